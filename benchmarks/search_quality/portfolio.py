@@ -130,8 +130,8 @@ def _regrets(search: Contender, table: Table) -> Numbers:
 
 
 def _report(found: Sequence[Regrets], num_tables: int, num_seeds: int) -> Iterator[str]:
-    yield f"leave one table out: {num_tables} tables of LCBench, {num_seeds} seeds, {_TRAININGS} full trainings"
-    yield "share of stock's epochs after which its last regret is reached for good; searches that do; last regret"
+    yield f"one table left out: {num_tables} of LCBench, {num_seeds} seeds, {_TRAININGS} full trainings"
+    yield "share of stock's epochs until its last regret is reached for good; searches that do; last regret"
     yield " " * _WIDTH + "".join(f"{measure:>26}{'reached':>9}{'regret':>8}" for measure in MEASURES)
     for name in found[0]:
         cells = [_cell(found, name, place, num_seeds) for place in range(len(MEASURES))]

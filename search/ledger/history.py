@@ -26,7 +26,7 @@ class TrialRecord:
 
     Attributes:
         proposed_by: Who proposed it.
-        parent_trial: What it repeats: a trial of an earlier run (promotion, portfolio) or a recipe (portfolio).
+        parent_trial: What it repeats: a trial of an earlier run (promotion, portfolio), or a recipe.
         status: "running" until a trial_ended event; "interrupted" when the run ended first.
         attempts_here: Those of this session, since the trial got further than ever before: a worker
             lost every few hours is not the trial's fault.

@@ -46,13 +46,13 @@ def portfolio_sentence(trials: Sequence[TrialRecord], space: Space) -> str:
         return ""
     judged = [each for each in found if each.is_top is not None]
     if not judged:
-        return f"{len(found)} points of the portfolio were tried, with too few others to compare them with"
+        return f"of {_counted(found)} of the portfolio there are too few others to compare with"
     top = [each for each in judged if each.is_top]
     others = f"the top third of up to {max(each.num_others for each in judged)} others at their lowest rung"
     if not top:
-        return f"of {len(judged)} points of the portfolio none came into {others}: it is of no use here"
+        return f"of {_counted(judged)} of the portfolio none came into {others}: it is of no use here"
     names = ", ".join(_named(each.trial) for each in top)
-    return f"of {len(judged)} points of the portfolio {len(top)} came into {others}: {names}"
+    return f"of {_counted(judged)} of the portfolio {len(top)} came into {others}: {names}"
 
 
 def portfolio_points(trials: Sequence[TrialRecord], space: Space) -> list[str]:
@@ -72,6 +72,10 @@ def _outcome(trial: TrialRecord, others: Sequence[TrialRecord], space: Space) ->
     num_better = sum(sign * each > sign * value for each in values)
     is_top = num_better < len(values) / 3 if len(values) >= _FEWEST_OTHERS else None
     return StartOutcome(trial=trial, rung=rung, num_others=len(values), is_top=is_top)
+
+
+def _counted(found: Sequence[StartOutcome]) -> str:
+    return "1 point" if len(found) == 1 else f"{len(found)} points"
 
 
 def _line(each: StartOutcome, space: Space) -> str:

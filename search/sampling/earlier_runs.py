@@ -146,9 +146,8 @@ def _counted(points: Sequence[PortfolioPoint]) -> str:
     """How many points come from where."""
     sources = Counter(point.source.rpartition("/")[0] or point.source for point in points)
     listed = ", ".join(f"{source} {count}" for source, count in sources.items())
-    return f"{len(points)} points are tried after the default configuration" + (
-        f" ({listed})" if listed else ""
-    )
+    count = "1 point is" if len(points) == 1 else f"{len(points)} points are"
+    return f"{count} tried after the default configuration" + (f" ({listed})" if listed else "")
 
 
 def _inside(space: Space, points: Sequence[PortfolioPoint], output: Output) -> list[PortfolioPoint]:
@@ -203,7 +202,7 @@ def _named(space: Space, folders: Sequence[Path]) -> _Found:
                 continue
             _take(ledger, before, space, found)
         except (LedgerError, SpaceError, UnknownTrainable) as error:
-            refused.append(f"{folder}: {error}")
+            refused.append(str(error))  # which begins with the folder
     if refused := [*refused, *found.left_out]:
         raise LedgerError(
             "\n  ".join(["a portfolio cannot be made of these runs; leave them out:", *refused])

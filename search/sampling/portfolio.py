@@ -53,7 +53,8 @@ class EarlierRun:
 
         Values are compared within a rung alone: the highest that five trials ended, and for trials that did
         not reach it the next lower ones, a quarter more for each. Diverged trials and those without memory
-        have 3; those that failed otherwise, or ended no such rung, are left out. Empty where no rung has five.
+        have 3; those that failed otherwise, or ended no such rung, are left out. Empty where no rung has
+        five.
         """
         sign = 1 if self.mode == "max" else -1
         lost = {name for name, trial in self.trials.items() if _is_lost(trial)}

@@ -17,8 +17,7 @@ class Proposal:
 
     Attributes:
         seed: The trial's seed; None is the run's own, so that trials differ in hparams alone.
-        parent_trial: What this one repeats: a trial of an earlier run (promotion, portfolio) or a recipe
-            (portfolio).
+        parent_trial: What this one repeats: a trial of an earlier run (promotion, portfolio), or a recipe.
     """
 
     hparams: Mapping[str, Any]

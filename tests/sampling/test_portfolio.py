@@ -17,7 +17,7 @@ from trainables.core.contract import Mode
 CONDITIONAL = """
 parameters:
   optimizer: {values: [sgd, adamw]}
-  lr: {min: 0.0, max: 1.0}
+  lr: {min: 0.01, max: 1.01}
   momentum: {min: 0.0, max: 0.9}
 search:
   trainable: classification
@@ -62,7 +62,7 @@ def regrets(run: EarlierRun) -> list[float]:
 
 
 def test_regret_is_0_for_the_best_and_1_for_the_median() -> None:
-    assert regrets(run_of(0.9, 0.7, 0.8, 0.75, 0.5)) == [0.0, 4 / 3, round(2 / 3, 6), 1.0, round(0.4 / 0.15, 6)]
+    assert regrets(run_of(0.9, 0.7, 0.8, 0.75, 0.5)) == [0.0, 1.333333, 0.666667, 1.0, 2.666667]
 
 
 def test_of_a_loss_smaller_is_better() -> None:
@@ -73,7 +73,9 @@ def test_what_is_far_below_the_median_has_3() -> None:
     assert regrets(run_of(0.9, 0.89, 0.88, 0.87, 0.1)) == [0.0, 0.5, 1.0, 1.5, 3.0]
 
 
-def test_values_are_compared_at_the_highest_rung_that_five_trials_ended_and_others_pay_a_quarter_a_rung() -> None:
+def test_values_are_compared_at_the_highest_rung_that_five_trials_ended_and_others_pay_a_quarter_a_rung() -> (
+    None
+):
     top = [[0.1, 0.2 + 0.1 * n] for n in range(5)]  # five at the second rung, alike at the first
     low = [[0.1], [0.05]]
     # At the first rung best and median are 0.1: what lies below is lost.
@@ -145,14 +147,18 @@ def test_repeats_of_a_point_count_with_their_mean(tmp_path: Path) -> None:
     trials = [trial({"lr": lr}, score) for lr, score in [(0.2, 1.0), (0.2, 0.0), (0.5, 0.9), (0.5, 0.9)]]
     trials += [trial({"lr": 0.8}, 0.5) for _ in range(4)]
     run = EarlierRun(name="a", mode="max", trials={f"t{n}": each for n, each in enumerate(trials)})
-    # 0.2 was best by luck and then last: (0 + 2) / 2 against 0.2 of 0.5.
-    assert sources(line(tmp_path), [run], 1) == ["a/t2"] if run.regrets["t2"] < 1 else ["a/t0"]
+    # 0.2 was best by luck and then last: (0 + 2) / 2, where 0.5 has 0.2.
+    assert sources(line(tmp_path), [run]) == ["a/t2", "a/t0"]
 
 
-def test_points_outside_of_the_space_are_left_out_and_a_wider_space_takes_them_as_they_are(tmp_path: Path) -> None:
+def test_points_outside_of_the_space_are_left_out_and_a_wider_space_takes_them_as_they_are(
+    tmp_path: Path,
+) -> None:
     scores = {0.05: 1.0, 1.5: 0.9, 0.3: 0.8, **{0.9 + 0.01 * n: 0.1 for n in range(9)}}
     assert sources(line(tmp_path), [placed("a", scores)]) == ["a/trial-0002"]
-    wide = made_space(tmp_path, "parameters: {lr: {min: 0.01, max: 2.0}}\nsearch: {trainable: toy, data: none}")
+    wide = made_space(
+        tmp_path, "parameters: {lr: {min: 0.01, max: 2.0}}\nsearch: {trainable: toy, data: none}"
+    )
     assert sources(wide, [placed("a", scores)]) == ["a/trial-0000", "a/trial-0001", "a/trial-0002"]
 
 
@@ -193,5 +199,7 @@ def test_a_run_whose_trials_all_diverged_gives_no_point(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("trials", "most"), [(None, 8), (100, 8), (32, 8), (31, 7), (12, 3), (4, 1), (3, 0)])
-def test_a_portfolio_has_at_most_eight_points_and_a_quarter_of_the_trials(trials: int | None, most: int) -> None:
+def test_a_portfolio_has_at_most_eight_points_and_a_quarter_of_the_trials(
+    trials: int | None, most: int
+) -> None:
     assert most_points(trials) == most
