@@ -102,6 +102,47 @@ def test_a_published_number_stands_beside_what_differs(trainable: str, text: str
     assert [phrase for phrase in recipe.differs if phrase not in docstring] == []
 
 
+SHIPPED = [
+    pytest.param(trainable, recipe, id=f"{trainable}: {recipe.source}")
+    for trainable in trainable_names()
+    for recipe in load_trainable(trainable).recipes
+]
+
+
+@pytest.mark.parametrize(("trainable", "recipe"), SHIPPED)
+def test_a_recipe_that_ships_is_of_hparams_alone_and_its_trainable_takes_it(
+    trainable: str, recipe: Any
+) -> None:
+    hparams = load_trainable(trainable).hparams
+    given = {**recipe.hparams, **{name: values[0] for name, values in recipe.only_with.items()}}
+    if given.get("weights") == "hub":  # which the default network has not
+        given["model"] = "resnet18"
+    assert vars(hparams(**given)).items() >= given.items()
+    for name, values in recipe.only_with.items():
+        assert [hparams(**{**given, name: value}) for value in values]
+    assert not set(given) & {"epochs", "resolution", "subset", "seed", "data"}
+    assert given.items() - vars(hparams()).items(), "what the defaults are is trial 0"
+
+
+def test_a_recipe_that_ships_has_the_numbers_of_the_table() -> None:
+    shipped = {recipe.source: recipe.hparams for trainable, recipe in map(_values, SHIPPED)}
+    pairs = {
+        "He et al. 2016, ResNet on CIFAR-10": "resnet20_cifar.yaml",
+        "PyTorch's example mnist": "mnist_cnn.yaml",
+        "Peng et al. 2024, D-FINE-L": "d_fine.yaml",
+        "Person_reID_baseline_pytorch, PCB": "person_reid_pcb.yaml",
+    }
+    for source, subject in pairs.items():
+        table = RECIPES[subject].hparams
+        both = shipped[source].keys() & table.keys()
+        assert len(both) >= 3
+        assert {name: shipped[source][name] for name in both} == {name: table[name] for name in both}
+
+
+def _values(parameter: Any) -> Any:
+    return parameter.values
+
+
 def rates_of(training: SupervisedTraining[Any], epochs: int) -> list[tuple[float, float]]:
     """The rates of the head and of the backbone in the middle of each epoch."""
     found = []

@@ -141,12 +141,6 @@ TRAINABLE = TorchTrainable(
         },
     ),
     recipes=(
-        # github.com/facebookresearch/detr, main.py.
-        Recipe(
-            source="Carion et al. 2020, DETR",
-            hparams={"lr": 1e-4, "backbone_lr_ratio": 0.1, "weight_decay": 1e-4, "max_grad_norm": 0.1},
-            only_with={"optimizer": ("adamw",)},
-        ),
         # github.com/fundamentalvision/Deformable-DETR, main.py.
         Recipe(
             source="Zhu et al. 2021, Deformable DETR",
