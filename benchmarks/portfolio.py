@@ -107,8 +107,8 @@ def _photographs() -> Images:
 def _faces() -> Images:
     import skimage.data  # of this set alone
 
-    images = np.round(255 * skimage.data.lfw_subset()).astype(np.uint8)
-    return images, np.repeat([0, 1], len(images) // 2)
+    scaled: np.ndarray = skimage.data.lfw_subset()  # type: ignore[no-untyped-call]  # has no types
+    return np.rint(255 * scaled).astype(np.uint8), np.repeat([0, 1], len(scaled) // 2)
 
 
 def _cameras() -> Images:

@@ -19,6 +19,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -97,7 +98,8 @@ def _searches(work: tuple[Mapping[str, Table], int, Path]) -> list[Regrets]:
     for name in missing:
         others = [runs[other] for other in tables if other != name]
         random.Random(f"{name} {seed}").shuffle(others)
-        np.savez(files[name], **_compared(tables[name], others, seed))
+        arrays: dict[str, Any] = {**_compared(tables[name], others, seed)}  # savez has flags beside arrays
+        np.savez(files[name], **arrays)
     found = []
     for file in files.values():
         with np.load(file) as arrays:

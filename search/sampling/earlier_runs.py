@@ -18,7 +18,7 @@ from search.ledger import Ledger, LedgerError, RunFolder
 from search.ledger.run_folder import runs_in
 from search.output import Output
 from search.sampling.warm_start import ENDED, as_known, differing_scores
-from search.space import PortfolioPoint, Space, SpaceError
+from search.space import Portfolio, PortfolioPoint, Space, SpaceError
 from search.space.parameters import identity, is_same
 from search.space.record import is_same_code, read_record
 from trainables.core.contract import Recipe, UnknownTrainable
@@ -127,7 +127,7 @@ def recipe_points(
         for name, values in recipe.only_with.items():
             parameter = space.parameters.get(name)
             if parameter is None:
-                fits = fits and any(is_same(defaults[name], value) for value in values)
+                fits = fits and any(is_same(defaults.get(name), value) for value in values)
             else:
                 hparams[name] = next((each for each in values if parameter.contains(each)), values[0])
         point = within(space, defaults, hparams) if fits else None
@@ -170,7 +170,7 @@ def _resumed(space: Space, folder: Path, output: Output) -> Space:
     if began is None or began.points is None:
         if space.start == "portfolio" and began is not None:
             output.note("portfolio: this run began without one, and is resumed so")
-        return replace(space, portfolio=space.portfolio.model_copy(update={"points": None}))
+        return replace(space, start=None, portfolio=Portfolio())
     kept = None if history is None else history.sessions.portfolio
     points = began.points if kept is None else [PortfolioPoint(**each) for each in kept]
     return replace(

@@ -104,6 +104,13 @@ def test_warm_starts_run_nothing(results: Path) -> None:
     assert codes["beside"] == codes["package"] == 2  # of another trainable
 
 
+def test_portfolios_run_nothing(results: Path) -> None:
+    space = str(toy_file(results.parent))
+    codes = of_each(results, "search.py", "--space", space, "--portfolio", "RUN", "--dry-run")
+    assert codes["shadows"] == codes["parts"] == codes["chained"] == 0
+    assert codes["beside"] == codes["package"] == 2
+
+
 def test_the_forecast_of_an_unrelated_space_runs_nothing_of_the_runs_beside_it(results: Path) -> None:
     space = str(toy_file(results.parent))
     assert codes_of([[str(results.parent), "search.py", "--space", space, "--dry-run"]], results.parent) == [

@@ -237,8 +237,7 @@ class Recipe:
 
     Attributes:
         source: Where they are published.
-        hparams: The published values; a search takes those of what it searches.
-        only_with: Under which values of others they mean anything: a learning rate of SGD is none of AdamW.
+        only_with: Values of others without which they mean nothing: a rate of SGD is none of AdamW.
     """
 
     source: str
@@ -346,8 +345,7 @@ class Trainable:
         scored_unit: What a test set counts, in the plural: images, pairs, queries, ...
         no_effect_anytime: Hparams that do nothing where `TrainingContext.horizon` is "anytime".
         example: What tests try it out with.
-        recipes: What others have published for it, the most usual first: where a search with a portfolio
-            begins that knows no earlier run.
+        recipes: What others have published for it: where a search begins that knows no earlier run.
     """
 
     hparams: type
