@@ -107,8 +107,7 @@ def test_warm_starts_run_nothing(results: Path) -> None:
 def test_portfolios_run_nothing(results: Path) -> None:
     space = str(toy_file(results.parent))
     codes = of_each(results, "search.py", "--space", space, "--portfolio", "RUN", "--dry-run")
-    assert codes["shadows"] == codes["parts"] == codes["chained"] == 0
-    assert codes["beside"] == codes["package"] == 2
+    assert set(codes.values()) == {2}  # read, and refused: four trials are too few, or of another trainable
 
 
 def test_the_forecast_of_an_unrelated_space_runs_nothing_of_the_runs_beside_it(results: Path) -> None:
