@@ -237,7 +237,7 @@ def _take(ledger: Ledger, before: Space, space: Space, found: _Found) -> None:
     trials = {
         name: as_known(trial, before, space.metric)
         for name, trial in history.trials.items()
-        if trial.status in ENDED
+        if trial.status in ENDED | {"infeasible"}
     }
     run = EarlierRun(name=ledger.folder.name, mode=space.mode, trials=trials)
     if run.regrets:

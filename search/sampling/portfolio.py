@@ -52,9 +52,9 @@ class EarlierRun:
         """By trial, how far it lay behind the best: 0 is the best, 1 the median, at most 3.
 
         Values are compared within a rung alone: the highest that five trials ended, and for trials that did
-        not reach it the next lower ones, a quarter more for each. Diverged trials and those without memory
-        have 3; those that failed otherwise, or ended no such rung, are left out. Empty where no rung has
-        five.
+        not reach it the next lower ones, a quarter more for each. Trials that diverged, broke a constraint or
+        had too little memory have 3; those that failed otherwise, or ended no such rung, are left out. Empty
+        where no rung has five.
         """
         sign = 1 if self.mode == "max" else -1
         lost = {name for name, trial in self.trials.items() if _is_lost(trial)}
@@ -172,7 +172,7 @@ def _once(points: Sequence[PortfolioPoint]) -> list[PortfolioPoint]:
 
 
 def _is_lost(trial: EarlierTrial) -> bool:
-    return trial.status == "diverged" or trial.cause == "out_of_memory"
+    return trial.status in ("diverged", "infeasible") or trial.cause == "out_of_memory"
 
 
 def _regrets_at(values: Mapping[str, float]) -> dict[str, float]:
