@@ -106,7 +106,9 @@ def test_where_all_values_are_equal_all_are_best() -> None:
         (trial({"lr": 0.5}), None),
     ],
 )
-def test_diverged_trials_have_3_and_what_failed_otherwise_says_nothing(lost, found: float | None) -> None:
+def test_diverged_trials_have_3_and_what_failed_otherwise_says_nothing(
+    lost: EarlierTrial, found: float | None
+) -> None:
     run = run_of(0.1, 0.2, 0.3, 0.4, 0.5)
     with_it = EarlierRun(name="a", mode="max", trials={**run.trials, "trial-0005": lost})
     assert with_it.regrets.get("trial-0005") == found
