@@ -25,6 +25,7 @@ DOCUMENTS = [
     *sorted(ROOT.glob("docs/*.md")),
     ROOT / "results/README.md",
     ROOT / "CONTRIBUTING.md",
+    ROOT / "SKILL.md",
 ]
 TIMEOUT_S = 300
 # The spaces of docs/ecosystems.md: the program that each starts, and what stands in for it.
