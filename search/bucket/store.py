@@ -65,12 +65,13 @@ class Store:
             self._files.pipe_file(self._path(key), content)
 
     def upload(self, key: str, path: Path) -> None:
-        """Make an object of a file, or replace it.
+        """Make an object of a file, whose key says what is in it: one that is there has the same content.
 
         Raises:
             BucketUnavailable: Whether it was made is unknown.
         """
-        with self._asking("writing", key):
+        # Some filesystems put no file where an object is, as after an answer that was lost.
+        with contextlib.suppress(FileExistsError), self._asking("writing", key):
             self._files.put_file(str(path), self._path(key), callback=_Counting(self._count))
 
     def read(self, key: str) -> bytes:

@@ -210,6 +210,22 @@ def test_a_large_file_that_grows_while_it_is_shipped_is_copied_first(
     assert (tmp_path / "other/stdout.txt").read_bytes() == log.read_bytes()
 
 
+def test_a_large_file_whose_answer_was_lost_is_there_also_where_it_cannot_be_put_twice(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(mirror_module, "_SMALL_BYTES", 100)
+    write_event(ledger, 0)
+    mirror = mirror_of(ledger.folder)
+    FaultyBucket.faults.append(Fault("put", is_done=True))
+    with pytest.raises(BucketUnavailable):
+        mirror.ship_files()
+    FaultyBucket.faults[:] = [Fault("put", error=FileExistsError("there is one"))]
+    mirror.ship_files()
+    assert fetched(tmp_path / "other")[1] == []
+    state = ledger.trial("trial-0000").checkpoint.read_bytes()
+    assert RunFolder(tmp_path / "other").trial("trial-0000").checkpoint.read_bytes() == state
+
+
 def test_links_are_named_and_locks_and_half_files_are_left_out(ledger: Ledger, tmp_path: Path) -> None:
     write_event(ledger, 0)
     ledger.lock()
