@@ -88,7 +88,7 @@ def test_accuracy_and_joules_give_a_front_that_no_stopped_trial_is_on(
 
 def is_better(one: Any, other: Any) -> bool:
     """Whether one is nowhere worse, and somewhere better by more than is uncertain."""
-    cheaper_j = other.objective_j - one.objective_j
-    tied = abs(cheaper_j) <= one.objective_uncertainty_j + other.objective_uncertainty_j
+    cheaper_j = other.energy - one.energy
+    tied = abs(cheaper_j) <= one.energy_uncertainty_j + other.energy_uncertainty_j
     gain = one.val_accuracy - other.val_accuracy
     return bool(gain >= 0 and (tied or cheaper_j > 0) and (gain > 0 or not tied))
