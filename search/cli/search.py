@@ -21,7 +21,8 @@ _EPILOG = """examples:
 exit status: 0 the run ended and has a best trial; 1 it ended without one, or its background
 workload failed; 2 unusable input; 3 disk full or not writable: the message names the file and the
 command that resumes the run; 4 Ray was lost (its control service, the head node, or the raylet
-here): likewise; 130 ended at once by a second Ctrl-C"""
+here): likewise; 3 also where the run has ended and its bucket did not take everything: the message
+names the command that sends the rest; 130 ended at once by a second Ctrl-C"""
 _NAMED = ""  # --rerun-failed alone: the run that --name names
 
 

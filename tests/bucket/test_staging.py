@@ -24,6 +24,7 @@ from search.run_place import check_nodes_are_checked, place_to_search
 from search.sources import run_folder
 from tests.support.faulty_bucket import ADDRESS, Fault, FaultyBucket, objects, write_event
 from tests.support.recorded_console import console, shown
+from tests.support.toy_runs import toy_file
 
 
 @pytest.fixture(autouse=True)
@@ -360,3 +361,23 @@ def test_a_copy_is_not_repaired(capsys: pytest.CaptureFixture[str]) -> None:
         run_command("check", ["faulty://bucket/exp/run", "--repair"])
     assert ended.value.code == 2
     assert "--repair is for folders: python -m jouletune fetch" in capsys.readouterr().err
+
+
+@pytest.mark.slow  # 3 s: a whole search
+def test_a_search_whose_bucket_takes_nothing_more_ends_with_status_3_and_ship_sends_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(staging_module, "_PATIENCE_S", 0.5)
+    words = ["--space", str(toy_file(tmp_path)), "--name", "run", "--results", "faulty://bucket/exp"]
+    how = ["--backend", "local", "--trials", "2", "--skip-preflight", "--no-report"]
+    FaultyBucket.faults.append(Fault("pipe", "blobs/", lasts=True))
+    assert run_command("search", [*words, *how]) == 3
+    printed = capsys.readouterr()
+    assert "ended: all 2 trials done" in printed.out
+    assert "0 lines of the journal and" in printed.err
+    assert "python -m jouletune ship faulty://bucket/exp/run" in printed.err
+    FaultyBucket.faults.clear()
+    assert run_command("ship", ["faulty://bucket/exp/run"]) == 0
+    assert "the bucket has everything" in capsys.readouterr().out
+    _elsewhere(monkeypatch, tmp_path / "second")
+    assert jouletune.open("faulty://bucket/exp/run").trials.shape[0] == 2
