@@ -2,7 +2,7 @@
 
 Of each curve only some epochs are rows: 1, 2, 3, 4, 5, 7, 9, 12, ..., each a third more than the one before,
 with the ends of the rungs. They hold what a curve on a log scale has to say, and 100 trials make 300 rows,
-not thousands.
+not thousands. Where they would still be too many for a model, the worst curves lose points first.
 """
 
 from __future__ import annotations
@@ -93,34 +93,66 @@ class Curves:
         place = self._reached.get(trial_id, -1) + 1
         return self.grid[place] if place < len(self.grid) else None
 
-    def rows(self, num: int, further: Sequence[tuple[str, int]] = ()) -> Rows:
-        """The first `num` rows, and behind them one for each trial and epoch in `further`."""
-        trials = [*self._trials[:num], *(self._numbers[trial_id] for trial_id, _ in further)]
-        at = [*self._at[:num], *(self._place[epoch] for _, epoch in further)]
+    def kept(self, num: int, most: int) -> list[int]:
+        """Which of the first `num` rows stay where only `most` can, in order.
+
+        First go the points between the ends of a curve, the worst curve's first; then first points likewise;
+        then, of all but the best, every second curve as a whole. A curve is as good as its best point.
+        """
+        if num <= most:
+            return list(range(num))
+        worst_first = self._curves_by_value(num)
+        middles = [row for curve in worst_first for row in curve[1:-1]]
+        firsts = [curve[0] for curve in worst_first if len(curve) > 1]
+        lasts = [curve[-1] for curve in worst_first[: -(most // 2)]]
+        dropped = set([*middles, *firsts, *_every_second(lasts)][: num - most])
+        return [row for row in range(num) if row not in dropped]
+
+    def _curves_by_value(self, num: int) -> list[list[int]]:
+        """The rows of each trial among the first `num`, the worst trial first; of equal ones the younger."""
+        curves: dict[int, list[int]] = {}
+        for row, trial in enumerate(self._trials[:num]):
+            curves.setdefault(trial, []).append(row)
+        best = {trial: max(self._values[row] for row in rows) for trial, rows in curves.items()}
+        return [curves[trial] for trial in sorted(curves, key=lambda trial: (best[trial], -trial))]
+
+    def without_rows(self, of: Sequence[int]) -> set[str]:
+        """The trials that have shown something, and nothing of it in these rows."""
+        shown = {self._trials[row] for row in of}
+        return {trial_id for trial_id in self._reached if self._numbers[trial_id] not in shown}
+
+    def rows(self, of: Sequence[int], further: Sequence[tuple[str, int]] = ()) -> Rows:
+        """These rows, and behind them one for each trial and epoch in `further`."""
+        trials = [
+            *(self._trials[row] for row in of),
+            *(self._numbers[trial_id] for trial_id, _ in further),
+        ]
+        at = [*(self._at[row] for row in of), *(self._place[epoch] for _, epoch in further)]
         # Of the trials in question alone: sums over more of them would differ in their last digits.
         points = np.array(self._points[: max(trials, default=-1) + 1]).reshape(-1, len(self._points[0]))
         return Rows(points, np.array(trials, np.int64), self._times, np.array(at, np.int64))
 
-    def scaled(self, num: int) -> Numbers:
-        """The values of the first `num` rows, with mean 0 and deviation 1.
+    def scaled(self, of: Sequence[int]) -> Numbers:
+        """The values of these rows, with mean 0 and deviation 1.
 
         What lies far below the median of its own epoch is taken up: one diverged trial would leave all others
         the same value. By epoch, for the first epochs of a good trial lie below the median of all epochs.
         """
-        clipped, mean, deviation = self._scale(num)
+        clipped, mean, deviation = self._scale(of)
         return np.asarray((clipped - mean) / deviation, float)
 
-    def unscaled(self, value: float, num: int) -> float:
+    def unscaled(self, value: float, of: Sequence[int]) -> float:
         """What a value on that scale is."""
-        _, mean, deviation = self._scale(num)
+        _, mean, deviation = self._scale(of)
         return mean + value * deviation
 
     def time(self, epoch: int) -> float:
         """u of an epoch of the grid."""
         return float(self._times[self._place[epoch]])
 
-    def _scale(self, num: int) -> tuple[Numbers, float, float]:
-        values, at = np.array(self._values[:num]), np.array(self._at[:num], np.int64)
+    def _scale(self, of: Sequence[int]) -> tuple[Numbers, float, float]:
+        values = np.array([self._values[row] for row in of])
+        at = np.array([self._at[row] for row in of], np.int64)
         clipped = np.maximum(values, self._floors(values, at)[at])
         deviation = float(clipped.std())
         return clipped, float(clipped.mean()), deviation if deviation > 0 else 1.0
@@ -134,3 +166,12 @@ class Curves:
             if len(here) >= _FEWEST:
                 floors[place] = np.median(here) - _CLIP * (here.max() - np.median(here))
         return floors
+
+
+def _every_second(rows: Sequence[int]) -> list[int]:
+    """All of them: first every second one, then every second of the rest, and so on."""
+    found: list[int] = []
+    while rows:
+        found += rows[::2]
+        rows = rows[1::2]
+    return found

@@ -38,8 +38,9 @@ _DESIGN = 8  # trials before the model is asked
 _RANDOM = 0.3
 _NUM_BEST = 5
 _FIRST_FIT, _GROWTH = 8, 1.3
-# A fit takes 0.3 s there and grows with the third power: further decisions are by ranks and by chance.
-_MOST_ROWS = 600
+# A fit takes 0.3 s there and grows with the third power. Beyond, rows are taken out at each fit, and a fit
+# comes whenever there are as many as before.
+MOST_ROWS, THINNED_ROWS = 600, 480
 # Of decisions, before the guard has seen anything: at 0.8 a search took half as many epochs again.
 _RUNGS_SHARE = 0.5
 MOST_DRAWS = 20  # of a point that was not tried before
@@ -90,6 +91,8 @@ class FreezeThaw:
         self._num_decisions = 0
         self._model = CurveModel(self._points.num_features)
         self._fitted_at = 0
+        self._fitted: list[int] = []
+        self._rows: list[int] = []  # that the model has been told of
 
     def on_asked(self, trial_id: str, hparams: Mapping[str, Any]) -> None:
         """Take in a trial that starts."""
@@ -120,17 +123,16 @@ class FreezeThaw:
             return
         at, at_before = self._curves.value_at(epoch), self._curves.value_at(before)
         self._fit()
-        num = len(self._curves)
         expected, deviation = self._model.beliefs(
-            self._curves.rows(num),
-            self._curves.scaled(num),
+            self._curves.rows(self._rows),
+            self._curves.scaled(self._rows),
             self._curves.point(trial_id)[None],
             np.array([self._curves.number(trial_id)]),
             self._curves.time(epoch),
         )
         reach = _WITHIN_80 * math.hypot(float(deviation[0]), math.sqrt(self._model.kernel.noise))
         low, middle, high = (
-            self._curves.unscaled(float(expected[0]) + off, num) for off in (-reach, 0.0, reach)
+            self._curves.unscaled(float(expected[0]) + off, self._rows) for off in (-reach, 0.0, reach)
         )
         self.guard.on_arrival(
             score,
@@ -223,7 +225,7 @@ class FreezeThaw:
 
     @property
     def _has_model(self) -> bool:
-        return _FIRST_FIT <= len(self._curves) <= _MOST_ROWS
+        return len(self._curves) >= _FIRST_FIT
 
     @property
     def _paused(self) -> list[str]:
@@ -255,12 +257,13 @@ class FreezeThaw:
         return {trial_id for rung in range(len(self._ends) - 1) for trial_id in self._passing(rung)}
 
     def _best_by_model(self, chance: np.random.Generator, *, may_start: bool) -> Choice | None:
-        paused = self._paused
+        self._fit()
+        forgotten = self._curves.without_rows(self._rows)
+        paused = [each for each in self._paused if each not in forgotten]
         if not paused and not may_start:
             return None
-        self._fit()
         rows, values = self._rows_with_running()
-        known = self._curves.trials
+        known = [each for each in self._curves.trials if each not in forgotten]
         features = [self._curves.point(trial_id) for trial_id in known]
         means, deviations = self._beliefs(
             rows, values, features, [self._curves.number(each) for each in known]
@@ -298,7 +301,7 @@ class FreezeThaw:
         """Paused trials whose state is not worth its disk, the least likely to improve first.
 
         Those are less likely than 1 % to end above all that was seen, and neither among the 20 likeliest nor
-        among those that ranks may choose. Empty where the model has too few rows, or too many.
+        among those that ranks may choose. Empty where the model has too few rows.
         """
         paused = self._paused
         if len(paused) <= _KEPT or not self._has_model:
@@ -310,6 +313,8 @@ class FreezeThaw:
             rows, values, features, [self._curves.number(each) for each in paused]
         )
         chances = np.round(probability_of_improvement(means, deviations, float(values.max())), 6)
+        forgotten = self._curves.without_rows(self._rows)  # the worst: the model takes them for new points
+        chances[[each in forgotten for each in paused]] = 0.0
         likeliest = np.argsort(-chances, kind="stable")
         kept = self._chosen_by_ranks() | {self.furthest()}
         given_up = [place for place in likeliest[_KEPT:] if chances[place] < _LEAST_CHANCE]
@@ -318,23 +323,36 @@ class FreezeThaw:
     def _fit(self) -> None:
         """Bring the model up to the rows. Fits come at numbers of rows, not at decisions: they depend on rows
         alone."""
-        num, threshold = len(self._curves), _FIRST_FIT
-        while (following := max(threshold + 1, round(threshold * _GROWTH))) <= num:
-            threshold = following
-        if threshold != self._fitted_at:
-            self._model.fit(self._curves.rows(threshold), self._curves.scaled(threshold))
-            self._fitted_at = threshold
-        self._model.extend(self._curves.rows(num))
+        num = len(self._curves)
+        if (at := _last_fit(num)) != self._fitted_at:
+            self._fitted = self._curves.kept(at, at if at <= MOST_ROWS else THINNED_ROWS)
+            self._model.fit(self._curves.rows(self._fitted), self._curves.scaled(self._fitted))
+            self._fitted_at = at
+        self._rows = [*self._fitted, *range(at, num)]
+        self._model.extend(self._curves.rows(self._rows))
 
     def _rows_with_running(self) -> tuple[Any, Any]:
         """All rows, with one behind them for each running trial, and the values of those that have one."""
-        num = len(self._curves)
         further = [
             (trial_id, epoch)
             for trial_id in self._running
             if (epoch := self._curves.next_epoch(trial_id)) is not None
         ]
-        return self._curves.rows(num, further), self._curves.scaled(num)
+        return self._curves.rows(self._rows, further), self._curves.scaled(self._rows)
 
     def _beliefs(self, rows: Any, values: Any, features: Sequence[Any], numbers: Sequence[int]) -> Any:
         return self._model.beliefs(rows, values, np.array(features), np.array(numbers, np.int64), 1.0)
+
+
+def _last_fit(num_rows: int) -> int:
+    """At how many rows the model was fitted last, where there are `num_rows` now."""
+    at = _FIRST_FIT
+    while (following := _next_fit(at)) <= num_rows:
+        at = following
+    return at
+
+
+def _next_fit(at: int) -> int:
+    if at > MOST_ROWS:
+        return at + MOST_ROWS - THINNED_ROWS
+    return min(max(at + 1, round(at * _GROWTH)), MOST_ROWS + 1)

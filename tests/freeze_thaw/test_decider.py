@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from search.freeze_thaw.decider import Choice, FreezeThaw
+from search.freeze_thaw.curve_model import CurveModel
+from search.freeze_thaw.decider import FreezeThaw, _last_fit
 from search.freeze_thaw.guard import Guard
+from search.freeze_thaw.kernel import Numbers, Rows
 from search.freeze_thaw.sampler import FreezeThawSampler
 from search.space import Space
 from tests.support.toy_runs import defaults_of, made_space
@@ -211,20 +215,77 @@ def test_a_ladder_of_a_single_epoch_leaves_nothing_to_go_on(tmp_path: Path) -> N
     assert (search.hopeless(), search.choose(may_start=False)) == ([], None)
 
 
-def test_far_beyond_the_rows_of_a_model_ranks_and_chance_decide(tmp_path: Path) -> None:
-    search = searching(made_space(tmp_path, overrides=THAW))
-    for number in range(601):
-        search.on_asked(f"t{number}", {"lr": 1e-4 * 1.01**number, "batch_size": 16})
-        search._curves.add(f"t{number}", 1, number / 601)
+def grown(search: FreezeThaw, num: int) -> None:
+    """So many paused trials with an epoch each, every one better than the one before."""
+    for number in range(len(search._curves.trials), num):
+        search.on_asked(f"t{number}", {"lr": 1e-4 * 1.009**number, "batch_size": 16})
+        search._curves.add(f"t{number}", 1, number / 1000)
         search.on_paused(f"t{number}")
-    choices = []
-    for number in range(10):
+
+
+def rows_of_a_decision(search: FreezeThaw, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The most rows that the model gets to see in ten decisions, with what they are fitted to."""
+    seen = [0]
+    for name in ("fit", "extend", "beliefs"):
+        method = getattr(CurveModel, name)
+
+        def counted(model: CurveModel, rows: Rows, *rest: Any, method: Any = method, **named: Any) -> Any:
+            seen.append(len(rows))
+            return method(model, rows, *rest, **named)
+
+        monkeypatch.setattr(CurveModel, name, counted)
+    for _ in range(10):
         choice = search.choose()
-        assert isinstance(choice, Choice)
-        choices.append(choice.decided_by)
+        assert choice is not None
+        search.on_asked(f"t{len(search._curves.trials)}", {"lr": 0.5, "batch_size": 16})
+    search.hopeless()
+    monkeypatch.undo()
+    return max(seen)
+
+
+def test_a_decision_at_1000_rows_is_made_from_no_more_rows_than_one_at_600(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CurveModel, "fit", unfitted)
+    search = searching(made_space(tmp_path, overrides=THAW))
+    grown(search, 600)
+    at_600 = rows_of_a_decision(search, monkeypatch)
+    monkeypatch.setattr(CurveModel, "fit", unfitted)
+    grown(search, 1000)
+    assert rows_of_a_decision(search, monkeypatch) <= at_600 <= 600 + 10  # those that run have one each
+
+
+def unfitted(model: CurveModel, rows: Rows, values: Numbers) -> None:
+    """Take the parameters as they are: of 600 rows, a fit takes half a second."""
+    model._factor = np.linalg.cholesky(model.kernel.matrix(rows) + 1e-6 * np.eye(len(rows)))
+
+
+def test_what_the_model_has_no_rows_of_any_more_it_neither_chooses_nor_keeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CurveModel, "fit", unfitted)
+    search = searching(made_space(tmp_path, overrides=THAW))
+    search.guard.share = 0.0  # the model or chance
+    grown(search, 721)
+    choices = []
+    for number in range(20):
+        choice = search.choose()
+        assert choice is not None
+        choices.append(choice)
         search.on_asked(f"more-{number}", {"lr": 0.5, "batch_size": 16})
-    assert set(choices) == {"rung", "random"}
-    assert search.hopeless() == []
+    forgotten = search._curves.without_rows(search._rows)
+    assert len(forgotten) == 241
+    assert {choice.decided_by for choice in choices} == {"model", "random"}
+    assert not forgotten & {choice.trial_id for choice in choices}
+    assert forgotten <= set(search.hopeless())
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "fitted_at"),
+    [(8, 8), (519, 400), (600, 520), (601, 601), (720, 601), (721, 721), (1500, 1441)],
+)
+def test_fits_come_at_numbers_of_rows(num_rows: int, fitted_at: int) -> None:
+    assert _last_fit(num_rows) == fitted_at
 
 
 def arrivals(guard: Guard, *, ranks_are_right: bool, num: int = 20) -> None:

@@ -79,7 +79,8 @@ def test_curves_that_cross_by_their_configuration_are_foreseen() -> None:
             if epoch <= last:
                 curves.add(name, epoch, float((1 - x) * (1 - progress) + x * progress + 0.5 * progress))
     model = CurveModel(2)
-    rows, values = curves.rows(len(curves)), curves.scaled(len(curves))
+    everything = range(len(curves))
+    rows, values = curves.rows(everything), curves.scaled(everything)
     model.fit(rows, values)
     short = [0, 12, 20]
     points = np.array([curves.point(f"t{number}") for number in short])
@@ -93,11 +94,11 @@ def test_values_that_are_all_equal_are_modelled(value: float) -> None:
     for number in range(10):
         curves.start(f"t{number}", np.array([number / 10]))
         curves.add(f"t{number}", 1, value)
-    assert curves.scaled(10).tolist() == [0.0] * 10
+    assert curves.scaled(range(10)).tolist() == [0.0] * 10
     model = CurveModel(1)
-    model.fit(curves.rows(10), curves.scaled(10))
+    model.fit(curves.rows(range(10)), curves.scaled(range(10)))
     means, deviations = model.beliefs(
-        curves.rows(10), curves.scaled(10), np.array([[0.5]]), np.array([-1]), 1.0
+        curves.rows(range(10)), curves.scaled(range(10)), np.array([[0.5]]), np.array([-1]), 1.0
     )
     assert means == pytest.approx([0.0])
     assert np.isfinite(deviations).all()
@@ -121,10 +122,10 @@ def test_one_epoch_that_lies_far_below_does_not_make_the_others_equal() -> None:
     for number, value in enumerate([0.5, 0.6, 0.7, 0.8, -1e6]):
         curves.start(f"t{number}", np.zeros(1))
         curves.add(f"t{number}", 1, value)
-    scaled = curves.scaled(5)
+    scaled = curves.scaled(range(5))
     # 0.2 instead of -1e6: two spans of 0.2 below the median, 0.6
     assert scaled[3] - scaled[0] == pytest.approx(0.3 / np.std([0.5, 0.6, 0.7, 0.8, 0.2]))
-    assert curves.unscaled(float(scaled[3]), 5) == pytest.approx(0.8)
+    assert curves.unscaled(float(scaled[3]), range(5)) == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize(
@@ -146,3 +147,38 @@ def test_log_expected_improvement_is_exact_near_and_far() -> None:
     assert found[1] == pytest.approx(np.log(1.083315471))
     assert found[2] == pytest.approx(-800 - 0.5 * np.log(2 * np.pi) - 2 * np.log(40), abs=2e-3)
     assert found[3] < found[2]
+
+
+def curves_of(*values: list[float]) -> Curves:
+    """A curve for each list, all taken in trial by trial."""
+    curves = Curves([1, 2, 3, 4, 5])
+    for number, of_trial in enumerate(values):
+        curves.start(f"t{number}", np.zeros(1))
+        for epoch, value in enumerate(of_trial, start=1):
+            curves.add(f"t{number}", epoch, value)
+    return curves
+
+
+def test_where_rows_are_too_many_the_worst_curves_lose_their_middles_first() -> None:
+    curves = curves_of([0.1, 0.2, 0.3, 0.9], [0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8])
+    assert curves.kept(12, 12) == list(range(12))
+    assert curves.kept(12, 11) == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11]
+    assert curves.kept(12, 9) == [0, 1, 2, 3, 4, 7, 8, 10, 11]
+    assert curves.kept(12, 6) == [0, 3, 4, 7, 8, 11]
+    assert curves.kept(12, 5) == [0, 3, 7, 8, 11]  # then their first points
+    assert curves.kept(8, 7) == [0, 1, 2, 3, 4, 6, 7]  # of the first rows alone: what came later is unknown
+
+
+def test_of_more_curves_than_rows_the_best_stay_and_the_others_are_thinned_evenly() -> None:
+    curves = curves_of(*([float(number)] for number in range(12)))
+    assert curves.kept(12, 9) == [1, 3, 5, 6, 7, 8, 9, 10, 11]
+    assert curves.kept(12, 6) == [3, 5, 7, 9, 10, 11]
+    assert curves.kept(12, 4) == [3, 7, 10, 11]
+    assert curves.without_rows([3, 5, 7, 9, 10, 11]) == {f"t{number}" for number in (0, 1, 2, 4, 6, 8)}
+
+
+@pytest.mark.parametrize("num_equal", [1, 7, 100])
+def test_of_equal_curves_the_older_ones_stay(num_equal: int) -> None:
+    curves = curves_of(*([0.5, 0.5, 0.5] for _ in range(num_equal)))
+    kept = curves.kept(3 * num_equal, 3 * num_equal - 1)
+    assert kept == [row for row in range(3 * num_equal) if row != 3 * num_equal - 2]
