@@ -2,7 +2,7 @@
 
 Of each curve only some epochs are rows: 1, 2, 3, 4, 5, 7, 9, 12, ..., each a third more than the one before,
 with the ends of the rungs. They hold what a curve on a log scale has to say, and 100 trials make 300 rows,
-not thousands. Where they would still be too many for a model, the worst curves lose points first.
+not thousands. Where they would still be too many for a model, the worst curves keep their last point alone.
 """
 
 from __future__ import annotations
@@ -96,16 +96,18 @@ class Curves:
     def kept(self, num: int, most: int) -> list[int]:
         """Which of the first `num` rows stay where only `most` can, in order.
 
-        First go the points between the ends of a curve, the worst curve's first; then first points likewise;
-        then, of all but the best, every second curve as a whole. A curve is as good as its best point.
+        First each curve loses all but its last point, the worst curve first; then, of all but the best, every
+        second curve goes as a whole. A curve is as good as its best point.
+
+        Without the middles alone, the ends of bad curves are straight lines: the model then expected 140 and
+        216 % of accuracy of new points, where it expected 100 and 107 with all rows, and 102 and 106 so.
         """
         if num <= most:
             return list(range(num))
         worst_first = self._curves_by_value(num)
-        middles = [row for curve in worst_first for row in curve[1:-1]]
-        firsts = [curve[0] for curve in worst_first if len(curve) > 1]
+        before_last = [row for curve in worst_first for row in curve[:-1]]
         lasts = [curve[-1] for curve in worst_first[: -(most // 2)]]
-        dropped = set([*middles, *firsts, *_every_second(lasts)][: num - most])
+        dropped = set([*before_last, *_every_second(lasts)][: num - most])
         return [row for row in range(num) if row not in dropped]
 
     def _curves_by_value(self, num: int) -> list[list[int]]:

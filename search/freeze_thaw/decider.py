@@ -64,6 +64,20 @@ class Choice:
     score: float | None = None
 
 
+@dataclass(frozen=True)
+class Foreseen:
+    """What the model said of a value before it came, in units of the metric, and the value.
+
+    Attributes:
+        low, high: Ends of the 80 % interval.
+    """
+
+    low: float
+    expected: float
+    high: float
+    value: float
+
+
 class FreezeThaw:
     """What every trial has shown, and the choice that follows. Told the same in the same order it chooses the
     same.
@@ -108,19 +122,20 @@ class FreezeThaw:
         self._gone.discard(trial_id)
         self._running[trial_id] = None
 
-    def on_epoch(self, trial_id: str, epoch: int, value: float) -> None:
-        """Take in the value of an epoch."""
-        score = self._sign * value
+    def on_epoch(self, trial_id: str, epoch: int, value: float) -> Foreseen | None:
+        """Take in the value of an epoch; gives what the model had said of it, if it had."""
+        score, foreseen = self._sign * value, None
         if math.isfinite(value) and self._curves.next_epoch(trial_id) == epoch:
-            self._compare(trial_id, epoch, score)
+            foreseen = self._compare(trial_id, epoch, score)
         self._curves.add(trial_id, epoch, score)
+        return foreseen
 
-    def _compare(self, trial_id: str, epoch: int, score: float) -> None:
+    def _compare(self, trial_id: str, epoch: int, score: float) -> Foreseen | None:
         """Let the guard see who had ranked this trial better; the first epoch of a trial was ranked by
         nobody."""
         before = self._curves.reached(trial_id)
         if not before or not self._has_model:
-            return
+            return None
         at, at_before = self._curves.value_at(epoch), self._curves.value_at(before)
         self._fit()
         expected, deviation = self._model.beliefs(
@@ -142,6 +157,8 @@ class FreezeThaw:
             [at_before[each] for each in at],
             is_covered=low <= score <= high,
         )
+        low, high = sorted((self._sign * low, self._sign * high))
+        return Foreseen(low, self._sign * middle, high, self._sign * score)
 
     def on_paused(self, trial_id: str) -> None:
         """Take in that a trial runs no more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping
+from dataclasses import astuple
 from typing import Any
 
 from search.freeze_thaw.decider import MOST_DRAWS, Choice, FreezeThaw
@@ -40,6 +41,7 @@ class FreezeThawSampler:
         self._default_id: str | None = None
         self._finished: set[str] = set()
         self._paused: set[str] = set()
+        self._foreseen: dict[str, list[list[float]]] = {}  # of trials since they started or resumed
         self.choice: Choice | None = None
         self.exhausted_reason = ""
 
@@ -51,7 +53,8 @@ class FreezeThawSampler:
     def choice_record(self) -> Mapping[str, Any]:
         if self.choice is None:
             return {}
-        record: dict[str, Any] = {"decided_by": self.choice.decided_by}
+        share = round(self._search.guard.share, 4)
+        record: dict[str, Any] = {"decided_by": self.choice.decided_by, "ranks_share": share}
         if self.choice.score is not None and math.isfinite(self.choice.score):
             record["score"] = round(self.choice.score, 4)
         return record
@@ -65,6 +68,10 @@ class FreezeThawSampler:
             num_foreseen=guard.num_foreseen,
             num_covered=guard.num_covered,
         )
+
+    def ending_record(self, trial_id: str) -> Mapping[str, Any]:
+        foreseen = self._foreseen.get(trial_id)
+        return {"foreseen": foreseen} if foreseen else {}
 
     def choose(self, *, lowest_rung: int, may_start: bool, is_last_call: bool = False) -> str | None:
         """The paused trial to train further; None leaves the worker to a new trial, if one may start."""
@@ -111,10 +118,10 @@ class FreezeThawSampler:
 
     def on_epoch(self, trial_id: str, epoch: int, value: float, *, ended_rung: int | None) -> None:
         """Take in an epoch's value, which is finite; `ended_rung` is the rung that it ends, if one."""
-        if self._pauses:
-            self._search.on_epoch(trial_id, epoch, value)
-        elif ended_rung is not None:
-            self._search.on_epoch(trial_id, ended_rung + 1, value)
+        at = epoch if self._pauses else None if ended_rung is None else ended_rung + 1
+        if at is not None and (foreseen := self._search.on_epoch(trial_id, at, value)):
+            rounded = [float(f"{number:.6g}") for number in astuple(foreseen)]
+            self._foreseen.setdefault(trial_id, []).append([epoch, *rounded])
 
     def report(self, trial_id: str, rung: int, *values: float) -> None:
         return None
@@ -122,6 +129,7 @@ class FreezeThawSampler:
     def finish(self, trial_id: str, status: Status, *, cause: str = "") -> None:
         if status == "interrupted":
             return
+        self._foreseen.pop(trial_id, None)
         if status == "paused":
             self._paused.add(trial_id)
             self._search.on_paused(trial_id)

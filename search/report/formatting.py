@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from search.run.objective import ObjectiveValues
     from search.run.rerun import RerunEstimate
 
+DECIDERS = {"rung": "ranks", "model": "model", "random": "chance"}  # of a freeze-thaw search, for people
+
 
 def value_text(value: Any) -> str:
     """A value in four significant digits; a dash for what is unknown."""

@@ -21,7 +21,7 @@ from search.output import Output
 from search.rank_correlation import Correlation, rung_correlations
 from search.report.failures import print_failures
 from search.report.forecast import kept_forecast, outcome_text
-from search.report.formatting import duration, hparams_text, mean_text, objective_texts
+from search.report.formatting import DECIDERS, duration, hparams_text, mean_text, objective_texts
 from search.report.gain import default_of, gain_sentence, guessing_text
 from search.report.portfolio import portfolio_sentence
 from search.run import Run
@@ -30,7 +30,6 @@ from search.space import Space
 
 _TOP = 5  # configurations in the table; trials.csv has all
 _UNITS = {"energy": "J of full training", "energy_per_example": "J per example"}
-_DECIDERS = {"rung": "ranks", "model": "model", "random": "chance"}
 
 
 def print_summary(run: Run, reason: str, output: Output) -> None:
@@ -194,7 +193,7 @@ def _print_deciders(run: Run, output: Output) -> None:
     if (trust := run.trust) is None:
         return
     made = Counter(event["decided_by"] for event in run.ledger.events() if "decided_by" in event)
-    counts = ", ".join(f"{_DECIDERS[name]} {count}" for name, count in made.most_common())
+    counts = ", ".join(f"{DECIDERS[name]} {count}" for name, count in made.most_common())
     line = f"decisions: {counts}; ranks make {trust.share_of_ranks:.0%} of those left to ranks and model"
     if trust.losses is not None:
         by_ranks, by_model = (1 - loss for loss in trust.losses)

@@ -380,7 +380,12 @@ class Run:
     def _end(self, trial_id: str, ending: Ending) -> Answer:
         self._account.close_windows(trial_id)
         self._record(
-            "trial_ended", trial_id, status=ending.status, cause=ending.cause, message=ending.message
+            "trial_ended",
+            trial_id,
+            status=ending.status,
+            cause=ending.cause,
+            message=ending.message,
+            **self._scheduler.ending_record(trial_id, ending.status),
         )
         self._scheduler.on_end(trial_id, ending.status, ending.cause)
         return "stop"

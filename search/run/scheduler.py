@@ -120,6 +120,10 @@ class TrialScheduler:
         """Who chose what `promotable` or `ask` gave last and the model's score, for the journal."""
         return self._chooser.choice_record if self._chooser else {}
 
+    def ending_record(self, trial_id: str, status: Status) -> Mapping[str, Any]:
+        """What a model had foreseen of the trial, for the event of its end; an interruption is none."""
+        return self._chooser.ending_record(trial_id) if self._chooser and status != "interrupted" else {}
+
     @property
     def trust(self) -> Trust | None:
         """Whether ranks or a model are trusted; None where ranks alone decide."""

@@ -110,7 +110,15 @@ class ChoosingSampler(Sampler, Protocol):
 
     @property
     def choice_record(self) -> Mapping[str, Any]:
-        """Who chose last, and the score of it, as plain data."""
+        """Who chose last, the score of it, and the share of decisions that ranks make, as plain data."""
+        ...
+
+    def ending_record(self, trial_id: str) -> Mapping[str, Any]:
+        """What was foreseen of the values that a trial has shown since it started or resumed, as plain data.
+
+        To be asked before `finish`. `foreseen` has a list for each: the epoch, the low end of the 80 %
+        interval, what was expected, the high end, and the value that came.
+        """
         ...
 
     @property

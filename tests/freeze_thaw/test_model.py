@@ -159,14 +159,14 @@ def curves_of(*values: list[float]) -> Curves:
     return curves
 
 
-def test_where_rows_are_too_many_the_worst_curves_lose_their_middles_first() -> None:
+def test_where_rows_are_too_many_the_worst_curves_keep_their_last_point_alone() -> None:
     curves = curves_of([0.1, 0.2, 0.3, 0.9], [0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8])
     assert curves.kept(12, 12) == list(range(12))
-    assert curves.kept(12, 11) == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11]
-    assert curves.kept(12, 9) == [0, 1, 2, 3, 4, 7, 8, 10, 11]
-    assert curves.kept(12, 6) == [0, 3, 4, 7, 8, 11]
-    assert curves.kept(12, 5) == [0, 3, 7, 8, 11]  # then their first points
-    assert curves.kept(8, 7) == [0, 1, 2, 3, 4, 6, 7]  # of the first rows alone: what came later is unknown
+    assert curves.kept(12, 11) == [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11]
+    assert curves.kept(12, 9) == [0, 1, 2, 3, 7, 8, 9, 10, 11]
+    assert curves.kept(12, 6) == [0, 1, 2, 3, 7, 11]
+    assert curves.kept(12, 3) == [3, 7, 11]
+    assert curves.kept(8, 7) == [0, 1, 2, 3, 5, 6, 7]  # of the first rows alone: what came later is unknown
 
 
 def test_of_more_curves_than_rows_the_best_stay_and_the_others_are_thinned_evenly() -> None:
@@ -181,4 +181,4 @@ def test_of_more_curves_than_rows_the_best_stay_and_the_others_are_thinned_evenl
 def test_of_equal_curves_the_older_ones_stay(num_equal: int) -> None:
     curves = curves_of(*([0.5, 0.5, 0.5] for _ in range(num_equal)))
     kept = curves.kept(3 * num_equal, 3 * num_equal - 1)
-    assert kept == [row for row in range(3 * num_equal) if row != 3 * num_equal - 2]
+    assert kept == [row for row in range(3 * num_equal) if row != 3 * num_equal - 3]

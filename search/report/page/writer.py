@@ -17,6 +17,7 @@ from search.ledger.journal import StorageError, unwritten
 from search.output import Output
 from search.report.charts.chart import Chart
 from search.report.page.compare import comparison
+from search.report.page.deciders import deciders_section
 from search.report.page.elements import Section
 from search.report.page.energy import joules_section
 from search.report.page.failures import failures_section
@@ -33,7 +34,7 @@ from search.report.page.winner import winner_section
 from trainables.core.files import replacing
 
 # From what every reader wants to what few need.
-_SECTIONS: tuple[Callable[[RunData], Section], ...] = (
+_SECTIONS: tuple[Callable[[RunData], Section | None], ...] = (
     overview,
     winner_section,
     data_section,
@@ -43,6 +44,7 @@ _SECTIONS: tuple[Callable[[RunData], Section], ...] = (
     parameters_section,
     joules_section,
     rank_correlation_section,
+    deciders_section,
     failures_section,
     environment_section,
     commands_section,
