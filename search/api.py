@@ -80,6 +80,7 @@ def search(
     hours: float | None = None,
     kwh: float | None = None,
     cost: float | None = None,
+    stop_when_flat: bool | None = None,
     epochs: int | None = None,
     subset: float | int | None = None,
     resolution: int | None = None,
@@ -112,6 +113,7 @@ def search(
         results: The run is `results`/`name`; a folder, or a bucket's address such as "s3://bucket/path".
         overrides: Keys of the space, dotted: a mapping such as {"parameters.lr.max": 0.3}, or
             KEY=VALUE each, whose values are YAML.
+        stop_when_flat: End once further trials are unlikely to gain anything.
         epochs: Of the top rung; `subset` and `resolution` likewise. Lower rungs keep their proportions.
         warm_start: Earlier runs whose trials the sampler learns from: folders, or names in `results`.
         portfolio: Earlier runs, on any data, whose best points are tried first.
@@ -144,6 +146,7 @@ def search(
         "search.limits.hours": hours,
         "search.limits.kwh": kwh,
         "search.limits.cost": cost,
+        "search.limits.stop_when_flat": stop_when_flat,
         "search.budget.epochs": epochs,
         "search.budget.subset": subset,
         "search.budget.resolution": resolution,

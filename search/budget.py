@@ -284,6 +284,7 @@ class Limits:
         grace_minutes: How long running epochs may continue once the run is to end; None is two minutes, or
             `hours` if that is shorter, but never under 10 s.
         epoch_minutes: Longest duration of a single epoch.
+        stop_when_flat: The search ends once further trials are unlikely to gain anything.
     """
 
     trials: int | None = None
@@ -293,6 +294,7 @@ class Limits:
     cache_gib: float | None = None
     grace_minutes: float | None = None
     epoch_minutes: float | None = None
+    stop_when_flat: bool = False
     co2e_kg: float | None = None
     cost: float | None = None
     tariff: Tariff = field(default_factory=Tariff)

@@ -214,7 +214,7 @@ def simulate(
         is_learning: Later trials are better and like the best, by more or less: more are promoted.
     """
     clock = VirtualClock(now_s=0.0)
-    run = Run(space, sampler, MemoryLedger(), clock=clock)
+    run = Run(space, sampler, MemoryLedger(), clock=clock, estimates_gain=False)
     clock.now_s = costs.first_s
     backend = SimulatedBackend(costs, clock, random.Random(seed), is_learning=is_learning)
     reason = backend.execute(run)

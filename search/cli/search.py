@@ -87,6 +87,7 @@ def _add_limits(flags: CommandParser) -> None:
     )
     add("--kwh", metavar="E", help="stop after this many kilowatt-hours, as far as they are measured")
     add("--cost", metavar="C", help="stop after energy for this much money, by search.report.price_per_kwh")
+    add("--stop-when-flat", action="store_true", help="stop once further trials are unlikely to gain")
     add("--budget-epochs", metavar="N", help="epochs of the top rung; lower rungs keep their proportions")
     add(
         "--budget-subset",
@@ -183,6 +184,7 @@ def overrides(options: argparse.Namespace) -> list[str | tuple[str, Any]]:
         "search.limits.hours": options.hours,
         "search.limits.kwh": options.kwh,
         "search.limits.cost": options.cost,
+        "search.limits.stop_when_flat": "true" if options.stop_when_flat else None,
         "search.budget.epochs": options.budget_epochs,
         "search.budget.subset": options.budget_subset,
         "search.budget.resolution": options.budget_size,

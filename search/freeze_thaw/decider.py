@@ -26,7 +26,7 @@ from search.freeze_thaw.curve_model import (
     log_expected_improvement,
     probability_of_improvement,
 )
-from search.freeze_thaw.curves import Curves
+from search.freeze_thaw.curves import MOST_ROWS, THINNED_ROWS, Curves
 from search.freeze_thaw.guard import Guard
 from search.freeze_thaw.points import Points, candidates
 from search.space import Space
@@ -38,9 +38,6 @@ _DESIGN = 8  # trials before the model is asked
 _RANDOM = 0.3
 _NUM_BEST = 5
 _FIRST_FIT, _GROWTH = 8, 1.3
-# A fit takes 0.3 s there and grows with the third power. Beyond, rows are taken out at each fit, and a fit
-# comes whenever there are as many as before.
-MOST_ROWS, THINNED_ROWS = 600, 480
 # Of decisions, before the guard has seen anything: at 0.8 a search took half as many epochs again.
 _RUNGS_SHARE = 0.5
 MOST_DRAWS = 20  # of a point that was not tried before

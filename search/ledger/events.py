@@ -32,6 +32,7 @@ _REQUIRED: Mapping[str, set[str]] = {
     "devices_read": {"rows", "is_final"},
     "attempt_failed": {"trial", "failure", "will_retry"},
     "trial_ended": {"trial", "status", "cause", "message"},
+    "gain_estimated": {"num_trials", "num_epochs", "expected_gain", "least_gain", "least_is"},
     "run_ended": {"reason"},
 }
 _ROW, _ENERGY, _SENSORS = (

@@ -140,6 +140,27 @@ class TrialRecord:
         return max(known, key=lambda item: sign * item[1], default=None)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExpectedGain:
+    """What a further trial was expected to gain, by a model of the curves so far, in units of the metric.
+
+    Attributes:
+        num_trials, num_epochs: How many there were by then.
+        expected_gain: Of the most promising one.
+        least_gain: The smallest that means anything; `least_is` says what it is.
+    """
+
+    num_trials: int
+    num_epochs: int
+    expected_gain: float
+    least_gain: float
+    least_is: str
+
+    @property
+    def is_flat(self) -> bool:
+        return self.expected_gain < self.least_gain
+
+
 def overdue_text(event: Event) -> str:
     """An `epoch_overdue` event as text."""
     seconds, median_s = event["seconds"], event["median_s"]
@@ -157,6 +178,9 @@ class History:
         run_id: Of the journal, made when it began; checkpoints bear it.
         energy: Of all trials together; `start_energy` of their starts. What devices used beside them is in
             `sessions`.
+        gains: What further trials were expected to gain, the latest last.
+        num_epochs: Of all trials; one that was repeated counts once.
+        epochs_at_end: The same when a trial last left its worker, other than by an interruption.
         ended: Why the last session ended; None while one runs, or when it was killed.
         pause_is_latest: The latest that happened to any trial is that one paused, or since then that paused
             ones were given up: what else follows from the pause may not have been written before a kill.
@@ -169,6 +193,8 @@ class History:
         self.energy = self.start_energy = EnergyReading()
         self._running: dict[str, TrialRecord] = {}
         self._num_rows = 0
+        self.gains: list[ExpectedGain] = []
+        self.num_epochs = self.epochs_at_end = 0
         self.ended: str | None = None
         self.pause_is_latest = False
         for event in events:
@@ -203,6 +229,9 @@ class History:
                     trial.attempts_here = 1
             case "trial_asked":
                 self._ask(event)
+            case "gain_estimated":
+                names = ExpectedGain.__dataclass_fields__
+                self.gains.append(ExpectedGain(**{name: event[name] for name in names}))
             case "run_ended":
                 self.ended = event["reason"]
             case _ if "trial" in event:
@@ -234,6 +263,8 @@ class History:
                 trial.attempts += event["will_retry"]
                 trial.attempts_here += event["will_retry"] and not event["failure"].get("is_preempted")
             case "trial_ended":
+                if event["status"] != "interrupted":
+                    self.epochs_at_end = self.num_epochs
                 trial.status, trial.cause, trial.message = event["status"], event["cause"], event["message"]
                 trial.ended_at = event["time"]
                 trial.joules.end_own()
@@ -260,6 +291,7 @@ class History:
         row = EpochRow.from_dict(event["row"])
         if row.epoch > trial.epochs:  # further than ever: what was lost before was no fault of the trial
             trial.attempts_here = 1
+            self.num_epochs += 1
         row = trial.joules.book(row, trial.rows)
         self._num_rows += 1
         self.energy = self.energy + row.energy

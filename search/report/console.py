@@ -19,6 +19,7 @@ from search.report.formatting import duration, energy_text, hparams_text, value_
 from search.report.live import STYLES, LiveView
 from search.run import Run
 from search.run.checkpoint_retention import NO_LONGER_PROMOTABLE
+from search.run.flatness import FLAT
 
 _CHECKPOINT_NOTES = {"checkpoint", "best", "final", "test"}  # notes of an epoch on files in trials/<trial>/
 
@@ -48,6 +49,7 @@ class ConsoleView:
             transient=True,
         )
         self._is_live = is_live and output.is_watched
+        self._is_flat = bool(run.flat_reason)
 
     def __enter__(self) -> ConsoleView:
         if self._is_live:
@@ -71,6 +73,8 @@ class ConsoleView:
         elif event["event"] == "trial_continued_as_control":
             line = f"{event['trial']}  continues past rung {event['rung']} as a control trial"
             self._output.print(Text(line, style="dim"))
+        elif event["event"] == "gain_estimated":
+            self._note_of_flatness()
         elif event["event"] == "epoch_overdue":
             line = f"{event['trial']}  an epoch may hang: {overdue_text(event)}"
             if self._run.space.limits.epoch_minutes is None:
@@ -80,6 +84,12 @@ class ConsoleView:
             failure = event["failure"]
             line = f"{event['trial']}  {failure['cause']}, tried again: {failure['message']}"
             self._output.warn(line)
+
+    def _note_of_flatness(self) -> None:
+        """Say once that further trials are unlikely to gain, and what would end the search for it."""
+        was_flat, self._is_flat = self._is_flat, bool(self._run.flat_reason)
+        if self._is_flat and not was_flat and not self._run.space.limits.stop_when_flat:
+            self._output.note(f"{FLAT}: {self._run.flat_reason}; limits.stop_when_flat would end the search")
 
     def _started_line(self, event: Mapping[str, Any]) -> str:
         """Why a trial is not judged at the lowest rungs: its bracket, or ranks that mislead."""

@@ -15,6 +15,7 @@ from search.ledger.history import History, TrialRecord
 from search.ledger.journal_lines import bounded
 from search.ledger.sessions import DeviceRow
 from search.ranking import Configuration, Ranking
+from search.run.flatness import FLAT, flat_reason, is_due
 from search.run.observers import Observer
 from search.run.resume import replay
 from search.run.scheduler import (
@@ -52,6 +53,7 @@ class Run:
             session of the run chose stays.
         batch_sizes: What batch_size "auto" means, by model, with the reason; as of `auto_precision`.
         background: The workload that the backend trains beside the trials.
+        estimates_gain: Record now and then what further trials are expected to gain. Not of made-up scores.
         clock: Monotonic seconds.
 
     Attributes:
@@ -69,6 +71,7 @@ class Run:
         background: Background | None = None,
         auto_precision: str = "",
         batch_sizes: Choices | None = None,
+        estimates_gain: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.space = space
@@ -78,6 +81,9 @@ class Run:
         self.rungs = self._scheduler.rungs
         self.should_test = should_test
         self._background = background
+        # A list is trained whole, and the gain in several objectives is no number.
+        is_search = self._scheduler.num_left is None and len(space.modes) == 1
+        self._estimates_gain = estimates_gain and is_search
         self._observers: list[Observer] = []
         self._clock = clock
         self._started_s = clock()
@@ -162,7 +168,18 @@ class Run:
     def stop_reason(self) -> str | None:
         """Why no further epoch may start, or None."""
         end_reason = self._interrupted_by or self._scheduler.no_energy_reason or all_fail_alike(self.history)
-        return end_reason or limit_reached(self.space.limits, self.spent)
+        return end_reason or limit_reached(self.space.limits, self.spent) or self._flat_end()
+
+    def _flat_end(self) -> str | None:
+        """Why the run ends if further trials are unlikely to gain, and the space asks for that."""
+        if not self.space.limits.stop_when_flat or not self._estimates_gain or not self.flat_reason:
+            return None
+        return f"{FLAT}: {self.flat_reason}"
+
+    @property
+    def flat_reason(self) -> str:
+        """Why further trials are unlikely to gain anything; empty as long as one may."""
+        return flat_reason(self.history.gains, self.space.metric)
 
     @property
     def is_interrupted(self) -> bool:
@@ -388,7 +405,26 @@ class Run:
             **self._scheduler.ending_record(trial_id, ending.status),
         )
         self._scheduler.on_end(trial_id, ending.status, ending.cause)
+        self._estimate_gain_if_due()
         return "stop"
+
+    def _estimate_gain_if_due(self) -> None:
+        """Record what a further trial is expected to gain, if that is not known of as many epochs."""
+        if not self._estimates_gain or not is_due(self.history, num_finished=self.rungs.counts()[-1]):
+            return
+        from search.freeze_thaw.expected_gain import expected_gain  # SciPy: 0.5 s, and short runs need none
+
+        if (gain := expected_gain(self.space, self.history)) is None:
+            return
+        numbers = {"expected_gain": gain.expected, "least_gain": gain.least}
+        self._record(
+            "gain_estimated",
+            None,
+            num_trials=len(self.history.trials),
+            num_epochs=self.history.epochs_at_end,
+            **{name: float(f"{number:.6g}") for name, number in numbers.items()},
+            least_is=gain.least_is,
+        )
 
     def _record(self, kind: str, trial_id: str | None, **content: Any) -> None:
         trial = {} if trial_id is None else {"trial": trial_id}
@@ -417,6 +453,7 @@ class Run:
         for trial in self.history.trials.values():
             if trial.status == "interrupted":
                 self._record("trial_resumed", trial.trial_id)
+        self._estimate_gain_if_due()
         self._unfinished.extend(trial.trial_id for trial in self.history.running())
 
 

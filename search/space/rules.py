@@ -299,6 +299,19 @@ def _check_freeze_thaw(draft: Draft, problems: Problems) -> None:
         problems.add(where, f"{text} again; give it, or take asha_stopping")
 
 
+def _check_flat(draft: Draft, problems: Problems) -> None:
+    """Where no search can be seen to gain no more."""
+    section = draft.section
+    if not section.limits.stop_when_flat:
+        return
+    where = "search.limits.stop_when_flat"
+    if section.lists or draft.sampler == "grid":
+        given = section.lists[0] if section.lists else "a grid"
+        problems.add(where, f"ends a search that proposes its own points, and {given} is trained whole")
+    if len(section.objective) > 1:
+        problems.add(where, "compares the gain in one metric with its noise; leave it or search.objective out")
+
+
 def _check_brackets(draft: Draft, problems: Problems) -> None:
     if draft.space is None:
         return
@@ -355,6 +368,7 @@ RULES: tuple[Rule, ...] = (
     _check_worth,
     _check_objective,
     _check_freeze_thaw,
+    _check_flat,
     _check_brackets,
     _check_ablations,
     _check_horizon,

@@ -215,6 +215,7 @@ class LimitsSection(Section):
     cache_gib: AboveZero | None = None
     grace_minutes: AboveZero | None = None
     epoch_minutes: AboveZero | None = None
+    stop_when_flat: Flag = False
 
     def limits(self, run_cap: int | None, tariff: Tariff) -> Limits:
         return Limits(**dict(self) | {"trials": self.trials or run_cap, "tariff": tariff})
