@@ -138,7 +138,7 @@ class Ours:
     """
 
     def __init__(self, space: Space, defaults: Mapping[str, Any], *, num_trials: int | None = None) -> None:
-        self._space, self._num_trials = space, num_trials
+        self.space, self._num_trials = space, num_trials
         is_thawing = space.scheduler.mode == "freeze_thaw"
         self._sampler = (PlacedFreezeThaw if is_thawing else PlacedSampler)(space, defaults)
         self._chooser = self._sampler if isinstance(self._sampler, PlacedFreezeThaw) else None
@@ -162,14 +162,14 @@ class Ours:
         return self._asked(trial_id)
 
     def on_placed(self, trial_id: str, point: Sequence[float]) -> None:
-        hparams = {**self._hparams[trial_id], **dict(zip(self._space.parameters, point, strict=True))}
+        hparams = {**self._hparams[trial_id], **dict(zip(self.space.parameters, point, strict=True))}
         self._sampler.place(trial_id, self._hparams[trial_id], hparams)
         if hparams != self._hparams[trial_id]:  # an equal point keeps its own types: a row is a whole number
             self._hparams[trial_id] = hparams
 
     def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:
         self._rungs.on_epoch(trial_id, accuracy)
-        rung = self._space.ladder.rung_completed_at(epoch)
+        rung = self.space.ladder.rung_completed_at(epoch)
         if self._chooser:
             self._chooser.on_epoch(trial_id, epoch, accuracy, ended_rung=rung)
         if rung is None:
@@ -180,11 +180,11 @@ class Ours:
         self._sampler.report(trial_id, rung, accuracy)
         decision = self._rungs.on_result(trial_id, rung, accuracy)
         answer: Answer = "continue" if decision == "control" else decision
-        if epoch == self._space.ladder.top.epochs:
+        if epoch == self.space.ladder.top.epochs:
             self._sampler.finish(trial_id, "finished")
         elif answer != "continue":
             self._sampler.finish(trial_id, "paused" if answer == "pause" else "stopped")
         return answer
 
     def _asked(self, trial_id: str) -> Asked:
-        return Asked(trial_id, [self._hparams[trial_id][name] for name in self._space.parameters])
+        return Asked(trial_id, [self._hparams[trial_id][name] for name in self.space.parameters])

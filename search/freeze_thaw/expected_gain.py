@@ -2,9 +2,12 @@
 Pure.
 
 The largest expected improvement at the top of the ladder, over the trials that are not there yet and some 330
-new configurations, beside the smallest gain that means anything: what a metric moves by from epoch to epoch,
-as seeds move it about as much. Where that is next to nothing, as in a table without noise, it is 2 % of what
-separates the best trial from the middle one.
+new configurations, each times how likely it is to pass the rungs on its way: alone the model expects most of
+slow starters, as no search trains one to the end and shows it what becomes of them.
+
+Beside it the smallest gain that means anything: what a metric moves by from epoch to epoch, as seeds move it
+about as much. Where that is next to nothing, as in a table without noise, it is 2 % of what separates the
+best trial from the middle one.
 
 Not the model's own noise: where configurations differ in ways that their hyperparameters do not show, it
 takes that for noise (on recorded residual networks 0.027, where neighbouring epochs differ by 0.003).
@@ -21,7 +24,11 @@ from typing import Any
 import numpy as np
 
 from search.budget import grid_of
-from search.freeze_thaw.curve_model import CurveModel, log_expected_improvement
+from search.freeze_thaw.curve_model import (
+    CurveModel,
+    log_expected_improvement,
+    probability_of_improvement,
+)
 from search.freeze_thaw.curves import THINNED_ROWS, Curves
 from search.freeze_thaw.kernel import Numbers
 from search.freeze_thaw.points import Points, candidates
@@ -31,10 +38,9 @@ from search.space import Space
 _NUM_BEST = 5  # trials around which new configurations lie
 _LEAST_SHARE = 0.02  # of the distance from the middle trial to the best
 _NO_RESULT = {"failed", "diverged"}
-_FEWEST_EPOCHS = 3  # in a row, to tell noise from a trend
-# Three values with the same noise have a second difference of six times its variance. From a median to a
-# standard deviation it is 1.4826, for normal noise.
-_OF_SECOND_DIFFERENCE = 1.4826 / math.sqrt(6)
+# Four values with the same noise have a third difference of 1 + 9 + 9 + 1 times its variance. From a median
+# of magnitudes to a standard deviation it is 1.4826, for normal noise.
+_OF_THIRD_DIFFERENCE = 1.4826 / math.sqrt(20)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,19 +84,36 @@ def expected_gain(space: Space, history: History) -> Gain | None:
         return None
     sign = 1.0 if space.mode == "max" else -1.0
     by_epoch = bool(space.ladder.with_pauses().pauses)  # else curves jump between rungs: their ends compare
-    steps = grid_of(space.ladder.ends) if by_epoch else list(range(1, len(space.ladder.rungs) + 1))
+    by_rung = list(range(1, len(space.ladder.rungs) + 1))
+    steps = Steps(
+        grid=grid_of(space.ladder.ends) if by_epoch else by_rung,
+        rungs=() if space.scheduler.mode == "none" else (space.ladder.ends if by_epoch else by_rung)[:-1],
+        eta=space.scheduler.eta,
+    )
     curves = [_curve(trial, space.metric, sign, by_epoch=by_epoch) for trial in trials]
     seed = [space.training.seed, len(trials)]
     return gain_of(Points(space, trials[0].hparams), steps, curves, seed=seed)
 
 
-def gain_of(
-    points: Points, steps: Sequence[int], curves: Sequence[Curve], *, seed: Sequence[int]
-) -> Gain | None:
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """Where curves are read and trials are judged.
+
+    Attributes:
+        grid: As of `Curves`; the last is the top.
+        rungs: The steps at which trials are judged, below the top; none where all are trained to the end.
+        eta: One in eta passes.
+    """
+
+    grid: Sequence[int]
+    rungs: Sequence[int]
+    eta: float
+
+
+def gain_of(points: Points, steps: Steps, curves: Sequence[Curve], *, seed: Sequence[int]) -> Gain | None:
     """What a further trial would gain beside these.
 
     Args:
-        steps: Of the grid, as of `Curves`; the last is the top.
         seed: Of the new configurations.
 
     Returns:
@@ -99,7 +122,7 @@ def gain_of(
     expected = _largest_improvement(points, steps, curves, seed)
     if expected is None:
         return None
-    noise, share = noise_between_epochs(curves, steps[-1]), _share_of_distance(curves)
+    noise, share = noise_between_epochs(curves, steps.grid[-1]), _share_of_distance(curves)
     if noise is not None and noise >= share:
         return Gain(expected=expected, least=noise, least_is="what neighbouring epochs differ by")
     return Gain(
@@ -108,20 +131,19 @@ def gain_of(
 
 
 def noise_between_epochs(curves: Sequence[Curve], top: int) -> float | None:
-    """The standard deviation of an epoch's value beside its trend; None of fewer than three epochs in a row.
+    """The standard deviation of an epoch's value beside its trend; None of fewer than four epochs in a row.
 
     Of the better half of the trials at the top, in the second half of their epochs, where they rise least:
-    from second differences, of which a straight line has none, and by their median, as a rate that drops
-    makes a step.
+    from third differences, which a bend has none of, and by their median, as a rate that drops makes a step.
     """
-    at_top = sorted((curve for curve in curves if top in curve.values), key=lambda each: -each.values[top])
+    at_top = [curve for curve in curves if math.isfinite(curve.values.get(top, math.nan))]
+    at_top.sort(key=lambda curve: -curve.values[top])
     differences: list[float] = []
     for curve in at_top[: max(2, (len(at_top) + 1) // 2)]:
         late = np.array(curve.epochs[len(curve.epochs) // 2 :])
-        if len(late) >= _FEWEST_EPOCHS:
-            differences += np.abs(late[2:] - 2 * late[1:-1] + late[:-2]).tolist()
+        differences += np.abs(np.diff(late, 3)).tolist() if len(late) > 3 else []
     finite = [each for each in differences if math.isfinite(each)]
-    return _OF_SECOND_DIFFERENCE * statistics.median(finite) if finite else None
+    return _OF_THIRD_DIFFERENCE * statistics.median(finite) if finite else None
 
 
 def _share_of_distance(curves: Sequence[Curve]) -> float:
@@ -131,43 +153,76 @@ def _share_of_distance(curves: Sequence[Curve]) -> float:
 
 
 def _largest_improvement(
-    points: Points, steps: Sequence[int], curves: Sequence[Curve], seed: Sequence[int]
+    points: Points, steps: Steps, curves: Sequence[Curve], seed: Sequence[int]
 ) -> float | None:
-    told = _told(points, steps, curves)
-    at_top = told.value_at(steps[-1])
+    told = _told(points, steps.grid, curves)
+    at_top = told.value_at(steps.grid[-1])
     if not at_top:
         return None
-    rows = told.kept(len(told), THINNED_ROWS)
-    values, middle = told.scaled(rows), told.unscaled(0.0, rows)
-    unit = told.unscaled(1.0, rows) - middle
-    model = CurveModel(points.num_features)
     try:
-        model.fit(told.rows(rows), values)
+        model = _Fitted(points, told)
     except np.linalg.LinAlgError:
         return None
-
-    def beliefs(features: Sequence[Numbers], numbers: Sequence[int]) -> tuple[Numbers, Numbers]:
-        where = np.array(features), np.array(numbers, np.int64)
-        return model.beliefs(told.rows(rows), values, *where, 1.0)
-
-    forgotten = told.without_rows(rows)
+    forgotten = told.without_rows(model.rows)
     known = [name for name in told.trials if told.reached(name) and name not in forgotten]
-    means, deviations = beliefs([told.point(name) for name in known], [told.number(name) for name in known])
-    is_open = np.array([name not in at_top and curves[int(name)].has_result for name in known])
+    features, numbers = [told.point(name) for name in known], [told.number(name) for name in known]
+    means, _ = model.beliefs(features, numbers, steps.grid[-1])
     best_known = [curves[int(known[place])] for place in np.argsort(-means, kind="stable")[:_NUM_BEST]]
     new = _new_features(points, best_known, seed)
-    new_means, new_deviations = beliefs(new, [-1] * len(new))
-    logs = log_expected_improvement(
-        np.concatenate([means[is_open], new_means]),
-        np.concatenate([deviations[is_open], new_deviations]),
-        (max(at_top.values()) - middle) / unit,
-    )
-    return float(np.exp(logs.max()) * unit)
+    features, numbers = [*features, *new], [*numbers, *[-1] * len(new)]
+    means, deviations = model.beliefs(features, numbers, steps.grid[-1])
+    gains = np.exp(log_expected_improvement(means, deviations, max(at_top.values())))
+    for step in steps.rungs:
+        gains *= _chances_to_pass(model, told, step, steps.eta, features, numbers, known)
+    is_open = [name not in at_top and curves[int(name)].has_result for name in known] + [True] * len(new)
+    return float(gains[is_open].max())
 
 
-def _told(points: Points, steps: Sequence[int], curves: Sequence[Curve]) -> Curves:
+class _Fitted:
+    """The model of these curves, in units of the metric."""
+
+    def __init__(self, points: Points, told: Curves) -> None:
+        self.rows = told.kept(len(told), THINNED_ROWS)
+        self._told, self._values = told, told.scaled(self.rows)
+        self._middle = told.unscaled(0.0, self.rows)
+        self._unit = told.unscaled(1.0, self.rows) - self._middle
+        self._model = CurveModel(points.num_features)
+        self._model.fit(told.rows(self.rows), self._values)
+
+    def beliefs(
+        self, features: Sequence[Numbers], numbers: Sequence[int], step: int
+    ) -> tuple[Numbers, Numbers]:
+        """Mean and deviation at a step of the grid, without noise, (others,) each."""
+        where = np.array(features), np.array(numbers, np.int64)
+        rows, time = self._told.rows(self.rows), self._told.time(step)
+        means, deviations = self._model.beliefs(rows, self._values, *where, time)
+        return means * self._unit + self._middle, deviations * self._unit
+
+
+def _chances_to_pass(
+    model: _Fitted,
+    told: Curves,
+    step: int,
+    eta: float,
+    features: Sequence[Numbers],
+    numbers: Sequence[int],
+    known: Sequence[str],
+) -> Numbers:
+    """How likely each is among the best 1/eta at a rung: 0 or 1 of the known trials that have ended it."""
+    results = told.value_at(step)
+    if len(results) < eta:
+        return np.ones(len(features))
+    cutoff = sorted(results.values(), reverse=True)[int(len(results) / eta) - 1]
+    chances = probability_of_improvement(*model.beliefs(features, numbers, step), cutoff)
+    for place, name in enumerate(known):
+        if name in results:
+            chances[place] = float(results[name] >= cutoff)
+    return chances
+
+
+def _told(points: Points, grid: Sequence[int], curves: Sequence[Curve]) -> Curves:
     """All curves, trial by trial, each with its place as its name."""
-    told = Curves(steps)
+    told = Curves(grid)
     for number, curve in enumerate(curves):
         told.start(str(number), points.features(curve.hparams))
     for number, curve in enumerate(curves):

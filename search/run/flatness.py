@@ -13,7 +13,7 @@ from search.ledger.history import ExpectedGain, History
 # Before four trials have been trained in full the model guesses where curves end: on recorded curves searches
 # that ended at two or three lost up to 0.28 of regret, and none that ended later.
 _FEWEST_FINISHED = 4
-_GROWTH = 1.1  # of all epochs, from one estimate to the next: each costs a fit, 0.2 s at most
+_GROWTH_PERCENT = 10  # of all epochs, from one estimate to the next: each costs a fit, 0.2 s at most
 FLAT = "further trials are unlikely to gain"
 _IN_A_ROW = 2  # estimates: new configurations are drawn by chance
 
@@ -25,7 +25,8 @@ def is_due(history: History, *, num_finished: int) -> bool:
         num_finished: Trials that have ended the ladder.
     """
     latest = history.gains[-1].num_epochs if history.gains else 0
-    return num_finished >= _FEWEST_FINISHED and history.epochs_at_end >= max(1, _GROWTH * latest)
+    grown = 100 * history.epochs_at_end >= (100 + _GROWTH_PERCENT) * latest
+    return num_finished >= _FEWEST_FINISHED and grown
 
 
 def flat_reason(gains: Sequence[ExpectedGain], metric: str) -> str:

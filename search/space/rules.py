@@ -309,7 +309,9 @@ def _check_flat(draft: Draft, problems: Problems) -> None:
         given = section.lists[0] if section.lists else "a grid"
         problems.add(where, f"ends a search that proposes its own points, and {given} is trained whole")
     if len(section.objective) > 1:
-        problems.add(where, "compares the gain in one metric with its noise; leave it or search.objective out")
+        problems.add(
+            where, "compares the gain in one metric with its noise; leave it or search.objective out"
+        )
 
 
 def _check_brackets(draft: Draft, problems: Problems) -> None:

@@ -19,6 +19,7 @@ from search.report.formatting import duration, hparams_text, mean_text, value_te
 from search.report.gain import default_of, gain_sentence, guessing_text
 from search.report.page.bounds import bound_sentence
 from search.report.page.run_data import RunData
+from search.run.flatness import FLAT, flat_reason
 
 _OPEN = "too few"  # beginning of the warnings whose interval is too wide to decide
 # A best trial in the last quarter of a search came late, which chance alone does once in four times; so it is
@@ -114,7 +115,10 @@ def _history_advice(run: RunData) -> Iterator[str]:
     """
     num_trials = len(run.trials)
     best = run.best
-    if best is not None and num_trials >= _FEWEST_FOR_LATE and best.number >= _LATE_SHARE * num_trials:
+    flat = flat_reason(run.history.gains, run.metric)
+    if flat:
+        yield f"{FLAT.capitalize()}: {flat}. A wider space may hold more than further trials of this one."
+    elif best is not None and num_trials >= _FEWEST_FOR_LATE and best.number >= _LATE_SHARE * num_trials:
         yield (
             f"The best trial was number {best.number + 1} of {num_trials}: it came late, so more trials "
             f"(--trials {2 * num_trials} with the same --name) may find a better one."

@@ -85,6 +85,8 @@ def history_section(run: RunData) -> Section:
             Text(text=f"{sentence[0].upper()}{sentence[1:]}."),
             Points(points=portfolio_points(run.trials, run.space)),
         ]
+    if len(run.history.gains) > 1:
+        elements.append(expected_gains(run))
     return Section(key="history", title="Optimisation history", elements=elements)
 
 
@@ -154,6 +156,41 @@ def _corners(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
     """
     ends = {0, len(points) - 1}
     return [point for place, point in enumerate(points) if place in ends or point[1] != points[place - 1][1]]
+
+
+def expected_gains(run: RunData) -> Chart:
+    """What the most promising further trial was expected to gain, and the smallest gain that means anything.
+
+    Where the first lies below the second, twice in a row, further trials are unlikely to gain.
+    """
+    gains = run.history.gains
+    epochs = [each.num_epochs for each in gains]
+    return Chart(
+        key="expected_gain",
+        title="What a further trial is expected to gain",
+        x=Scale(title="epochs spent by all trials", is_whole=True),
+        y=Scale(title=f"gain in {run.metric}"),
+        series=[
+            Series(
+                name="of the most promising one",
+                x=epochs,
+                y=[each.expected_gain for each in gains],
+                hover=[f"{each.expected_gain:.3g} after {each.num_trials} trials" for each in gains],
+                style="line",
+                has_points=True,
+            ),
+            Series(
+                name="the smallest that means anything",
+                x=epochs,
+                y=[each.least_gain for each in gains],
+                hover=[f"{each.least_gain:.3g}: {each.least_is}" for each in gains],
+                style="line",
+                is_dashed=True,
+                colour=GREY,
+            ),
+        ],
+        height_px=300,
+    )
 
 
 def learning_curves(run: RunData) -> Chart:
