@@ -224,7 +224,7 @@ def grown(search: FreezeThaw, num: int) -> None:
 
 
 def rows_of_a_decision(search: FreezeThaw, monkeypatch: pytest.MonkeyPatch) -> int:
-    """The most rows that the model gets to see in ten decisions, with what they are fitted to."""
+    """The most rows that the model gets to see in four decisions, with what they are fitted to."""
     seen = [0]
     for name in ("fit", "extend", "beliefs"):
         method = getattr(CurveModel, name)
@@ -234,7 +234,8 @@ def rows_of_a_decision(search: FreezeThaw, monkeypatch: pytest.MonkeyPatch) -> i
             return method(model, rows, *rest, **named)
 
         monkeypatch.setattr(CurveModel, name, counted)
-    for _ in range(10):
+    search.guard.share = 0.0  # the model or chance
+    for _ in range(4):
         choice = search.choose()
         assert choice is not None
         search.on_asked(f"t{len(search._curves.trials)}", {"lr": 0.5, "batch_size": 16})
@@ -252,7 +253,7 @@ def test_a_decision_at_1000_rows_is_made_from_no_more_rows_than_one_at_600(
     at_600 = rows_of_a_decision(search, monkeypatch)
     monkeypatch.setattr(CurveModel, "fit", unfitted)
     grown(search, 1000)
-    assert rows_of_a_decision(search, monkeypatch) <= at_600 <= 600 + 10  # those that run have one each
+    assert rows_of_a_decision(search, monkeypatch) <= at_600 <= 600 + 4  # those that run have one each
 
 
 def unfitted(model: CurveModel, rows: Rows, values: Numbers) -> None:
@@ -268,7 +269,7 @@ def test_what_the_model_has_no_rows_of_any_more_it_neither_chooses_nor_keeps(
     search.guard.share = 0.0  # the model or chance
     grown(search, 721)
     choices = []
-    for number in range(20):
+    for number in range(8):
         choice = search.choose()
         assert choice is not None
         choices.append(choice)

@@ -118,9 +118,10 @@ def _trust_chart(shares: Sequence[Event]) -> Chart:
     ]
     return Chart(
         key="trust",
-        title="Who is trusted: the share of ranks" + thinned_text(len(shown), len(numbers), "decisions"),
+        title="Who is trusted: the share of ranks, beside the model's"
+        + thinned_text(len(shown), len(numbers), "decisions"),
         x=Scale(title="decisions", is_whole=True),
-        y=Scale(title="share of ranks (the rest is the model's)", span=(0.0, 1.0)),
+        y=Scale(title="share of ranks", span=(0.0, 1.0)),
         series=[Series(name="share of ranks", x=x, y=y, style="steps", colour=GREY), *points],
         height_px=320,
     )
