@@ -39,7 +39,7 @@ from search.report.answer import search_answer
 from search.report.console import ConsoleView
 from search.report.forecast import ForecastReporter
 from search.report.page import write_at_end
-from search.report.plan import print_deadlines, print_plan
+from search.report.plan import print_deadlines, print_plan, print_scheduler
 from search.report.preflight import await_reports, check_reports
 from search.report.summary import print_summary
 from search.result import Result
@@ -129,6 +129,7 @@ def run_search(space: Space, how: Launch, *, should_report: bool, output: Output
     if points := designed(space, space.default_hparams(space.trainable.load())):
         print_plan(space, points, output)
     else:
+        print_scheduler(space, output)
         print_deadlines(space, output)
     last = output.last
     resume = f"resume: {resume_command(how.command, how.folder)}"

@@ -21,6 +21,12 @@ from search.sampling.designs import describe_design
 from search.sampling.proposal import Proposal
 from search.space import Space
 
+# One line of docs/ladder.md, "Why asha is the default".
+_WHY_DEFAULT = (
+    "the default; freeze_thaw needed half to two thirds of its epochs on recorded curves, "
+    "but no real searches have compared the two"
+)
+
 
 def print_plan(
     space: Space, proposals: Sequence[Proposal], output: Output, forecast: Forecast | None = None
@@ -41,9 +47,8 @@ def print_plan(
     if space.limits.trials is not None and len(proposals) > space.limits.trials:
         left_out = len(proposals) - space.limits.trials
         output.warn(f"limits.trials leaves out the last {left_out} points")
-    limits = {name: value for name, value in space.limits.stated.items() if value is not None}
-    text = ", ".join(f"{value:g} {name}" for name, value in limits.items()) or "none: runs until interrupted"
-    output.print(f"sampler {space.sampler_name}, seed {space.training.seed}; limits: {text}")
+    output.print(f"sampler {space.sampler_name}, seed {space.training.seed}; limits: {_limits(space)}")
+    print_scheduler(space, output)
     print_deadlines(space, output)
     for line in forecast_lines(forecast) if forecast else ():
         output.print(line)
@@ -52,6 +57,19 @@ def print_plan(
 def print_rerun_estimate(ledger: Ledger, space: Space, output: Output) -> None:
     """Print what it will cost to run the failed trials of the run in `ledger` again."""
     output.print(rerun_text(estimate_rerun(ledger, space)))
+
+
+def print_scheduler(space: Space, output: Output) -> None:
+    """Print how trials go up the ladder and why, where the space leaves that open."""
+    is_open = "mode" not in space.scheduler.model_fields_set and len(space.ladder.rungs) > 1
+    if is_open and not space.is_listed:
+        output.print(f"scheduler {space.scheduler.mode}: {_WHY_DEFAULT}", style="dim")
+
+
+def _limits(space: Space) -> str:
+    given = {name: value for name, value in space.limits.stated.items() if value not in (None, False)}
+    texts = [name if value is True else f"{value:g} {name}" for name, value in given.items()]
+    return ", ".join(texts) or "none: runs until interrupted"
 
 
 def print_deadlines(space: Space, output: Output) -> None:
