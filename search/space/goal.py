@@ -64,9 +64,12 @@ def scheduler_of(
 ) -> Scheduler:
     """The section's; of a script that cannot resume, `asha_stopping` where it names no mode.
 
-    With `asha` a promoted trial of such a script would train its earlier epochs again.
+    With `asha` a promoted trial of such a script would train its earlier epochs again. With several
+    objectives `freeze_thaw` is `asha`: its model has one, and without the model ranks alone decide.
     """
     scheduler, early = section.scheduler, file.early_terminate
+    if scheduler.mode == "freeze_thaw" and len(section.objective) > 1:
+        scheduler = scheduler.model_copy(update={"mode": "asha"})
     is_once = reference.command is not None and not reference.command["resume"]
     is_open = "mode" not in scheduler.model_fields_set and len(ladder.rungs) > 1
     if is_once and is_open and ladder.horizon == "full":

@@ -136,6 +136,11 @@ def _of_command(space: Space, draft: Draft) -> Iterator[str]:
 
 def _of_objective(space: Space, draft: Draft) -> Iterator[str]:
     """What a sampler does not learn with several objectives."""
+    if draft.section.scheduler.mode == "freeze_thaw" and space.scheduler.mode == "asha":
+        yield (
+            "search.scheduler.mode: asha instead of freeze_thaw, whose model of learning curves has one "
+            "metric: with several objectives ranks decide, by what no other trial dominates"
+        )
     is_learning = space.sampler in {"tpe", "gp", "nsga2"} and not space.is_listed
     if space.beside and is_learning and space.scheduler.mode != "none":
         yield (

@@ -277,11 +277,9 @@ def _check_objective(draft: Draft, problems: Problems) -> None:
 def _check_freeze_thaw(draft: Draft, problems: Problems) -> None:
     """What a model of learning curves cannot do, each with what can be taken instead."""
     section = draft.section
-    if section.scheduler.mode != "freeze_thaw":
+    if section.scheduler.mode != "freeze_thaw" or len(section.objective) > 1:  # then it is asha
         return
     where = "search.scheduler.mode"
-    if len(section.objective) > 1:
-        problems.add(where, "freeze_thaw models one metric; take asha, or leave search.objective out")
     if section.ladder is not None and section.ladder.joules:
         problems.add(where, "freeze_thaw needs rungs of epochs; take asha for rungs of joules")
     if section.lists or draft.sampler == "grid":

@@ -142,7 +142,6 @@ def test_a_reader_sees_no_sampler_that_proposes_nothing(tmp_path: Path) -> None:
             r"search.sampler: is not asked with scheduler.mode: freeze_thaw, got random",
         ),
         (["method=random"], r"method: is not asked with scheduler.mode: freeze_thaw, got random"),
-        (["search.objective=[val_accuracy, energy]"], "freeze_thaw models one metric; take asha"),
         (["search.sampler=grid"], "freeze_thaw chooses its own points; take asha or none"),
         (["search.warm_start=[x]"], "freeze_thaw learns from its own curves alone; leave it out"),
         (
@@ -179,3 +178,20 @@ def printed(run: Run) -> str:
     stream = StringIO()
     print_summary(run, "24 trials", Output(console=Console(file=stream, width=200)))
     return stream.getvalue()
+
+
+def test_with_several_objectives_ranks_alone_decide_and_that_is_said(tmp_path: Path) -> None:
+    objective = "search.objective=[val_accuracy, energy]"
+    space = made_space(tmp_path, overrides=[*THAW, objective])
+    assert space.scheduler.mode == "asha"
+    assert space.ladder.pauses == ()
+    (notice,) = [each for each in space.notices if "freeze_thaw" in each]
+    assert notice.startswith(
+        "search.scheduler.mode: asha instead of freeze_thaw, whose model of learning curves"
+    )
+    run = whole(space, tmp_path / "run", chooser(space))
+    assert len(run.history.trials) == 14
+    assert not [event for event in run.ledger.events() if "decided_by" in event]
+    plain = made_space(tmp_path, overrides=[*THAW[1:], "search.scheduler.mode=asha", objective])
+    assert not [each for each in plain.notices if "freeze_thaw" in each]
+    assert plain == space  # a run of either is resumed by the other

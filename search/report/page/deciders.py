@@ -55,11 +55,11 @@ class Foreseen:
         )
 
 
-def deciders_section(run: RunData) -> Section | None:
-    """Which decider was trusted over time, and the model's calibration; None of a search without a model."""
-    if run.space.scheduler.mode != "freeze_thaw":
-        return None
+def deciders_section(run: RunData) -> Section:
+    """Which decider was trusted over time, and the model's calibration; empty of a search without a model."""
     title = "Who decided, and how well the model foresaw"
+    if run.space.scheduler.mode != "freeze_thaw":
+        return Section(key="deciders", title=title, elements=[])
     decisions = [event for event in run.events if "decided_by" in event]
     if not decisions:
         return Section(key="deciders", title=title, elements=[Text(text="No decision has been made yet.")])

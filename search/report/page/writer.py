@@ -34,7 +34,7 @@ from search.report.page.winner import winner_section
 from trainables.core.files import replacing
 
 # From what every reader wants to what few need.
-_SECTIONS: tuple[Callable[[RunData], Section | None], ...] = (
+_SECTIONS: tuple[Callable[[RunData], Section], ...] = (
     overview,
     winner_section,
     data_section,
