@@ -6,9 +6,12 @@ numbers, and a search that ends for one is ended by its journal.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 from search.ledger.history import ExpectedGain, History
+from search.space import Space
 
 # Before four trials have been trained in full the model guesses where curves end: on recorded curves searches
 # that ended at two or three lost up to 0.28 of regret, and none that ended later.
@@ -27,6 +30,26 @@ def is_due(history: History, *, num_finished: int) -> bool:
     latest = history.gains[-1].num_epochs if history.gains else 0
     grown = 100 * history.epochs_at_end >= (100 + _GROWTH_PERCENT) * latest
     return num_finished >= _FEWEST_FINISHED and grown
+
+
+def gain_estimate(space: Space, history: History) -> Mapping[str, Any] | None:
+    """What the event of an estimate holds; None where none can be made."""
+    from search.freeze_thaw.expected_gain import expected_gain  # SciPy: 0.5 s, and short runs need none
+
+    if (gain := expected_gain(space, history)) is None:
+        return None
+    estimate = ExpectedGain(
+        num_trials=len(history.trials),
+        num_epochs=history.epochs_at_end,
+        expected_gain=_rounded(gain.expected),
+        least_gain=_rounded(gain.least),
+        least_is=gain.least_is,
+    )
+    return asdict(estimate)
+
+
+def _rounded(number: float) -> float:
+    return float(f"{number:.6g}")
 
 
 def flat_reason(gains: Sequence[ExpectedGain], metric: str) -> str:

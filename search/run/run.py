@@ -15,7 +15,7 @@ from search.ledger.history import History, TrialRecord
 from search.ledger.journal_lines import bounded
 from search.ledger.sessions import DeviceRow
 from search.ranking import Configuration, Ranking
-from search.run.flatness import FLAT, flat_reason, is_due
+from search.run.flatness import FLAT, flat_reason, gain_estimate, is_due
 from search.run.observers import Observer
 from search.run.resume import replay
 from search.run.scheduler import (
@@ -410,21 +410,9 @@ class Run:
 
     def _estimate_gain_if_due(self) -> None:
         """Record what a further trial is expected to gain, if that is not known of as many epochs."""
-        if not self._estimates_gain or not is_due(self.history, num_finished=self.rungs.counts()[-1]):
-            return
-        from search.freeze_thaw.expected_gain import expected_gain  # SciPy: 0.5 s, and short runs need none
-
-        if (gain := expected_gain(self.space, self.history)) is None:
-            return
-        numbers = {"expected_gain": gain.expected, "least_gain": gain.least}
-        self._record(
-            "gain_estimated",
-            None,
-            num_trials=len(self.history.trials),
-            num_epochs=self.history.epochs_at_end,
-            **{name: float(f"{number:.6g}") for name, number in numbers.items()},
-            least_is=gain.least_is,
-        )
+        is_asked = self._estimates_gain and is_due(self.history, num_finished=self.rungs.counts()[-1])
+        if is_asked and (estimate := gain_estimate(self.space, self.history)):
+            self._record("gain_estimated", None, **estimate)
 
     def _record(self, kind: str, trial_id: str | None, **content: Any) -> None:
         trial = {} if trial_id is None else {"trial": trial_id}
