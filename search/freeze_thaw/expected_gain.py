@@ -239,7 +239,9 @@ def _new_features(points: Points, best: Sequence[Curve], seed: Sequence[int]) ->
 
 
 def _curve(trial: TrialRecord, metric: str, sign: float, *, by_epoch: bool) -> Curve:
-    values, epochs, budget = {}, [], -1
+    values: dict[int, float] = {}
+    epochs: list[float] = []
+    budget = -1
     for row in trial.curve.values():
         if (value := row.metrics.get(metric)) is None:  # an epoch without evaluation
             continue

@@ -14,7 +14,7 @@ from statistics import NormalDist, fmean, median
 
 from search.ledger.history import Event
 from search.rank_correlation import spearman
-from search.report.charts.chart import BLUE, GREY, ORANGE, VERMILION, Chart, Scale, Series, evenly
+from search.report.charts.chart import BLUE, GREY, ORANGE, VERMILION, Chart, Scale, Series, Symbol, evenly
 from search.report.formatting import DECIDERS, value_text
 from search.report.page.elements import Cell, Element, Section, Table, Text, text_cell
 from search.report.page.history import thinned_text
@@ -158,35 +158,34 @@ def _calibration_chart(run: RunData, foreseen: Sequence[Foreseen]) -> Chart:
     """What was expected, with its 80 % interval, against what was reached: on the line the two are equal."""
     shown = evenly(foreseen, _MOST_POINTS // 4)  # each has an interval to draw
     ends = [min(each.low for each in shown), max(each.high for each in shown)]
+    line = Series(name="as foreseen", x=ends, y=ends, style="line", colour=GREY, is_dashed=True)
     held = [each for each in shown if each.is_covered]
     missed = [each for each in shown if not each.is_covered]
-    line = Series(name="as foreseen", x=ends, y=ends, style="line", colour=GREY, is_dashed=True)
+    series = [
+        line,
+        _with_intervals("within its interval", held, BLUE, "circle"),
+        _with_intervals("outside", missed, VERMILION, "x"),
+    ]
     return Chart(
         key="calibration",
         title="Foreseen against reached" + thinned_text(len(shown), len(foreseen), "values"),
         x=Scale(title=f"{run.metric} as foreseen, with its 80 % interval"),
         y=Scale(title=f"{run.metric} that came"),
-        series=[
-            line,
-            *(
-                Series(
-                    name=name,
-                    x=[each.expected for each in group],
-                    y=[each.value for each in group],
-                    errors=[(each.expected - each.low, each.high - each.expected) for each in group],
-                    hover=[each.text for each in group],
-                    colour=colour,
-                    symbol=symbol,
-                    size_px=6,
-                    opacity=0.75,
-                )
-                for name, group, colour, symbol in (
-                    ("within its interval", held, BLUE, "circle"),
-                    ("outside", missed, VERMILION, "x"),
-                )
-                if group
-            ),
-        ],
+        series=[each for each in series if each.x],
+    )
+
+
+def _with_intervals(name: str, group: Sequence[Foreseen], colour: str, symbol: Symbol) -> Series:
+    return Series(
+        name=name,
+        x=[each.expected for each in group],
+        y=[each.value for each in group],
+        errors=[(each.expected - each.low, each.high - each.expected) for each in group],
+        hover=[each.text for each in group],
+        colour=colour,
+        symbol=symbol,
+        size_px=6,
+        opacity=0.75,
     )
 
 
