@@ -65,7 +65,8 @@ class Watched:
 
     def _estimate(self) -> None:
         top, history = self._steps.grid[-1], self._history
-        if not is_due(history, num_finished=sum(len(each) == top for each in self._values.values())):
+        num_finished = sum(len(each) == top for each in self._values.values())
+        if not is_due(history, num_trials=len(self._values), num_finished=num_finished):
             return
         curves = [
             Curve(

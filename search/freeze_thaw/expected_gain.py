@@ -78,8 +78,9 @@ def expected_gain(space: Space, history: History) -> Gain | None:
     """What a further trial of a run would gain; None as for `gain_of`.
 
     It depends on hparams, values and failures alone, not on what waits or runs: a resumed run finds the same.
+    A trial that breaks a constraint is no best one, and is left out.
     """
-    trials = [trial for trial in history.trials.values() if trial.rows]
+    trials = [each for each in history.trials.values() if each.rows and each.status != "infeasible"]
     if not trials:
         return None
     sign = 1.0 if space.mode == "max" else -1.0

@@ -15,13 +15,13 @@ from search.space import Space
 
 # Before four trials have been trained in full the model guesses where curves end: on recorded curves searches
 # that ended at two or three lost up to 0.28 of regret, and none that ended later.
-_FEWEST_FINISHED = 4
+_FEWEST_FINISHED, _FEWEST_TRIALS = 4, 20
 _GROWTH_PERCENT = 10  # of all epochs, from one estimate to the next: each costs a fit, 0.2 s at most
 FLAT = "further trials are unlikely to gain"
 _IN_A_ROW = 2  # estimates: new configurations are drawn by chance
 
 
-def is_due(history: History, *, num_finished: int) -> bool:
+def is_due(history: History, *, num_trials: int, num_finished: int) -> bool:
     """Whether the gain of further trials is to be estimated now.
 
     Args:
@@ -29,7 +29,8 @@ def is_due(history: History, *, num_finished: int) -> bool:
     """
     latest = history.gains[-1].num_epochs if history.gains else 0
     grown = 100 * history.epochs_at_end >= (100 + _GROWTH_PERCENT) * latest
-    return num_finished >= _FEWEST_FINISHED and grown
+    has_enough = num_finished >= _FEWEST_FINISHED and num_trials >= _FEWEST_TRIALS
+    return has_enough and grown
 
 
 def gain_estimate(space: Space, history: History) -> Mapping[str, Any] | None:

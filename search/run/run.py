@@ -410,7 +410,10 @@ class Run:
 
     def _estimate_gain_if_due(self) -> None:
         """Record what a further trial is expected to gain, if that is not known of as many epochs."""
-        is_asked = self._estimates_gain and is_due(self.history, num_finished=self.rungs.counts()[-1])
+        if not self._estimates_gain:
+            return
+        num_trials, num_finished = len(self.history.trials), self.rungs.counts()[-1]
+        is_asked = is_due(self.history, num_trials=num_trials, num_finished=num_finished)
         if is_asked and (estimate := gain_estimate(self.space, self.history)):
             self._record("gain_estimated", None, **estimate)
 

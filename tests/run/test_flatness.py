@@ -44,6 +44,14 @@ def gains_of(run: Run) -> list[tuple[object, ...]]:
     ]
 
 
+@pytest.fixture(scope="module")
+def flat(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A search that has ended for being flat."""
+    folder = tmp_path_factory.mktemp("flat")
+    space = made_space(folder, overrides=STOPPING)
+    return whole(space, folder / "run", sampler_for(space))
+
+
 def test_two_estimates_in_a_row_below_what_means_anything_are_flat() -> None:
     assert flat_reason([], "val_accuracy") == ""
     assert flat_reason([gain(0.001)], "val_accuracy") == ""
@@ -55,22 +63,21 @@ def test_two_estimates_in_a_row_below_what_means_anything_are_flat() -> None:
     )
 
 
-def test_an_estimate_is_due_after_four_full_trainings_and_then_with_each_tenth_more_of_the_epochs() -> None:
+def test_an_estimate_is_due_after_20_trials_and_4_in_full_and_then_with_each_tenth_more_of_the_epochs() -> (
+    None
+):
     history = History()
     history.epochs_at_end = 50
-    assert (is_due(history, num_finished=3), is_due(history, num_finished=4)) == (False, True)
+    firsts = [(19, 9), (20, 3), (20, 4)]
+    assert [is_due(history, num_trials=num, num_finished=full) for num, full in firsts] == [
+        False,
+        False,
+        True,
+    ]
     history.gains.append(gain(0.1, epochs=50))
     for epochs, is_it in ((54, False), (55, True), (56, True)):
         history.epochs_at_end = epochs
-        assert is_due(history, num_finished=9) is is_it
-
-
-@pytest.fixture(scope="module")
-def flat(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A search that has ended for being flat."""
-    folder = tmp_path_factory.mktemp("flat")
-    space = made_space(folder, overrides=STOPPING)
-    return whole(space, folder / "run", sampler_for(space))
+        assert is_due(history, num_trials=30, num_finished=9) is is_it
 
 
 def test_a_flat_search_ends_with_its_cause_and_ends_again_when_it_is_resumed(flat: Run) -> None:
