@@ -54,7 +54,7 @@ class Remembering(Ours):
         self._values: dict[str, dict[int, float]] = {}
 
     def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:
-        if epoch in self._space.ladder.ends:
+        if epoch in self.space.ladder.ends:
             self._values.setdefault(trial_id, {})[epoch] = accuracy
         return super().on_epoch(trial_id, epoch, accuracy)
 
