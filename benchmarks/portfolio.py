@@ -24,6 +24,7 @@ import torch
 
 import jouletune
 from search.ledger import Ledger
+from search.trial import EpochRow
 from trainables.detection.shapes import shapes
 from trainables.image_quality.photographs import photographs
 from trainables.person_reid.persons import persons
@@ -172,8 +173,8 @@ def _until(run: Path, goal: float) -> tuple[int, int] | None:
         num_asked += event["event"] == "trial_asked"
         if event["event"] == "epoch":
             num_epochs += 1
-            row = event["row"]
-            if row.get("ended_rung") == 2 and row["metrics"][_METRIC] >= goal:
+            row = EpochRow.from_dict(event["row"])
+            if row.ended_rung == 2 and row.metrics[_METRIC] >= goal:
                 return num_asked, num_epochs
     return None
 
