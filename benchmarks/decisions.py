@@ -1,7 +1,8 @@
 """What the driver's decisions cost in a search of very many trials on very many workers, in virtual time.
 
 The real run (journal on this disk, scheduler, sampler) with trainings that take no time at all: what is left
-is what one process has to do for each trial. docs/scale.md extrapolates from it.
+is what one process has to do for each trial, in milliseconds of its processor time. docs/scale.md
+extrapolates from it. In the first fifth all workers begin at once.
 
     python -m benchmarks.decisions [--trials 2000,10000] [--workers 1000] [--samplers random,tpe]
 """
@@ -32,13 +33,13 @@ from search.tables import Tables
 _SPACE = Path(__file__).with_name("overhead.yaml")
 _PARTS = 5
 _HEAD = (
-    "| sampler | trials | epochs | proposal ms | decision ms | journal ms | CPU ms per trial, by fifths "
+    "| sampler | trials | epochs | proposal ms | decision ms | journal ms | all ms of a trial, by fifths "
     "| journal bytes per trial | memory MiB | replay s | tables s |"
 )
 
 
 class _Stopwatch:
-    """Seconds that calls of some methods take, by name."""
+    """Processor seconds that calls of some methods take, by name."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -48,11 +49,11 @@ class _Stopwatch:
         call: Callable[..., Any] = getattr(owner, method)
 
         def timed(*given: Any, **named: Any) -> Any:
-            began_s = time.perf_counter()
+            began_s = time.process_time()
             try:
                 return call(*given, **named)
             finally:
-                self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began_s
+                self.seconds[name] = self.seconds.get(name, 0.0) + time.process_time() - began_s
 
         setattr(owner, method, timed)
 
@@ -100,12 +101,12 @@ def _measure(num_trials: int, workers: int, sampler: str, folder: Path) -> str:
     fifths = " ".join(f"{1000 * (end - begin) * _PARTS / num_trials:.1f}" for begin, end in pairwise(marks))
     memory_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     num_bytes = run.ledger.journal.stat().st_size
-    began_s = time.perf_counter()
+    began_s = time.process_time()
     history = History(run.ledger.events())
-    replay_s = time.perf_counter() - began_s
-    began_s = time.perf_counter()
+    replay_s = time.process_time() - began_s
+    began_s = time.process_time()
     Tables(run.ledger, space, history).on_event({"event": "run_ended"})
-    tables_s = time.perf_counter() - began_s
+    tables_s = time.process_time() - began_s
     per_trial = {name: 1000 * seconds / num_trials for name, seconds in watch.seconds.items()}
     cells = [
         *(sampler, f"{num_trials:,}", f"{sum(backend.epochs):,}"),

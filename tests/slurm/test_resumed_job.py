@@ -59,12 +59,12 @@ def test_a_search_that_outlasts_its_job_is_resumed_by_the_next_and_loses_nothing
             "job 7 was submitted: squeue --job=7 shows where it is, scancel 7 ends it",
             f"it prints to {run_in(tmp_path)}/slurm-7.log",
         ]
-        wait_for(lambda: sum(event["event"] == "epoch" for event in events_in(tmp_path)) >= 4, most_s=120)
+        wait_for(lambda: sum(event["event"] == "epoch" for event in events_in(tmp_path)) >= 4, most_s=300)
         token = variable_of(search_pid(slurm.batch_pid), "RAY_AUTH_TOKEN")
         assert len(token) == 64
         assert not [line for line in command_lines() if token.encode() in line]
         slurm.signal_time_limit()
-        assert slurm.wait() == 0, (run_in(tmp_path) / "slurm-7.log").read_text()
+        assert slurm.wait(most_s=600) == 0, (run_in(tmp_path) / "slurm-7.log").read_text()
     log = (run_in(tmp_path) / "slurm-7.log").read_text()
     assert log.count("Ray runs on 2 nodes\n") == 2
     assert log.count("resuming the run in") == 1
