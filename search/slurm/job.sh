@@ -95,6 +95,7 @@ status=0
 if [ -z "$is_time_over$is_cancelled" ]; then
     "${search[@]}" --address "$address" &
     running=$!
+    [ -z "$is_time_over" ] || kill -TERM "$running" # it was signalled before its number was known
     wait_for "$running"
     status=$?
 fi
