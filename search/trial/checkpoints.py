@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,7 @@ class SavedState:
         row: The epoch that it was saved after.
         best: What `FinalOutputs.best` was.
         has_weights_only: `training` is what was learnt, without what a continuation needs.
+        measured: The numbers that were known before its first epoch, as its rows have them.
     """
 
     training: Mapping[str, Any]
@@ -72,11 +73,14 @@ class SavedState:
     row: EpochRow
     best: list[float] | None = None
     has_weights_only: bool = False
+    measured: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         progress = {"epochs_done": self.epochs_done, "row": self.row.to_dict(), "best": self.best}
         if self.has_weights_only:
             progress["has_weights_only"] = True
+        if self.measured:
+            progress["measured"] = dict(self.measured)
         return {**self.training, _PROGRESS: progress}
 
     @classmethod

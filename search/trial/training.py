@@ -152,7 +152,7 @@ def run_trial(
         )
         if saved:
             progress.resume(saved.training, saved.epochs_done)
-            measured = {name: saved.row.metrics[name] for name in asked_measures if name in saved.row.metrics}
+            measured = dict(saved.measured)
         else:
             measured = dict(measured_by(progress.training, asked_measures, ladder.top))
             check_bounds(measured, bounds or {})
@@ -169,7 +169,7 @@ def run_trial(
         stretch,
         meter,
         outputs,
-        _States(checkpointing, tracked, identity, stretch.clock, weights_format),
+        _States(checkpointing, tracked, identity, stretch.clock, weights_format, measured),
         metric=metric,
         asked_measures=asked_measures,
         measured=measured,
@@ -292,7 +292,9 @@ class _States:
         identity: Identity,
         clock: Callable[[], float],
         weights_format: WeightsFormat,
+        measured: Mapping[str, float],
     ) -> None:
+        self._measured = measured
         self._checkpointing, self._final_outputs, self._identity = checkpointing, outputs, identity
         self._weights_format = weights_format
         self._clock, self._saved_s = clock, clock()
@@ -318,6 +320,7 @@ class _States:
             epochs_done=progress.training.epochs_done,
             row=row,
             best=outputs.best if outputs else None,
+            measured=self._measured,
         )
         if learnt:
             weights = trained_weights_of(progress.training)

@@ -51,6 +51,8 @@ class Sized:
     def run_epoch(self, budget):
         self.epochs_done += 1
         slower = self.hparams.speed + self.epochs_done
+        if self.hparams.speed == 7 and self.epochs_done == 2:
+            return {"num_examples": 100}  # an epoch without a score
         return {"val_accuracy": self.hparams.score, "latency_ms": slower, "num_examples": 100}
     def state_dict(self):
         return {"epochs_done": self.epochs_done}
@@ -355,6 +357,15 @@ def test_a_trial_that_resumes_keeps_what_was_measured(tmp_path: Path) -> None:
     assert promoted
     assert len(asked(tmp_path)) == 4  # once for each trial, although some were resumed
     assert all(row.metrics["params_m"] == trial.hparams["size"] for trial in promoted for row in trial.rows)
+
+
+def test_an_epoch_without_a_score_has_no_number_of_an_earlier_one(tmp_path: Path) -> None:
+    space = sized(tmp_path, THREE, "search.scheduler={mode: asha, eta: 2}")
+    run, _ = executed(space, tmp_path, listed(point(0.5, 7), point(0.4, 9)))
+    first = run.history.trials["trial-0000"]
+    assert (first.status, first.attempts) == ("finished", 1)  # it was resumed for its second epoch
+    assert [row.metrics.get("latency_ms") for row in first.rows] == [8.0, None, 10.0]
+    assert [row.metrics.get("params_m") for row in first.rows] == [1.0, 1.0, 1.0]
 
 
 def test_a_sampler_learns_of_broken_constraints_as_of_memory_that_ran_out(tmp_path: Path) -> None:
