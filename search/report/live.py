@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.accounting.spending import DeviceWatts
+from search.energy.units import to_joules
 from search.forecast import Forecast
 from search.ledger.history import TrialRecord
 from search.report.formatting import duration, hparams_text, limits_text, mean_text, rung_text, value_text
@@ -97,19 +98,22 @@ class LiveView:
         return Text("\n".join(lines), style="dim", no_wrap=True, overflow="ellipsis")
 
     def _trials(self, width: int, num_rows: int) -> Table:
-        """Running trials, then the best ones, with as many hparams as there is room for."""
+        """Running trials, then the best ones, with joules and as many hparams as there is room for."""
         running = self._run.history.running()
         others = [trial for trial in self._run.ranked() if trial.status != "running"]
         shown = [*running, *others][:num_rows]
         columns = ["trial", "status", "rung", "epoch", self._run.space.metric, "curve", "time"]
         rows = [self._cells(trial) for trial in shown]
         names = list(self._run.space.parameters)
-        hparams = [[value_text(trial.hparams.get(name)) for name in names] for trial in shown]
-        num_shown = _num_columns(width, [columns, *rows], [names, *hparams])
+        wanted = [[value_text(trial.hparams.get(name)) for name in names] for trial in shown]
+        if any(trial.energy.total_mj is not None for trial in shown):
+            names = ["energy", *names]
+            wanted = [[_joules_text(trial), *values] for trial, values in zip(shown, wanted, strict=True)]
+        num_shown = _num_columns(width, [columns, *rows], [names, *wanted])
         table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, _COLUMN_GAP, 0, 0))
         for column in [*columns, *names[:num_shown]]:
             table.add_column(column, no_wrap=True, overflow="ellipsis")
-        for trial, cells, values in zip(shown, rows, hparams, strict=True):
+        for trial, cells, values in zip(shown, rows, wanted, strict=True):
             table.add_row(*cells, *values[:num_shown], style=STYLES.get(trial.status, ""))
         return table
 
@@ -173,6 +177,11 @@ class LiveView:
         total = sum(span.median * one for span, one in zip(forecast.rung_epochs, work, strict=True))
         done = Counter(row.rung for trial in list(self._run.history.trials.values()) for row in trial.rows)
         return sum(done[rung] * one for rung, one in enumerate(work)) / total if total else 0.0
+
+
+def _joules_text(trial: TrialRecord) -> str:
+    joules = to_joules(trial.energy.total_mj)
+    return "-" if joules is None else f"{joules:.0f} J"
 
 
 def sparkline(values: Sequence[float]) -> str:
