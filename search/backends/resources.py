@@ -22,7 +22,8 @@ def resolve_resources(
 ) -> Resources:
     """The resources with what was left open chosen from what there is.
 
-    A GPU each where there are GPUs; as many trials at a time as cores or GPUs allow.
+    A GPU each, and one for each of its processes, where there are GPUs; as many trials at a time as cores or
+    GPUs allow.
 
     Args:
         beside: The background workload, which has its own share.
@@ -31,14 +32,15 @@ def resolve_resources(
         SessionError: One trial needs more than there is altogether.
     """
     gpus = resources.gpus_per_trial
-    gpus = float(min(capacity.num_gpus, 1)) if gpus is None else gpus
-    fits = _left(capacity.num_cpus, beside.cpus if beside else 0.0) // _exact(resources.cpus_per_trial)
+    if gpus is None:
+        gpus = float(min(capacity.num_gpus, 1) and resources.num_processes)
+    fits = _left(capacity.num_cpus, beside.cpus if beside else 0.0) // _exact(resources.cores_per_trial)
     if gpus:
         fits = min(fits, _left(capacity.num_gpus, beside.gpus if beside else 0.0) // _exact(gpus))
     if fits < 1:
         load = f" beside a load of {beside.cpus:g} CPUs and {beside.gpus:g} GPUs" if beside else ""
         raise SessionError(
-            f"a trial wants {resources.cpus_per_trial:g} CPUs and {gpus:g} GPUs{load}, "
+            f"a trial wants {resources.cores_per_trial:g} CPUs and {gpus:g} GPUs{load}, "
             f"but there are {capacity.num_cpus} CPUs and {capacity.num_gpus} GPUs"
         )
     limits = (int(fits), resources.workers, capacity.max_workers)

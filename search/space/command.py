@@ -21,6 +21,7 @@ from search.space.parameters import Choice, Fixed, Integer, Parameter, is_number
 from search.space.schema import CommandSection, SearchSection, SweepFile
 from search.space.sweep_program import args_of_sweep, folder_of_sweep, is_of_sweep, middles, run_of_sweep
 from trainables.command.ecosystems import MetricsSpec, resume_arguments
+from trainables.command.launcher import launch_problem
 from trainables.command.template import NAME, NEWEST, PLACES, is_pair, places, variables
 from trainables.core.contract import Mode
 from trainables.core.load import TrainableRef
@@ -58,6 +59,7 @@ class CommandCheck:
         self._check_hparams(command, defaults, problems)
         self._check_places(command, defaults, problems)
         self._check_budgets(places([*command.run, *command.resume]), bool(command.resume), problems)
+        self._check_launcher(command, problems)
         _check_pairs(command, defaults, problems)
         self._check_rest(problems)
         _check_secrets(command, problems)
@@ -218,6 +220,16 @@ class CommandCheck:
                     " (rungs of joules end at no epoch that is known before)"
                 )
                 problems.add(f"search.ladder.{axis}", text)
+
+    def _check_launcher(self, command: CommandSection, problems: Problems) -> None:
+        """That what starts several processes can start this command, and is there if there are several."""
+        if command.launcher:
+            for key in ("run", "test"):
+                if (words := getattr(command, key)) and (text := launch_problem(words)):
+                    problems.add(f"search.command.{key}", text)
+        elif (number := self.section.resources.processes_per_trial or 1) > 1:
+            text = f"a command is one process; write search.command.launcher: torchrun to have {number}"
+            problems.add("search.resources.processes_per_trial", text)
 
     def _check_rest(self, problems: Problems) -> None:
         section = self.section

@@ -222,11 +222,39 @@ class LimitsSection(Section):
 
 
 class Resources(Section):
-    """None means chosen from the machine."""
+    """None means chosen from the machine.
+
+    Attributes:
+        cpus_per_trial: None is a core for each process.
+        processes_per_trial: Each has a GPU to itself where trials have GPUs. None is one for each whole GPU of a
+            trial, and one without any.
+    """
 
     workers: Count | None = None
-    cpus_per_trial: AboveZero = 1
+    cpus_per_trial: AboveZero | None = None
     gpus_per_trial: ZeroOrMore | None = None
+    processes_per_trial: Count | None = None
+
+    @property
+    def num_processes(self) -> int:
+        """Processes that a trial is trained by."""
+        return self.processes_per_trial or max(1, int(self.gpus_per_trial or 0))
+
+    @property
+    def cores_per_trial(self) -> float:
+        """CPU cores that a trial reserves."""
+        return self.cpus_per_trial or self.num_processes
+
+    @model_validator(mode="after")
+    def _checked(self) -> Resources:
+        gpus, processes = self.gpus_per_trial, self.processes_per_trial
+        if gpus and gpus > 1 and gpus != int(gpus):
+            text = f"must be a fraction of one GPU or a whole number of them, got {gpus:g}"
+            raise KeyedError("gpus_per_trial", text)
+        if gpus and processes and processes != max(gpus, 1):
+            text = f"must be {max(1, int(gpus))}, as each process has a GPU to itself and gpus_per_trial is"
+            raise KeyedError("processes_per_trial", f"{text} {gpus:g}, got {processes}; leave it out")
+        return self
 
 
 class MeteringSection(Section):
@@ -299,6 +327,7 @@ class CommandSection(Section):
     """How a script is started, and what it prints; `CommandSpec` has the meaning of each key."""
 
     run: Tokens = ()
+    launcher: Literal["torchrun"] | None = None
     resume: Tokens = ()
     test: Tokens = ()
     metric: Text | None = None

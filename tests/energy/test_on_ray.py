@@ -92,3 +92,20 @@ def is_better(one: Any, other: Any) -> bool:
     tied = abs(cheaper_j) <= one.energy_uncertainty_j + other.energy_uncertainty_j
     gain = one.val_accuracy - other.val_accuracy
     return bool(gain >= 0 and (tied or cheaper_j > 0) and (gain > 0 or not tied))
+
+
+def test_the_joules_of_a_trial_on_two_gpus_are_those_of_both(tmp_path: Path, fake_nvml_library: Path) -> None:
+    both = {"gpus_per_trial": 2, "cpus_per_trial": 1}
+    slow_space(tmp_path, ladder={"epochs": [2, 4]}, limits={"trials": 2}, resources=both)
+    made = made_gpu(tmp_path, fake_nvml_library, others=["two"])
+    done = searched(tmp_path, UNSEEN_BY_TORCH, **made)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = run_in(tmp_path)
+    trials, devices = pd.read_csv(folder / "trials.csv"), pd.read_csv(folder / "devices.csv")
+    gpus = devices[devices["device"].isin(["GPU-one", "GPU-two"])]
+    assert len(gpus) == 2
+    assert gpus["energy_trials_j"].gt(0).all()
+    assert set(gpus["residual_j"]) == {0}
+    assert round(trials["energy_gpu_j"].sum() * 1000) == round(gpus["energy_trials_j"].sum() * 1000)
+    assert set(trials["gpu_attribution"]) == {"exclusive"}
+    assert added_up(folder)

@@ -37,6 +37,7 @@ MAY_USE = {
 }
 SHARED_WORDS = {
     "trainables.command.ecosystems",
+    "trainables.command.launcher",
     "trainables.command.template",
     "trainables.core.contract",
     "trainables.core.data_source",

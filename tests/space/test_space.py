@@ -141,7 +141,7 @@ def test_what_is_not_given_has_the_documented_default(tmp_path: Path) -> None:
     assert space.scheduler == Scheduler(mode="asha", eta=3)
     assert (space.promote.top, space.promote.seeds) == (3, 3)
     assert (space.training.seed, space.training.precision) == (0, "auto")
-    assert (space.resources.workers, space.resources.cpus_per_trial) == (None, 1)
+    assert (space.resources.workers, space.resources.cores_per_trial) == (None, 1)
     assert space.resources.gpus_per_trial is None
     assert (space.training.patience, space.training.validation_subset) == (None, None)
     assert space.trainable == TrainableRef(path=tmp_path / "model.py")

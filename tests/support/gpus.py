@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.fake_nvml_library import FakeNvml
@@ -18,20 +19,23 @@ def made_gpu(
     *,
     profile: str = "100000:500 300000:500",
     driver: str = "999.1",
+    others: Sequence[str] = (),
 ) -> dict[str, str]:
     """Variables of a process with one GPU: GPU-one, a Fake one.
 
     Args:
         profile: What it draws in turns, as milliwatts and milliseconds; 100 W and 300 W by default.
+        others: Names of further GPUs, each drawing the same.
     """
     fake = FakeNvml(library, folder / f"nvml-{name}.txt")
     fake["driver_version"] = driver
-    fake.add_gpu(
-        0,
-        f"GPU-{name}",
-        name=f"Fake {name}",
-        power_limit_mw=400_000,
-        temperature_c=61,
-        profile=f"{int(time.time() * 1e6)} 20 {profile}",
-    )
+    for index, each in enumerate((name, *others)):
+        fake.add_gpu(
+            index,
+            f"GPU-{each}",
+            name=f"Fake {each}",
+            power_limit_mw=400_000,
+            temperature_c=61,
+            profile=f"{int(time.time() * 1e6)} 20 {profile}",
+        )
     return {"LD_LIBRARY_PATH": str(library.parent), "FAKE_NVML_SCRIPT": str(fake.script)}

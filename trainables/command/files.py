@@ -6,7 +6,7 @@ import fcntl
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -29,6 +29,7 @@ class Files:
         history: What the stand-in for wandb was given, line by line.
         stdout, stderr: All that it printed, over several processes if it was resumed.
         lock: Held by the process that runs the script; its content is the script's pid.
+        other_ranks: A folder of what ranks above 0 print, where a launcher starts several.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -39,6 +40,7 @@ class Files:
         self.stdout, self.stderr = folder / "stdout.txt", folder / "stderr.txt"
         self.test_stdout = folder / "test-stdout.txt"
         self.lock = folder / "script.lock"
+        self.other_ranks = folder / "other-ranks"
         self.checkpoint.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
@@ -165,13 +167,17 @@ class Lines:
             self._rest.append(rest)
         return [line for line in lines if b"{" in line]
 
-    def last(self) -> list[str]:
-        """The end of all that was added, blank lines left out."""
+    def last(self, within: Callable[[list[str]], list[str]] = list) -> list[str]:
+        """The end of all that was added, blank lines left out.
+
+        Args:
+            within: Gives those lines that are wanted.
+        """
         with suppress(FileNotFoundError), self._path.open("rb") as file:
             size = file.seek(0, 2)
             file.seek(max(self._start, size - _LAST_KIB * 1024))
             lines = file.read().decode(errors="replace").splitlines()
-            return [line for line in lines if line.strip()][-_LAST_LINES:]
+            return within([line for line in lines if line.strip()])[-_LAST_LINES:]
         return []
 
 

@@ -6,7 +6,8 @@ Started as a file, with the standard library alone:
 
 It waits LOCK_S at most for the guardian of the run before.
 
-Orders come through the standard input: `h` holds the command where it is, `g` lets it continue. The end of
+Orders come through the standard input: `h` holds the command with all its descendants where they are, `g`
+lets them continue. The end of
 the input ends the command and all its descendants, those in other process groups and sessions too: SIGTERM,
 and SIGKILL for what is left after GRACEFUL_S. A starter that is killed closes the input as well. The exit
 status is the command's, or 128 and the number of the signal that ended it.
@@ -118,8 +119,7 @@ class Guardian:
             orders = os.read(0, 64)
             self._must_end |= not orders
             if self._command and orders:
-                with suppress(ProcessLookupError):  # it has ended by itself
-                    os.killpg(self._command, _ORDERS[orders[-1:]])
+                _signal_tree(os.getpid(), _ORDERS[orders[-1:]])
         return self._must_end or os.getppid() != self._starter
 
     def _end(self) -> None:
@@ -136,8 +136,7 @@ class Guardian:
         """Send a signal to every process below this one, and wake those that are held."""
         for pid in _descendants(os.getpid()):
             for each in (number, signal.SIGCONT):  # one that is held takes no other signal
-                with suppress(ProcessLookupError):
-                    os.kill(pid, each)
+                _signal(pid, each)
 
     def _has_children(self) -> bool:
         """Reap what has ended. Orphans become this process's children, so without any nothing is left."""
@@ -153,6 +152,23 @@ class Guardian:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._must_end |= number == signal.SIGTERM
+
+
+def _signal_tree(root: int, number: signal.Signals) -> None:
+    """Send a signal to every process below `root`, those too that are started meanwhile.
+
+    A process group is not enough: torchrun starts each rank in a session of its own.
+    """
+    signalled: set[int] = set()
+    while found := set(_descendants(root)) - signalled:
+        for pid in found:
+            _signal(pid, number)
+        signalled |= found
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # it has ended by itself
+        os.kill(pid, number)
 
 
 def _descendants(root: int) -> list[int]:

@@ -12,10 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from trainables.command.files import Files, Lines
+from trainables.command.launcher import without_launchers_lines
 from trainables.core.contract import ScriptFailed
 
 _GUARDIAN = Path(__file__).with_name("guardian.py")
 _SLACK_S = 10.0  # what the guardian needs beside the time it gives its command
+_RANKS_ERROR = re.compile(r"\[rank\d+\]: (?:\w+\.)*\w+(?:Error|Exception|Interrupt)(?:: |$)")
 _KILLED_S = 5.0  # a process in an uninterruptible read of a lost disk takes no signal at all
 
 
@@ -72,7 +74,7 @@ class Script:
         status = self._process.poll()  # first, so that all it printed is read after its end
         lines = self._lines.new(is_final=status is not None)
         if status and not lines:
-            raise _failure(status, self._errors.last())
+            raise _failure(status, self._errors.last(without_launchers_lines))
         return lines, status == 0
 
     def last_lines(self) -> list[str]:
@@ -89,7 +91,7 @@ class Script:
         except subprocess.TimeoutExpired:
             return False
         if status:
-            raise _failure(status, self._errors.last())
+            raise _failure(status, self._errors.last(without_launchers_lines))
         return True
 
     def hold(self) -> None:
@@ -117,7 +119,9 @@ def lock_limit_s(graceful_s: float) -> float:
 def _failure(status: int, last: Sequence[str]) -> ScriptFailed:
     how = f"was killed by signal {status - 128}" if status > 128 else f"ended with status {status}"
     last_line = last[-1] if last else "it printed no error"
-    error = re.match(r"(?:\w+\.)*(\w+)(?:: |$)", last_line)
+    # Where ranks are many, the one that failed first has said why, and others lost their connection to it.
+    last_line = next((line for line in last if _RANKS_ERROR.match(line)), last_line)
+    error = re.match(r"(?:\[rank\d+\]: )?(?:\w+\.)*(\w+)(?:: |$)", last_line)
     return ScriptFailed("\n".join([f"the script {how}: {last_line}", *last]), error[1] if error else "")
 
 

@@ -21,6 +21,8 @@ class CommandSpec:
     Attributes:
         run: The program and its arguments, with places as in `--lr {lr}`. Hyperparameters without a place
             stand where `${args}` or another of W&B's words does, or else follow as flags.
+        launcher: "torchrun" starts the script, and that of `test`, in as many processes as a trial has; empty
+            starts it as it is.
         resume: Arguments that are added when there is something to resume from.
         test: A command that prints the metric of the test set; empty where there is none.
         defaults: Each hyperparameter with its value in trial 0.
@@ -41,6 +43,7 @@ class CommandSpec:
     mode: Mode
     defaults: Mapping[str, Any]
     folder: Path
+    launcher: str | None = None
     resume: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
     flags: Mapping[str, str] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from trainables.command.files import Files
+from trainables.command.launcher import launched, threads_of_rank
 from trainables.command.reports import OwnCheckpoints, Reports
 from trainables.command.rows import Row, hint_in, read_row
 from trainables.command.scores import LinesLost, Scores
@@ -179,6 +180,8 @@ class CommandTraining:
         self._script = self._started([*command, *arguments], self._files.stdout)
         self._command = command
         self._notes["command"] = shlex.join([*command, *arguments])
+        if self._spec.launcher:
+            self._notes["launcher"] = f"{self._spec.launcher}: {self._context.num_processes} processes"
 
     def _started(self, argv: list[str], stdout: Path) -> Script:
         spec = self._spec
@@ -186,6 +189,10 @@ class CommandTraining:
             arguments = spec.json_of(self._hparams, self._values(self._budget))
             self._files.arguments.write_text(arguments, encoding="utf-8")
         env = {**spec.env, **(self._wandb_variables() if spec.metrics.kind == "wandb" else {})}
+        if spec.launcher:
+            number, cores = self._context.num_processes, self._context.num_workers
+            argv = launched(argv, num_processes=number, log_folder=self._files.other_ranks)
+            env |= threads_of_rank(spec.env, number, cores)
         return Script(argv, self._files, stdout=stdout, cwd=spec.folder, env=env, graceful_s=spec.graceful_s)
 
     def _wandb_variables(self) -> dict[str, str]:

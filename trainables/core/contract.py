@@ -70,6 +70,8 @@ class TrainingContext:
         horizon: "full" and "rung": learning rates anneal over the epochs of the budget that `start`
             is given. "anytime": they must not, for no end is known; the score after each epoch shall
             compare with an annealed one all the same. A trainable without a schedule may ignore it.
+        num_processes: Processes that the training may use, each with a device of its own; 1 leaves it in this
+            one.
         num_workers: Threads that decode images where `cache_dir` has no room for them.
         cache_gib: What decoded data may take in `cache_dir`; None is what its disk has free.
         folder: The training's own, on storage that all nodes share, for what `state_dict` cannot hold; it
@@ -93,6 +95,7 @@ class TrainingContext:
     validation_subset: float | int | None = field(default=None, metadata=_DECIDES_RESULT)
     validation_resolution: ValidationResolution = field(default="top", metadata=_DECIDES_RESULT)
     horizon: Horizon = field(default="full", metadata=_DECIDES_RESULT)
+    num_processes: int = 1
     num_workers: int = 0
     folder: Path | None = None
     is_overfit: bool = False

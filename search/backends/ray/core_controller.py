@@ -60,7 +60,7 @@ class CoreController:
     def __init__(self, run: Run, *, slots: int, say: Callable[[str], None] = lambda line: None) -> None:
         self._run, self._slots = run, slots
         resources = run.space.resources
-        cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial or 0.0
+        cpus, gpus = resources.cores_per_trial, resources.gpus_per_trial or 0.0
         self._new_worker = ray.remote(TrialWorker).options(num_cpus=cpus, num_gpus=gpus, max_restarts=0)
         self._idle: list[Any] = []
         self._awaited: dict[ray.ObjectRef[Any], _Stretch] = {}

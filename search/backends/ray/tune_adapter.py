@@ -329,7 +329,7 @@ def controlling(
             run,
             StorageContext(storage_path=scratch, experiment_dir_name="tune"),
             slots=slots,
-            cpus=resources.cpus_per_trial,
+            cpus=resources.cores_per_trial,
             gpus=resources.gpus_per_trial or 0.0,
             say=say,
         )

@@ -271,10 +271,13 @@ def _number(value: Any) -> float | int | None:
 
 
 def _write(row: Mapping[str, Any]) -> None:
-    """Add one line to the history, in one write, so that a kill leaves whole lines before it."""
+    """Add one line to the history, in one write, so that a kill leaves whole lines before it.
+
+    Of the processes that a launcher starts, rank 0 alone reports.
+    """
     path = os.environ.get(_HISTORY)
     numbers = _numbers(row)
-    if not path or not numbers:
+    if not path or not numbers or os.environ.get("RANK", "0") != "0":
         return
     plain = {name: value if math.isfinite(value) else repr(value) for name, value in numbers.items()}
     line = json.dumps(plain) + "\n"
