@@ -25,7 +25,7 @@ from search.energy.units import to_joules
 from search.ledger.journal import LedgerError
 from search.preflight.points import points_of
 from search.space import Choice, Space
-from search.subprocess_pool import fresh_processes
+from trainables.core.subprocess_pool import fresh_processes
 from search.trial.batch_size import with_batch_size
 from search.trial.task import TrialTask
 from search.trial.trial_folder import TrialFolder

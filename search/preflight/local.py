@@ -17,7 +17,7 @@ from search.output import Output
 from search.preflight.node_checks import examine
 from search.preflight.request import PreflightError, PreflightRequest, Report, problems_of, request_for
 from search.space import Space
-from search.subprocess_pool import fresh_processes
+from trainables.core.subprocess_pool import fresh_processes
 from search.trial.worker_env import offer_worker_env
 
 _POLL_EVERY_S = 0.2  # the line on a terminal follows the check this closely

@@ -86,6 +86,8 @@ _BY_TYPE: Mapping[str, Cause] = {
     "ActorDiedError": "lost_worker",
     "ActorUnavailableError": "lost_worker",
     "RayActorError": "lost_worker",
+    "LostRank": "lost_worker",  # of a training in several processes
+    "RanksLost": "lost_worker",
 }
 # What Ray's memory monitor writes. The word OOM alone proves nothing: Ray lists it among the potential
 # causes of every lost worker.

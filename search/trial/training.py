@@ -40,6 +40,7 @@ from trainables.core.model_folder import WeightsFormat
 from trainables.core.optional import measured_by, notes_of, trained_weights_of
 from trainables.core.promises import check_test, place_of, plain_numbers
 
+_start_in_processes = deferred("trainables.engine.parallel.leader:start")
 _in_format = deferred("trainables.engine.inference.weights:in_format")
 
 
@@ -64,6 +65,8 @@ def run_task(
     stretch = Stretch(meter)
     with stretch.starting(), importing():
         trainable, hparams = task.load()
+        if task.training.num_processes > 1 and trainable.is_data_parallel:
+            trainable = replace(trainable, start=partial(_start_in_processes, task.trainable))
     return run_trial(
         trainable,
         hparams,

@@ -22,7 +22,7 @@ def work(seconds):
 BUSY = """
 import sys, time
 sys.path.insert(0, {root!r})
-from search.subprocess_pool import fresh_processes
+from trainables.core.subprocess_pool import fresh_processes
 from work_of_test import work
 
 with fresh_processes(1) as pool:
@@ -34,7 +34,7 @@ UNGUARDED = """
 import os, sys
 sys.path.insert(0, {root!r})
 print("the script runs", flush=True)
-from search.subprocess_pool import fresh_processes
+from trainables.core.subprocess_pool import fresh_processes
 with fresh_processes(2) as pool:
     print(*pool.map(os.path.basename, ["a/b", "c/d"]))
 print(sys.modules["__main__"].__dict__ is globals())

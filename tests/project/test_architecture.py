@@ -48,6 +48,7 @@ SHARED_WORDS = {
     "trainables.core.files",
     "trainables.core.gpu",
     "trainables.core.model_folder",
+    "trainables.core.subprocess_pool",
     "trainables.core.suggest",
     "trainables.core.optional",
     "trainables.core.promises",

@@ -111,4 +111,5 @@ TRAINABLE = TorchTrainable(
     rebuild=deferred("trainables.classification.inference:rebuild"),
     overfit=OverfitTarget(score=0.95),
     recipes=RECIPES,
+    is_data_parallel=True,
 )

@@ -66,7 +66,13 @@ class MixedBatches:
 
 
 class MixedEpoch:
-    """A `TrainEpoch` whose batches are mixed."""
+    """A `TrainEpoch` whose batches are mixed.
+
+    Attributes:
+        is_mixed: An example depends on the others of its batch, so that a batch is made as a whole.
+    """
+
+    is_mixed = True
 
     def __init__(self, epoch: TrainEpoch[Batch], mixing: Mixing, number: int) -> None:
         self._epoch, self._mixing, self._number = epoch, mixing, number

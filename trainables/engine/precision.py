@@ -130,10 +130,8 @@ class MixedPrecision:
         before = copy.deepcopy(training.state_dict())
         try:
             values = epoch()
-        except Diverged as error:
-            why = str(error)
-        except RuntimeError as error:
-            if _NOT_IMPLEMENTED not in str(error):
+        except (Diverged, RuntimeError) as error:
+            if not may_be_of_precision(error):
                 raise
             why = str(error).splitlines()[0]
         else:
@@ -168,3 +166,8 @@ class MixedPrecision:
         """Compute in the named format. Only fp16 needs a scaler: its gradients under 6e-8 become 0."""
         self._name, self._dtype = name, _DTYPES[name]
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=name == "fp16")
+
+
+def may_be_of_precision(error: Exception) -> bool:
+    """Whether an epoch in mixed precision may have failed of that; in several processes it fails in all."""
+    return isinstance(error, Diverged) or _NOT_IMPLEMENTED in str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, Self, TypeVar
 
 from torch import Tensor
@@ -50,6 +51,19 @@ class Batches(Protocol[B_co]):
     def validation(self, budget: Budget) -> Iterable[B_co]: ...
 
     def test(self) -> Iterable[B_co]: ...
+
+
+class Leader(Protocol):
+    """The other ranks of a training in several processes; `parallel.leader` has them."""
+
+    @property
+    def note(self) -> str:
+        """How many processes there are, in words."""
+        ...
+
+    def epoch(self, budget: Budget, state: Mapping[str, Any]) -> AbstractContextManager[Any]:
+        """Inside it all ranks train an epoch from `state`; gives the `Ranks` that rank 0 is one of."""
+        ...
 
 
 class Loss(Protocol[B_contra]):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Generic
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainables.engine.memory import MicroBatch
+from trainables.engine.parallel.ranks import Ranks, Share
 from trainables.engine.precision import MixedPrecision
 from trainables.engine.protocols import B, Loss, TrainEpoch
 
@@ -31,6 +33,9 @@ class Stepper(Generic[B]):
         batch_size: Examples per forward pass, as long as memory holds them.
         step_size: Examples per step, in several forward passes where they are more.
         max_grad_norm: Largest norm of all gradients together; None does not clip.
+
+    Attributes:
+        ranks: The processes that take each step together, this one among them; None while it steps alone.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class Stepper(Generic[B]):
         max_grad_norm: float | None = None,
     ) -> None:
         self.micro = MicroBatch()
+        self.ranks: Ranks | None = None
         self.precision = precision
         self._model = model
         self._optimizer = optimizer
@@ -63,18 +69,29 @@ class Stepper(Generic[B]):
     def take(self, epoch: TrainEpoch[B], indices: Tensor, *, where: str) -> Tensor:
         """Take one step on these examples; gives their mean loss, still on the device."""
         parts = self._parts(indices)
+        most = self.ranks.largest_share(len(parts[0])) if self.ranks else len(parts[0])
         loss = self.micro.run_with_smaller_batches(
             lambda size: self._backward(epoch, parts, size),
-            num_examples=len(parts[0]),
+            num_examples=most,
             where=where,
-            # BatchNorm raises where a channel has a single value, as one example after global pooling has.
-            smallest=2 if self._has_batch_norm else 1,
+            smallest=self._smallest(most),
             # A failed attempt may have added part of the gradients already: they go, and the step begins
             # again.
             undo=lambda: self._optimizer.zero_grad(set_to_none=True),
         )
+        if self.ranks:
+            loss = self.ranks.add_up(self._model.parameters(), loss)
         self.precision.step(self._optimizer, max_grad_norm=self._max_grad_norm)
         return loss
+
+    @contextmanager
+    def among(self, ranks: Ranks) -> Iterator[None]:
+        """Inside it every step is taken together with the other ranks."""
+        self.ranks = ranks
+        try:
+            yield
+        finally:
+            self.ranks = None
 
     def rehearse(self, epoch: TrainEpoch[B], indices: Tensor) -> None:
         """Pass these examples forward and back in fp32, and forget the gradients."""
@@ -95,6 +112,16 @@ class Stepper(Generic[B]):
         norm = f"; BatchNorm sees {self.micro.size}" if self._has_batch_norm else ""
         return {"memory": self.micro.note + norm}
 
+    def _smallest(self, most: int) -> int:
+        """The fewest examples that may pass at once, of `most`.
+
+        BatchNorm raises where a channel has a single value, as one example after global pooling has. Over
+        several ranks it waits for all of them, so that none may pass its examples in more pieces than others.
+        """
+        if not self._has_batch_norm:
+            return 1
+        return most if self.ranks else 2
+
     def _parts(self, indices: Tensor) -> tuple[Tensor, ...]:
         """The batches of a step, the largest first: even ones, so that the last of an epoch leaves none of a
         single example, which BatchNorm refuses."""
@@ -110,13 +137,20 @@ class Stepper(Generic[B]):
         losses, num_examples = [], sum(map(len, parts))
         # Batches of one step are formed one by one, so that small ones save memory for images too.
         for part in parts:
-            for piece in epoch.batch(part).split(size):
+            share = self._share(epoch, part)
+            for piece in share.batch.split(size):
                 # Weighted by size, the sum over pieces is the mean over the step, however they were cut.
-                weight = len(piece) / num_examples
-                loss = self._loss(self.outputs(self._model, piece), piece) * weight
+                weight = share.fraction * len(piece) / num_examples
+                with share.norms:
+                    outputs = self.outputs(self._model, piece)
+                loss = self._loss(outputs, piece) * weight
                 self.precision.backward(loss)
                 losses.append(loss.detach())
         return torch.stack(losses).sum()
+
+    def _share(self, epoch: TrainEpoch[B], part: Tensor) -> Share[B]:
+        """What of a batch this process passes: all of it where it steps alone."""
+        return self.ranks.share(epoch, part) if self.ranks else Share(epoch.batch(part))
 
 
 def in_fp32(outputs: Any) -> Any:

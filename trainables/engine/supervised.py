@@ -20,7 +20,8 @@ from trainables.engine.freezing import Freezing
 from trainables.engine.lr_range import range_steps
 from trainables.engine.memory import MicroBatch, peak_memory, reset_peak
 from trainables.engine.model_cost import measured
-from trainables.engine.protocols import B, Batches, Details, Metrics, TrainEpoch
+from trainables.engine.parallel.ranks import Ranks
+from trainables.engine.protocols import B, Batches, Details, Leader, Metrics, TrainEpoch
 from trainables.engine.rehearsal import first_examples
 from trainables.engine.schedule import Schedule
 from trainables.engine.seeds import restore_rng, rng_state
@@ -82,6 +83,8 @@ class SupervisedTraining(Generic[B]):
         self._late_notes = late_notes
         self._details = details
         self._portable = portable
+        self._leader: Leader | None = None
+        self._is_known_to_others = False
 
     @property
     def done_reason(self) -> str:
@@ -225,6 +228,7 @@ class SupervisedTraining(Generic[B]):
         Thawing comes first: the saved optimiser has the groups of the thawed modules, and refuses to be
         loaded into one without them.
         """
+        self._is_known_to_others = False
         if state["is_thawed"]:
             self._freezing.thaw(self.optimizer)  # the optimiser's state has their groups
         self.model.load_state_dict(state["model"])
@@ -239,6 +243,30 @@ class SupervisedTraining(Generic[B]):
         self.epochs_done = state["epochs_done"]
         restore_rng(state["rng"])
 
+    def lead(self, leader: Leader) -> None:
+        """Train every epoch from now on together with the ranks that `leader` has; this one is rank 0."""
+        self._leader = leader
+        self._notes["processes"] = leader.note
+
+    def follow(self, state: Mapping[str, Any]) -> None:
+        """Be where rank 0 is, by what it gave its leader for this rank."""
+        if "model" in state:
+            self.load_state_dict(state)
+            return
+        self.schedule.load_state_dict(state["schedule"])
+        self._stopping.load_state_dict(state["stopping"])
+
+    def train_along(self, budget: Budget, ranks: Ranks) -> None:
+        """Train one epoch as a rank above 0, which scores nothing.
+
+        Raises:
+            Diverged: The loss became NaN or infinite, in all ranks at the same step.
+        """
+        self._freezing.enter(self.epochs_done, self.optimizer)
+        with self._stepper.among(ranks):
+            self._train(self.batches.epoch(budget, self.epochs_done))
+        self.epochs_done += 1
+
     def _epoch(self, budget: Budget) -> dict[str, float]:
         """Train, then score: the values of one epoch, with the seconds that each part took.
 
@@ -247,7 +275,7 @@ class SupervisedTraining(Generic[B]):
         """
         reset_peak()
         started_s = perf_counter()
-        values = self._train(self.batches.epoch(budget, self.epochs_done))
+        values = self._train_with_others(budget)
         trained_s = perf_counter()
         values |= self._validated(budget)
         scored_s = perf_counter()
@@ -258,6 +286,22 @@ class SupervisedTraining(Generic[B]):
         if torch.cuda.is_initialized():
             values["peak_memory_mib"] = peak_memory()[0]
         return values | {"train_s": trained_s - started_s, "eval_s": scored_s - trained_s}
+
+    def _train_with_others(self, budget: Budget) -> dict[str, float]:
+        """Take the steps of one epoch, with the other ranks where there are any."""
+        epoch = self.batches.epoch(budget, self.epochs_done)
+        if self._leader is None:
+            return self._train(epoch)
+        with self._leader.epoch(budget, self._state_for_others()) as ranks, self._stepper.among(ranks):
+            return self._train(epoch)
+
+    def _state_for_others(self) -> dict[str, Any]:
+        """What the other ranks do not know yet. Having taken the same steps they have the same weights."""
+        if self._is_known_to_others:
+            stopping = {**self._stopping.state_dict(), "best": [0, {}, {}]}  # its weights are rank 0's affair
+            return {"schedule": self.schedule.state_dict(), "stopping": stopping}
+        self._is_known_to_others = True
+        return self.state_dict()
 
     def _train(self, epoch: TrainEpoch[B]) -> dict[str, float]:
         """Take the steps of one epoch; gives its mean loss, the learning rate and how many examples it saw.

@@ -27,7 +27,7 @@ def fresh_processes(number: int) -> ProcessPoolExecutor:
     They end when this process does, in whatever way: one of a pool waits for tasks for ever else, for it
     holds both ends of the pipe that they come through.
     """
-    return ProcessPoolExecutor(number, mp_context=_FreshContext(), initializer=_end_with_parent)
+    return ProcessPoolExecutor(number, mp_context=FreshContext(), initializer=end_with_parent)
 
 
 class _FreshProcess(SpawnProcess):
@@ -37,7 +37,9 @@ class _FreshProcess(SpawnProcess):
             return SpawnProcess._Popen(process_obj)
 
 
-class _FreshContext(SpawnContext):
+class FreshContext(SpawnContext):
+    """Starts such processes one by one; `end_with_parent` is then theirs to call."""
+
     Process = _FreshProcess
 
 
@@ -53,7 +55,8 @@ def _hidden_main() -> Iterator[None]:
             sys.modules["__main__"] = main
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """End this process, which another one has started, as soon as that one has ended."""
     threading.Thread(target=_wait_for_parents_end, daemon=True).start()
 
 

@@ -1,0 +1,203 @@
+"""Rank 0 of a training in several processes: it starts the others, leads them through epochs, and ends them.
+
+The others are children of the process that runs the trial, so that all that finds or ends what a trial has
+started (the energy meter's process tree, a worker's clean-up) finds them too.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainables.core.contract import Budget, Diverged, TrainingContext
+from trainables.core.load import TrainableRef
+from trainables.core.subprocess_pool import FreshContext
+from trainables.engine.parallel.follower import Failed, Job, follow
+from trainables.engine.parallel.ranks import Ranks, RanksLost
+from trainables.engine.precision import may_be_of_precision
+from trainables.engine.supervised import SupervisedTraining
+
+_EXPLAINED_S = 10.0  # a rank that fails says why within milliseconds; it may first have to write a core dump
+_ENDED_S = 2.0  # a rank that waits for its next epoch ends at once
+
+
+class LostRank(Exception):
+    """A process of a training ended without a word, as one that is killed does."""
+
+
+class RankTraceback(Exception):
+    """The traceback of a rank as text: the cause of the error that it is raised again as."""
+
+
+def start(ref: TrainableRef, hparams: Any, budget: Budget, context: TrainingContext) -> Any:
+    """The training that `ref` starts, in as many processes as `context.num_processes` says.
+
+    Raises:
+        Exception: What starting it raises in any of them.
+        LostRank: One of them was killed.
+    """
+    own = _own_part(context)
+    leader = Leader(ref, hparams, budget, own, context.num_processes)
+    training = ref.load().start(hparams, budget, own)
+    if not isinstance(training, SupervisedTraining):
+        raise TypeError(f"{ref.title} says that it is data parallel, and gives no SupervisedTraining")
+    leader.await_start()
+    training.lead(leader)
+    return training
+
+
+def _own_part(context: TrainingContext) -> TrainingContext:
+    """What each of the processes is given: its part of the threads."""
+    threads = max(1, context.num_workers // context.num_processes)
+    return replace(context, num_workers=threads, num_processes=1)
+
+
+class Leader:
+    """The other ranks of one training, as rank 0 sees them. They end when this object goes."""
+
+    def __init__(
+        self, ref: TrainableRef, hparams: Any, budget: Budget, context: TrainingContext, number: int
+    ) -> None:
+        self._number, self._device = number, torch.device(context.device)
+        self._folder = Path(tempfile.mkdtemp(prefix="jouletune-ranks-"))
+        self._others: list[_Other] = []
+        self._ranks: Ranks | None = None
+        self._threads = torch.get_num_threads()
+        self._end = weakref.finalize(self, _end, self._others, self._folder, self._threads)
+        threads = max(1, self._threads // number) if self._device.type == "cpu" else self._threads
+        torch.set_num_threads(threads)
+        values = {each.name: getattr(hparams, each.name) for each in fields(hparams) if each.init}
+        for rank in range(1, number):
+            job = Job(ref, values, budget, context, rank, number, self._folder / "meeting", threads)
+            self._others.append(_Other.started(job))
+
+    @property
+    def note(self) -> str:
+        """How many processes train, for the trial's row."""
+        return f"{self._number}: each computes its share of every batch, and gradients are added up"
+
+    def await_start(self) -> None:
+        """Wait until all have built their training.
+
+        Raises:
+            Exception: What kept one of them from it.
+        """
+        for other in self._others:
+            self._answer_of(other)
+
+    @contextmanager
+    def epoch(self, budget: Budget, state: Mapping[str, Any]) -> Iterator[Ranks]:
+        """Inside it the others train the same epoch from `state`.
+
+        Raises:
+            Exception: What ended one of the others, with its traceback.
+            LostRank: One of them was killed.
+        """
+        buffer = io.BytesIO()
+        torch.save((budget, dict(state)), buffer)
+        for other in self._others:
+            with suppress(OSError):  # it is gone: why shows below
+                other.pipe.send_bytes(buffer.getbuffer())
+        if self._ranks is None:
+            self._await_all()  # that they come to the meeting: one that is gone would be waited for in vain
+            self._ranks = Ranks(0, self._number, self._folder / "meeting", self._device)
+        try:
+            yield self._ranks
+        except RanksLost as error:
+            raise self._reason() or error from error
+        except (Diverged, RuntimeError) as error:
+            if may_be_of_precision(error):  # so it did in all, at the same step: they wait for what comes
+                self._await_all()
+            raise
+        self._await_all()
+
+    def _await_all(self) -> None:
+        """Wait until every rank has done its part, or one of them has failed."""
+        waiting = list(self._others)
+        while waiting:
+            ready = wait([other.pipe for other in waiting])
+            for other in [each for each in waiting if each.pipe in ready]:
+                self._answer_of(other)
+                waiting.remove(other)
+
+    def _answer_of(self, other: _Other) -> None:
+        answer = other.answer()
+        if answer is None:
+            return
+        # One that only lost its connection is not the one that failed.
+        raise (answer if not isinstance(answer, RanksLost) else self._reason() or answer)
+
+    def _reason(self) -> BaseException | None:
+        """The error of the rank that failed first of all; None where each of them only lost another."""
+        ends_s, waiting = time.monotonic() + _EXPLAINED_S, list(self._others)
+        while waiting and time.monotonic() < ends_s:
+            for other in waiting:
+                if other.pipe in wait([other.pipe], 0.05):
+                    answer = other.answer()
+                    if answer is not None and not isinstance(answer, RanksLost):
+                        return answer
+                    waiting.remove(other)
+                    break
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class _Other:
+    """One of the other ranks, from the side of rank 0."""
+
+    rank: int
+    process: BaseProcess
+    pipe: Connection
+
+    @classmethod
+    def started(cls, job: Job) -> _Other:
+        context = FreshContext()
+        here, there = context.Pipe()
+        process = context.Process(target=follow, args=(job, there), name=f"rank-{job.rank}", daemon=True)
+        process.start()
+        there.close()  # else its end would not be seen here
+        return cls(job.rank, process, here)
+
+    def answer(self) -> BaseException | None:
+        """Wait for its answer: None where it has done its part, else why it has not."""
+        try:
+            answer = self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join(_ENDED_S)
+            return LostRank(f"the process of rank {self.rank} {_ending(self.process.exitcode)}")
+        if not isinstance(answer, Failed):
+            return None
+        error = answer.error
+        error.__cause__ = RankTraceback(f'\n"""\nin the process of rank {self.rank}:\n{answer.traceback}"""')
+        return error
+
+
+def _ending(status: int | None) -> str:
+    if status is None:
+        return "has closed its pipe"
+    return f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+
+
+def _end(others: Sequence[_Other], folder: Path, threads: int) -> None:
+    """End all ranks but this one, which gets back the threads that they had."""
+    for other in others:
+        other.pipe.close()
+    for other in others:
+        other.process.join(_ENDED_S)
+        if other.process.is_alive():
+            other.process.kill()
+            other.process.join()
+    shutil.rmtree(folder, ignore_errors=True)
+    torch.set_num_threads(threads)
