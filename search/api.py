@@ -248,6 +248,7 @@ def promote(
     epochs: int | None = None,
     baselines: Sequence[str] = (),
     workers: int | None = None,
+    num_processes: int | None = None,
     should_share_gpus: bool = False,
     backend: str = "ray",
     address: str | None = None,
@@ -266,6 +267,7 @@ def promote(
         top: Number of best trials; None for this, `seeds` and `epochs` is the space's.
         baselines: "hog_svm", "linear_probe", "knn": a row more for each, which a trained network has to beat.
         workers: Trainings at a time; None is as many as fit.
+        num_processes: Processes of each training; None is one, or one for each GPU that is left to it.
         should_share_gpus: Give each training the part of a GPU that a trial had.
 
     Raises:
@@ -284,6 +286,7 @@ def promote(
             epochs=epochs,
             baselines=baselines,
             workers=workers,
+            num_processes=num_processes,
             should_share_gpus=should_share_gpus,
             backend=chosen,
             governor=governor,

@@ -21,6 +21,7 @@ from search.promotion import (
     chosen,
     fresh_seeds,
     full_training,
+    in_processes,
     proposals,
     with_gpus,
 )
@@ -51,6 +52,8 @@ class FullTraining:
         top: Number of best trials; None for this, `num_seeds` and `epochs` is the space's.
         baselines: Trainables that are trained once beside them, of `promotion.BASELINES`.
         workers: Trainings at a time; None is as many as fit.
+        num_processes: Processes of each training; None is one, and one for each idle GPU where there are more
+            GPUs than trainings.
         command: The command line, for environment.json and messages.
         followers: As of a search.
     """
@@ -64,6 +67,7 @@ class FullTraining:
     epochs: int | None = None
     baselines: Sequence[str] = ()
     workers: int | None = None
+    num_processes: int | None = None
     should_share_gpus: bool = False
     governor: str | None = None
     background: BackgroundSpec | None = None
@@ -105,7 +109,7 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
     how = _how(request, ledger, auto_precision=history.sessions.auto_precision)
     run, reason = launch(
         _promoted_space(space, request, output),
-        how,
+        replace(how, spread_over=_num_to_spread(space, request, len(trials) * len(seeds))),
         make_sampler=lambda _: FixedList(proposals(trials, seeds)),
         output=output,
     )
@@ -160,6 +164,8 @@ def _promoted_space(space: Space, request: FullTraining, output: Output) -> Spac
     promotion = full_training(space)
     workers = promotion.resources.model_copy(update={"workers": request.workers})
     promotion = replace(promotion, resources=workers)
+    if request.num_processes:
+        return in_processes(promotion, request.num_processes)
     if request.should_share_gpus:
         return promotion
     if request.background:
@@ -168,6 +174,12 @@ def _promoted_space(space: Space, request: FullTraining, output: Output) -> Spac
     if line:
         output.print(line)
     return promotion
+
+
+def _num_to_spread(space: Space, request: FullTraining, num_trainings: int) -> int | None:
+    """The trainings that idle GPUs are divided among; None where each is to have what it has."""
+    is_said = request.num_processes or request.should_share_gpus or request.background
+    return None if is_said or not space.trainable.load().is_data_parallel else num_trainings
 
 
 def _size_text(ledger: Ledger, trials: Sequence[TrialRecord], num_seeds: int) -> str:

@@ -77,6 +77,7 @@ class Launch:
         auto_precision: Promotion: what the precision "auto" meant in the search, with the reason.
         rerun_failed: Try the failed trials of the run again, from their last checkpoints.
         followers: Observers beside those that every run has; each event reaches them last.
+        spread_over: Promotion: the trainings that idle GPUs are divided among; None leaves one to each.
     """
 
     folder: Path
@@ -90,6 +91,7 @@ class Launch:
     governor: str | None = None
     background: BackgroundSpec | None = None
     followers: Sequence[Observer] = ()
+    spread_over: int | None = None
 
 
 def chosen_backend(
@@ -234,7 +236,8 @@ def _resolve(
         space, background = resolve_beside_background(space, how.background, capacity, how.folder.absolute())
         output.print(background.shared_text(space.resources.workers))
     else:
-        space = replace(space, resources=resolve_resources(space.resources, capacity))
+        resources = resolve_resources(space.resources, capacity, spread_over=how.spread_over)
+        space = replace(space, resources=resources)
     for warning in capacity.warnings:
         output.note(warning)
     for note in capacity.notes:

@@ -97,6 +97,15 @@ def with_gpus(space: Space, gpus: float | None) -> Space:
     return replace(space, resources=space.resources.model_copy(update={"gpus_per_trial": gpus}))
 
 
+def in_processes(space: Space, number: int) -> Space:
+    """The space with each training in so many processes, each with a GPU where trials had any."""
+    resources = space.resources
+    gpus = float(number) if resources.gpus_per_trial else resources.gpus_per_trial
+    cores = None if resources.cpus_per_trial is None else max(resources.cpus_per_trial, number)
+    changes = {"processes_per_trial": number, "gpus_per_trial": gpus, "cpus_per_trial": cores}
+    return replace(space, resources=resources.model_copy(update=changes))
+
+
 def baseline_hparams(trainable: Trainable, trials: Sequence[TrialRecord], space: Space) -> dict[str, Any]:
     """A baseline's defaults; of one that reads a pretrained network, with the winner's backbone or the
     space's.
@@ -141,7 +150,9 @@ def baseline_training(space: Space, trainable: TrainableRef, hparams: Mapping[st
         defaults={},
         initial_points=(),
         portfolio=Portfolio(),
-        resources=space.resources.model_copy(update={"gpus_per_trial": 0.0, "workers": 1}),
+        resources=space.resources.model_copy(
+            update={"gpus_per_trial": 0.0, "workers": 1, "processes_per_trial": None}
+        ),
     )
 
 

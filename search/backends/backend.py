@@ -29,6 +29,7 @@ class Capacity:
 
     Attributes:
         num_cpus: Cores of all nodes together; `num_gpus` likewise.
+        node_gpus: GPUs of the node that has most, where a trial's may all be; None is `num_gpus`.
         has_room_beside: A background workload can train beside the trials.
         max_workers: Trials at a time, whatever the cores and GPUs would allow; None is without such a limit.
         warnings: What should be known of where the trials run, a line each.
@@ -37,6 +38,7 @@ class Capacity:
 
     num_cpus: int
     num_gpus: int
+    node_gpus: int | None = None
     max_workers: int | None = None
     has_room_beside: bool = True
     warnings: Sequence[str] = ()

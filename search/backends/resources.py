@@ -18,7 +18,11 @@ _STEP = 4  # decimals of a share that Ray distinguishes
 
 
 def resolve_resources(
-    resources: Resources, capacity: Capacity, *, beside: TrialTask | None = None
+    resources: Resources,
+    capacity: Capacity,
+    *,
+    beside: TrialTask | None = None,
+    spread_over: int | None = None,
 ) -> Resources:
     """The resources with what was left open chosen from what there is.
 
@@ -27,10 +31,13 @@ def resolve_resources(
 
     Args:
         beside: The background workload, which has its own share.
+        spread_over: The number of trainings that there will be: where GPUs are more, each may have several.
 
     Raises:
         SessionError: One trial needs more than there is altogether.
     """
+    if spread_over:
+        resources = _over_idle_gpus(resources, capacity, num_trainings=spread_over)
     gpus = resources.gpus_per_trial
     if gpus is None:
         gpus = float(min(capacity.num_gpus, 1) and resources.num_processes)
@@ -46,6 +53,20 @@ def resolve_resources(
     limits = (int(fits), resources.workers, capacity.max_workers)
     workers = min(limit for limit in limits if limit is not None)
     return resources.model_copy(update={"gpus_per_trial": gpus, "workers": workers})
+
+
+def _over_idle_gpus(resources: Resources, capacity: Capacity, *, num_trainings: int) -> Resources:
+    """The resources with several GPUs for each of `num_trainings` where there are more GPUs than trainings.
+
+    Each gets the same number, as many as one node has at most. Where trainings share a GPU, or a number was
+    asked for, nothing changes.
+    """
+    per_training = capacity.num_gpus // num_trainings
+    gpus = min(per_training, capacity.num_gpus if capacity.node_gpus is None else capacity.node_gpus)
+    is_open = resources.gpus_per_trial in (None, 1) and resources.processes_per_trial is None
+    if gpus < 2 or not is_open:
+        return resources
+    return resources.model_copy(update={"gpus_per_trial": float(gpus)})
 
 
 def _left(whole: int, taken: float) -> Fraction:

@@ -46,6 +46,13 @@ def parser(prog: str = "promote.py") -> CommandParser:
         action="store_true",
         help="give each training the GPU fraction of a trial (default: a whole GPU, to measure it alone)",
     )
+    add(
+        "--processes-per-trial",
+        type=int,
+        metavar="N",
+        help="train each in N processes, a GPU or cores of its own each (default: 1, or as many as there are "
+        "GPUs for each training)",
+    )
     add("--skip-preflight", action="store_true", help="start without checking what the trainings will need")
     add("--no-report", action="store_true", help="do not update the run's report.html")
     flags.add_backend("trainings")
@@ -67,6 +74,7 @@ def main(options: argparse.Namespace) -> int:
         epochs=options.epochs,
         baselines=options.baseline,
         workers=options.workers,
+        num_processes=options.processes_per_trial,
         should_share_gpus=options.share_gpus,
         output=chosen_output(options),
         command=sys.argv,

@@ -25,7 +25,6 @@ from search.energy.units import to_joules
 from search.ledger.journal import LedgerError
 from search.preflight.points import points_of
 from search.space import Choice, Space
-from trainables.core.subprocess_pool import fresh_processes
 from search.trial.batch_size import with_batch_size
 from search.trial.task import TrialTask
 from search.trial.trial_folder import TrialFolder
@@ -34,6 +33,7 @@ from trainables.core.contract import Budget, DataError, Trainable, Training, Tra
 from trainables.core.deferred import deferred
 from trainables.core.model_folder import WeightsFormat
 from trainables.core.optional import trained_weights_of
+from trainables.core.subprocess_pool import fresh_processes
 
 _in_format = deferred("trainables.engine.inference.weights:in_format")
 
@@ -89,10 +89,12 @@ def probe_costs(space: Space, task: TrialTask, points: Sequence[Mapping[str, Any
     if not seen:
         raise ProbeError("no configuration could be tried")
     num_points = len({str(point.hparams) for point in seen})
+    number = task.training.num_processes
+    upper = f", each in one of its {number} processes: an upper bound" if number > 1 else ""
     first_s = max(answer.first_s for answer in answers)
     return Costs(
         points=filled(seen, space.ladder),
-        source=f"two steps of {num_points} configurations, {workers} at a time",
+        source=f"two steps of {num_points} configurations, {workers} at a time{upper}",
         first_s=first_s,
         unsure_first_s=_UNSURE_FIRST * first_s,
     )

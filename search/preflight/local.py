@@ -17,8 +17,8 @@ from search.output import Output
 from search.preflight.node_checks import examine
 from search.preflight.request import PreflightError, PreflightRequest, Report, problems_of, request_for
 from search.space import Space
-from trainables.core.subprocess_pool import fresh_processes
 from search.trial.worker_env import offer_worker_env
+from trainables.core.subprocess_pool import fresh_processes
 
 _POLL_EVERY_S = 0.2  # the line on a terminal follows the check this closely
 _FIRST_LINE_S, _LINE_EVERY_S = 30.0, 600.0

@@ -72,6 +72,7 @@ def examine(request: PreflightRequest) -> Report:
     started_s, found, device = time.monotonic(), _Found(), _device(request)
     found.problems += checks.version_problems(unmet(request.requirements))
     if trainable := _loaded(request, found):
+        _check_processes(request, trainable, found)
         _report_progress(request, "checking weights")
         bad_files = _check_weights(request, trainable, found)
         _report_progress(request, f"checking {data_text(request.task.training.data)}")
@@ -104,6 +105,17 @@ def _loaded(request: PreflightRequest, found: _Found) -> Trainable | None:
     except Exception as error:  # it was found on the machine that asks
         found.problem(f"trainable: {error}", "fix it; on a cluster the file must be on every node")
     return None
+
+
+def _check_processes(request: PreflightRequest, trainable: Trainable, found: _Found) -> None:
+    """That the trainable can be parted; on several GPUs a user's own may use them in its one process."""
+    ref, number = request.task.trainable, request.task.training.num_processes
+    is_left_to_it = ref.command is not None or (ref.path is not None and bool(request.gpus))
+    if number > 1 and not trainable.is_data_parallel and not is_left_to_it:
+        found.problem(
+            f"processes: {ref.title} trains in one process, on one device",
+            "give a trial one: gpus_per_trial and processes_per_trial of search.resources",
+        )
 
 
 def _check_weights(request: PreflightRequest, trainable: Trainable, found: _Found) -> set[WeightFile]:

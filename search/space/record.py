@@ -117,6 +117,7 @@ class TrainableRecord(_Part):
             resolution_unit=self.resolution_unit,
             no_effect_anytime=tuple(self.no_effect_anytime),
             has_test=self.has_test,
+            is_data_parallel=True,  # preflight asks the trainable itself before it trains
         )
 
 
@@ -255,7 +256,9 @@ class RecordReader:
             raise RecordError(f"{missing}; its space.yaml has no metric with a goal to do with instead")
         unknown = "the metric's range, the unit of scored examples and what lies beyond a range"
         known = _made_hparams({name: RecordedHparam(default=None) for name in self.hparams})
-        trainable = Trainable(hparams=known, metric=self.metric, mode=self.mode, start=_cannot_train)
+        trainable = Trainable(
+            hparams=known, metric=self.metric, mode=self.mode, start=_cannot_train, is_data_parallel=True
+        )
         return trainable, [f"{missing}: {unknown} count as unknown"]
 
 

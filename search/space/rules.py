@@ -260,6 +260,26 @@ def _check_worth(draft: Draft, problems: Problems) -> None:
         problems.add("search.limits.cost", "needs search.report.price_per_kwh and currency")
 
 
+def _check_processes(draft: Draft, problems: Problems) -> None:
+    """That a trial of several processes has a training that can be parted.
+
+    A user's own trainable on several GPUs may use them by itself, in the one process that it has.
+    """
+    resources, trainable = draft.section.resources, draft.trainable
+    if draft.is_command or trainable is None or resources.num_processes == 1 or trainable.is_data_parallel:
+        return
+    is_own = draft.section.trainable.endswith(".py")
+    if is_own and not resources.processes_per_trial:
+        return
+    key = "processes_per_trial" if resources.processes_per_trial else "gpus_per_trial"
+    problems.add(f"search.resources.{key}", not_data_parallel_text(draft.section.trainable))
+
+
+def not_data_parallel_text(trainable: str) -> str:
+    """Why a trainable has no trials of several processes, and what to do."""
+    return f"{trainable} trains in one process, on one device: write 1, or leave it out"
+
+
 def _check_objective(draft: Draft, problems: Problems) -> None:
     """What cannot be done with several objectives; their names are checked where they are read."""
     section = draft.section
@@ -366,6 +386,7 @@ RULES: tuple[Rule, ...] = (
     _check_design,
     _check_joules,
     _check_worth,
+    _check_processes,
     _check_objective,
     _check_freeze_thaw,
     _check_flat,

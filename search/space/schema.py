@@ -226,8 +226,8 @@ class Resources(Section):
 
     Attributes:
         cpus_per_trial: None is a core for each process.
-        processes_per_trial: Each has a GPU to itself where trials have GPUs. None is one for each whole GPU of a
-            trial, and one without any.
+        processes_per_trial: Each has a GPU to itself where trials have GPUs. None is one for each whole GPU
+            of a trial, and one without any.
     """
 
     workers: Count | None = None

@@ -17,6 +17,7 @@ from typing import Any
 from search.budget import Ladder
 from search.energy.reading import EnergyMeter
 from search.space.objectives import Bound
+from search.space.rules import not_data_parallel_text
 from search.trial.checkpoints import (
     Checkpointing,
     Identity,
@@ -65,8 +66,8 @@ def run_task(
     stretch = Stretch(meter)
     with stretch.starting(), importing():
         trainable, hparams = task.load()
-        if task.training.num_processes > 1 and trainable.is_data_parallel:
-            trainable = replace(trainable, start=partial(_start_in_processes, task.trainable))
+        if task.training.num_processes > 1:
+            trainable = _in_processes(trainable, task)
     return run_trial(
         trainable,
         hparams,
@@ -87,6 +88,21 @@ def run_task(
         asked_measures=task.asked_measures,
         bounds=task.bounds,
     )
+
+
+def _in_processes(trainable: Trainable, task: TrialTask) -> Trainable:
+    """The trainable whose trainings run in several processes; a script has a launcher of its own.
+
+    Raises:
+        ValueError: It cannot be parted. On several GPUs a user's own may use them in its one process.
+    """
+    if task.trainable.command is not None:
+        return trainable
+    if trainable.is_data_parallel:
+        return replace(trainable, start=partial(_start_in_processes, task.trainable))
+    if task.trainable.path is not None and task.gpus:
+        return trainable
+    raise ValueError(not_data_parallel_text(task.trainable.title))
 
 
 def run_trial(

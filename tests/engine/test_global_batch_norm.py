@@ -70,7 +70,7 @@ def make(norm: type[nn.Module], **options: object) -> nn.Sequential:
     return nn.Sequential(conv(3, 4, 2), norm(4, **options), nn.ReLU(), conv(4, 2, 2)).double()
 
 
-@pytest.mark.parametrize("sizes", [(3, 3), (4, 3), (1, 1), (1, 2, 1)])
+@pytest.mark.parametrize("sizes", [(4, 3), (1, 2, 1)])
 @pytest.mark.parametrize("norm", [nn.BatchNorm1d, nn.BatchNorm2d])
 def test_statistics_and_gradients_of_ranks_are_those_of_all_examples(
     norm: type[nn.Module], sizes: tuple[int, ...]

@@ -62,7 +62,7 @@ SHORTER: Mapping[str, str] = {
     r"search\.py --space image_quality": f"{_TWO} --set 'search.ladder={{epochs: [2], resolution: 32}}'",
     r"search\.py .*--background": f"{_TWO} {_DIGITS}",
     r"search\.py --space lr_bs": f"{_TWO} {_DIGITS}",
-    r"search\.py --space \./digits": _TWO,
+    r"search\.py --space \./(digits|ranks)": _TWO,
     rf"search\.py --space \./({'|'.join(ECOSYSTEMS)})\.yaml": f"{_TWO} {_TWO_RUNGS}",
     r"promote\.py": "--top 1 --seeds 1 --epochs 1 --no-report",
     r"train\.py .*--smoke": "--smoke 32",
@@ -202,6 +202,9 @@ def presumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     script = ROOT / "docs/own-script.md"
     (folder / "digits.py").write_text(block_of(script, "python"))
     (folder / "digits.yaml").write_text(block_of(script, "yaml"))
+    ranks = ROOT / "docs/several-gpus.md"
+    (folder / "ranks.py").write_text(block_of(ranks, "python"))
+    (folder / "ranks.yaml").write_text(block_of(ranks, "yaml"))
     done = run(made_small("python scripts/search.py --space lr_bs.yaml --name mine"), folder)
     assert done.returncode == 0, done.stderr
     return folder

@@ -20,81 +20,12 @@ from search.trial import Checkpointing, EpochRow, run_trial
 from search.trial.task import TrialTask
 from tests.support.command_spaces import SCRIPT, made_command
 from tests.support.processes import ROOT, is_alive, wait_for
+from tests.support.script_families import alive, family, started, worker
 from tests.support.toy_runs import SteadyMeter
-from trainables.core.contract import Budget, Horizon, ScriptFailed, Training, TrainingContext
+from trainables.core.contract import Budget, Horizon, ScriptFailed, TrainingContext
 from trainables.core.load import TrainableRef
 
 RUN = ["{python}", "script.py"]
-
-# Leaves a child, one of another session that no longer knows its parents, and one that takes no SIGTERM.
-FAMILY = """
-import json, os, pathlib, signal, subprocess, sys, time
-
-def left_alone():
-    if os.fork() == 0:
-        os.setsid()
-        if os.fork() == 0:
-            os.close(1)
-            note()
-            time.sleep(600)
-        os._exit(0)
-    os.wait()
-
-def note():
-    with open("pids", "a") as file:
-        file.write(f"{os.getpid()}\\n")
-
-note()
-pipe = os.pipe()
-if os.fork() == 0:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    note()
-    os.write(pipe[1], b"x")
-    time.sleep(600)
-os.read(pipe[0], 1)
-left_alone()
-child = "import os, time; print(os.getpid(), file=open('pids', 'a')); time.sleep(600)"
-subprocess.Popen([sys.executable, "-c", child])
-while len(pathlib.Path("pids").read_text().split()) < 4:
-    time.sleep(0.01)
-print('{"val_acc": 0.5}', flush=True)
-time.sleep(600)
-"""
-
-# What a worker does, in a process that can be killed.
-WORKER = """
-import json
-import sys
-from pathlib import Path
-from trainables.core.contract import Budget, TrainingContext
-from trainables.core.load import TrainableRef
-
-folder = Path(sys.argv[1])
-trainable = TrainableRef.of_command(json.loads(sys.argv[2])).load()
-context = TrainingContext(data="none", data_seed=0, seed=0, cache_dir=folder, folder=folder / "trial")
-training = trainable.start(trainable.hparams(), Budget(epochs=9), context)
-training.run_epoch(Budget(epochs=9))
-print("an epoch", flush=True)
-{then}
-sys.stdin.read()
-"""
-
-
-def started(command: TrainableRef, folder: Path) -> Training:
-    trainable = command.load()
-    context = TrainingContext(data="none", data_seed=0, seed=0, cache_dir=folder, folder=folder / "trial")
-    return trainable.start(trainable.hparams(), Budget(epochs=9), context)
-
-
-def family(folder: Path, **changes: object) -> TrainableRef:
-    return made_command(folder, FAMILY, run=RUN, resume=[], defaults={}, graceful_s=0.2, **changes)
-
-
-def alive(folder: Path) -> list[int]:
-    """The script's processes that still run, of all that were noted."""
-    pids = [int(pid) for pid in (folder / "pids").read_text().split()]
-    assert len(pids) == 4
-    return [pid for pid in pids if is_alive(pid)]
 
 
 def test_a_stopped_training_leaves_no_process(tmp_path: Path) -> None:
@@ -103,20 +34,6 @@ def test_a_stopped_training_leaves_no_process(tmp_path: Path) -> None:
     assert len(alive(tmp_path)) == 4
     del training
     assert alive(tmp_path) == []
-
-
-def worker(folder: Path, command: TrainableRef, then: str = "") -> subprocess.Popen[str]:
-    """A process that has trained one epoch."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", WORKER.replace("{then}", then), str(folder), str(command)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout
-    assert process.stdout.readline() == "an epoch\n"
-    return process
 
 
 def test_a_worker_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
@@ -234,8 +151,8 @@ def test_a_paused_trial_of_a_warm_worker_gives_its_folder_free(
     monkeypatch.setattr("search.backends.ray.worker._own_meter", lambda gpus, cpus: SteadyMeter())
     assert node_meter() is None  # and starts no Ray, which would end this process some time later
     assert not ray.is_initialized()
-    for worker in (first, second):
-        worker.take(task)
+    for each in (first, second):
+        each.take(task)
     assert first.step()["row"].epoch == 1
     first.release()
     assert [second.step()["row"].epoch for _ in range(2)] == [1, 2]  # a replay, and the next one

@@ -14,7 +14,7 @@ from search.backends.ray.children import descendants
 from search.trial.failure import classify
 from tests.support.command_spaces import made_command
 from tests.support.processes import ROOT, is_alive, wait_for
-from tests.trainables.test_command_ends import alive, family, started, worker
+from tests.support.script_families import alive, family, started, worker
 from trainables.command.launcher import (
     launch_problem,
     launched,
@@ -164,9 +164,9 @@ def test_a_script_of_two_ranks_is_scored_by_rank_0_held_and_stopped_early_withou
 @pytest.mark.slow
 def test_an_error_of_any_rank_fails_the_script_with_its_words(tmp_path: Path) -> None:
     training = ranks(tmp_path, 2, "fail")
+    # The first rank may score its second epoch before the other fails in it.
     with pytest.raises(ScriptFailed, match="no room in rank 1") as caught:
-        for _ in range(3):  # the first rank has scored the second epoch before the other fails in it
-            training.run_epoch(NINE)
+        [training.run_epoch(NINE) for _ in range(3)]
     failure = classify(caught.value)
     assert failure.cause == "out_of_memory"
     assert failure.message.endswith("[rank1]: MemoryError: no room in rank 1")

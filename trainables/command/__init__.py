@@ -24,4 +24,5 @@ def trainable_of(description: Mapping[str, Any]) -> Trainable:
         mode=spec.mode,
         start=partial(CommandTraining, spec),
         has_test=bool(spec.test),
+        is_data_parallel=bool(spec.launcher),
     )

@@ -339,8 +339,8 @@ class Trainable:
             without them.
         overfit: What `TrainingContext.is_overfit` must come to; None where no weights are learnt.
         has_test: False where there is no test set: `test` is not called then.
-        is_data_parallel: Its trainings can run in several processes, each with a share of every batch: `start`
-            gives what `engine.assembly.assemble` made, whose loss is a mean over examples.
+        is_data_parallel: Its trainings can run in several processes, each with a share of every batch:
+            `start` gives what `engine.assembly.assemble` made, whose loss is a mean over examples.
         resolution_unit: What a budget's resolution counts: pixels of a side, or tokens, nodes, ...
         scales: What is known of the values that it reports, by their names without `val_`. Of a metric that
             is not among them nothing is assumed: intervals are not clipped, and count seeds alone.

@@ -69,7 +69,7 @@ def assemble(
     }
     optimizer = build_optimizer(model, head, name=hparams.optimizer, momentum=hparams.momentum, **rates)
     average = _average(hparams, context, model)
-    if hparams.compile:
+    if hparams.compile and context.num_processes == 1:
         # In place, unlike `torch.compile(model)`: names of parameters, and so checkpoints, stay the same.
         model.compile()  # after the copy for the average, which is scored as it is
     return SupervisedTraining(

@@ -45,6 +45,8 @@ def _reasons(hparams: TrainingHparams, budget: Budget, context: TrainingContext)
         yield "unified_lr_epoch", f"there are {budget.epochs} epochs, so rates never become even"
     if torch.device(context.device).type == "cpu":
         yield "tf32", "a CPU has no TF32"
+    if context.num_processes > 1:
+        yield "compile", "a model that exchanges statistics between processes is not compiled"
     if chosen_format(context)[0] == "fp32":
         yield "fp32_retry", "the precision is fp32 from the start"
 

@@ -79,6 +79,7 @@ class RayBackend:
             yield Capacity(
                 num_cpus=cluster.num_cpus,
                 num_gpus=cluster.num_gpus,
+                node_gpus=cluster.node_gpus,
                 warnings=cluster.notes,
                 notes=[sign_in] if self._dashboard else [],
             )

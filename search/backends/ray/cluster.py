@@ -45,10 +45,12 @@ class RayCluster:
         token: What signs in there.
         notes: What a user should know of where its files are and who can join it, a line each.
         num_cpus: Cores of all nodes together; `num_gpus` likewise.
+        node_gpus: GPUs of the node that has most.
     """
 
     num_cpus: int
     num_gpus: int
+    node_gpus: int
     dashboard_url: str | None = None
     token: str | None = None
     notes: Sequence[str] = ()
@@ -92,6 +94,7 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
                 yield RayCluster(
                     num_cpus=int(resources.get("CPU", 1)),
                     num_gpus=int(resources.get("GPU", 0)),
+                    node_gpus=int(max((node["Resources"].get("GPU", 0) for node in ray.nodes()), default=0)),
                     dashboard_url=f"http://{context.dashboard_url}" if has_url else None,
                     token=token,
                     notes=[note for note in (folder and folder.note, _open_session_note(address)) if note],

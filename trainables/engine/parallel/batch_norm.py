@@ -92,9 +92,7 @@ class _Normalise(torch.autograd.Function):
     """(x - mean) / deviation, where both depend on the x of all ranks."""
 
     @staticmethod
-    def forward(
-        ctx: Any, values: Tensor, mean: Tensor, scale: Tensor, num: Tensor, add_up: AddUp
-    ) -> Tensor:
+    def forward(ctx: Any, values: Tensor, mean: Tensor, scale: Tensor, num: Tensor, add_up: AddUp) -> Tensor:
         normed = (values - _by_channel(mean, values)) * _by_channel(scale, values)
         ctx.save_for_backward(normed, scale, num)
         ctx.add_up = add_up

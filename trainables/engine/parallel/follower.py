@@ -37,7 +37,6 @@ class Job:
     budget: Budget
     context: TrainingContext
     rank: int
-    number: int
     meeting: Path
     threads: int
 
@@ -85,7 +84,8 @@ def _train_as_asked(training: SupervisedTraining[Any], job: Job, pipe: Connectio
         budget, state = torch.load(received, map_location="cpu", weights_only=False)
         if ranks is None:
             pipe.send(None)
-            ranks = Ranks(job.rank, job.number, job.meeting, torch.device(job.context.device))
+            device = torch.device(job.context.device)
+            ranks = Ranks(job.rank, job.context.num_processes, job.meeting, device)
         training.follow(state)
         # Dropout is drawn for each rank, and alike in a training that was resumed.
         seed_all(derived_seed("rank", job.context.seed, training.epochs_done, job.rank))

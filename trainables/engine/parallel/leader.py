@@ -49,7 +49,7 @@ def start(ref: TrainableRef, hparams: Any, budget: Budget, context: TrainingCont
         LostRank: One of them was killed.
     """
     own = _own_part(context)
-    leader = Leader(ref, hparams, budget, own, context.num_processes)
+    leader = Leader(ref, hparams, budget, own)
     training = ref.load().start(hparams, budget, own)
     if not isinstance(training, SupervisedTraining):
         raise TypeError(f"{ref.title} says that it is data parallel, and gives no SupervisedTraining")
@@ -60,27 +60,24 @@ def start(ref: TrainableRef, hparams: Any, budget: Budget, context: TrainingCont
 
 def _own_part(context: TrainingContext) -> TrainingContext:
     """What each of the processes is given: its part of the threads."""
-    threads = max(1, context.num_workers // context.num_processes)
-    return replace(context, num_workers=threads, num_processes=1)
+    return replace(context, num_workers=max(1, context.num_workers // context.num_processes))
 
 
 class Leader:
     """The other ranks of one training, as rank 0 sees them. They end when this object goes."""
 
-    def __init__(
-        self, ref: TrainableRef, hparams: Any, budget: Budget, context: TrainingContext, number: int
-    ) -> None:
-        self._number, self._device = number, torch.device(context.device)
+    def __init__(self, ref: TrainableRef, hparams: Any, budget: Budget, context: TrainingContext) -> None:
+        self._number, self._device = context.num_processes, torch.device(context.device)
         self._folder = Path(tempfile.mkdtemp(prefix="jouletune-ranks-"))
         self._others: list[_Other] = []
         self._ranks: Ranks | None = None
         self._threads = torch.get_num_threads()
         self._end = weakref.finalize(self, _end, self._others, self._folder, self._threads)
-        threads = max(1, self._threads // number) if self._device.type == "cpu" else self._threads
+        threads = max(1, self._threads // self._number) if self._device.type == "cpu" else self._threads
         torch.set_num_threads(threads)
         values = {each.name: getattr(hparams, each.name) for each in fields(hparams) if each.init}
-        for rank in range(1, number):
-            job = Job(ref, values, budget, context, rank, number, self._folder / "meeting", threads)
+        for rank in range(1, self._number):
+            job = Job(ref, values, budget, context, rank, self._folder / "meeting", threads)
             self._others.append(_Other.started(job))
 
     @property
@@ -115,8 +112,10 @@ class Leader:
             self._ranks = Ranks(0, self._number, self._folder / "meeting", self._device)
         try:
             yield self._ranks
-        except RanksLost as error:
-            raise self._reason() or error from error
+        except RanksLost:
+            if reason := self._reason():
+                raise reason  # noqa: B904 - its cause is the traceback in its own process
+            raise
         except (Diverged, RuntimeError) as error:
             if may_be_of_precision(error):  # so it did in all, at the same step: they wait for what comes
                 self._await_all()

@@ -26,9 +26,9 @@ class RanksLost(RuntimeError):
 class Ranks:
     """A group of processes that train one model, as one of them sees it.
 
-    The group is this object's own and not torch's default one, which metrics and layers would find: torchmetrics
-    waits for all processes as soon as there is a default group, and rank 0 scores alone. A warm worker keeps
-    nothing of it.
+    The group is this object's own and not torch's default one, which metrics and layers would find:
+    torchmetrics waits for all processes as soon as there is a default group, and rank 0 scores alone. A warm
+    worker keeps nothing of it.
 
     Args:
         rank: From 0, the process that runs the trial.

@@ -1,0 +1,53 @@
+"""Trials of two processes in warm workers of Ray, and their promotion, which equals one in one process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tests.support.processes import typed
+from tests.support.slow_searches import added_up, run_in
+
+pytestmark = pytest.mark.slow
+
+SPACE: dict[str, Any] = {
+    "parameters": {"lr": {"values": [0.01, 0.02]}},
+    "search": {
+        "trainable": "classification",
+        "data": "digits",
+        "defaults": {"model": "mnist_cnn", "batch_size": 50, "lr": 0.02},
+        "precision": "fp32",
+        "ladder": {"epochs": [1, 2], "subset": 101, "resolution": 8},
+        "sampler": "grid",
+        "resources": {"processes_per_trial": 2, "cpus_per_trial": 1, "workers": 1},
+        "promote": {"top": 1, "seeds": 1},
+    },
+}
+
+
+def test_a_search_over_two_processes_and_a_promotion_that_equals_one_process(tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text(json.dumps(SPACE))
+    done = typed("search", "--space", "./space.yaml", "--name", "run", folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = run_in(tmp_path)
+    trials = pd.read_csv(run / "trials.csv")
+    assert len(trials) == 2
+    assert set(trials["status"]) == {"finished"} | set(trials["status"]) & {"stopped"}
+    assert trials["notes"].str.contains("processes: 2: each computes its share").all()
+    logs = [path.read_text() for path in run.rglob("log.txt")]
+    assert not [log for log in logs if "ended with its trial" in log or "Traceback" in log]
+    assert added_up(run)
+    scores = []
+    for number in (2, 1):
+        flags = ("--backend", "local", "--processes-per-trial", number, "--no-report")
+        done = typed("promote", "run", *flags, folder=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        scores.append(pd.read_csv(run / "promoted.csv"))
+    two, one = scores
+    names = [name for name in one if name.startswith(("val_", "test_")) and "loss" in name]
+    assert names
+    assert two[names].to_numpy() == pytest.approx(one[names].to_numpy(), abs=1e-5)
