@@ -15,6 +15,7 @@ from search.promotion import alone_on_gpus, in_processes
 from search.space import Resources, Space, SpaceError, load_space
 from search.space.space import dump_space
 from search.trial.task import task_for
+from tests.support.processes import ROOT
 from tests.support.space_files import load
 
 OWN = """
@@ -75,7 +76,9 @@ def test_a_command_of_several_processes_needs_a_launcher_and_python(tmp_path: Pa
     )
     (tmp_path / "train.sh").touch(mode=0o755)
     assert "torchrun starts Python" in problem(tmp_path, SCRIPT % ("./train.sh", "launcher: torchrun"))
-    assert "must be 'torchrun'" in problem(tmp_path, SCRIPT % ("python train.py", "launcher: mpirun"))
+    assert "must be one of torchrun, got 'mpirun'" in problem(
+        tmp_path, SCRIPT % ("python train.py", "launcher: mpirun")
+    )
     space = load(tmp_path, SCRIPT % ("python train.py", "launcher: torchrun"))
     assert space.trainable.load().is_data_parallel
 
@@ -124,7 +127,7 @@ def test_a_promotion_of_fewer_trainings_than_gpus_gives_each_several(
 
 
 def test_a_promotion_in_processes_has_a_gpu_or_core_for_each() -> None:
-    space = load_space("lr_bs.yaml")
+    space = load_space("lr_bs.yaml", spaces_dir=ROOT / "spaces")
     on_gpu = in_processes(alone_on_gpus(with_resources(space, gpus_per_trial=0.5))[0], 4)
     assert (on_gpu.resources.gpus_per_trial, on_gpu.resources.num_processes) == (4.0, 4)
     on_cpu = in_processes(with_resources(space, gpus_per_trial=0.0, cpus_per_trial=1), 2)
@@ -141,6 +144,6 @@ def test_resources_of_a_run_are_read_as_they_were_written(tmp_path: Path) -> Non
     (tmp_path / "train.py").write_text("")
     space = load(tmp_path, SCRIPT % ("python train.py", "launcher: torchrun"))
     dump_space(space, tmp_path / "again.yaml")
-    again = load_space(str(tmp_path / "again.yaml"))
+    again = load_space(str(tmp_path / "again.yaml"), spaces_dir=tmp_path)
     assert again.resources == space.resources
     assert again.trainable == space.trainable
