@@ -98,7 +98,13 @@ def with_gpus(space: Space, gpus: float | None) -> Space:
 
 
 def in_processes(space: Space, number: int) -> Space:
-    """The space with each training in so many processes, each with a GPU where trials had any."""
+    """The space with each training in so many processes, each with a GPU where trials had any.
+
+    Raises:
+        LedgerError: It is no number of processes.
+    """
+    if number < 1:
+        raise LedgerError(f"--processes-per-trial must be at least 1, got {number}")
     resources = space.resources
     gpus = float(number) if resources.gpus_per_trial else resources.gpus_per_trial
     cores = None if resources.cpus_per_trial is None else max(resources.cpus_per_trial, number)

@@ -150,7 +150,9 @@ class Stepper(Generic[B]):
 
     def _share(self, epoch: TrainEpoch[B], part: Tensor) -> Share[B]:
         """What of a batch this process passes: all of it where it steps alone."""
-        return self.ranks.share(epoch, part) if self.ranks else Share(epoch.batch(part))
+        if self.ranks is None:
+            return Share(epoch.batch(part))
+        return self.ranks.share(epoch, part, has_batch_norm=self._has_batch_norm)
 
 
 def in_fp32(outputs: Any) -> Any:

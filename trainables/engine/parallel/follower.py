@@ -72,7 +72,8 @@ def _started(job: Job) -> SupervisedTraining[Any]:
     if job.context.device.startswith("cuda"):
         torch.cuda.set_device(job.rank)  # "cuda" means this one from here on
     trainable = job.ref.load()
-    training: Any = trainable.start(trainable.hparams(**job.hparams), job.budget, job.context)
+    training = trainable.start(trainable.hparams(**job.hparams), job.budget, job.context)
+    assert isinstance(training, SupervisedTraining)  # rank 0 says so of one that is not
     return training
 
 

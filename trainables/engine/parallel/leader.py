@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from trainables.core.contract import Budget, Diverged, TrainingContext
+from trainables.core.contract import Budget, TrainingContext
 from trainables.core.load import TrainableRef
 from trainables.core.subprocess_pool import FreshContext
 from trainables.engine.parallel.follower import Failed, Job, follow
@@ -50,10 +50,14 @@ def start(ref: TrainableRef, hparams: Any, budget: Budget, context: TrainingCont
     """
     own = _own_part(context)
     leader = Leader(ref, hparams, budget, own)
-    training = ref.load().start(hparams, budget, own)
-    if not isinstance(training, SupervisedTraining):
-        raise TypeError(f"{ref.title} says that it is data parallel, and gives no SupervisedTraining")
-    leader.await_start()
+    try:
+        training = ref.load().start(hparams, budget, own)
+        if not isinstance(training, SupervisedTraining):
+            raise TypeError(f"{ref.title} says that it is data parallel, and gives no SupervisedTraining")
+        leader.await_start()
+    except BaseException:
+        leader.end()
+        raise
     training.lead(leader)
     return training
 
@@ -113,14 +117,23 @@ class Leader:
         try:
             yield self._ranks
         except RanksLost:
-            if reason := self._reason():
+            reason = self._reason()
+            self.end()
+            if reason:
                 raise reason  # noqa: B904 - its cause is the traceback in its own process
             raise
-        except (Diverged, RuntimeError) as error:
-            if may_be_of_precision(error):  # so it did in all, at the same step: they wait for what comes
+        except BaseException as error:
+            # So it failed in all, at the same step: they wait for what comes. Of others they know nothing.
+            if isinstance(error, Exception) and may_be_of_precision(error):
                 self._await_all()
+            else:
+                self.end()
             raise
         self._await_all()
+
+    def end(self) -> None:
+        """End the other ranks; nothing is left of them when this returns."""
+        self._end()
 
     def _await_all(self) -> None:
         """Wait until every rank has done its part, or one of them has failed."""

@@ -45,22 +45,23 @@ class Ranks:
         with _reporting_lost():
             self._group = _group(distributed.FileStore(str(meeting), number), rank, number, device)
 
-    def share(self, epoch: TrainEpoch[B], indices: Tensor) -> Share[B]:
+    def share(self, epoch: TrainEpoch[B], indices: Tensor, *, has_batch_norm: bool) -> Share[B]:
         """This rank's share of a batch; it depends on rank and number alone, not on what others take.
 
         Examples that are mixed with each other are made by every rank as a whole and then parted: whom one is
         mixed with must not depend on the number of ranks. A batch of fewer examples than ranks is computed
         by all of them, each counting for its part.
         """
+        norms = self._norms() if has_batch_norm else nullcontext()
         if len(indices) < self.number:
             return Share(epoch.batch(indices), 1 / self.number)
         if not getattr(epoch, "is_mixed", False):
-            return Share(epoch.batch(indices.tensor_split(self.number)[self.rank]), norms=self._norms())
+            return Share(epoch.batch(indices.tensor_split(self.number)[self.rank]), norms=norms)
         whole = epoch.batch(indices)
         pieces = whole.split(-(-len(indices) // self.number))
         if len(pieces) < self.number:  # 5 examples in pieces of at most 2 are 3 pieces, and ranks may be 4
             return Share(whole, 1 / self.number)
-        return Share(pieces[self.rank], norms=self._norms())
+        return Share(pieces[self.rank], norms=norms)
 
     def largest_share(self, num_examples: int) -> int:
         """The examples that the rank with most of them gets of a batch."""
