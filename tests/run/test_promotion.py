@@ -23,6 +23,7 @@ from search.promotion import (
     fresh_seeds,
     full_training,
     proposals,
+    with_gpus,
 )
 from search.run import Run
 from search.sampling.proposal import FixedList, Proposal
@@ -253,8 +254,7 @@ ALONE = "one training per GPU, so that its joules are measured alone; --share-gp
 def test_finalists_of_a_shared_gpu_have_one_each(
     tmp_path: Path, gpus: float, alone: float, line: str
 ) -> None:
-    space = made_space(tmp_path, overrides=[f"search.resources.gpus_per_trial={gpus}"])
-    promotion, note = alone_on_gpus(space)
+    promotion, note = alone_on_gpus(with_gpus(made_space(tmp_path), gpus))
     assert (promotion.resources.gpus_per_trial, note) == (alone, line)
 
 
