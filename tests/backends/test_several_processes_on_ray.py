@@ -42,13 +42,11 @@ def test_a_search_over_two_processes_and_a_promotion_that_equals_one_process(tmp
     logs = [path.read_text() for path in run.rglob("log.txt")]
     assert not [log for log in logs if "ended with its trial" in log or "Traceback" in log]
     assert added_up(run)
-    scores = []
     for number in (2, 1):
         flags = ("--backend", "local", "--processes-per-trial", number, "--no-report")
         done = typed("promote", "run", *flags, folder=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
-        scores.append(pd.read_csv(run / "promoted.csv"))
-    two, one = scores
-    names = [name for name in one if name.startswith(("val_", "test_")) and "loss" in name]
-    assert names
-    assert two[names].to_numpy() == pytest.approx(one[names].to_numpy(), abs=1e-5)
+    two, one = (pd.read_csv(run / name / "trials.csv").iloc[0] for name in ("promotion", "promotion-2"))
+    assert ["processes: 2" in each["notes"] for each in (two, one)] == [True, False]
+    for name in ("train_loss", "val_loss", "test_loss", "test_accuracy"):
+        assert two[name] == pytest.approx(one[name], abs=1e-5)
