@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-SLOW_LEARNERS = {"detection"}
+SLOW_LEARNERS = {"code_clones", "detection"}
 
 
 def marked(names: Iterable[str]) -> list[Any]:
