@@ -242,9 +242,6 @@ def grid_of(ends: Sequence[int]) -> list[int]:
     return sorted({*found, *ends})
 
 
-_RATIO, _LEAST_RATIO = 1.35, 1.15
-
-
 def _is_rising(values: Sequence[float]) -> bool:
     return all(earlier < later for earlier, later in itertools.pairwise(values))
 

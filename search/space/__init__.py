@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from search.space.errors import SpaceError
+from search.space.limits import MeteringSection, Resources
 from search.space.load import SPACES, load_space, space_of
 from search.space.parameters import Choice, Integer, Normal, Parameter, Real
 from search.space.schema import (
-    MeteringSection,
     Portfolio,
     PortfolioPoint,
     Promote,
-    Resources,
     Sampler,
     Scheduler,
 )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from search.budget import Ladder, Limits, Resource
+from search.budget import Ladder, Resource
 from search.rungs import Kind
 from search.space.conditions import Points, When
 from search.space.design import Ablations, Design, Levels, Names, Trials
@@ -35,8 +34,8 @@ from search.space.fields import (
     Values,
     ZeroOrMore,
 )
+from search.space.limits import LimitsSection, MeteringSection, ReportSection, Resources
 from search.space.objectives import NamedObjectives
-from search.tariff import Tariff, grid_intensities, nearest_region
 from trainables.core.contract import Budget, Horizon, Mode, Precision, ValidationResolution
 from trainables.core.model_folder import WeightsFormat
 
@@ -203,112 +202,6 @@ class Portfolio(Section):
         """What is set of it, as plain data."""
         runs = {"runs": list(self.runs)} if self.runs else {}
         return runs if self.points is None else {**runs, "points": [dict(point) for point in self.points]}
-
-
-class LimitsSection(Section):
-    trials: Count | None = None
-    hours: AboveZero | None = None
-    kwh: AboveZero | None = None
-    co2e_kg: AboveZero | None = None
-    cost: AboveZero | None = None
-    disk_gib: AboveZero | None = None
-    cache_gib: AboveZero | None = None
-    grace_minutes: AboveZero | None = None
-    epoch_minutes: AboveZero | None = None
-    stop_when_flat: Flag = False
-
-    def limits(self, run_cap: int | None, tariff: Tariff) -> Limits:
-        return Limits(**dict(self) | {"trials": self.trials or run_cap, "tariff": tariff})
-
-
-class Resources(Section):
-    """None means chosen from the machine.
-
-    Attributes:
-        cpus_per_trial: None is a core for each process.
-        processes_per_trial: Each has a GPU to itself where trials have GPUs. None is one for each whole GPU
-            of a trial, and one without any.
-    """
-
-    workers: Count | None = None
-    cpus_per_trial: AboveZero | None = None
-    gpus_per_trial: ZeroOrMore | None = None
-    processes_per_trial: Count | None = None
-
-    @property
-    def num_processes(self) -> int:
-        """Processes that a trial is trained by."""
-        return self.processes_per_trial or max(1, int(self.gpus_per_trial or 0))
-
-    @property
-    def cores_per_trial(self) -> float:
-        """CPU cores that a trial reserves."""
-        return self.cpus_per_trial or self.num_processes
-
-    @model_validator(mode="after")
-    def _checked(self) -> Resources:
-        gpus, processes = self.gpus_per_trial, self.processes_per_trial
-        if gpus and gpus > 1 and gpus != int(gpus):
-            text = f"must be a fraction of one GPU or a whole number of them, got {gpus:g}"
-            raise KeyedError("gpus_per_trial", text)
-        if gpus and processes and processes != max(gpus, 1):
-            text = f"must be {max(1, int(gpus))}, as each process has a GPU to itself and gpus_per_trial is"
-            raise KeyedError("processes_per_trial", f"{text} {gpus:g}, got {processes}; leave it out")
-        return self
-
-
-class MeteringSection(Section):
-    """What the energy meters may do beside reading sensors.
-
-    Watts are those of a node's CPUs, for nodes whose CPUs no sensor measures; what they give is estimated.
-    """
-
-    exclusive_slots: Flag = False
-    cpu_watts_idle: ZeroOrMore | None = None
-    cpu_watts_max: AboveZero | None = None
-
-    @model_validator(mode="after")
-    def _checked(self) -> MeteringSection:
-        if (self.cpu_watts_idle is None) != (self.cpu_watts_max is None):
-            missing = "cpu_watts_max" if self.cpu_watts_max is None else "cpu_watts_idle"
-            raise KeyedError(missing, "is missing: give both watts, or none")
-        if (self.cpu_watts_idle or 0.0) > (self.cpu_watts_max or 0.0):
-            text = f"must be at most cpu_watts_max, {self.cpu_watts_max:g}, got {self.cpu_watts_idle:g}"
-            raise KeyedError("cpu_watts_idle", text)
-        return self
-
-
-class ReportSection(Section):
-    """What a kilowatt-hour is worth where the machines are; what is left out is reported as unknown."""
-
-    region: Text | None = None
-    gco2_per_kwh: ZeroOrMore | None = None
-    price_per_kwh: ZeroOrMore | None = None
-    currency: Text | None = None
-    pue: AboveZero = 1.0
-
-    @model_validator(mode="after")
-    def _checked(self) -> ReportSection:
-        if self.region is not None and self.region not in grid_intensities():
-            text = f"must be a country by ISO 3166's three letters, such as DEU, got {self.region}"
-            raise KeyedError("region", f"{text}{nearest_region(self.region)}; or state gco2_per_kwh")
-        if self.price_per_kwh is not None and self.currency is None:
-            raise KeyedError("currency", "is missing: in what price_per_kwh is, such as EUR")
-        if self.pue < 1:
-            raise KeyedError(
-                "pue", f"must be at least 1, what the machines themselves draw, got {self.pue:g}"
-            )
-        return self
-
-    @property
-    def tariff(self) -> Tariff:
-        """What is stated goes before what the table has."""
-        grams, origin = self.gco2_per_kwh, "stated"
-        if grams is None and self.region is not None:
-            of_region = grid_intensities()[self.region]
-            grams, origin = of_region.gco2_per_kwh, f"{self.region} {of_region.year}"
-        known = Tariff(price_per_kwh=self.price_per_kwh, currency=self.currency or "", pue=self.pue)
-        return known if grams is None else replace(known, gco2_per_kwh=grams, origin=origin)
 
 
 class Promote(Section):

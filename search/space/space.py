@@ -16,16 +16,14 @@ from search.budget import Ladder, Limits
 from search.space.conditions import Conditions, is_active, ordered
 from search.space.design import Design, Variant
 from search.space.distributions import to_entry
+from search.space.limits import MeteringSection, ReportSection, Resources
 from search.space.objectives import Bound, Objective
 from search.space.parameters import Parameter
 from search.space.plain_scalars import PlainResolver, dotted
 from search.space.schema import (
     MUST_MATCH,
-    MeteringSection,
     Portfolio,
     Promote,
-    ReportSection,
-    Resources,
     Sampler,
     Scheduler,
     Start,
