@@ -21,7 +21,7 @@ import argparse
 import json
 import os
 import statistics
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -45,18 +45,20 @@ def main() -> None:
     flags.add_argument("--voc", type=Path, help="photographs with boxes, as Pascal VOC lays them out")
     flags.add_argument("--object", default="Platelets", help="what the crops are with or without")
     flags.add_argument("--seeds", type=int, default=3)
+    flags.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=CONTENDERS)
+    flags.add_argument("--no-digits", action="store_true", help="the crops of --voc alone")
     options = flags.parse_args()
     folder = options.folder or options.out.parent / "images"
-    data = [_written(folder / "digits", write_digits)]
+    data = [] if options.no_digits else [_written(folder / "digits", write_digits)]
     if options.voc:
         data.append(_written(folder / "crops", lambda into: write_crops(options.voc, options.object, into)))
     kept = Kept(options.out)
     for seed in range(options.seeds):
         for images in data:
-            for who in CONTENDERS:
+            for who in options.contenders:
                 kept.search(who, images, seed)
     for images in data:
-        _print_table(kept, images, options.seeds)
+        _print_table(kept, images, options.contenders, options.seeds)
 
 
 def _written(folder: Path, write: Callable[[Path], Path]) -> Path:
@@ -96,8 +98,8 @@ class Kept:
         return self._rows[name]
 
 
-def _print_table(kept: Kept, data: Path, num_seeds: int) -> None:
-    searches = {who: [kept.search(who, data, seed) for seed in range(num_seeds)] for who in CONTENDERS}
+def _print_table(kept: Kept, data: Path, contenders: Sequence[str], num_seeds: int) -> None:
+    searches = {who: [kept.search(who, data, seed) for seed in range(num_seeds)] for who in contenders}
     final = {
         who: [kept.test_accuracy(named_after(each.epochs).hparams, data) for each in of_who]
         for who, of_who in searches.items()
