@@ -8,6 +8,8 @@ of the progress does too, so that `search.py --quiet | tail -1` is the last line
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
@@ -99,7 +101,16 @@ class _NoProgress:
 
 
 class SafeConsole(RichConsole):
-    """Passes no control character on to the terminal but its own."""
+    """Passes no control character on to the terminal but its own, and outlives who reads it."""
+
+    def on_broken_pipe(self) -> None:
+        """Print nothing further: a search must not end because `| head` has seen enough."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())  # what is still buffered for the pipe goes there
+        os.close(nowhere)
+        if not self.stderr:
+            print("note: nobody reads standard output any more; the command continues", file=sys.stderr)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """What is to be printed, each text in it made printable."""

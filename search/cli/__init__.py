@@ -34,6 +34,13 @@ _NEEDED = ("pydantic", "ruamel.yaml", "rich", "optuna", "ray", "torch", "torchvi
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command jouletune: run the subcommand that comes first, and give its exit status."""
+    try:
+        return _main(arguments)
+    except BrokenPipeError:
+        return _unread()
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if "_ARGCOMPLETE" in os.environ:
         words = _words_to_complete()
@@ -54,11 +61,25 @@ def run(command: str, arguments: Sequence[str] | None = None, *, prog: str | Non
     """Run one command and give its exit status: 0 done, 1 a run that failed, 2 unusable input,
     3 a run that the disk ended, 4 one that lost Ray, 130 ended at once by a second Ctrl-C.
 
-    What a user can fix is one message on stderr, without a traceback.
+    What a user can fix is one message on stderr, without a traceback. An answer that nobody reads, as with
+    `| head`, gives 141, as the shell says it of any other program.
 
     Args:
         prog: How it was called; None is as the script of this name.
     """
+    try:
+        return _run(command, arguments, prog=prog)
+    except BrokenPipeError:
+        return _unread()
+
+
+def _unread() -> int:
+    """End quietly where standard output is a pipe that was closed; Python would flush into it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + 13  # SIGPIPE
+
+
+def _run(command: str, arguments: Sequence[str] | None, *, prog: str | None) -> int:
     needed = _NEEDED_BY_MODELS if command in _OF_MODELS else _NEEDED
     if missing := [name for name in needed if not _is_installed(name)]:
         python = sys.executable or "this Python"
@@ -83,6 +104,9 @@ def run(command: str, arguments: Sequence[str] | None = None, *, prog: str | Non
 
     try:
         status: int = module.main(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # an OSError, of which others are a disk's
+        raise
     except UserError as error:
         print(printable(str(error)), file=sys.stderr)
         return error.status
