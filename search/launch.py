@@ -41,7 +41,7 @@ from search.report.forecast import ForecastReporter
 from search.report.page import write_at_end
 from search.report.plan import print_deadlines, print_plan, print_scheduler
 from search.report.preflight import await_reports, check_reports
-from search.report.summary import print_summary
+from search.report.summary import print_summary, print_winner
 from search.result import Result
 from search.run import Run
 from search.run.checkpoint_retention import CheckpointRetention
@@ -142,9 +142,10 @@ def run_search(space: Space, how: Launch, *, should_report: bool, output: Output
             last.print(f"{INTERRUPTED}\n{resume}")
             raise SearchInterrupted from None
         raise
-    print_summary(run, reason, last)
+    print_summary(run, last)
     if should_report:
         write_at_end(how.folder, last)
+    print_winner(run, reason, last)
     if run.is_interrupted:
         last.print(resume)
     return Result(how.folder, answer=search_answer(run, reason), has_failed=run.has_failed)

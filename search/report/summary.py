@@ -32,12 +32,8 @@ _TOP = 5  # configurations in the table; trials.csv has all
 _UNITS = {"energy": "J of full training", "energy_per_example": "J per example"}
 
 
-def print_summary(run: Run, reason: str, output: Output) -> None:
-    """Print the end of a search.
-
-    Args:
-        reason: Why it ended, such as "all 24 trials done".
-    """
+def print_summary(run: Run, output: Output) -> None:
+    """Print what a search found and took, but for its last two lines, which follow what else is printed."""
     space = run.space
     output.print(_top_table(run))
     if space.beside:
@@ -68,18 +64,26 @@ def print_summary(run: Run, reason: str, output: Output) -> None:
     if spent.kwh is None:
         output.note(f"no energy: {_energy_reason(run)}")
     print_failures(run, output)
-    order = run.configurations()
+
+
+def print_winner(run: Run, reason: str, output: Output) -> None:
+    """Print the last two lines: why the search ended with what, and the command that comes next.
+
+    Args:
+        reason: Why it ended, such as "all 24 trials done".
+    """
+    space, order = run.space, run.configurations()
     if not order:
         output.print(f"ended: {reason}   no trial has a score")
         return
     best = order[0]
+    found = against_guessing(space, best, num_compared=len(order))
+    if found and found.is_better is False:
+        output.warn(f"{best.first.trial_id} is {guessing_text(found, space)}; {REMEDY}")
     output.print(
         f"ended: {reason}   best: {best.first.trial_id}, {space.metric} {mean_text(best)}"
         f"   files: {run.ledger.folder}",
     )
-    found = against_guessing(space, best, num_compared=len(order))
-    if found and found.is_better is False:
-        output.warn(f"{best.first.trial_id} is {guessing_text(found, space)}; {REMEDY}")
     name = shlex.quote(run.ledger.address)
     output.print(f"next: python scripts/promote.py {name} --top {space.promote.top}")
 

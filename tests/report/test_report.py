@@ -18,7 +18,7 @@ from search.report.console import ConsoleView
 from search.report.formatting import budget_text, duration, limits_text, parameter_text, rung_text, value_text
 from search.report.live import LiveView, sparkline
 from search.report.plan import print_plan
-from search.report.summary import print_summary
+from search.report.summary import print_summary, print_winner
 from search.run import Run
 from search.space import Choice, Normal, Real
 from search.trial import EpochRow
@@ -96,7 +96,8 @@ def test_in_a_terminal_the_view_shows_best_trial_rungs_and_limits(tmp_path: Path
 def test_the_end_says_why_what_where_and_what_next(tmp_path: Path) -> None:
     run, reason = executed(made_space(tmp_path), tmp_path)
     output = console()
-    print_summary(run, reason, output)
+    print_summary(run, output)
+    print_winner(run, reason, output)
     lines = shown(output).splitlines()
     assert lines[-2].startswith("ended: all 12 trials done   best: trial-")
     assert lines[-1] == f"next: python scripts/promote.py {run.ledger.folder} --top 3"
@@ -107,7 +108,7 @@ def test_unknown_energy_is_reported_once_with_its_reason(tmp_path: Path) -> None
     space = made_space(tmp_path)
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
     output = console()
-    print_summary(run, "nothing", output)
+    print_summary(run, output)
     assert "energy unknown" in shown(output)
     assert "no energy: no trial reported a sensor" in shown(output)
 
@@ -115,7 +116,8 @@ def test_unknown_energy_is_reported_once_with_its_reason(tmp_path: Path) -> None
 def test_a_run_without_a_score_shows_why(tmp_path: Path) -> None:
     run, reason = executed(fateful_space(tmp_path), tmp_path, listed({"fate": "raise"}))
     output = console()
-    print_summary(run, reason, output)
+    print_summary(run, output)
+    print_winner(run, reason, output)
     assert "no trial has a score" in shown(output)
     assert "trial-0000: KeyError: 'a mistake in the training code' (see " in shown(output)
 
@@ -126,7 +128,8 @@ def test_failures_are_shown_by_cause_with_a_remedy_and_the_way_back(tmp_path: Pa
     points = [{"fate": fate, "score": number / 10} for number, fate in enumerate(fates)]
     run, reason = executed(space, tmp_path, listed(*points))
     output = console()
-    print_summary(run, reason, output)
+    print_summary(run, output)
+    print_winner(run, reason, output)
     folder = run.ledger.folder
     lines = shown(output).splitlines()
     at = lines.index(

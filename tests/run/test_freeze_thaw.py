@@ -176,7 +176,7 @@ def test_the_end_of_a_search_says_who_decided_and_how_well_the_model_foresees(tm
 
 def printed(run: Run) -> str:
     stream = StringIO()
-    print_summary(run, "24 trials", Output(console=Console(file=stream, width=200)))
+    print_summary(run, Output(console=Console(file=stream, width=200)))
     return stream.getvalue()
 
 

@@ -56,9 +56,9 @@ def test_what_others_used_is_named_beside_the_runs_own(tmp_path: Path) -> None:
 
 
 def test_the_last_screen_has_them_in_one_line(tmp_path: Path) -> None:
-    scene, reason = ended_scene(tmp_path)
+    scene, _ = ended_scene(tmp_path)
     output = console()
-    print_summary(scene.run, reason, output)
+    print_summary(scene.run, output)
     lines = shown(output).splitlines()
     expected = "finished 27.0 J, diverged 5.0 J, failed 4.0 J, interrupted 1.5 J, idle 2.0 J"
     assert lines.count(f"energy by outcome: {expected}") == 1

@@ -10,7 +10,7 @@ import pytest
 
 from search import launch
 from search.backends.local import LocalBackend
-from search.report.summary import print_summary
+from search.report.summary import print_winner
 from search.run import Run
 from search.run.resume import resume_command
 from search.sources import space_words
@@ -83,7 +83,7 @@ def test_a_run_that_ends_by_itself_has_nothing_to_resume(
 def test_the_next_command_promotes_as_many_as_the_space_says(tmp_path: Path, top: int) -> None:
     run, reason = executed(made_space(tmp_path, TOY, [f"search.promote.top={top}"]), tmp_path)
     output = console()
-    print_summary(run, reason, output)
+    print_winner(run, reason, output)
     assert (
         shown(output).splitlines()[-1] == f"next: python scripts/promote.py {run.ledger.folder} --top {top}"
     )
