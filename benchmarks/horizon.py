@@ -1,6 +1,6 @@
 """How well cheap scores rank configurations, by what the schedule spans: the ladder, a rung, or nothing.
 
-24 random configurations of spaces/lr_bs.yaml (lr, batch size, weight decay) climb a ladder on 5,000 MNIST
+24 random configurations of spaces/lr_bs.yaml (lr, batch size, weight decay) move up a ladder on 5,000 MNIST
 digits of 14 px under each horizon. Each rung's scores are compared with full training: the top budget,
 annealed, from another seed. Costs are CPU seconds of one thread, all epochs up to the rung's end included,
 as shares of the same configuration's full training; the median of them is shown. Under "rung" the top rung
@@ -188,18 +188,18 @@ def table(name: str, found: Mapping[tuple[str, int], LadderProgress]) -> Iterato
         "anytime": f"{name}-anytime",
     }
     for horizon, job in jobs.items():
-        climbs = [found[job, point] for point in range(_NUM_POINTS)]
-        for rung in range(len(climbs[0].scores)):
-            yield _line(horizon, str(rung), climbs, full, rung)
+        moved = [found[job, point] for point in range(_NUM_POINTS)]
+        for rung in range(len(moved[0].scores)):
+            yield _line(horizon, str(rung), moved, full, rung)
     yield _line("another seed", "", [found[again, point] for point in range(_NUM_POINTS)], full, rung=-1)
 
 
 def _line(
-    who: str, shown: str, climbs: Sequence[LadderProgress], full: Sequence[LadderProgress], rung: int
+    who: str, shown: str, moved: Sequence[LadderProgress], full: Sequence[LadderProgress], rung: int
 ) -> str:
-    pairs = [(climb.scores[rung], whole.scores[-1]) for climb, whole in zip(climbs, full, strict=True)]
+    pairs = [(each.scores[rung], whole.scores[-1]) for each, whole in zip(moved, full, strict=True)]
     (trust,) = rung_correlations([_two_rungs(pair) for pair in pairs], _METRIC, "max", num_rungs=2)
-    shares = [climb.cpu_s[rung] / whole.cpu_s[-1] for climb, whole in zip(climbs, full, strict=True)]
+    shares = [each.cpu_s[rung] / whole.cpu_s[-1] for each, whole in zip(moved, full, strict=True)]
     correlations = f"{_text(trust.overall)} | {_text(trust.better_half)}"
     return f"| {who} | {shown} | {correlations} | {statistics.median(shares):.2f} |"
 

@@ -145,13 +145,13 @@ def _report(folder: Path, found: Mapping[str, Sequence[Path]]) -> Iterator[str]:
     yield f"a search has reached it at {goal:.4f}, at the top rung"
     for arm, runs in found.items():
         reached = [_until(run, goal) for run in runs]
-        finals = [scores[run][0] for run in runs]
+        last_scores = [scores[run][0] for run in runs]
         trials = [each[0] for each in reached if each]
         epochs = [each[1] for each in reached if each]
         yield (
             f"{arm:16}reached by {len(trials)} of {len(runs)}; trials asked for {_all(trials)}, "
-            f"epochs spent {_all(epochs)}; final {min(finals):.4f} to {max(finals):.4f}, "
-            f"median {statistics.median(finals):.4f}"
+            f"epochs spent {_all(epochs)}; final {min(last_scores):.4f} to {max(last_scores):.4f}, "
+            f"median {statistics.median(last_scores):.4f}"
         )
 
 

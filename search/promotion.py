@@ -98,7 +98,7 @@ def with_gpus(space: Space, gpus: float | None) -> Space:
 
 
 def in_processes(space: Space, number: int) -> Space:
-    """The space with each training in so many processes, each with a GPU where trials had any.
+    """The space with each training in this number of processes, each with a GPU where trials had any.
 
     Raises:
         LedgerError: It is no number of processes.

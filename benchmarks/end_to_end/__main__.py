@@ -3,7 +3,7 @@
 A ResNet-20, its learning rate, batch size and weight decay, on 5,000 digits and, with --voc, on crops of
 photographs with and without an object. The peers are as their documentation writes them (`peers.py`), with
 torchvision's ImageFolder and a DataLoader (`plain_training.py`); all may use the whole machine, one after the
-other, in turns by seed. Hyperparameters are judged by the same plain script whoever found them: two full
+other, in turns by seed. Hyperparameters of all contenders are scored by the same plain script: two full
 trainings with seeds that no search has used, scored on test images that no search has seen.
 
 Until a target: the first moment from which on the hyperparameters that a search would have named have a test
@@ -33,14 +33,14 @@ from benchmarks.end_to_end.plain_training import train
 from benchmarks.end_to_end.trace import Epoch, changes, named_after
 
 CONTENDERS = ("ray_tune", *OURS, "optuna", "random")
-_JUDGES_SEEDS = (1_000, 1_001)
+_SCORING_SEEDS = (1_000, 1_001)
 _TOLERANCE = 0.005
 
 
 def main() -> None:
     """Measure what is missing and print the tables."""
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags.add_argument("--out", type=Path, required=True, help="a line for each search and judged training")
+    flags.add_argument("--out", type=Path, required=True, help="a line for each search and scored training")
     flags.add_argument("--folder", type=Path, help="where the images are written; beside --out by default")
     flags.add_argument("--voc", type=Path, help="photographs with boxes, as Pascal VOC lays them out")
     flags.add_argument("--object", default="Platelets", help="what the crops are with or without")
@@ -66,7 +66,7 @@ def _written(folder: Path, write: Callable[[Path], Path]) -> Path:
 
 
 class Kept:
-    """Searches and judged hyperparameters, each measured once and kept in a file."""
+    """Searches and scored hyperparameters, each measured once and kept in a file."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -79,14 +79,14 @@ class Kept:
         return Search(**{**row, "epochs": [Epoch(**epoch) for epoch in row["epochs"]]})
 
     def test_accuracy(self, hparams: Mapping[str, float], data: Path) -> float:
-        """The mean of the judge's trainings with these hyperparameters."""
+        """The mean of full trainings with these hyperparameters."""
 
-        def judge() -> float:
+        def score() -> float:
             return statistics.fmean(
-                list(train(hparams, data, seed=seed, part="test"))[-1] for seed in _JUDGES_SEEDS
+                list(train(hparams, data, seed=seed, part="test"))[-1] for seed in _SCORING_SEEDS
             )
 
-        accuracy: float = self._row(f"judged {data.name} {json.dumps(dict(sorted(hparams.items())))}", judge)
+        accuracy: float = self._row(f"scored {data.name} {json.dumps(dict(sorted(hparams.items())))}", score)
         return accuracy
 
     def _row(self, name: str, measured: Callable[[], Any]) -> Any:

@@ -135,7 +135,7 @@ class Address:
                 "s3://, gs://, az:// and what fsspec has besides"
             ) from error
         settings = {"auto_mkdir": True} if self.protocol in ("file", "local") else {}
-        # Never an instance or a listing that somebody else in this process has made: they are out of date.
+        # Never an instance or a listing that other code in this process has made: they are out of date.
         return fsspec.filesystem(
             self.protocol, skip_instance_cache=True, use_listings_cache=False, **settings
         )

@@ -100,6 +100,6 @@ def link_or_copy(path: Path, other: Path) -> bool:
         os.link(path, other)
     except FileNotFoundError:
         return False
-    except OSError:  # a file system without hard links, or a file of somebody else's
+    except OSError:  # a file system without hard links, or a file of another user's
         shutil.copy2(path, other)
     return True

@@ -102,7 +102,7 @@ def part_of(key: str) -> str | None:
 def join_segments(address: object, segments: Mapping[str, bytes]) -> bytes:
     """The journal that segments of one run make, by their keys.
 
-    That each line is what was written is proven by whoever reads the journal.
+    That each line is what was written is proven by reading the journal.
 
     Raises:
         BucketError: One is missing, or does not begin where the one before ends.
@@ -128,7 +128,7 @@ def join_segments(address: object, segments: Mapping[str, bytes]) -> bytes:
 
 
 def holds_end(journal: bytes, end: tuple[int, str]) -> bool:
-    """Whether a journal has had this end at some time: so many lines, and this checksum of the last."""
+    """Whether a journal has had this end at some time: this many lines, and this checksum of the last."""
     num_lines, crc = end
     if num_lines == 0:
         return True

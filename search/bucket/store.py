@@ -37,7 +37,7 @@ class Store:
         self._files = address.filesystem()
         if self._files.async_impl:
             # After a cut connection each task that nobody awaits any more would print a traceback; what
-            # matters of it reaches whoever asked.
+            # matters of it reaches the caller.
             self._files.loop.set_exception_handler(lambda loop, context: None)
         self._root = str(self._files._strip_protocol(str(address)))
         self.num_done = 0

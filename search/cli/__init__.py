@@ -17,7 +17,7 @@ COMMANDS = {
     "train": "train or check one configuration in this process",
     "preflight": "check what a search will need, and fetch weights",
     "report": "write the page of a run, or one that compares two",
-    "predict": "ask a trained model about pictures",
+    "predict": "predictions of a trained model for images",
     "export-model": "write a trained model as an ONNX file",
     "ship": "send to its bucket what this machine alone has of a run",
     "fetch": "fetch a whole run from its bucket into a folder",

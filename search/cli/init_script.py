@@ -1,4 +1,4 @@
-"""The command that writes a space for somebody's script."""
+"""The command that writes a space for a training script."""
 
 from __future__ import annotations
 

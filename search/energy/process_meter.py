@@ -91,7 +91,7 @@ def open_meter(
 
 
 def meter_for(*, gpus: float, cpus: float) -> ProcessMeter:
-    """Open the meter of a process that has reserved so many GPUs and CPU cores of this node.
+    """Open the meter of a process that has reserved these GPUs and CPU cores of this node.
 
     Args:
         gpus: A share of one GPU, or a number of whole ones; 0 leaves the GPU out of the scope.

@@ -156,17 +156,17 @@ def _share_of_distance(curves: Sequence[Curve]) -> float:
 def _largest_improvement(
     points: Points, steps: Steps, curves: Sequence[Curve], seed: Sequence[int]
 ) -> float | None:
-    told = _told(points, steps.grid, curves)
-    at_top = told.value_at(steps.grid[-1])
+    seen = _seen(points, steps.grid, curves)
+    at_top = seen.value_at(steps.grid[-1])
     if not at_top:
         return None
     try:
-        model = _Fitted(points, told)
+        model = _Fitted(points, seen)
     except np.linalg.LinAlgError:
         return None
-    forgotten = told.without_rows(model.rows)
-    known = [name for name in told.trials if told.reached(name) and name not in forgotten]
-    features, numbers = [told.point(name) for name in known], [told.number(name) for name in known]
+    forgotten = seen.without_rows(model.rows)
+    known = [name for name in seen.trials if seen.reached(name) and name not in forgotten]
+    features, numbers = [seen.point(name) for name in known], [seen.number(name) for name in known]
     means, _ = model.beliefs(features, numbers, steps.grid[-1])
     best_known = [curves[int(known[place])] for place in np.argsort(-means, kind="stable")[:_NUM_BEST]]
     new = _new_features(points, best_known, seed)
@@ -174,7 +174,7 @@ def _largest_improvement(
     means, deviations = model.beliefs(features, numbers, steps.grid[-1])
     gains = np.exp(log_expected_improvement(means, deviations, max(at_top.values())))
     for step in steps.rungs:
-        gains *= _chances_to_pass(model, told, step, steps.eta, features, numbers, known)
+        gains *= _chances_to_pass(model, seen, step, steps.eta, features, numbers, known)
     is_open = [name not in at_top and curves[int(name)].has_result for name in known] + [True] * len(new)
     return float(gains[is_open].max())
 
@@ -182,27 +182,27 @@ def _largest_improvement(
 class _Fitted:
     """The model of these curves, in units of the metric."""
 
-    def __init__(self, points: Points, told: Curves) -> None:
-        self.rows = told.kept(len(told), THINNED_ROWS)
-        self._told, self._values = told, told.scaled(self.rows)
-        self._middle = told.unscaled(0.0, self.rows)
-        self._unit = told.unscaled(1.0, self.rows) - self._middle
+    def __init__(self, points: Points, seen: Curves) -> None:
+        self.rows = seen.kept(len(seen), THINNED_ROWS)
+        self._seen, self._values = seen, seen.scaled(self.rows)
+        self._middle = seen.unscaled(0.0, self.rows)
+        self._unit = seen.unscaled(1.0, self.rows) - self._middle
         self._model = CurveModel(points.num_features)
-        self._model.fit(told.rows(self.rows), self._values)
+        self._model.fit(seen.rows(self.rows), self._values)
 
     def beliefs(
         self, features: Sequence[Numbers], numbers: Sequence[int], step: int
     ) -> tuple[Numbers, Numbers]:
         """Mean and deviation at a step of the grid, without noise, (others,) each."""
         where = np.array(features), np.array(numbers, np.int64)
-        rows, time = self._told.rows(self.rows), self._told.time(step)
+        rows, time = self._seen.rows(self.rows), self._seen.time(step)
         means, deviations = self._model.beliefs(rows, self._values, *where, time)
         return means * self._unit + self._middle, deviations * self._unit
 
 
 def _chances_to_pass(
     model: _Fitted,
-    told: Curves,
+    seen: Curves,
     step: int,
     eta: float,
     features: Sequence[Numbers],
@@ -210,7 +210,7 @@ def _chances_to_pass(
     known: Sequence[str],
 ) -> Numbers:
     """How likely each is among the best 1/eta at a rung: 0 or 1 of the known trials that have ended it."""
-    results = told.value_at(step)
+    results = seen.value_at(step)
     if len(results) < eta:
         return np.ones(len(features))
     cutoff = sorted(results.values(), reverse=True)[int(len(results) / eta) - 1]
@@ -221,15 +221,15 @@ def _chances_to_pass(
     return chances
 
 
-def _told(points: Points, grid: Sequence[int], curves: Sequence[Curve]) -> Curves:
+def _seen(points: Points, grid: Sequence[int], curves: Sequence[Curve]) -> Curves:
     """All curves, trial by trial, each with its place as its name."""
-    told = Curves(grid)
+    seen = Curves(grid)
     for number, curve in enumerate(curves):
-        told.start(str(number), points.features(curve.hparams))
+        seen.start(str(number), points.features(curve.hparams))
     for number, curve in enumerate(curves):
         for step, value in curve.values.items():
-            told.add(str(number), step, value)
-    return told
+            seen.add(str(number), step, value)
+    return seen
 
 
 def _new_features(points: Points, best: Sequence[Curve], seed: Sequence[int]) -> list[Numbers]:

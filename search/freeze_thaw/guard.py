@@ -1,4 +1,4 @@
-"""Who is trusted with decisions, the ranks at rungs or the model: whoever ranked trials better lately. Pure.
+"""Who is trusted with decisions, the ranks at rungs or the model: what ranked trials better lately. Pure.
 
 Prequential, as nothing is scored after the fact: each time a trial reaches an epoch of the grid, both have
 said before what its rank among those that reached it will be. The rungs say the rank it had one step earlier,

@@ -1,4 +1,4 @@
-"""A flag of somebody's script, as plain data that crosses from the script's Python into this one."""
+"""A flag of a training script, as plain data that crosses from the script's Python into this one."""
 
 from __future__ import annotations
 

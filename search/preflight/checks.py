@@ -55,7 +55,7 @@ def memory_findings(free_gib: float | None, *, workers: int) -> tuple[list[Probl
 
 def version_problems(lacks: Sequence[str]) -> list[Problem]:
     return [
-        Problem(what=f"versions: {text}", remedy="make the environment anew with `make setup`")
+        Problem(what=f"versions: {text}", remedy="make the environment again with `make setup`")
         for text in lacks
     ]
 

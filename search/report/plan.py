@@ -76,7 +76,7 @@ def print_deadlines(space: Space, output: Output) -> None:
     """Print what may end an epoch early: the end of the run, after a grace period, and
     `limits.epoch_minutes`.
 
-    It is printed before each search, as both may cut an epoch that somebody waits for.
+    It is printed before each search, as both may cut an epoch that is waited for.
     """
     grace = f"at the end, running epochs have {space.limits.grace_s:g} s to finish and are then interrupted"
     limit = space.limits.epoch_s

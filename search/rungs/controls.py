@@ -54,7 +54,7 @@ class Controls:
         self._spent += self._costs[rung]
 
     def take(self, trial_id: str, rung: int, *, top: int, has_finished: bool) -> bool:
-        """Whether this trial, which pauses or stops at `rung`, goes on to the next one; then it is paid for.
+        """Whether a trial that pauses or stops at `rung` continues to the next one; then it is paid for.
 
         It goes one rung further and no more, and to the two highest rungs only once a trial has ended the
         ladder: before that, what they take is better spent on having a trained model at all.

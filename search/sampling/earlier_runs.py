@@ -166,7 +166,7 @@ def _resumed(space: Space, folder: Path, output: Output) -> Space:
         began = ledger.read_space().portfolio if ledger.space_file.exists() else None
         history = ledger.read_history() if began is not None and began.points is not None else None
     except (LedgerError, SpaceError):
-        return space  # whoever resumes it is about to say what is wrong
+        return space  # resuming it will say what is wrong
     if began is None or began.points is None:
         if space.start == "portfolio" and began is not None:
             output.note("portfolio: this run began without one, and is resumed so")

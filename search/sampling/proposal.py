@@ -82,7 +82,7 @@ class Sampler(Protocol):
         ...
 
     def resume(self, trial_id: str, hparams: Mapping[str, Any]) -> None:
-        """Report that a paused trial goes on: it will be reported and finished again."""
+        """Report that a paused trial continues: it will be reported and finished again."""
         ...
 
 

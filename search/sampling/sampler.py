@@ -38,7 +38,7 @@ _MOST_DRAWS = 20
 _POPULATION = 10
 _MOST_KNOWN = 500  # ended trials that a model is fitted to: TPE sorts them all at each draw
 _BEST_KEPT = 50  # TPE takes at most 25 for good
-_REPORTS_PER_TRIM = 125  # a trim makes the study anew, in 50 ms
+_REPORTS_PER_TRIM = 125  # a trim rebuilds the study, in 50 ms
 _LEARNS_CONSTRAINTS = {"tpe"}  # cmaes warns of them; gp and nsga2 read them of finished trials only
 _KEEPS_STATE = {"nsga2", "cmaes"}  # generation and covariance lie in the trials they sampled themselves
 STATES: Mapping[Status, TrialState] = {
@@ -79,7 +79,7 @@ class OptunaSampler:
     TPE ranks them below those that went further instead of taking a cheap score for a final
     one. Diverged trials are PRUNED too, failed ones FAIL; none is left RUNNING. One that ran out of
     memory, or broke one of the space's constraints, is PRUNED with a violated constraint, and points
-    near it are drawn anew (Feasibility), whatever draws them but chance alone. GP, NSGA-II and
+    near it are drawn again (Feasibility), whatever draws them but chance alone. GP, NSGA-II and
     CMA-ES learn from finished trials alone.
 
     Each draw has a generator of its own, seeded by the space's seed and the number of points asked

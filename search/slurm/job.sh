@@ -12,7 +12,7 @@ ray_log=${journal%/*}/slurm-$SLURM_JOB_ID-ray.log
 search=(@SEARCH@)
 export PYTHONPATH=@ROOT@${PYTHONPATH:+:$PYTHONPATH}
 
-# A token of this job's own, in its environment and nowhere else: whoever lacks it cannot join.
+# A token of this job's own, in its environment and nowhere else: nothing without it can join.
 RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 export RAY_AUTH_TOKEN RAY_AUTH_MODE=token
 # Ray's metrics have fixed ports, which collide with those of other jobs on the node, and ask for no token.

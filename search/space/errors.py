@@ -16,10 +16,10 @@ class SpaceError(ValueError):
 
     def __init__(self, file: str, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
-        super().__init__(told(file, problems))
+        super().__init__(as_message(file, problems))
 
 
-def told(file: str, problems: Sequence[str]) -> str:
+def as_message(file: str, problems: Sequence[str]) -> str:
     """The problems as a message: a single one is one line."""
     if len(problems) == 1:
         return f"{file}: {problems[0].removeprefix('file: ')}"

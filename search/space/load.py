@@ -79,7 +79,7 @@ def load_space(
         may_be_fixed: Take a space that leaves nothing to search: for a single training.
         is_of_run: The file is a run's own copy, to be read: its data may be gone, and the trainable is
             described by the record beside it. Nothing that it names is imported or run, since a run may have
-            been copied from another machine, or come from somebody else.
+            been copied from another machine, or come from another person.
         trainable_loader: Imports the trainable; a test gives one of its own.
 
     Raises:
@@ -401,6 +401,6 @@ def _loaded(reference: TrainableRef, loader: Loader, problems: Problems) -> Trai
 def _hinted(problems: Problems, content: Content) -> list[str]:
     """The problems; one that an unquoted word may have caused ends with how that word was read.
 
-    `min: 010` is 8 to YAML 1.1, and "min 8 is above max 5" would puzzle somebody who wrote 010.
+    `min: 010` is 8 to YAML 1.1, and "min 8 is above max 5" would puzzle the person who wrote 010.
     """
     return [f"{line}{scalar_hint(line.partition(': ')[0], content.scalars)}" for line in problems.lines]

@@ -4,7 +4,7 @@ A path in a file is relative to the file, so that a space and what it names can 
 typed on the command line is relative to the current folder, where the shell completed it.
 
 What is run is the user's own: code within a run's folder is run only where a command line names it. A run's
-folder may have come from somebody else. Its `space.yaml` names a program, and resuming the run or promoting
+folder may have come from another person. Its `space.yaml` names a program, and resuming the run or promoting
 its trials would start that.
 """
 

@@ -89,7 +89,7 @@ def plain_scalar(text: str) -> PlainScalar | None:
 
 
 def scalar_notes(read: Iterable[ReadScalar], *, is_sweep: bool) -> Iterator[str]:
-    """A line for each place where somebody might take a word for something else.
+    """A line for each place where a reader might take a word for something else.
 
     Args:
         is_sweep: Numbers such as 1e-4 are told of among values: W&B gives a script the text.

@@ -21,7 +21,7 @@ _WORD = re.compile(r"\$\{(\w+)\}")
 def is_command(file: SweepFile, section: SearchSection) -> bool:
     """Whether a script is searched: named by the section, or by a sweep file that has nothing of ours.
 
-    A sweep file with `program:` to which somebody added `search.trainable` or `search.data` is a search of
+    A sweep file with `program:` to which a user added `search.trainable` or `search.data` is a search of
     that trainable, and a notice says that the program is ignored.
     """
     is_open = "trainable" not in section.model_fields_set and section.data is None

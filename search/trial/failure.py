@@ -168,7 +168,7 @@ def check_bounds(values: Mapping[str, float], bounds: Mapping[str, Bound]) -> No
 def classify(error: BaseException) -> Failure:
     """The failure that `error` means: by its type, then its message, else a crash."""
     text = _text(error).strip() or type(error).__name__
-    if isinstance(error, ConstraintBroken):  # no mistake, whose place somebody would have to find
+    if isinstance(error, ConstraintBroken):  # no mistake, whose place one would have to find
         return Failure(cause="constraint", message=text, measures=error.measures)
     cause = _cause(error, text)
     is_preempted = getattr(error, "preempted", False) is True or _TOLD_TO_END in text

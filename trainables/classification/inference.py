@@ -22,7 +22,7 @@ def portable(
     return PortableModel(
         kind="classification",
         model=hparams.model,
-        # The rate does nothing in evaluation; whoever trains the module on finds it as it was.
+        # The rate does nothing in evaluation; further training finds it as it was.
         build={"resolution": data.score_resolution, "drop_rate": hparams.drop_rate},
         images=image_input(
             data, statistics, top=context.resolution, framing=framing_of(hparams.model, hparams.weights)

@@ -34,7 +34,7 @@ def launch_problem(run: Sequence[str]) -> str:
 
 
 def launched(argv: Sequence[str], *, num_processes: int, log_folder: Path) -> list[str]:
-    """The command that runs `argv`, a Python with its script, in so many processes on this machine.
+    """The command that runs `argv`, a Python with its script, in this number of processes on this machine.
 
     Args:
         log_folder: Gets what ranks above 0 print.

@@ -90,7 +90,7 @@ class Strays:
         return self.now(ENOUGH)
 
     def now(self, num_epochs: int = 1) -> Path | None:
-        """A file that counts so many epochs, and was not there when the script started."""
+        """A file with this number of epochs, and was not there when the script started."""
         if not self._is_searched:
             return None
         new = (path for path in self._present() if path not in self._before)

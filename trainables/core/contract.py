@@ -236,7 +236,7 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Hyperparameters that somebody has published, for a search to begin with.
+    """Hyperparameters that have been published, for a search to begin with.
 
     Attributes:
         source: Where they are published.

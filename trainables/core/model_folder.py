@@ -3,7 +3,7 @@ its weights.
 
 Nothing in the folder is code, and reading it runs none: safetensors are numbers with a header of JSON, and
 the name of a trainable is looked up among those that come with the program. A trainable of the user's own
-must be named by whoever loads the model; the folder alone cannot have its file executed.
+must be named when the model is loaded; the folder alone cannot have its file executed.
 """
 
 from __future__ import annotations

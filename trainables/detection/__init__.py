@@ -11,7 +11,7 @@ Data: `shapes` (made here), `coco:PATH`, `{coco: FILE, images: FOLDER}`, `voc:FO
 Defaults are RT-DETR's own recipe: AdamW at 1e-4, the backbone at a tenth of it (as the authors have it for
 ResNet-18, the default; with larger backbones and RT-DETRv2 their files differ), decay of 1e-4 on matrices, 16
 images a batch, a constant rate, gradients clipped at 0.1, an average of weights of decay 0.9999, images
-stretched to squares whose sides are drawn anew for each batch, from 75 to 125 % of the resolution. Spaces
+stretched to squares whose sides are drawn again for each batch, from 75 to 125 % of the resolution. Spaces
 have those of two others: `detr.yaml` that of DETR (images keep their proportions, random crops, no average, a
 fall after two thirds) and `d_fine.yaml` the rates of D-FINE-L, whose authors train the last 8 of 80 epochs
 at one scale, without changed colours, zooming out and cropping, and restart the average: that is not here.

@@ -1,4 +1,4 @@
-"""What a model costs whoever uses it: its size, its arithmetic, its speed.
+"""What a model costs to use: its size, its arithmetic, its speed.
 
 They are measured only where a space names one of them as objective or constraint, before the first epoch, and
 change nothing that the training comes to.

@@ -113,7 +113,7 @@ class SupervisedTraining(Generic[B]):
         )
 
     def measure(self, names: Collection[str], budget: Budget) -> dict[str, float]:
-        """What the scored model costs whoever uses it: one example at a time, as validation scores it.
+        """What the scored model costs to use: one example at a time, as validation scores it.
 
         See `optional.measured_by`.
         """

@@ -167,7 +167,7 @@ class CoreController:
         self._ask(stretch)
 
     def _lose(self, stretch: _Stretch, error: RayError) -> None:
-        """End the worker whose call failed, and begin its task anew if another attempt may do better."""
+        """End the worker whose call failed, and begin its task again if another attempt may do better."""
         check_ray_now()  # without Ray every worker dies, which is no trial's failure: raises RayLost then
         overdue = self._overdue.pop(stretch, None)
         end_workers([stretch.worker])  # after a CUDA error its process lives, and is of no use

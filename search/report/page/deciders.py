@@ -88,8 +88,8 @@ def _decisions_sentence(decisions: Sequence[Event]) -> str:
     counts = ", ".join(f"{name} {count}" for name, count in made.most_common())
     latest = decisions[-1].get("ranks_share")
     trust = "" if latest is None else (
-        f" Of the decisions left to ranks and model, ranks made {latest:.0%} in the end: whoever had placed "
-        "the trials better that came further got more of them, step by step."
+        f" Of the decisions left to ranks and model, ranks made {latest:.0%} in the end: whichever "
+        "of the two had placed the trials that came further better was given more of them."
     )  # fmt: skip
     return f"{len(decisions)} decisions: {counts}.{trust}"
 
