@@ -232,6 +232,11 @@ def outcome_text(forecast: Forecast, *, epochs: int, spent: Spent) -> str:
     return "took " + ", ".join(parts)
 
 
+def time_text(seconds: Span) -> str:
+    """As "4:01 (2:33 to 5:57)"."""
+    return _ranged(seconds, duration)
+
+
 def count_text(span: Span) -> str:
     """ "41", or with its range "41 (38 to 44)"."""
     return _ranged(span, "{:.0f}".format)

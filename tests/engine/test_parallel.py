@@ -40,6 +40,9 @@ FAILING = """
             how = Path(__file__).with_name("how").read_text()
             if how == "start":
                 raise DataError("rank 1 has no data")
+            if how == "meet":
+                from trainables.engine.parallel import follower
+                follower.Ranks = lambda *given: fail(how)
             training.schedule.set_position = lambda position: fail(how)
         return training
 
@@ -178,6 +181,23 @@ def test_a_rank_that_fails_is_one_failure_with_its_traceback(
         assert 'own.py", line' in failure.traceback
     del caught
     assert [pid for pid in set(descendants(os.getpid())) - before if "rank-" in command_of(pid)] == []
+
+
+@pytest.mark.slow
+def test_a_rank_that_fails_on_its_way_to_the_others_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen on a busy machine: it had failed in its first step before rank 0 was connected to it."""
+
+    def lost(*given: object) -> None:
+        raise RanksLost("a process of this training is gone: Connection closed by peer")
+
+    monkeypatch.setattr(leader, "Ranks", lost)
+    (tmp_path / "own.py").write_text(textwrap.dedent(FAILING))
+    (tmp_path / "how").write_text("meet")
+    with pytest.raises(RuntimeError, match="OwnError: rank 1 fails in its epoch") as caught:
+        begun(2, ref=TrainableRef(path=tmp_path / "own.py")).run_epoch(budget())
+    assert classify(caught.value).cause == "crash"
 
 
 @pytest.mark.slow

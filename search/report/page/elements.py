@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from search.report.charts.chart import Chart
@@ -29,6 +29,28 @@ class Text:
     text: str
     is_warning: bool = False
     is_lead: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadFigure:
+    """One of the figures at the head of a page.
+
+    Attributes:
+        value: In large type: a number, or one word such as "unknown".
+        detail: What to hold it against, or why it is unknown.
+    """
+
+    name: str
+    value: str
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """The figures that a reader who reads nothing else reads."""
+
+    kind: ClassVar[str] = "head"
+    figures: Sequence[HeadFigure]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +121,25 @@ class Table:
         """The rows of the first page."""
         return self.rows[:PAGE_ROWS]
 
+    @property
+    def empty_columns(self) -> list[str]:
+        """Those in which nothing is known of any row."""
+        return [
+            name
+            for place, name in enumerate(self.columns)
+            if all(row[place].order is None for row in self.rows)
+        ]
+
+    def without_empty_columns(self) -> Table:
+        """The table as far as anything is known: an empty column pushes others off the screen."""
+        empty = set(self.empty_columns)
+        kept = [place for place, name in enumerate(self.columns) if name not in empty]
+        return replace(
+            self,
+            columns=[self.columns[place] for place in kept],
+            rows=[[row[place] for place in kept] for row in self.rows],
+        )
+
     def data(self) -> dict[str, Any]:
         """The rows for the script, as short as possible: a text that sorts as itself is just that text."""
         return {"page": PAGE_ROWS, "rows": [[_short(cell) for cell in row] for row in self.rows]}
@@ -139,7 +180,7 @@ class Figures:
     is_small: bool = False
 
 
-Element = Text | Points | Pairs | Commands | Table | Figures | Chart
+Element = Text | Head | Points | Pairs | Commands | Table | Figures | Chart
 
 
 @dataclass(frozen=True, kw_only=True)

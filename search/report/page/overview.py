@@ -11,6 +11,7 @@ from search.report.forecast import kept_forecast, outcome_text
 from search.report.formatting import parameter_text, rung_text
 from search.report.page.conclusion import advice, conclusion, ending, rank_correlation_sentence, spent_text
 from search.report.page.elements import Pairs, Points, Section, Text
+from search.report.page.head import head
 from search.report.page.run_data import RunData
 
 
@@ -21,13 +22,14 @@ def overview(run: RunData) -> Section:
         key="summary",
         title="Summary",
         elements=[
+            head(run),
             Text(text=lead, is_lead=True),
             *(Text(text=line) for line in more),
+            Text(text="What to try next:"),
+            Points(points=advice(run)),
             Text(text=f"{ending(run)} It took {spent_text(run)}."),
             *_forecast_outcome(run),
             Text(text=rank_correlation_sentence(run)),
-            Text(text="What to try next:"),
-            Points(points=advice(run)),
             Pairs(pairs=_settings(run)),
         ],
     )
@@ -66,6 +68,6 @@ def _settings(run: RunData) -> list[tuple[str, str]]:
         ("fixed", ", ".join(f"{name}={value}" for name, value in space.fixed.items()) or "-"),
         ("rungs", f"{ladder}; horizon {space.ladder.horizon}"),
         ("scheduler", f"{space.scheduler.mode}, eta {space.scheduler.eta:g}; sampler {space.sampler_name}"),
-        ("limits", ", ".join(f"{value:g} {name}" for name, value in limits if value is not None) or "none"),
+        ("limits", ", ".join(f"{value:g} {name}" for name, value in limits if value) or "none"),
         ("seed", str(space.training.seed)),
     ]

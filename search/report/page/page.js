@@ -48,7 +48,7 @@
     const data = JSON.parse(document.getElementById(table.dataset.rows).textContent);
     const pager = table.parentNode.nextElementSibling;
     const [earlier, further] = pager.querySelectorAll("button");
-    let rows = data.rows, first = 0;
+    let all = data.rows, rows = all, first = 0;
     function show(from) {
       first = from;
       const shown = rows.slice(first, first + data.page);
@@ -58,20 +58,45 @@
         return line;
       }));
       table.parentNode.scrollTop = 0;
-      pager.querySelector("span").textContent = `rows ${first + 1} to ${first + shown.length} of ${rows.length}`;
+      const range = shown.length ? `rows ${first + 1} to ${first + shown.length} of ${rows.length}` : "no row";
+      pager.querySelector("span").textContent = range + (rows.length < all.length ? `, filtered of ${all.length}` : "");
       earlier.disabled = first === 0;
       further.disabled = first + data.page >= rows.length;
     }
     for (const button of [earlier, further]) {
       button.addEventListener("click", () => show(first + Number(button.dataset.step) * data.page));
     }
-    return (column, sign) => {
-      rows = sorted(rows, (row) => key(cellOf(row[column]).order), sign);
+    let matches = () => true;
+    function narrow() {
+      rows = all.filter((row) => matches(row.map((short) => cellOf(short).text).join(" ")));
       show(0);
+    }
+    const sort = (column, sign) => {
+      all = sorted(all, (row) => key(cellOf(row[column]).order), sign);
+      narrow();
     };
+    sort.filter = (text) => {
+      matches = matcher(text);
+      narrow();
+    };
+    return sort;
+  }
+  // Filtering: the rows in which every word occurs, those of pages that are not shown too.
+  function matcher(text) {
+    const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+    return (line) => words.every((word) => line.toLowerCase().includes(word));
+  }
+  function filterWhole(table, text) {
+    const matches = matcher(text);
+    for (const row of table.tBodies[0].rows) {
+      row.hidden = !matches(Array.from(row.cells, (cell) => cell.textContent).join(" "));
+    }
   }
   for (const table of document.querySelectorAll("table.sortable")) {
     const sort = table.dataset.rows ? paged(table) : whole(table);
+    const input = table.parentNode.previousElementSibling?.querySelector("[data-filter]");
+    const filter = sort.filter || ((text) => filterWhole(table, text));
+    if (input) input.addEventListener("input", () => filter(input.value));
     for (const button of table.querySelectorAll("th button")) {
       button.addEventListener("click", () => sort(button.parentNode.cellIndex, turned(button.parentNode)));
     }

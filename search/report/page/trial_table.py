@@ -21,13 +21,16 @@ def trial_section(run: RunData) -> Section:
     """Every trial: the ranked ones in their order, then the others."""
     reasons = list(dict.fromkeys(filter(None, (_no_energy_reason(trial) for trial in run.trials))))
     note = "The largest budget ranks first, then the metric. Click on a column's name to sort by it."
-    elements: list[Element] = [Text(text=note), trial_table(run)]
+    table = trial_table(run)
+    elements: list[Element] = [Text(text=note), table.without_empty_columns()]
     if run.space.repeats > 1:
         repeated = "Repeats of a configuration rank together, by the mean of those that have a score."
         elements[1:1] = [Text(text=repeated), configuration_table(run)]
     if reasons:
         shown = "; ".join(reasons[:_REASONS_SHOWN])
         elements.append(Text(text=f"Energy is empty if it is unknown: {shown}."))
+    if table.rows and (empty := table.empty_columns):
+        elements.append(Text(text=f"Left out, as nothing is known of any trial: {', '.join(empty)}."))
     return Section(key="trials", title="Trials", elements=elements)
 
 

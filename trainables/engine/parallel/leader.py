@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -113,15 +113,12 @@ class Leader:
                 other.pipe.send_bytes(buffer.getbuffer())
         if self._ranks is None:
             self._await_all()  # that they come to the meeting: one that is gone would be waited for in vain
-            self._ranks = Ranks(0, self._number, self._folder / "meeting", self._device)
         try:
+            self._ranks = self._ranks or Ranks(0, self._number, self._folder / "meeting", self._device)
             yield self._ranks
-        except RanksLost:
-            reason = self._reason()
-            self.end()
-            if reason:
-                raise reason  # noqa: B904 - its cause is the traceback in its own process
-            raise
+        except RanksLost as lost:  # in a step, or on the way to the meeting
+            self._end_for(lost)
+            self._end_for(lost)
         except BaseException as error:
             # So it failed in all, at the same step: they wait for what comes. Of others they know nothing.
             if isinstance(error, Exception) and may_be_of_precision(error):
@@ -134,6 +131,12 @@ class Leader:
     def end(self) -> None:
         """End the other ranks; nothing is left of them when this returns."""
         self._end()
+
+    def _end_for(self, lost: RanksLost) -> NoReturn:
+        """End all ranks, and raise what ended the one that was lost: its cause is the traceback there."""
+        reason = self._reason()
+        self.end()
+        raise reason or lost
 
     def _await_all(self) -> None:
         """Wait until every rank has done its part, or one of them has failed."""

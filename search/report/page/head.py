@@ -1,0 +1,81 @@
+"""The head of a page: best score, epochs, time and energy, each with what to hold it against. Pure.
+
+A figure that is unknown says why: nothing here is 0 for want of a measurement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from search.report.forecast import kept_forecast, time_text
+from search.report.formatting import duration, value_text
+from search.report.gain import default_of
+from search.report.page.elements import Head, HeadFigure
+from search.report.page.run_data import RunData
+
+
+def head(run: RunData) -> Head:
+    """Four figures."""
+    return Head(figures=[_best(run), _epochs(run), _time(run), _energy(run)])
+
+
+def _best(run: RunData) -> HeadFigure:
+    """The promoted gain with its interval, or the best of the search, which is chosen for its score."""
+    winner = run.promotion.winner if run.promotion else None
+    if run.promotion and winner and winner["gain_mean"] is not None and not winner["is_default"]:
+        default = default_of(run.promotion.rows)
+        low, high = winner["gain_low"], winner["gain_high"]
+        interval = "" if low is None else f" ({low:+.3g} to {high:+.3g})"
+        at = "" if default is None else f", {_score(default)} for the default"
+        detail = f"{_score(winner)} in full{at}; {winner['conclusion']}"
+        return HeadFigure(
+            name="gain over the default", value=f"{winner['gain_mean']:+.3g}{interval}", detail=detail
+        )
+    if run.best is None:
+        return HeadFigure(name=f"best {run.metric}", value="none", detail="no trial has a score")
+    rung = run.configurations[0].rung
+    default_value = run.default.value_at(run.metric, rung) if run.default else None
+    beside = (
+        f"{value_text(default_value)} for the default"
+        if default_value is not None
+        else "the default was stopped before"
+    )
+    detail = f"{run.best.trial_id} at {run.rung_name(rung)}; {beside}; not promoted yet"
+    return HeadFigure(name=f"best {run.metric}", value=value_text(run.configurations[0].mean), detail=detail)
+
+
+def _score(row: Mapping[str, Any]) -> str:
+    return value_text(row["test_mean"] if row["test_mean"] is not None else row["val_mean"])
+
+
+def _epochs(run: RunData) -> HeadFigure:
+    """Epochs trained, against a full training of every trial."""
+    num_epochs, num_trials = sum(len(trial.rows) for trial in run.trials), len(run.trials)
+    whole = num_trials * run.space.ladder.ends[-1]
+    share = "" if not whole else f": {num_epochs / whole:.0%} of {whole}, a full training of each"
+    limit = run.space.limits.trials
+    return HeadFigure(
+        name="epochs",
+        value=str(num_epochs),
+        detail=f"{num_trials}{f' of {limit}' if limit else ''} trials{share}",
+    )
+
+
+def _time(run: RunData) -> HeadFigure:
+    forecast = kept_forecast(run.ledger)
+    if forecast is None or forecast.seconds is None:
+        return HeadFigure(name="time", value=duration(run.seconds), detail="nothing was forecast")
+    detail = f"forecast {time_text(forecast.seconds)}"
+    return HeadFigure(name="time", value=duration(run.seconds), detail=detail)
+
+
+def _energy(run: RunData) -> HeadFigure:
+    joules, tariff = run.spent_j, run.space.limits.tariff
+    if joules is None:
+        return HeadFigure(name="energy", value="unknown", detail=run.energy_reason)
+    worth = tariff.text(joules)
+    detail = f"{worth} at {tariff.co2e_basis}" if tariff.co2e_g(joules) is not None else worth
+    return HeadFigure(
+        name="energy", value=f"{joules / 3.6e6:.3g} kWh", detail=detail or f"CO2e {tariff.co2e_basis}"
+    )

@@ -1,0 +1,88 @@
+"""The figures at the head of a page, and tables without what nobody knows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from search.report.page.elements import Table, text_cell
+from search.report.page.head import head
+from search.report.page.run_data import RunData, read_run
+from search.report.page.trial_table import number_cell, trial_section
+from search.run import Run
+from search.space import dump_space
+from tests.support.report_pages import toy_run
+from tests.support.toy_runs import executed, made_space
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return toy_run(tmp_path_factory.mktemp("head"))
+
+
+def data_of(run: Run) -> RunData:
+    dump_space(run.space, run.ledger.folder / "space.yaml")
+    return read_run(run.ledger.folder)
+
+
+def figures(run: Run) -> dict[str, tuple[str, str]]:
+    return {each.name: (each.value, each.detail) for each in head(data_of(run)).figures}
+
+
+def test_the_head_has_score_epochs_time_and_energy_each_beside_what_to_hold_it_against(run: Run) -> None:
+    found = figures(run)
+    assert list(found) == ["best val_accuracy", "epochs", "time", "energy"]
+    best = run.best()
+    assert best is not None
+    assert found["best val_accuracy"][0] == f"{best.value('val_accuracy'):.4g}"
+    assert found["best val_accuracy"][1].startswith(f"{best.trial_id} at rung {best.rung} (")
+    assert found["best val_accuracy"][1].endswith("; not promoted yet")
+    num_epochs, num_trials = (
+        sum(len(one.rows) for one in run.history.trials.values()),
+        len(run.history.trials),
+    )
+    whole = num_trials * run.space.ladder.ends[-1]
+    assert found["epochs"][0] == str(num_epochs)
+    assert found["epochs"][1].endswith(
+        f"trials: {num_epochs / whole:.0%} of {whole}, a full training of each"
+    )
+
+
+def test_energy_that_nothing_measured_is_unknown_with_its_reason(run: Run) -> None:
+    value, detail = figures(run)["energy"]
+    if run.spent.energy_j is None:
+        assert (value, detail) == ("unknown", data_of(run).energy_reason)
+
+
+def test_energy_has_its_grams_and_money(tmp_path: Path) -> None:
+    report = "search.report={region: DEU, price_per_kwh: 0.3, currency: EUR}"
+    run, _ = executed(made_space(tmp_path, overrides=[report]), tmp_path)
+    data = data_of(run)
+    joules = data.spent_j
+    assert joules is not None
+    energy = {each.name: each for each in head(data).figures}["energy"]
+    assert energy.value == f"{joules / 3.6e6:.3g} kWh"
+    assert energy.detail == f"{run.space.limits.tariff.text(joules)} at 344.1 g/kWh (DEU 2024)"
+
+
+def test_a_column_without_a_value_is_left_out_and_named(run: Run) -> None:
+    table = Table(
+        caption="two",
+        columns=["trial", "energy (J)", "lr"],
+        rows=[
+            [text_cell("a"), number_cell(None), number_cell(0.1)],
+            [text_cell("b"), number_cell(None), number_cell(None)],
+        ],
+    )
+    assert table.empty_columns == ["energy (J)"]
+    narrow = table.without_empty_columns()
+    assert (narrow.columns, [len(row) for row in narrow.rows]) == (["trial", "lr"], [2, 2])
+    assert replace(table, rows=[]).without_empty_columns().columns == []
+
+
+def test_the_table_of_trials_shows_what_is_known(run: Run) -> None:
+    section = trial_section(data_of(run))
+    (table,) = (each for each in section.elements if isinstance(each, Table))
+    assert table.empty_columns == []
