@@ -13,7 +13,7 @@ from search.report.page.run_data import RunData, read_run
 from search.report.page.trial_table import number_cell, trial_section
 from search.run import Run
 from search.space import dump_space
-from tests.support.report_pages import toy_run
+from tests.support.report_pages import promoted, toy_run
 from tests.support.toy_runs import executed, made_space
 
 
@@ -86,3 +86,18 @@ def test_the_table_of_trials_shows_what_is_known(run: Run) -> None:
     section = trial_section(data_of(run))
     (table,) = (each for each in section.elements if isinstance(each, Table))
     assert table.empty_columns == []
+
+
+def test_a_promotion_s_gain_stands_first(tmp_path: Path) -> None:
+    searched = toy_run(tmp_path)
+    promoted(searched)
+    rows = read_run(searched.ledger.folder).promotion.rows  # type: ignore[union-attr]
+    winner = next(row for row in rows if not row["is_default"])
+    first = head(read_run(searched.ledger.folder)).figures[0]
+    assert first.name == "gain over the default"
+    assert first.value == f"{winner['gain_mean']:+.3g}"
+    default = next(row for row in rows if row["is_default"])
+    scores = [
+        row["test_mean"] if row["test_mean"] is not None else row["val_mean"] for row in (winner, default)
+    ]
+    assert first.detail == f"no interval; {scores[0]:.4g} in full, {scores[1]:.4g} for the default"

@@ -26,11 +26,12 @@ def _best(run: RunData) -> HeadFigure:
     if run.promotion and winner and winner["gain_mean"] is not None and not winner["is_default"]:
         default = default_of(run.promotion.rows)
         low, high = winner["gain_low"], winner["gain_high"]
-        interval = "" if low is None else f" ({low:+.3g} to {high:+.3g})"
-        at = "" if default is None else f", {_score(default)} for the default"
-        detail = f"{_score(winner)} in full{at}; {winner['conclusion']}"
+        interval = "" if low is None else f" (95 % interval {low:+.3g} to {high:+.3g})"
+        scores = f"{_score(winner)} in full" + (f", {_score(default)} for the default" if default else "")
         return HeadFigure(
-            name="gain over the default", value=f"{winner['gain_mean']:+.3g}{interval}", detail=detail
+            name="gain over the default",
+            value=f"{winner['gain_mean']:+.3g}",
+            detail=f"{winner['conclusion']}{interval}; {scores}",
         )
     if run.best is None:
         return HeadFigure(name=f"best {run.metric}", value="none", detail="no trial has a score")
