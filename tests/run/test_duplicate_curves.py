@@ -11,7 +11,7 @@ import pytest
 
 from search.duplicate_curves import trials_with_one_curve
 from search.ledger.history import TrialRecord
-from search.report.summary import print_summary
+from search.report.summary import print_summary, print_winner
 from search.tables import Tables
 from search.trial import EpochRow
 from tests.support.recorded_console import console, shown
@@ -111,7 +111,8 @@ def test_the_last_screen_and_a_table_say_what_had_no_effect(tmp_path: Path) -> N
     ]
     run, reason = executed(space, tmp_path, listed(*points))
     output = console(width=300)
-    print_summary(run, reason, output)
+    print_summary(run, output)
+    print_winner(run, reason, output)
     warning = (
         "trial-0000, trial-0002 have identical curves for 3 epochs although they differ in pause_s "
         "(0.001, 0.007): it had no effect there; fix the value or change the range"

@@ -23,7 +23,7 @@ from search.report.gain import gain_sentence, set_text
 from search.report.page.conclusion import advice, conclusion
 from search.report.page.run_data import read_run
 from search.report.page.winner import winner_section
-from search.report.summary import print_promotion, print_summary
+from search.report.summary import print_promotion, print_summary, print_winner
 from search.run import Run
 from search.sampling.proposal import FixedList, Proposal
 from search.space import Space, dump_space
@@ -246,7 +246,8 @@ def test_random_weights_on_ants_and_bees_are_no_better_than_guessing_and_everyth
     assert {each["accuracy"] for each in examples} <= {"0.0", "1.0"}
     assert 0 <= best["test_low"] <= best["test_mean"] <= best["test_high"] <= 1
     output = console(width=400)
-    print_summary(run, "done", output)
+    print_summary(run, output)
+    print_winner(run, "done", output)
     assert f"is no better than guessing ({run.best().value('val_accuracy_by_guessing'):.2g})" in shown(output)
     answer = json.loads(json.dumps(search_answer(run, "done")))
     assert answer["guessing"]["is_better"] is False

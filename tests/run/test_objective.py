@@ -16,7 +16,7 @@ from search.ledger import Ledger, csv_text
 from search.ledger.history import TrialRecord
 from search.ledger.journal import LedgerError
 from search.output import Output
-from search.report.summary import print_summary
+from search.report.summary import print_summary, print_winner
 from search.run import Run
 from search.run.objective import Cost, cost_of, pareto_front, projected_full
 from search.run.resume import check_resumable
@@ -258,7 +258,8 @@ def test_the_front_is_printed_and_written(tmp_path: Path) -> None:
     space = fateful_space(tmp_path, [TWO])
     run, reason = executed(space, tmp_path, listed(*points))
     output = console()
-    print_summary(run, reason, output)
+    print_summary(run, output)
+    print_winner(run, reason, output)
     (front,) = csv.DictReader(csv_text(*live_tables(space, run.history)["pareto.csv"]).splitlines())
     assert (front["trial_id"], front["energy"], front["energy_uncertainty_j"]) == (
         "trial-0001",

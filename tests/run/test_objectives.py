@@ -14,7 +14,7 @@ from search.ledger import Ledger, csv_text
 from search.ledger.history import History, Status
 from search.ledger.journal import LedgerError
 from search.promotion import chosen, full_training
-from search.report.summary import print_summary
+from search.report.summary import print_summary, print_winner
 from search.run import Run
 from search.run.objective import pareto_front
 from search.run.resume import check_resumable
@@ -208,7 +208,8 @@ def test_what_infeasible_trials_used_is_said(tmp_path: Path) -> None:
     )
     assert outcome_millijoules(run.history)["infeasible"] == 3 * 120
     output = console()
-    print_summary(run, reason, output)
+    print_summary(run, output)
+    print_winner(run, reason, output)
     assert "3 of 4 trials are infeasible" in shown(output)
     assert "remedy" not in shown(output)  # no failure
     assert infeasible_text(run.history, {}) != ""

@@ -16,7 +16,7 @@ from search.ledger.events import EventChecker
 from search.ledger.journal_lines import BadLine
 from search.output import Output
 from search.report.portfolio import portfolio_points, portfolio_sentence
-from search.report.summary import print_summary
+from search.report.summary import print_summary, print_winner
 from search.run import Run
 from search.sampling.earlier_runs import with_portfolio
 from search.sampling.sampler import make_sampler
@@ -285,7 +285,8 @@ def test_the_last_screen_says_how_the_points_did(tmp_path: Path) -> None:
     assert sentence.startswith("of 2 points of the portfolio 2 came into the top third of up to 10 others")
     assert f"trial-0001 (from {sources(space)[0]})" in sentence
     output, stream = texts()
-    print_summary(run, "done", output)
+    print_summary(run, output)
+    print_winner(run, "done", output)
     assert sentence in stream.getvalue()
     points = portfolio_points(trials, space)
     assert len(points) == 2

@@ -19,7 +19,7 @@ from search.report.page.conclusion import conclusion
 from search.report.page.elements import Table
 from search.report.page.run_data import read_run
 from search.report.page.trial_table import trial_section
-from search.report.summary import print_summary
+from search.report.summary import print_summary, print_winner
 from search.run import Run
 from search.sampling.proposal import FixedList, Proposal
 from search.space import dump_space
@@ -187,7 +187,8 @@ def test_promotion_takes_configurations_and_trains_the_default_once(run: Run) ->
 
 def test_the_last_screen_the_answer_and_the_page_give_the_mean(run: Run) -> None:
     output = console(width=200)
-    print_summary(run, "the space is exhausted", output)
+    print_summary(run, output)
+    print_winner(run, "the space is exhausted", output)
     text = shown(output)
     assert "best: trial-0001, val_accuracy 0.53 ± 0 (3 repeats)" in text
     assert "trial-0003" not in text
