@@ -23,6 +23,7 @@ RUN = ["{python}", "script.py"]
 # Writes down its arguments.
 ECHO = """
 import json, pathlib, sys
+import time
 pathlib.Path("argv.json").write_text(json.dumps(sys.argv[1:]))
 print('{"epoch": 1, "val_acc": 1.0}')
 """
@@ -278,12 +279,13 @@ def test_one_process_trains_all_epochs_and_stands_still_between_them(tmp_path: P
 
 
 def state_of(pid: int) -> str:
-    """T is stopped; it may be on its way there when this is called."""
-    for _ in range(2000):
+    """T is stopped; it may be on its way there when this is called, and waits for a core if all are busy."""
+    ends_s = time.monotonic() + 30
+    while True:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        if state == "T":
+        if state in ("T", "Z") or time.monotonic() > ends_s:
             return state
-    return state
+        time.sleep(0.001)
 
 
 def test_the_command_as_it_ran_is_in_the_notes(tmp_path: Path) -> None:
