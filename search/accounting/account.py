@@ -14,6 +14,7 @@ from search.energy.reading import EnergySummary
 from search.energy.units import to_joules
 from search.ledger.history import History
 from search.ledger.sessions import DeviceRow, beside_trials_mj, millijoules
+from search.tariff import JOULES_PER_KWH
 from search.trial.background import BACKGROUND_ID
 
 _POLL_S = 1.0  # as often as the meters sample
@@ -119,6 +120,13 @@ class EnergyAccount:
         unreported_mj = max(0, known_mj - (reported_mj - self._earlier_mj))
         beside_mj = sum(map(beside_trials_mj, self._rows)) + self._earlier_beside_mj
         return to_joules(reported_mj + unreported_mj + beside_mj)
+
+    def would_overspend(self, limit_kwh: float, history: History, num_training: int) -> bool:
+        """Whether the epochs under way may use up the limit; nothing is started beside them then."""
+        spent_j = self.spent_j(history)
+        if spent_j is None or not num_training:
+            return False
+        return spent_j + num_training * history.epoch_j >= limit_kwh * JOULES_PER_KWH
 
     def _record_windows(self, windows: Sequence[EnergySummary]) -> None:
         """Write down accounts of attempts; those of the workload beside the trials are no trial's."""

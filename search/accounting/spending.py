@@ -42,7 +42,7 @@ def outcomes_text(history: History) -> str:
 
 
 def share_without_end(history: History) -> float | None:
-    """Share of the trials' joules in those that were stopped, diverged or failed; None if none are known."""
+    """Share of the trials' joules in those that never ended the ladder; None if none are known."""
     by_outcome = outcome_millijoules(history)
     of_trials = {status: by_outcome.get(status, 0) for status in _STATUSES}
     whole = sum(of_trials.values())

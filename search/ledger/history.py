@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from search.budget import Ladder
 from search.energy.reading import KINDS, LONGEST_TICK_S, EnergyReading, EnergySummary
 from search.energy.units import to_joules
 from search.ledger.sessions import RunSessions
@@ -70,6 +71,11 @@ class TrialRecord:
     def rung(self) -> int | None:
         """The highest rung the trial has ended."""
         return max((rung for row in self.rows if (rung := row.ended_rung) is not None), default=None)
+
+    def next_rung(self, ladder: Ladder) -> int:
+        """At whose budget its next epoch runs."""
+        above = 0 if self.rung is None else min(self.rung + 1, len(ladder.rungs) - 1)
+        return above if ladder.joules else ladder.rung_for(self.epochs)
 
     def knows(self, row: EpochRow) -> bool:
         """Whether `row` is known already: no further epoch, and no higher rung.

@@ -49,7 +49,7 @@ class ConsoleView:
             transient=True,
         )
         self._is_live = is_live and output.is_watched
-        self._is_flat = bool(run.flat_reason)
+        self._is_flat = bool(run.flatness.reason)
 
     def __enter__(self) -> ConsoleView:
         if self._is_live:
@@ -87,9 +87,11 @@ class ConsoleView:
 
     def _note_of_flatness(self) -> None:
         """Say once that further trials are unlikely to gain, and what would end the search for it."""
-        was_flat, self._is_flat = self._is_flat, bool(self._run.flat_reason)
+        was_flat, self._is_flat = self._is_flat, bool(self._run.flatness.reason)
         if self._is_flat and not was_flat and not self._run.space.limits.stop_when_flat:
-            self._output.note(f"{FLAT}: {self._run.flat_reason}; limits.stop_when_flat would end the search")
+            self._output.note(
+                f"{FLAT}: {self._run.flatness.reason}; limits.stop_when_flat would end the search"
+            )
 
     def _started_line(self, event: Mapping[str, Any]) -> str:
         """Why a trial is not judged at the lowest rungs: its bracket, or ranks that mislead."""

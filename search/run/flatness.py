@@ -21,6 +21,43 @@ FLAT = "further trials are unlikely to gain"
 _IN_A_ROW = 2  # estimates: new configurations are drawn by chance
 
 
+class Flatness:
+    """Whether a run's further trials are unlikely to gain, by the estimates in its journal.
+
+    Args:
+        is_estimated: Further estimates are made. A list is trained whole, the gain in several objectives is
+            no number, and made-up scores have none.
+    """
+
+    def __init__(self, space: Space, history: History, *, is_estimated: bool) -> None:
+        self._space, self._history = space, history
+        self._is_estimated = is_estimated and len(space.modes) == 1
+
+    @property
+    def reason(self) -> str:
+        """Why further trials are unlikely to gain anything; empty as long as one may."""
+        return flat_reason(self._history.gains, self._space.metric)
+
+    @property
+    def end_reason(self) -> str | None:
+        """Why the run ends for it, where the space asks for that."""
+        is_asked = self._space.limits.stop_when_flat and self._is_estimated
+        return f"{FLAT}: {reason}" if is_asked and (reason := self.reason) else None
+
+    def estimate_if_due(self, num_finished: int) -> Mapping[str, Any] | None:
+        """What the event of an estimate holds; None where none is due, or can be made.
+
+        Args:
+            num_finished: Trials that have ended the ladder.
+        """
+        num_trials = len(self._history.trials)
+        if not self._is_estimated or not is_due(
+            self._history, num_trials=num_trials, num_finished=num_finished
+        ):
+            return None
+        return gain_estimate(self._space, self._history)
+
+
 def is_due(history: History, *, num_trials: int, num_finished: int) -> bool:
     """Whether the gain of further trials is to be estimated now.
 

@@ -15,7 +15,7 @@ from search.ledger.history import History, TrialRecord
 from search.ledger.journal_lines import bounded
 from search.ledger.sessions import DeviceRow
 from search.ranking import Configuration, Ranking
-from search.run.flatness import FLAT, flat_reason, gain_estimate, is_due
+from search.run.flatness import Flatness
 from search.run.observers import Observer
 from search.run.resume import replay
 from search.run.scheduler import (
@@ -28,7 +28,6 @@ from search.run.scheduler import (
 )
 from search.sampling.proposal import Sampler, Trust
 from search.space import Space
-from search.tariff import JOULES_PER_KWH
 from search.trial import EpochRow
 from search.trial.background import BACKGROUND_ID, Background
 from search.trial.batch_size import Choices, is_auto, reason_for, with_batch_size
@@ -81,9 +80,8 @@ class Run:
         self.rungs = self._scheduler.rungs
         self.should_test = should_test
         self._background = background
-        # A list is trained whole, and the gain in several objectives is no number.
-        is_search = self._scheduler.num_left is None and len(space.modes) == 1
-        self._estimates_gain = estimates_gain and is_search
+        is_list = self._scheduler.num_left is not None
+        self.flatness = Flatness(space, self.history, is_estimated=estimates_gain and not is_list)
         self._observers: list[Observer] = []
         self._clock = clock
         self._started_s = clock()
@@ -168,18 +166,7 @@ class Run:
     def stop_reason(self) -> str | None:
         """Why no further epoch may start, or None."""
         end_reason = self._interrupted_by or self._scheduler.no_energy_reason or all_fail_alike(self.history)
-        return end_reason or limit_reached(self.space.limits, self.spent) or self._flat_end()
-
-    def _flat_end(self) -> str | None:
-        """Why the run ends if further trials are unlikely to gain, and the space asks for that."""
-        if not self.space.limits.stop_when_flat or not self._estimates_gain or not self.flat_reason:
-            return None
-        return f"{FLAT}: {self.flat_reason}"
-
-    @property
-    def flat_reason(self) -> str:
-        """Why further trials are unlikely to gain anything; empty as long as one may."""
-        return flat_reason(self.history.gains, self.space.metric)
+        return end_reason or limit_reached(self.space.limits, self.spent) or self.flatness.end_reason
 
     @property
     def is_interrupted(self) -> bool:
@@ -204,7 +191,10 @@ class Run:
     def next_task(self) -> TrialTask | None:
         """The next trial to start or to resume, or None when there is none now."""
         self._account.refresh()
-        if self.is_exhausted or self._would_overspend():
+        if self.is_exhausted:
+            return None
+        limit_kwh = self.space.limits.most_kwh
+        if limit_kwh and self._account.would_overspend(limit_kwh, self.history, self.num_training):
             return None
         if self._unfinished:  # of an earlier session first: their epochs are paid for
             return self._task(self._unfinished.popleft())
@@ -212,13 +202,6 @@ class Run:
         # grows only while no rung has a trial to promote. The last call promotes what waits for results that
         # will not come any more.
         return self._promote_paused() or self._ask_sampler() or self._promote_paused(is_last_call=True)
-
-    def _would_overspend(self) -> bool:
-        """Whether the epochs under way may use up the energy limit; nothing is started beside them then."""
-        limit_kwh, spent_j = self.space.limits.most_kwh, self.spent.energy_j
-        if limit_kwh is None or spent_j is None or not self.num_training:
-            return False
-        return spent_j + self.num_training * self.history.epoch_j >= limit_kwh * JOULES_PER_KWH
 
     def _promote_paused(self, *, is_last_call: bool = False) -> TrialTask | None:
         """Promote a paused trial, if one is due; on the last call, with nothing running, the best one."""
@@ -298,7 +281,7 @@ class Run:
             seconds: What it has taken so far.
             has_start: Whether these include the training's start.
         """
-        rung = self._next_rung(trial_id)
+        rung = self.history.trials[trial_id].next_rung(self.space.ladder)
         if self._epoch_watch.newly_long(trial_id, seconds, rung, has_start=has_start):
             median_s = self._epoch_watch.median_s(rung)
             self._record("epoch_overdue", trial_id, seconds=round(seconds, 3), median_s=median_s)
@@ -329,13 +312,7 @@ class Run:
 
     def training_name(self, trial_id: str) -> str:
         """The name of a worker's call in Ray's dashboard, such as "trial-0007 rung 2"."""
-        return f"{trial_id} rung {self._next_rung(trial_id)}"
-
-    def _next_rung(self, trial_id: str) -> int:
-        """At whose budget the trial's next epoch runs."""
-        trial, ladder = self.history.trials[trial_id], self.space.ladder
-        above = 0 if trial.rung is None else min(trial.rung + 1, len(ladder.rungs) - 1)
-        return above if ladder.joules else ladder.rung_for(trial.epochs)
+        return f"{trial_id} rung {self.history.trials[trial_id].next_rung(self.space.ladder)}"
 
     def num_open(self) -> int | None:
         """Trials that are running or may still be started, by the journal alone; None where nothing limits
@@ -410,11 +387,7 @@ class Run:
 
     def _estimate_gain_if_due(self) -> None:
         """Record what a further trial is expected to gain, if that is not known of as many epochs."""
-        if not self._estimates_gain:
-            return
-        num_trials, num_finished = len(self.history.trials), self.rungs.counts()[-1]
-        is_asked = is_due(self.history, num_trials=num_trials, num_finished=num_finished)
-        if is_asked and (estimate := gain_estimate(self.space, self.history)):
+        if estimate := self.flatness.estimate_if_due(num_finished=self.rungs.counts()[-1]):
             self._record("gain_estimated", None, **estimate)
 
     def _record(self, kind: str, trial_id: str | None, **content: Any) -> None:

@@ -101,3 +101,23 @@ def test_a_promotion_s_gain_stands_first(tmp_path: Path) -> None:
         row["test_mean"] if row["test_mean"] is not None else row["val_mean"] for row in (winner, default)
     ]
     assert first.detail == f"no interval; {scores[0]:.4g} in full, {scores[1]:.4g} for the default"
+
+
+def test_after_a_promotion_nothing_is_called_not_promoted(tmp_path: Path) -> None:
+    searched = toy_run(tmp_path)
+    promoted(searched)
+    data = read_run(searched.ledger.folder)
+    assert data.promotion is not None
+    rows = [{**row, "is_default": True} for row in data.promotion.rows]
+    first = head(replace(data, promotion=replace(data.promotion, rows=rows))).figures[0]
+    assert first.name == "best val_accuracy"
+    assert first.detail.endswith("; after full training the default is the best")
+
+
+def test_a_default_that_is_the_best_is_not_compared_with_itself(run: Run) -> None:
+    data = data_of(run)
+    best = data.best
+    assert best is not None
+    for trial in data.trials:
+        trial.proposed_by = "default" if trial is best else "sampler"
+    assert head(data).figures[0].detail.endswith("; it is the default; not promoted yet")

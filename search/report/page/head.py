@@ -13,6 +13,7 @@ from search.report.formatting import duration, value_text
 from search.report.gain import default_of
 from search.report.page.elements import Head, HeadFigure
 from search.report.page.run_data import RunData
+from search.tariff import JOULES_PER_KWH
 
 
 def head(run: RunData) -> Head:
@@ -35,15 +36,21 @@ def _best(run: RunData) -> HeadFigure:
         )
     if run.best is None:
         return HeadFigure(name=f"best {run.metric}", value="none", detail="no trial has a score")
-    rung = run.configurations[0].rung
-    default_value = run.default.value_at(run.metric, rung) if run.default else None
-    beside = (
-        f"{value_text(default_value)} for the default"
-        if default_value is not None
-        else "the default was stopped before"
-    )
-    detail = f"{run.best.trial_id} at {run.rung_name(rung)}; {beside}; not promoted yet"
+    detail = f"{run.best.trial_id} at {run.rung_name(run.configurations[0].rung)}; {_beside_default(run)}"
+    if not run.promotion:
+        detail += "; not promoted yet"
+    elif winner and winner["is_default"]:
+        detail += "; after full training the default is the best"
     return HeadFigure(name=f"best {run.metric}", value=value_text(run.configurations[0].mean), detail=detail)
+
+
+def _beside_default(run: RunData) -> str:
+    """What the default scored where the best did."""
+    if run.best is run.default:
+        return "it is the default"
+    rung = run.configurations[0].rung
+    value = run.default.value_at(run.metric, rung) if run.default else None
+    return "the default has no score there" if value is None else f"{value_text(value)} for the default"
 
 
 def _score(row: Mapping[str, Any]) -> str:
@@ -78,5 +85,7 @@ def _energy(run: RunData) -> HeadFigure:
     worth = tariff.text(joules)
     detail = f"{worth} at {tariff.co2e_basis}" if tariff.co2e_g(joules) is not None else worth
     return HeadFigure(
-        name="energy", value=f"{joules / 3.6e6:.3g} kWh", detail=detail or f"CO2e {tariff.co2e_basis}"
+        name="energy",
+        value=f"{joules / JOULES_PER_KWH:.3g} kWh",
+        detail=detail or f"CO2e {tariff.co2e_basis}",
     )
