@@ -110,7 +110,9 @@ $(PYTHON):
 	@for python in $(PYTHON3); do \
 		if $$python -c '$(FITS)' 2>/dev/null; then \
 			test $$python = $(firstword $(PYTHON3)) || echo "making the environment with $$python: $$why"; \
-			exec $$python -m venv $(VENV); \
+			$$python -m venv $(VENV) && exit 0; \
+			rm -rf $(VENV); why="$$why$${why:+, }$$python makes no environment (is python3-venv missing?)"; \
+			continue; \
 		fi; \
 		why="$$why$${why:+, }$$python is $$($$python --version 2>&1 || echo missing)"; \
 	done; \

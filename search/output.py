@@ -9,9 +9,10 @@ of the progress does too, so that `search.py --quiet | tail -1` is the last line
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Protocol
 
 from rich.console import Console as RichConsole
@@ -106,16 +107,29 @@ class SafeConsole(RichConsole):
     def on_broken_pipe(self) -> None:
         """Print nothing further: a search must not end because `| head` has seen enough."""
         self.quiet = True
+        # First, as standard error may be the same pipe: `2>&1 | head`.
+        if not self.stderr:
+            with suppress(OSError):
+                print("note: nobody reads standard output any more; the command continues", file=sys.stderr)
+                sys.stderr.flush()
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.file.fileno())  # what is still buffered for the pipe goes there
+        with suppress(OSError):
+            if has_no_reader(2):
+                os.dup2(nowhere, 2)
         os.close(nowhere)
-        if not self.stderr:
-            print("note: nobody reads standard output any more; the command continues", file=sys.stderr)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """What is to be printed, each text in it made printable."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else printable(text), style, control)
+
+
+def has_no_reader(fd: int) -> bool:
+    """Whether a descriptor is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(fd, 0)  # errors are always among what it tells
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _console(*, is_stderr: bool) -> RichConsole:

@@ -58,7 +58,12 @@ def read_bucket(store: Store) -> BucketRun:
         BucketUnavailable: It does not answer.
         BucketError: Segments of a journal are missing or changed.
     """
-    keys = frozenset(store.sizes())
+    for _ in range(_TRIES):
+        keys = frozenset(store.sizes())
+        # Before the segments, of which a long run has thousands: a live one replaces its manifests meanwhile.
+        manifests, problems = _manifests(store, keys)
+        if manifests or problems or not any(manifest_number(key) for key in keys):
+            break
     segments: dict[str, list[str]] = {}
     for key in keys:
         if (part := part_of(key)) is not None:
@@ -68,26 +73,26 @@ def read_bucket(store: Store) -> BucketRun:
             part: join_segments(store.address, dict(zip(names, pool.map(store.read, names), strict=True)))
             for part, names in segments.items()
         }
-    manifest, problems = _latest_manifest(store, keys, journals)
-    return BucketRun(journals, manifest, keys, tuple(problems))
+    # The latest that is of this journal: not of a process that had been taken over and did not know.
+    of_it = (manifest for manifest in manifests if _is_of(manifest, journals))
+    return BucketRun(journals, next(of_it, None), keys, tuple(problems))
 
 
-def _latest_manifest(
-    store: Store, keys: frozenset[str], journals: Mapping[str, bytes]
-) -> tuple[Manifest | None, list[str]]:
-    """The latest one that is of this journal: not of a process that had been taken over and did not know."""
-    problems = []
+def _is_of(manifest: Manifest, journals: Mapping[str, bytes]) -> bool:
+    return all(holds_end(journals.get(part, b""), end) for part, end in manifest.ends.items())
+
+
+def _manifests(store: Store, keys: frozenset[str]) -> tuple[list[Manifest], list[str]]:
+    """Those that can be read, the latest first, and what is wrong with others."""
+    found, problems = [], []
     for key in sorted((key for key in keys if manifest_number(key) is not None), reverse=True):
         try:
-            manifest = Manifest.decode(store.read(key))
+            found.append(Manifest.decode(store.read(key)))
         except BadManifest as error:
             problems.append(f"{store.address}/{key} {error}")
         except FileNotFoundError:  # replaced by a later one since it was listed
             continue
-        else:
-            if all(holds_end(journals.get(part, b""), end) for part, end in manifest.ends.items()):
-                return manifest, problems
-    return None, problems
+    return found, problems
 
 
 def fetch_copy(address: Address, *, with_states: bool = False, warn: Warn) -> Path:

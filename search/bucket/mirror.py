@@ -5,8 +5,8 @@ it has when its turn comes. A checkpoint that was superseded before its turn is 
 a slow bucket has yet to take there is one state of each file. The journal has a thread of its own and waits
 for no file.
 
-A bucket that fails delays: it is tried again after 5 s, 10 s, and so on up to a minute, as long as the run
-takes; the first failure is a warning, and so is what is not shipped in the end.
+A bucket that fails delays: it is tried again after 5 s, 10 s, and so on up to half a minute, as long as the
+run takes; the first failure is a warning, and so is what is not shipped in the end.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from search.output import Output
 
 _JOURNAL_EVERY_S, _FILES_EVERY_S = 5.0, 15.0
 _TIMES_ITS_COST = 20  # pause between two passes, in multiples of what finding changed files takes
-_FIRST_RETRY_S, _LAST_RETRY_S = 5.0, 60.0
+_FIRST_RETRY_S, _LAST_RETRY_S = 5.0, 30.0  # less than a lease that does not beat is watched for, 45 s
 _SILENT_S = 3.0  # of the end's waiting, before it is explained
 _AT_ONCE = 4  # trials whose files are under way
 _COMMIT_EVERY_S = 30.0  # of a long pass: what is shipped counts from its manifest on
@@ -179,7 +179,7 @@ class Mirror:
         say_at_s = since_s + _SILENT_S
         try:
             with self._output.status(f"shipping to {self._store.address}"):
-                while any(each.is_alive() for each in self._threads) and not self._lost:
+                while any(each.is_alive() for each in self._threads[-1:]) and not self._lost:  # of files
                     if self._is_shipped.wait(0.1):
                         break
                     if self._clock() > say_at_s:
@@ -201,7 +201,8 @@ class Mirror:
 
     def unshipped_text(self) -> str:
         """What the bucket has not, why, and how to ship it later."""
-        num_lines = sum(shipper.num_behind() for shipper in self._shippers.values())
+        with self._lock:
+            num_lines = sum(shipper.num_behind() for shipper in self._shippers.values())
         files = [path for path in self._changed()[0] if self._is_unshipped(path)]
         num_bytes = sum(seen[1] for path in files if (seen := signature(self._folder / path)))
         why = f" ({self._failure})" if self._failure else ""
@@ -219,7 +220,10 @@ class Mirror:
             return True
 
     def _repeat(self, step: Callable[[], int], every_s: float) -> None:
-        """Call a step until all is shipped, the run is lost, or nobody waits any more."""
+        """Call a step until all is shipped, the run is lost, or nobody waits any more.
+
+        The journal's thread holds the lease until the last file is shipped: longer than a lease lasts alone.
+        """
         num_failed = 0
         while not self._is_abandoned.is_set():
             is_last = self._is_closing.is_set()  # asked first: only a pass that begins after it sees it all
@@ -240,9 +244,11 @@ class Mirror:
                 self._say_recovery()
                 if is_last:
                     self._is_shipped.set()
+                    return
             if is_last:
-                return
-            self._is_closing.wait(max(every_s, _TIMES_ITS_COST * self._scan_s))
+                self._is_abandoned.wait(every_s)
+            else:
+                self._is_closing.wait(max(every_s, _TIMES_ITS_COST * self._scan_s))
 
     def _say_failure(self, error: OSError) -> None:
         if not self._failure:
@@ -311,7 +317,8 @@ class Mirror:
     def _commit(self) -> None:
         """Ship the lines up to now, then the manifest of the files, which all are from before; then tidy."""
         self.ship_journals()
-        ends = {part: shipper.end for part, shipper in self._shippers.items()}
+        with self._lock:  # a line that is being shipped has its number before it has its checksum
+            ends = {part: shipper.end for part, shipper in self._shippers.items()}
         has_changed = self._manifest is None or self._manifest.files != self._files
         if not has_changed or not ends.get("", (0, ""))[0]:
             return

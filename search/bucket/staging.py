@@ -58,7 +58,8 @@ def holding(address: Address, output: Output) -> Iterator[HeldRun]:
     store = check_usable(address)
     folder = address.staging
     with _holding_folder(folder):
-        lease = Lease(store, str(folder))
+        # By a store of its own: a beat is no sign that anything of the run comes through.
+        lease = Lease(check_usable(address), str(folder))
         lease.take(output)
         try:
             mirror = Mirror(store, folder, _prepare(store, folder, output), lease, output)

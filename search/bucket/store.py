@@ -149,7 +149,7 @@ def check_usable(address: Address) -> Store:
     """
     try:
         return Store(address)
-    except (BucketError, FileNotFoundError):
+    except BucketError:
         raise
     except Exception as error:  # a package's own complaint of its settings, such as a region
         raise BucketError(f"{address} cannot be used: {_reason(error)}") from error

@@ -36,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command jouletune: run the subcommand that comes first, and give its exit status."""
     try:
         return _main(arguments)
-    except BrokenPipeError:
-        return _unread()
+    except BrokenPipeError as error:
+        return _unread(error)
 
 
 def _main(arguments: Sequence[str] | None) -> int:
@@ -69,12 +69,20 @@ def run(command: str, arguments: Sequence[str] | None = None, *, prog: str | Non
     """
     try:
         return _run(command, arguments, prog=prog)
-    except BrokenPipeError:
-        return _unread()
+    except BrokenPipeError as error:
+        return _unread(error)
 
 
-def _unread() -> int:
-    """End quietly where standard output is a pipe that was closed; Python would flush into it at its end."""
+def _unread(error: BrokenPipeError) -> int:
+    """End quietly where standard output is a pipe that was closed; Python would flush into it at its end.
+
+    Raises:
+        BrokenPipeError: It was another pipe or socket that broke.
+    """
+    from search.output import has_no_reader  # rich, for the rare case
+
+    if not has_no_reader(sys.stdout.fileno()):
+        raise error
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 128 + 13  # SIGPIPE
 
@@ -135,7 +143,9 @@ def _words_to_complete() -> list[str]:
 def _run_alone(main: Callable[[Any], int], options: Any) -> int:
     """Run a command that says all errors itself."""
     try:
-        return main(options)
+        status = main(options)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         return 130
 

@@ -82,6 +82,8 @@ def main(options: argparse.Namespace) -> int:
             trainable=options.trainable,
         )
         _show(said, options.out)
+    except BrokenPipeError:  # an OSError that is no mistake: nobody reads the answer
+        raise
     except (ValueError, OSError) as error:
         print(f"jouletune predict: error: {printable(str(error))}", file=sys.stderr)
         return 2

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from search.errors import UserError
 from search.ledger import RunFolder
+from search.ledger.journal import StorageError, unwritten
 from search.trial.worker_env import ROOT
 from trainables.core.files import replacing
 
@@ -133,10 +134,14 @@ def submit(script: str, folder: Path) -> str:
 
     Raises:
         UserError: sbatch is not there, or refuses it; the message is its own.
+        StorageError: The script cannot be written.
     """
     path = RunFolder(folder).slurm_script
-    with replacing(path) as temporary:
-        temporary.write_text(script, encoding="utf-8")
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(script, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(unwritten(path, error)) from error
     try:
         done = subprocess.run(
             ["sbatch", "--parsable", str(path)], capture_output=True, text=True, errors="replace", check=False

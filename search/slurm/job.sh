@@ -83,7 +83,7 @@ stop_ray() { # srun passes USR1 on, while it ends its tasks at once on TERM: the
     rm -rf "$RAY_FOLDER"
 }
 
-count_epochs() { grep -c '"event": "epoch"' "$journal" 2>/dev/null || true; }
+count_epochs() { cat "$journal" 2>/dev/null | grep -c '"event": "epoch"' || true; } # 0 without a journal, too
 
 has_ended() { # by itself, and not by the signal that was passed on
     tail -n 1 "$journal" 2>/dev/null | grep '"event": "run_ended"' | grep -qv 'SIGTERM received'

@@ -138,7 +138,9 @@ class Stepper(Generic[B]):
         # Batches of one step are formed one by one, so that small ones save memory for images too.
         for part in parts:
             share = self._share(epoch, part)
-            for piece in share.batch.split(size):
+            # Of fewer examples than ranks each passes all, and BatchNorm refuses a single one of them.
+            is_whole = self.ranks is not None and self._has_batch_norm
+            for piece in share.batch.split(len(share.batch) if is_whole else size):
                 # Weighted by size, the sum over pieces is the mean over the step, however they were cut.
                 weight = share.fraction * len(piece) / num_examples
                 with share.norms:

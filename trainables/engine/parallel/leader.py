@@ -118,7 +118,6 @@ class Leader:
             yield self._ranks
         except RanksLost as lost:  # in a step, or on the way to the meeting
             self._end_for(lost)
-            self._end_for(lost)
         except BaseException as error:
             # So it failed in all, at the same step: they wait for what comes. Of others they know nothing.
             if isinstance(error, Exception) and may_be_of_precision(error):

@@ -16,6 +16,7 @@ from trainables.engine.parallel.batch_norm import GlobalBatchNorm
 from trainables.engine.protocols import B, TrainEpoch
 
 _TIMEOUT = timedelta(minutes=30)  # what one rank may take longer for a step than another
+_MEETING = timedelta(minutes=1)  # all have said that they come: one that does not has died on its way
 _BUCKET = 2**24  # elements that are added up at once: 64 MiB of fp32, beside the gradients themselves
 
 
@@ -151,8 +152,10 @@ def _group(store: distributed.Store, rank: int, number: int, device: torch.devic
     options = backends.ProcessGroupGloo._Options()
     # By itself gloo asks for the machine's name, which need not resolve; all ranks are on this machine.
     options._devices = [backends.ProcessGroupGloo.create_device(hostname="127.0.0.1")]
-    options._timeout = _TIMEOUT
-    return backends.ProcessGroupGloo(store, rank, number, options)
+    options._timeout = _MEETING
+    group = backends.ProcessGroupGloo(store, rank, number, options)
+    group._set_default_timeout(_TIMEOUT)
+    return group
 
 
 @contextmanager
