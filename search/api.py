@@ -224,9 +224,9 @@ def forecast(
         chosen = launch.chosen_backend(backend, address=address)
         background_spec(background, background_share, is_here=address is None)
         known = known_trials(checked, output)
-        checked = with_portfolio(checked, Path(results).absolute() / launch.run_name(checked), output)
+        runs = local_results(Path(results)).absolute()
+        checked = with_portfolio(checked, runs / launch.run_name(checked), output)
         defaults = checked.default_hparams(checked.trainable.load())
-        runs = local_results(Path(results))
         source, folder = space_words(space, override_list(overrides)), runs / checked.name
         if should_download:
             download_weights(checked, source, folder, chosen, output)

@@ -42,11 +42,19 @@ def outcomes_text(history: History) -> str:
 
 
 def share_without_end(history: History) -> float | None:
-    """Share of the trials' joules in those that never ended the ladder; None if none are known."""
+    """Share of the trials' joules in those of `_WITHOUT_END`; None if none are known."""
     by_outcome = outcome_millijoules(history)
     of_trials = {status: by_outcome.get(status, 0) for status in _STATUSES}
     whole = sum(of_trials.values())
     return sum(of_trials[status] for status in _WITHOUT_END) / whole if whole else None
+
+
+def without_end_text(history: History) -> str:
+    """The same as a sentence; empty if nothing is known."""
+    share = share_without_end(history)
+    if share is None:
+        return ""
+    return f"{share:.0%} of the trials' joules went to stopped, diverged, failed and infeasible ones"
 
 
 def infeasible_text(history: History, constraints: Mapping[str, Bound]) -> str:

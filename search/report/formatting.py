@@ -147,6 +147,12 @@ def limits_text(limits: Limits, spent: Spent, num_done: int) -> str:
     return "  ".join(parts)
 
 
+def given_limits_text(limits: Limits) -> str:
+    """The limits that a space has: "24 trials, 0.5 kwh, stop_when_flat"; empty without any."""
+    given = {name: value for name, value in limits.stated.items() if value not in (None, False)}
+    return ", ".join(name if value is True else f"{value:g} {name}" for name, value in given.items())
+
+
 def rerun_text(estimate: RerunEstimate) -> str:
     """What running failed trials again will cost, from the least to the most."""
     if not estimate.num_trials:

@@ -15,7 +15,7 @@ from search.forecast import Forecast
 from search.ledger import Ledger
 from search.output import Output
 from search.report.forecast import forecast_lines, ladder_table
-from search.report.formatting import parameter_text, rerun_text
+from search.report.formatting import given_limits_text, parameter_text, rerun_text
 from search.run.rerun import estimate_rerun
 from search.sampling.designs import describe_design
 from search.sampling.proposal import Proposal
@@ -23,7 +23,7 @@ from search.space import Space
 
 # One line of docs/ladder.md, "Why asha is the default".
 _WHY_DEFAULT = (
-    "the default; freeze_thaw needed half to two thirds of its epochs on recorded curves, "
+    "the default; freeze_thaw needed a third to three quarters of its epochs on recorded curves, "
     "but no real searches have compared the two"
 )
 
@@ -67,9 +67,7 @@ def print_scheduler(space: Space, output: Output) -> None:
 
 
 def _limits(space: Space) -> str:
-    given = {name: value for name, value in space.limits.stated.items() if value not in (None, False)}
-    texts = [name if value is True else f"{value:g} {name}" for name, value in given.items()]
-    return ", ".join(texts) or "none: runs until interrupted"
+    return given_limits_text(space.limits) or "none: runs until interrupted"
 
 
 def print_deadlines(space: Space, output: Output) -> None:

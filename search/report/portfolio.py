@@ -65,7 +65,7 @@ def _outcome(trial: TrialRecord, others: Sequence[TrialRecord], space: Space) ->
     rung = min(ended, default=None)
     value = None if rung is None else trial.value_at(space.metric, rung)
     if rung is None or value is None:
-        is_lost = trial.status in ("diverged", "failed")
+        is_lost = trial.status in ("diverged", "failed", "infeasible")
         return StartOutcome(trial=trial, rung=rung, num_others=0, is_top=False if is_lost else None)
     sign = 1 if space.mode == "max" else -1
     values = [each for other in others if (each := other.value_at(space.metric, rung)) is not None]

@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.table import Table
 
-from search.accounting.spending import infeasible_text, outcomes_text, share_without_end
+from search.accounting.spending import infeasible_text, outcomes_text, without_end_text
 from search.duplicate_curves import trials_with_one_curve
 from search.energy.units import to_joules
 from search.guessing import NO_BETTER, REMEDY, against_guessing
@@ -59,8 +59,8 @@ def print_summary(run: Run, output: Output) -> None:
         output.print(infeasible)
     if outcomes := outcomes_text(run.history):
         output.print(f"energy by outcome: {outcomes}")
-    if (share := share_without_end(run.history)) is not None:
-        output.print(f"{share:.0%} of the trials' joules were used by those that were stopped or failed")
+    if line := without_end_text(run.history):
+        output.print(line)
     if spent.kwh is None:
         output.note(f"no energy: {_energy_reason(run)}")
     print_failures(run, output)

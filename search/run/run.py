@@ -382,7 +382,8 @@ class Run:
             **self._scheduler.ending_record(trial_id, ending.status),
         )
         self._scheduler.on_end(trial_id, ending.status, ending.cause)
-        self._estimate_gain_if_due()
+        if ending.status != "interrupted":
+            self._estimate_gain_if_due()
         return "stop"
 
     def _estimate_gain_if_due(self) -> None:
@@ -409,7 +410,8 @@ class Run:
         What follows from its lines and was not written before the kill is written first: which trials
         continue as controls, which have ended, which run again.
         """
-        pending = replay(self.ledger.events(), self.history, self._scheduler)
+        events = self.ledger.events()
+        pending = replay(events, self.history, self._scheduler)
         for trial_id, rung in pending.controls.items():
             self._record("trial_continued_as_control", trial_id, rung=rung)
         for trial_id, ending in pending.endings.items():
@@ -417,7 +419,9 @@ class Run:
         for trial in self.history.trials.values():
             if trial.status == "interrupted":
                 self._record("trial_resumed", trial.trial_id)
-        self._estimate_gain_if_due()
+        # Only where the kill came between the two: at any other moment an undisturbed run would make none.
+        if events and events[-1]["event"] == "trial_ended" and events[-1]["status"] != "interrupted":
+            self._estimate_gain_if_due()
         self._unfinished.extend(trial.trial_id for trial in self.history.running())
 
 

@@ -144,12 +144,12 @@ class TrialScheduler:
     def on_epoch(self, trial: TrialRecord, row: EpochRow) -> Decision:
         """Take in the latest of the rows of `trial`, which is new, and decide what follows."""
         metric, value = self._space.metric, row.metrics.get(self._space.metric)
+        if value is not None and not math.isfinite(value):  # at once: a diverged loss does not recover
+            return Decision(Ending("diverged", "diverged", f"{metric} is {value}"))
         if broken := broken_bounds(row.metrics, self._space.constraints):
             return Decision(Ending("infeasible", "constraint", broken))
         if value is None:  # an epoch without evaluation
             return Decision()
-        if not math.isfinite(value):  # at once: a diverged loss does not recover
-            return Decision(Ending("diverged", "diverged", f"{metric} is {value}"))
         if all(other.epoch < row.epoch for other in trial.rows[:-1]):
             self.rungs.on_epoch(trial.trial_id, value)
         ended_rung = _newly_ended(trial)

@@ -216,13 +216,14 @@ def _beside(space: Space, folder: Path) -> _Found:
     for other in runs_in(folder.parent):
         if other.resolve() == folder.resolve():
             continue
-        if len(found.runs) == _MOST_RUNS:
-            found.num_older += 1
-            continue
         try:
             ledger = Ledger.open(other)
             before = ledger.read_space()
-            if is_same_code(other, before.trainable, space.trainable):
+            if not is_same_code(other, before.trainable, space.trainable):
+                continue
+            if len(found.runs) == _MOST_RUNS:
+                found.num_older += 1
+            else:
                 _take(ledger, before, space, found)
         except (LedgerError, SpaceError, UnknownTrainable, OSError, KeyError) as error:
             found.left_out.append(f"{other.name} ({str(error).splitlines()[0]})")
@@ -232,7 +233,6 @@ def _beside(space: Space, folder: Path) -> _Found:
 def _take(ledger: Ledger, before: Space, space: Space, found: _Found) -> None:
     from search.sampling.portfolio import FEWEST_RESULTS, EarlierRun  # as in `_chosen`
 
-    events = ledger.events()
     history = ledger.read_history()
     trials = {
         name: as_known(trial, before, space.metric)
@@ -241,7 +241,7 @@ def _take(ledger: Ledger, before: Space, space: Space, found: _Found) -> None:
     }
     run = EarlierRun(name=ledger.folder.name, mode=space.mode, trials=trials)
     if run.regrets:
-        found.runs.append((float(events[0]["time"]), run))
+        found.runs.append((min(trial.asked_at for trial in history.trials.values()), run))
     else:
         num_results = max(
             Counter(step for trial in trials.values() for step in trial.values).values(), default=0

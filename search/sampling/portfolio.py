@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean, median
 from typing import Any
 
@@ -47,7 +48,7 @@ class EarlierRun:
     mode: Mode
     trials: Mapping[str, EarlierTrial]
 
-    @property
+    @cached_property
     def regrets(self) -> dict[str, float]:
         """By trial, how far it lay behind the best: 0 is the best, 1 the median, at most 3.
 
@@ -60,9 +61,10 @@ class EarlierRun:
         lost = {name for name, trial in self.trials.items() if _is_lost(trial)}
         rungs: dict[int, dict[str, float]] = {}
         for name, trial in self.trials.items():
+            if name in lost or trial.status == "failed":
+                continue
             for step, value in trial.values.items():
-                if name not in lost:
-                    rungs.setdefault(step, {})[name] = sign * value
+                rungs.setdefault(step, {})[name] = sign * value
         steps = sorted(rungs, reverse=True)
         highest = next((step for step in steps if len(rungs[step]) >= FEWEST_RESULTS), None)
         if highest is None:

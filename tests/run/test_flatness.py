@@ -18,6 +18,7 @@ from search.run.flatness import flat_reason, is_due
 from search.sampling.sampler import make_sampler
 from search.space import Space, SpaceError
 from tests.support.ray_sessions import cut, outcome, whole
+from tests.support.sealed_journals import write_sealed
 from tests.support.toy_runs import SteadyMeter, defaults_of, executed, listed, made_space, sampler_for
 
 ASHA = ["search.scheduler.mode=asha", "search.limits.trials=60", "search.ladder.epochs=[1, 3, 9]"]
@@ -114,12 +115,27 @@ def test_killed_at_every_event_it_ends_for_the_same_reason(tmp_path: Path) -> No
         assert outcome(again) == outcome(undisturbed)
 
 
-def test_killed_before_an_estimate_it_finds_the_same(flat: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("earlier", [0, 1, 2])
+def test_killed_before_an_estimate_it_finds_the_same(flat: Run, tmp_path: Path, earlier: int) -> None:
     events = flat.ledger.events()
     first = next(n for n, event in enumerate(events) if event["event"] == "gain_estimated")
-    again = cut(flat.space, tmp_path / "cut", lambda: sampler_for(flat.space), first)
+    again = cut(flat.space, tmp_path / "cut", lambda: sampler_for(flat.space), first - earlier)
     assert gains_of(again) == gains_of(flat)
     assert again.history.ended == flat.history.ended
+
+
+def test_a_session_that_opens_where_no_trial_has_just_ended_estimates_nothing(
+    flat: Run, tmp_path: Path
+) -> None:
+    """An undisturbed run would not, and where it ends depends on where its estimates are."""
+    events = flat.ledger.events()
+    first = next(n for n, event in enumerate(events) if event["event"] == "gain_estimated")
+    asked = next(n for n in range(first, len(events)) if events[n]["event"] == "trial_asked")
+    folder = tmp_path / "run"
+    Ledger.create(folder)
+    kept = (event for event in events[: asked + 1] if event["event"] != "gain_estimated")
+    write_sealed(folder / "journal.jsonl", kept)
+    assert gains_of(Run(flat.space, sampler_for(flat.space), Ledger.open(folder))) == []
 
 
 def test_a_list_is_trained_whole_and_nothing_is_estimated_of_it(tmp_path: Path) -> None:

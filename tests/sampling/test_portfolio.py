@@ -103,6 +103,7 @@ def test_where_all_values_are_equal_all_are_best() -> None:
         (trial({"lr": 0.5}, 0.99, status="failed", cause="out_of_memory"), 3.0),
         (trial({"lr": 0.5}, 0.99, status="infeasible", cause="constraint"), 3.0),
         (trial({"lr": 0.5}, status="failed", cause="crash"), None),
+        (trial({"lr": 0.5}, 0.99, status="failed", cause="crash"), None),  # after its first rung
         (trial({"lr": 0.5}), None),
     ],
 )

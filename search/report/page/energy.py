@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from search.accounting.spending import outcome_millijoules, share_without_end
+from search.accounting.spending import outcome_millijoules, without_end_text
 from search.energy.units import to_joules
 from search.report.charts.chart import Chart, Scale, bar_chart
 from search.report.page.elements import Element, Section, Table, Text, text_cell
@@ -55,14 +55,11 @@ def joules_section(run: RunData) -> Section:
 def spent_worth(run: RunData) -> str:
     """What the run's energy is in grams and money, with what they were made with."""
     tariff = run.space.limits.tariff
-    share = share_without_end(run.history)
     parts = [
         tariff.text(run.spent_j),
         f"Grams: {tariff.co2e_basis}",
         f"cost: {tariff.cost_basis}",
-        ""
-        if share is None
-        else f"{share:.0%} of the trials' joules were used by those that were stopped or failed",
+        without_end_text(run.history),
     ]
     return "; ".join(filter(None, parts))
 

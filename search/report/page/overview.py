@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from search.budget import Spent
 from search.report.forecast import kept_forecast, outcome_text
-from search.report.formatting import parameter_text, rung_text
+from search.report.formatting import given_limits_text, parameter_text, rung_text
 from search.report.page.conclusion import advice, conclusion, ending, rank_correlation_sentence, spent_text
 from search.report.page.elements import Pairs, Points, Section, Text
 from search.report.page.head import head
@@ -57,7 +57,6 @@ def _settings(run: RunData) -> list[tuple[str, str]]:
     ladder = "; ".join(
         f"{number}: {rung_text(space.ladder, number)}" for number in range(len(space.ladder.rungs))
     )
-    limits = space.limits.stated.items()
     return [
         ("trained", space.title),
         ("objective", ", ".join(space.objective)),
@@ -68,6 +67,6 @@ def _settings(run: RunData) -> list[tuple[str, str]]:
         ("fixed", ", ".join(f"{name}={value}" for name, value in space.fixed.items()) or "-"),
         ("rungs", f"{ladder}; horizon {space.ladder.horizon}"),
         ("scheduler", f"{space.scheduler.mode}, eta {space.scheduler.eta:g}; sampler {space.sampler_name}"),
-        ("limits", ", ".join(f"{value:g} {name}" for name, value in limits if value) or "none"),
+        ("limits", given_limits_text(space.limits) or "none"),
         ("seed", str(space.training.seed)),
     ]
