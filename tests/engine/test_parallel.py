@@ -122,6 +122,15 @@ def test_several_processes_equal_one(number: int, hparams: dict[str, Any]) -> No
 
 
 @pytest.mark.slow
+def test_batch_norm_of_fewer_examples_than_ranks_is_that_of_one_process() -> None:
+    """67 examples end with a batch of three, which each of four ranks passes whole."""
+    hparams: dict[str, Any] = {"model": "resnet20", "lr": 1e-3}
+    one, several = begun(1, subset=67, **hparams), begun(4, subset=67, **hparams)
+    (row,), (together,) = epochs(one, 1, 67), epochs(several, 1, 67)
+    assert together == pytest.approx(row, rel=TOLERANCE)  # of a loss above 5, in fp32
+
+
+@pytest.mark.slow
 def test_a_training_is_resumed_by_any_number_of_processes_and_leaves_none() -> None:
     before, threads = set(descendants(os.getpid())), torch.get_num_threads()
     undisturbed = begun(1)
