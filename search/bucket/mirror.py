@@ -235,7 +235,7 @@ class Mirror:
             except OSError as error:
                 num_failed += 1
                 self._say_failure(error)
-                pause_s = min(_LAST_RETRY_S, _FIRST_RETRY_S * 2 ** (num_failed - 1))
+                pause_s = min(_LAST_RETRY_S, _FIRST_RETRY_S * 2 ** min(num_failed - 1, 9))
                 # The end of a run is waited for: it is tried again soon, whatever came before.
                 self._is_abandoned.wait(_FIRST_RETRY_S) if is_last else self._is_closing.wait(pause_s)
                 continue

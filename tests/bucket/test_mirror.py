@@ -10,6 +10,7 @@ import pytest
 
 from search.bucket import mirror as mirror_module
 from search.bucket.address import BucketError
+from search.bucket.fetch import read_bucket
 from search.bucket.mirror import NotShipped
 from search.bucket.segments import JournalShipper, TakenOver, join_segments
 from search.bucket.store import BucketUnavailable, Store
@@ -356,3 +357,58 @@ def test_a_content_that_is_gone_or_changed_is_left_out_and_named(
     assert len(missing) == 1
     assert "trials/trial-0000/checkpoint.pt is " in missing[0]
     assert not RunFolder(tmp_path / "other").trial("trial-0000").checkpoint.exists()
+
+
+def test_a_run_that_ships_on_while_it_is_read_is_read_with_its_files(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two later manifests have replaced both of those that were listed, by the time they are read."""
+    mirror = mirror_of(ledger.folder)
+    (ledger.folder / "notes.txt").write_text("0")
+    mirror.ship_files()
+    listed, to_come = Store.sizes, [1, 2, 3]
+
+    def listed_before_others(store: Store) -> object:
+        found = listed(store)
+        while to_come:
+            (ledger.folder / "notes.txt").write_text(str(to_come.pop(0)))
+            mirror.ship_files()
+        return found
+
+    monkeypatch.setattr(Store, "sizes", listed_before_others)
+    run = read_bucket(Store(ADDRESS))
+    assert run.manifest is not None
+    assert "notes.txt" in run.manifest.files
+    assert run.problems == ()
+
+
+def test_a_file_that_cannot_be_read_ends_the_wait_although_the_lease_beats(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds in (("_JOURNAL_EVERY_S", 0.05), ("_FIRST_RETRY_S", 0.05), ("BEAT_S", 0.0)):
+        monkeypatch.setattr(mirror_module, name, seconds)
+    mirror = mirror_of(ledger.folder)
+
+    def unreadable(*given: object) -> None:
+        raise PermissionError("notes.txt")
+
+    monkeypatch.setattr(mirror, "_ship_group", unreadable)
+    (ledger.folder / "notes.txt").write_text("0")
+    mirror.start()
+    with pytest.raises(NotShipped, match=r"notes\.txt"):
+        mirror.finish(patience_s=1.0)
+
+
+def test_a_bucket_may_be_gone_for_days(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """2 to the power of 1,024 failures is no float."""
+    mirror, left = mirror_of(ledger.folder), iter(range(1100))
+    for event in (mirror._is_closing, mirror._is_abandoned):
+        monkeypatch.setattr(event, "wait", lambda seconds: False)
+
+    def failing() -> int:
+        if next(left, None) is None:
+            mirror._is_abandoned.set()
+        raise BucketUnavailable("the server is gone")
+
+    mirror._repeat(failing, 1.0)
+    assert next(left, None) is None

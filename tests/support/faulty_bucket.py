@@ -125,7 +125,7 @@ def objects(part: str = "") -> dict[str, bytes]:
 def mirror_of(folder: Path, output: Output | None = None) -> Mirror:
     """A mirror whose steps a test takes itself, after what the bucket has by now."""
     store = Store(ADDRESS)
-    lease = Lease(store, str(folder), sleep=lambda _: None)
+    lease = Lease(Store(ADDRESS), str(folder), sleep=lambda _: None)
     output = output or Output.silent()
     lease.take(output)
     return Mirror(store, folder, read_bucket(store), lease, output)
