@@ -213,7 +213,7 @@ def heavy(tmp_path: Path) -> tuple[object, ...]:
         "  {trainable: ./heavy.py, data: none, sampler: grid,\n"
         "   ladder: {epochs: [1, 3]}, scheduler: {mode: asha_stopping}}\n"
     )
-    # A page has 5 MB, most of them Plotly: more than this disk.
+    # A page has 1.6 MB, most of them Plotly: more than this disk.
     return ("--space", path, "--results", tmp_path / "disk", "--name", "run", "--no-report")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from search.ledger import Ledger
-from search.report.page import write_page
+from search.report.page import render, write_page
 from search.report.page.render import json_for_script, rendered
 from search.run import Run
 from search.space import dump_space
@@ -63,6 +63,21 @@ def test_the_policy_forbids_all_loads_and_all_scripts_but_these_two(page: Page) 
 
 def test_plotly_stands_in_the_page_once(page: Page) -> None:
     assert sum(len(script) > 1_000_000 for script in page.scripts) == 1
+
+
+def test_plotly_is_the_file_that_its_readme_names() -> None:
+    folder = Path(render.__file__).parent / "plotly"
+    source = (folder / "plotly-cartesian.min.js").read_bytes()
+    stated = (folder / "README.md").read_text()
+    assert hashlib.sha256(source).hexdigest() in stated
+    version = re.search(rb"plotly\.js \(cartesian - minified\) v([\d.]+)", source[:200])
+    assert version
+    assert stated.startswith(f"# plotly.js {version[1].decode()}, ")
+    assert "MIT License" in (folder / "LICENSE").read_text()
+
+
+def test_a_page_is_small_enough_to_be_sent_around(run: Run) -> None:
+    assert len(write_page(run.ledger.folder, should_draw=False).path.read_bytes()) < 1_700_000
 
 
 def test_a_page_without_plots_does_not_carry_plotly(tmp_path: Path) -> None:

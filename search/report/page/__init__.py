@@ -1,4 +1,4 @@
-"""The page of a run: one HTML file that opens offline. Plotly is loaded when one is written."""
+"""The page of a run: one HTML file that opens offline."""
 
 from __future__ import annotations
 
