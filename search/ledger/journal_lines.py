@@ -107,14 +107,15 @@ def decode(line: bytes, chain: ChainEnd) -> tuple[dict[str, Any], ChainEnd]:
     return event, ChainEnd(seq + 1, crc)
 
 
-def scan(content: bytes, check: Callable[[dict[str, Any], int], None]) -> Scan:
+def scan(content: bytes, check: Callable[[dict[str, Any], int], None], chain: ChainEnd = ChainEnd()) -> Scan:
     """Read a journal up to the first line that cannot be believed.
 
     Args:
         check: Called with each event and its line's number; raises `BadLine` where it is none that
             may follow those before.
+        chain: Where `content` begins, if that is not the journal's beginning.
     """
-    found = Scan()
+    found = Scan(chain=chain)
     while found.size < len(content):
         end = content.find(b"\n", found.size)
         line = content[found.size : None if end < 0 else end]

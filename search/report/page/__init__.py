@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from search.report.page.writer import Written, watch, write_at_end, write_comparison, write_page
+from search.report.page.writer import Written, page_text, watch, write_at_end, write_comparison, write_page
 
-__all__ = ["Written", "watch", "write_at_end", "write_comparison", "write_page"]
+__all__ = ["Written", "page_text", "watch", "write_at_end", "write_comparison", "write_page"]

@@ -6,7 +6,7 @@ tests make it from a history in memory. What several of them need, such as the r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -183,20 +183,38 @@ def read_run(folder: Path) -> RunData:
         SpaceError: Its space or its record of the trainable cannot be used.
     """
     ledger = Ledger.open(folder)
-    space = ledger.read_space()
     events = ledger.events()
-    history = History(events)
+    return run_data(ledger, ledger.read_space(), events, History(events))
+
+
+def run_data(
+    ledger: Ledger,
+    space: Space,
+    events: Sequence[Event],
+    history: History,
+    read_history: Callable[[Ledger], History] = Ledger.read_history,
+) -> RunData:
+    """What a page shows of a run whose journal was read already.
+
+    Args:
+        read_history: Reads the histories of its promotion and baselines.
+
+    Raises:
+        LedgerError: One of these cannot be read.
+    """
     return RunData(
         ledger=ledger,
         space=space,
         history=history,
         events=events,
         environment=ledger.environment(),
-        promotion=_promotion(ledger, space, history),
+        promotion=_promotion(ledger, space, history, read_history),
     )
 
 
-def _promotion(ledger: Ledger, space: Space, history: History) -> Promotion | None:
+def _promotion(
+    ledger: Ledger, space: Space, history: History, read_history: Callable[[Ledger], History]
+) -> Promotion | None:
     """The latest promotion with its rows, those of baselines among them; None without one.
 
     Rows are worked out from the journals, not read from promoted.csv: that is written at a promotion's end,
@@ -205,7 +223,7 @@ def _promotion(ledger: Ledger, space: Space, history: History) -> Promotion | No
     latest = _latest(ledger.promotion_folder)
     if latest is None:
         return None
-    promoted = latest.read_history()
+    promoted = read_history(latest)
     sources = dict.fromkeys(run.parent_trial for run in promoted.trials.values())
     trials = [history.trials[source] for source in sources if source in history.trials]
     baselines = [_latest(ledger.baseline_folder(name)) for name in BASELINES]
@@ -213,7 +231,7 @@ def _promotion(ledger: Ledger, space: Space, history: History) -> Promotion | No
         trials,
         promoted,
         space,
-        [(each.read_history(), examples_in(each)) for each in baselines if each],
+        [(read_history(each), examples_in(each)) for each in baselines if each],
         examples=examples_in(latest),
     )
     return Promotion(ledger=latest, history=promoted, rows=rows)

@@ -89,12 +89,20 @@ def write_page(folder: Path, *, refresh_s: float | None = None, should_draw: boo
     sections = sections_of(run)
     is_over = run.history.ended is not None
     path = run.ledger.report_file
-    subtitle = f"{run.space.title}, {run.metric}; written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    text = rendered(run.name, subtitle, sections, refresh_s=None if is_over else refresh_s)
-    _write(path, text)
+    _write(path, _page_text(run, sections, refresh_s=None if is_over else refresh_s))
     drawn = _draw_charts(sections, run.ledger.plots_folder) if should_draw else ()
     warnings = [*run.space.notices, *drawn]
     return Written(path=path, seconds=time.monotonic() - started_s, warnings=warnings, is_over=is_over)
+
+
+def page_text(run: RunData) -> str:
+    """The page of a run as HTML, for who shows it without a file."""
+    return _page_text(run, sections_of(run))
+
+
+def _page_text(run: RunData, sections: Sequence[Section], *, refresh_s: float | None = None) -> str:
+    subtitle = f"{run.space.title}, {run.metric}; written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    return rendered(run.name, subtitle, sections, refresh_s=refresh_s)
 
 
 def write_comparison(one: Path, other: Path, path: Path) -> Written:
