@@ -12,7 +12,7 @@ OLDEST_RAY := .ray-2.46.0
 S3_TESTS := .s3
 ARGS ?=
 
-.PHONY: setup setup-bench search test test-all test-oldest-ray test-s3 torture docs check format dashboard spaces bench bench-overhead bench-scale bench-decisions bench-search bench-attribution bench-losses bench-horizon bench-data bench-end-to-end bench-forecast lock
+.PHONY: setup setup-bench search test test-all test-docs test-oldest-ray test-s3 torture docs check format dashboard spaces bench bench-overhead bench-scale bench-decisions bench-search bench-attribution bench-losses bench-horizon bench-data bench-end-to-end bench-forecast lock
 
 setup: $(READY)  ## the environment, from requirements.lock, bytecode compiled
 
@@ -24,8 +24,12 @@ search: $(READY)  ## the main job; ARGS="--trials 8" adds flags
 test: $(READY)  ## the default tests: no GPU, no network
 	$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
-test-all: test test-oldest-ray test-s3  ## the slow ones too, one after the other: each takes the machine
-	$(PYTHON) -m pytest -m "slow and not gpu" $(ARGS)
+test-all: test test-oldest-ray test-s3 test-docs  ## the slow ones too, one after the other: each takes the machine
+	$(PYTHON) -m pytest -m "slow and not gpu" --ignore tests/project/test_docs_run.py $(ARGS)
+
+# A document's commands wait for Ray as long as they compute, and each document has a folder of its own.
+test-docs: $(READY)  ## every shell line of the documents, two documents at a time
+	$(PYTHON) -m pytest -n 2 -m slow tests/project/test_docs_run.py
 
 # The environment's own Ray is the newest that is known; what stands on Ray's inside runs on the oldest as well.
 test-oldest-ray: $(OLDEST_RAY)  ## searches on the oldest Ray that pyproject.toml allows, with both engines
