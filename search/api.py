@@ -10,7 +10,9 @@ from pathlib import Path
 
 from search import launch, training
 from search.bucket.address import Address, is_address
+from search.bucket.lease import LeaseWatch
 from search.bucket.staging import check_writable
+from search.bucket.store import check_usable
 from search.errors import user_errors_as_value_error
 from search.export.write import export_run
 from search.forecast import Forecast, forecast_here
@@ -43,6 +45,7 @@ from search.sources import (
     earlier_run_overrides,
     opened_run,
     override_list,
+    run_address,
     run_folder,
     space_words,
 )
@@ -386,7 +389,14 @@ def report(
             newest = run_folder(run, results)  # of a bucket's run: fetched again
             return write_page(newest, refresh_s=refresh_s, should_draw=should_draw)
 
-        return watch(folder, every_s=watch_every_s, say=(output or Output()).print, write=write)
+        address = run_address(run, results)
+        return watch(
+            folder,
+            every_s=watch_every_s,
+            say=(output or Output()).print,
+            write=write,
+            lost_holder=LeaseWatch(check_usable(address)).lost_holder if address else None,
+        )
     return write_page(folder)
 
 

@@ -11,11 +11,13 @@ from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
 from search.bucket.address import Address, BucketError
-from search.bucket.files import link_or_copy
+from search.bucket.files import link_or_copy, parts_of
 from search.bucket.manifest import BadManifest, Content, Manifest, content_of, manifest_number
-from search.bucket.segments import holds_end, join_segments, part_of
+from search.bucket.segments import holds_end, join_segments, last_known, lines_before, part_of
 from search.bucket.store import BucketUnavailable, Store, check_usable
 from search.ledger.journal import StorageError, unwritten
+from search.ledger.journal_lines import scan
+from search.ledger.lock import InUse, hold
 from search.ledger.run_folder import RunFolder
 from search.trial.trial_folder import TrialFolder
 
@@ -51,8 +53,11 @@ class BucketRun:
         return max((number for key in self.keys if (number := manifest_number(key))), default=0)
 
 
-def read_bucket(store: Store) -> BucketRun:
+def read_bucket(store: Store, known: Mapping[str, bytes] | None = None) -> BucketRun:
     """What a bucket has of a run: its journals, joined, and its latest manifest.
+
+    Args:
+        known: Journals that were read from it earlier, by part: of these only what follows is read.
 
     Raises:
         BucketUnavailable: It does not answer.
@@ -70,12 +75,29 @@ def read_bucket(store: Store) -> BucketRun:
             segments.setdefault(part, []).append(key)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         journals = {
-            part: join_segments(store.address, dict(zip(names, pool.map(store.read, names), strict=True)))
+            part: _read_journal(store, sorted(names), (known or {}).get(part, b""), pool)
             for part, names in segments.items()
         }
     # The latest that is of this journal: not of a process that had been taken over and did not know.
     of_it = (manifest for manifest in manifests if _is_of(manifest, journals))
     return BucketRun(journals, next(of_it, None), keys, tuple(problems))
+
+
+def _read_journal(store: Store, keys: Sequence[str], known: bytes, pool: ThreadPoolExecutor) -> bytes:
+    """Join the segments of a journal; what is known of it comes from there, if it is the same journal."""
+    new = keys[last_known(keys, known) :]
+    before = lines_before(new[0], known)
+    segments = dict(zip(new, pool.map(store.read, new), strict=True))
+    first, rest = segments[new[0]], known[len(before) :]
+    if len(new) < len(keys) and not (before and (first.startswith(rest) or rest.startswith(first))):
+        return _read_journal(store, keys, b"", pool)  # another run of the same name
+    return join_segments(store.address, segments, before if len(new) < len(keys) else b"")
+
+
+def _proven(journal: Path) -> bytes:
+    """The lines of a copy that its checksums prove: a copy that was changed is fetched again."""
+    content = journal.read_bytes()
+    return content[: scan(content, lambda event, seq: None).size]
 
 
 def _is_of(manifest: Manifest, journals: Mapping[str, bytes]) -> bool:
@@ -106,10 +128,33 @@ def fetch_copy(address: Address, *, with_states: bool = False, warn: Warn) -> Pa
         BucketError: There is no run, its bucket does not answer, or its journal has gaps.
         StorageError: The disk does not take it.
     """
-    for line in _fetch_into(address, address.copy, with_states=with_states):
-        warn(line)
-    mark(address.copy, address)
-    return address.copy
+    folder = address.copy
+    with _alone(folder, warn):
+        for line in _fetch_into(address, folder, with_states=with_states):
+            warn(line)
+        mark(folder, address)
+    return folder
+
+
+@contextmanager
+def _alone(folder: Path, warn: Warn) -> Iterator[None]:
+    """Keep other readers out of a copy while it is replaced; one that is at it is waited for.
+
+    Raises:
+        StorageError: The disk does not take its lock.
+    """
+    lock = folder.with_name(f".{folder.name}.lock")
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            held = hold(lock, folder)
+        except InUse:
+            warn(f"{folder} is being fetched by another process; waiting for it")
+            held = hold(lock, folder, should_wait=True)
+    except OSError as error:
+        raise StorageError(f"{unwritten(lock, error)}; or set JOULETUNE_STAGING") from error
+    with held:
+        yield
 
 
 def fetch_run(address: Address, folder: Path, *, warn: Warn) -> None:
@@ -128,9 +173,10 @@ def fetch_run(address: Address, folder: Path, *, warn: Warn) -> None:
 def _fetch_into(address: Address, folder: Path, *, with_states: bool) -> list[str]:
     """Fetch a run; gives what is in the bucket and cannot be used."""
     store = check_usable(address)
+    known = {part: _proven(RunFolder(folder / part).journal) for part in parts_of(folder)}
     try:
         for left in reversed(range(_TRIES)):
-            found = read_bucket(store)
+            found = read_bucket(store, known)
             if not found.journals.get(""):
                 there = "" if found.keys else " (there is nothing at this address)"
                 raise BucketError(f"{address} holds no run{there}")

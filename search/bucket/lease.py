@@ -60,7 +60,7 @@ class Lease:
                     "nothing but the lease keeps two machines from continuing the run at once"
                 )
             return
-        found = self._read()
+        found = _read(self._store)
         if found and found.get("place") != self._place:
             self._watch(found, output)
         self._store.replace(_KEY, self._content())
@@ -76,7 +76,7 @@ class Lease:
         while waited_s < GONE_S:
             self._sleep(min(BEAT_S, GONE_S - waited_s))
             waited_s += BEAT_S
-            now = self._read()
+            now = _read(self._store)
             if now is None:
                 return
             if now != found:
@@ -103,7 +103,7 @@ class Lease:
             TakenOver: Another one has taken it.
             BucketUnavailable: The bucket does not answer.
         """
-        found = self._read()
+        found = _read(self._store)
         if found is not None and found.get("token") != self._token:
             raise TakenOver(
                 f"{self._store.address} was taken over by {found.get('holder', 'another process')}, which "
@@ -116,20 +116,46 @@ class Lease:
         Raises:
             BucketUnavailable: It stays, and the next process on another machine watches it for a while.
         """
-        found = self._read()
+        found = _read(self._store)
         if found is not None and found.get("token") == self._token:
             self._store.delete([_KEY])
-
-    def _read(self) -> dict[str, str] | None:
-        try:
-            found = json.loads(self._store.read(_KEY))
-        except FileNotFoundError:
-            return None
-        except ValueError:
-            return {}
-        return found if isinstance(found, dict) else {}
 
     def _content(self) -> bytes:
         holder = f"process {os.getpid()} on {platform.node()}"
         about = {"holder": holder, "place": self._place, "token": self._token, "beat": self._beat}
         return json.dumps(about).encode()
+
+
+class LeaseWatch:
+    """Sees, for one who only reads a run, whether a process still ships it.
+
+    Args:
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, store: Store, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store, self._clock = store, clock
+        self._found, self._since_s = _read(store), clock()
+
+    def lost_holder(self) -> str:
+        """Who shipped the run, if its lease has not changed, or been there, for 45 s; else empty.
+
+        Raises:
+            BucketUnavailable: The bucket does not answer.
+        """
+        if (found := _read(self._store)) != self._found:
+            self._found, self._since_s = found, self._clock()
+        if self._clock() - self._since_s < GONE_S:
+            return ""
+        return (found or {}).get("holder", "its process")
+
+
+def _read(store: Store) -> dict[str, str] | None:
+    """What a lease says; nothing known where it cannot be understood, None where there is none."""
+    try:
+        found = json.loads(store.read(_KEY))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

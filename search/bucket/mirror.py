@@ -17,7 +17,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -145,18 +145,17 @@ class Mirror:
         self._files = {path: content for path, content in self._files.items() if path in present}
         groups = [list(paths) for _, paths in groupby(waiting, key=group_of)]
         committed_s, unread = self._clock(), None
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="bucket upload") as pool:
-            for first in range(0, len(groups), _AT_ONCE):
-                batch = [pool.submit(self._ship_group, paths) for paths in groups[first : first + _AT_ONCE]]
-                errors = [error for each in batch if (error := self._take(each))]
-                unread = next((each for each in errors if not isinstance(each, BucketUnavailable)), unread)
-                if failed := [each for each in errors if isinstance(each, BucketUnavailable)]:
-                    raise failed[0]
-                if self._is_abandoned.is_set():
-                    return len(waiting)
-                if self._clock() - committed_s >= _COMMIT_EVERY_S:
-                    self._commit()
-                    committed_s = self._clock()
+        for first in range(0, len(groups), _AT_ONCE):
+            batch = [self._shipping(paths) for paths in groups[first : first + _AT_ONCE]]
+            errors = [error for each in batch if (error := self._take(each))]
+            unread = next((each for each in errors if not isinstance(each, BucketUnavailable)), unread)
+            if failed := [each for each in errors if isinstance(each, BucketUnavailable)]:
+                raise failed[0]
+            if self._is_abandoned.is_set():
+                return len(waiting)
+            if self._clock() - committed_s >= _COMMIT_EVERY_S:
+                self._commit()
+                committed_s = self._clock()
         self._commit()
         if unread:
             raise unread
@@ -272,6 +271,20 @@ class Mirror:
         waiting = [path for path, seen in signatures.items() if self._signatures.get(path) != seen]
         self._scan_s = self._clock() - began_s
         return sorted(waiting), set(signatures)
+
+    def _shipping(self, paths: Sequence[str]) -> Future[Shipped]:
+        """Ship files in a thread that nobody waits for once the run is given up: a pool's are joined at exit,
+        where one upload to a store that does not answer takes minutes."""
+        shipped: Future[Shipped] = Future()
+
+        def ship() -> None:
+            try:
+                shipped.set_result(self._ship_group(paths))
+            except BaseException as error:  # whatever it is, the pass that waits for it raises it
+                shipped.set_exception(error)
+
+        threading.Thread(target=ship, name="bucket upload", daemon=True).start()
+        return shipped
 
     def _ship_group(self, paths: Sequence[str]) -> Shipped:
         """Ship files as they are at one moment; those that are gone by now are left out."""

@@ -8,7 +8,7 @@ and never heard so finds its own lines.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from search.bucket.address import BucketError
@@ -99,19 +99,44 @@ def part_of(key: str) -> str | None:
     return match["part"] if match else None
 
 
-def join_segments(address: object, segments: Mapping[str, bytes]) -> bytes:
+def _first_of(key: str) -> int:
+    """The number of a segment's first line, from 0."""
+    match = _KEY.fullmatch(key)
+    return int(match["first"]) if match else 0
+
+
+def last_known(keys: Sequence[str], known: bytes) -> int:
+    """The place of the last of these segments, sorted, that begins within a journal's known lines; 0 if none.
+
+    Those before it need not be read: a line's checksum stands for all lines before it, so that where this
+    segment goes on as the known journal does, they are the same.
+    """
+    num_lines = known.count(b"\n")
+    return max((place for place, key in enumerate(keys) if _first_of(key) < num_lines), default=0)
+
+
+def lines_before(key: str, known: bytes) -> bytes:
+    """Of a journal, what stands before a segment; empty where that is more than is known."""
+    first = _first_of(key)
+    lines = known.split(b"\n", first)
+    return known[: len(known) - len(lines[-1])] if len(lines) > first else b""
+
+
+def join_segments(address: object, segments: Mapping[str, bytes], before: bytes = b"") -> bytes:
     """The journal that segments of one run make, by their keys.
 
     That each line is what was written is proven by reading the journal.
 
+    Args:
+        before: What stands before the first of them.
+
     Raises:
         BucketError: One is missing, or does not begin where the one before ends.
     """
-    journal = b""
-    num_lines = 0
+    journal = before
+    num_lines = before.count(b"\n")
     for key in sorted(segments):
-        match = _KEY.fullmatch(key)
-        first = int(match["first"]) if match else 0
+        first = _first_of(key)
         if first > num_lines:
             raise BucketError(
                 f"{address}: lines {num_lines + 1} to {first} of the journal are missing (no segment before "

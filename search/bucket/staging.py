@@ -8,9 +8,6 @@ the folder is set aside, never deleted.
 
 from __future__ import annotations
 
-import fcntl
-import os
-import platform
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,6 +23,7 @@ from search.bucket.mirror import Mirror, NotShipped
 from search.bucket.segments import TakenOver
 from search.bucket.store import BucketUnavailable, Store, check_usable
 from search.ledger.journal import StorageError, unwritten
+from search.ledger.lock import InUse, hold
 from search.ledger.run_folder import RunFolder
 from search.output import Output
 from trainables.core.files import SCRATCH
@@ -98,19 +96,12 @@ def _holding_folder(folder: Path) -> Iterator[None]:
     lock = folder.with_name(f".{folder.name}.lock")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        file = lock.open("a+b")
+        file = hold(lock, folder)
+    except InUse as error:
+        raise BucketError(str(error)) from error
     except OSError as error:
         raise StorageError(f"{unwritten(lock, error)}; or set JOULETUNE_STAGING") from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            holder = file.read().decode(errors="replace").strip() or "another process"
-            raise BucketError(f"{folder} is in use by {holder}; wait for it or end it") from error
-        with suppress(OSError):  # a full disk: the lock holds, only its text is missing
-            os.truncate(file.name, 0)
-            os.write(file.fileno(), f"process {os.getpid()} on {platform.node()}".encode())
         for left in folder.parent.glob(".*"):  # half a copy of the folder or of its files, left by a kill
             if SCRATCH.match(left.name) and SCRATCH.sub("", left.name, count=1) == folder.name:
                 shutil.rmtree(left, ignore_errors=True)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import fcntl
 import io
 import json
 import os
-import platform
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,11 +15,11 @@ from uuid import uuid4
 
 from search.ledger.journal import LedgerError, StorageError, unwritten
 from search.ledger.journal_lines import Scan
+from search.ledger.lock import hold, lost_holder
 from search.ledger.run_folder import RunFolder
 from search.printable import csv_cell
 from trainables.core.files import SCRATCH, replacing
 
-_HOLDER = re.compile(r"process (?P<pid>\d+) on (?P<node>.*)")
 _LEAST_KIB = 64  # journal, tables and settings of a small run, its checkpoints not among them
 
 
@@ -111,20 +108,9 @@ class Ledger(RunFolder):
             LedgerError: Another process has it, or the folder cannot be written.
         """
         try:
-            file = self.lock_file.open("a+b")
+            self._held = hold(self.lock_file, self.folder)
         except OSError as error:
             raise LedgerError(unwritten(self.lock_file, error)) from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            with file:
-                file.seek(0)
-                holder = file.read().decode().strip() or "another process"
-            raise LedgerError(f"{self.folder} is in use by {holder}; wait for it or end it") from error
-        self._held = file
-        with contextlib.suppress(OSError):  # a full disk: the lock holds, only its text is missing
-            os.truncate(file.name, 0)
-            os.write(file.fileno(), f"process {os.getpid()} on {platform.node()}".encode())
 
     def unlock(self) -> None:
         """Release the run, if this ledger holds it."""
@@ -133,17 +119,8 @@ class Ledger(RunFolder):
 
     @property
     def lost_holder(self) -> str:
-        """The process of this machine that had the run and is gone; empty where none is known to be.
-
-        Only the file's text is read: to try the lock would be in the way of who takes it.
-        """
-        try:
-            holder = _HOLDER.fullmatch(self.lock_file.read_text(encoding="utf-8"))
-        except OSError:
-            return ""
-        if not holder or holder["node"] != platform.node() or Path(f"/proc/{holder['pid']}").exists():
-            return ""
-        return f"process {holder['pid']}"
+        """The process of this machine that had the run and is gone; empty where none is known to be."""
+        return lost_holder(self.lock_file)
 
     def delete(self, path: Path) -> None:
         """Delete a file of the run's folder, if it is there.

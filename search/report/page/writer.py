@@ -168,27 +168,31 @@ def watch(
     every_s: float,
     say: Callable[[str], None],
     write: Callable[..., Written] = write_page,
+    lost_holder: Callable[[], str] | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Written:
     """Write the page every `every_s` seconds until the run has ended or was killed; returns the last one.
 
     The page reloads itself at the same interval. Its PNGs are drawn once, at the end: that takes longer than
-    the page. A killed run never ends, so its lock is checked too: a holder that is gone ends the watching.
+    the page. A killed run never ends, so its holder is asked for too: one that is gone ends the watching.
 
     Args:
         say: Prints a line.
         write: Writes the page, as `write_page` does.
+        lost_holder: The process that had the run and is gone, empty while it may live; by default by the
+            folder's lock.
         sleep: Waits for some seconds.
     """
+    lost_holder = lost_holder or (lambda: Ledger(folder).lost_holder)
     written = write(folder, refresh_s=every_s, should_draw=False)
     say(
         f"{written.path}: written every {every_s:g} s until the run has ended; "
         "Ctrl-C stops the watching, not the run"
     )
-    while not written.is_over and not Ledger(folder).lost_holder:
+    while not written.is_over and not (lost := lost_holder()):
         sleep(every_s)
         written = write(folder, refresh_s=every_s, should_draw=False)
     last = write(folder)
     if not last.is_over:
-        say(f"{Ledger(folder).lost_holder} was killed before the run ended; run its command again to resume")
+        say(f"{lost} was killed before the run ended; run its command again to resume")
     return last
