@@ -67,9 +67,10 @@ def infeasible_text(history: History, constraints: Mapping[str, Bound]) -> str:
     broken = [trial for trial in trials if trial.status == "infeasible"]
     if not broken:
         return ""
-    last = [trial.rows[-1].metrics if trial.rows else trial.measures for trial in broken]
     counts = {
-        f"{name} {bound}": sum(name in values and bound.broken_by(values[name]) for values in last)
+        f"{name} {bound}": sum(
+            bound.broken_by(trial.last_metrics[name]) for trial in broken if name in trial.last_metrics
+        )
         for name, bound in constraints.items()
     }
     which = ", ".join(f"{text}: {count}" for text, count in counts.items() if count)

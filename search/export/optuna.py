@@ -126,7 +126,7 @@ def _values(space: Space, trial: TrialRecord, state: TrialState) -> list[float] 
 
 def _violations(space: Space, trial: TrialRecord) -> dict[str, float]:
     """By how much each known number breaks its bound, 0 or less where it keeps it, as Optuna has them."""
-    numbers = trial.rows[-1].metrics if trial.rows else trial.measures
+    numbers = trial.last_metrics
     return {
         name: bound.violation(numbers[name]) for name, bound in space.constraints.items() if name in numbers
     }

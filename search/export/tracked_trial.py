@@ -94,9 +94,7 @@ def _epoch_metrics(row: EpochRow) -> dict[str, float]:
 
 def _summary(trial: TrialRecord) -> dict[str, float]:
     """The last epoch's metrics, those of the test, and what the whole trial took."""
-    rows = list(trial.curve.values())
-    summary = {**rows[-1].metrics, **(rows[-1].test or {})} if rows else dict(trial.measures)
-    summary |= {"epochs": trial.epochs, "seconds": trial.seconds}
+    summary = {**trial.last_metrics, "epochs": trial.epochs, "seconds": trial.seconds}
     if trial.start_s is not None:
         summary["start_s"] = trial.start_s
     if trial.energy.total_mj is not None:

@@ -72,6 +72,16 @@ class TrialRecord:
         """The highest rung the trial has ended."""
         return max((rung for row in self.rows if (rung := row.ended_rung) is not None), default=None)
 
+    @property
+    def last_metrics(self) -> Mapping[str, float]:
+        """All metrics of the last epoch, those of the test set too; a script may report anything here.
+
+        Before the first epoch, what was measured of the model by then.
+        """
+        if not self.rows:
+            return self.measures
+        return {**self.rows[-1].metrics, **(self.rows[-1].test or {})}
+
     def next_rung(self, ladder: Ladder) -> int:
         """At whose budget its next epoch runs."""
         above = 0 if self.rung is None else min(self.rung + 1, len(ladder.rungs) - 1)

@@ -7,7 +7,6 @@ energy.csv, and at each epoch in its history.csv.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -60,17 +59,6 @@ class TrialRow(TrialEnergyRow):
         the rung's end.
         """
         return self.trial.best(self.space.metric, self.space.mode)
-
-    @property
-    def other_metrics(self) -> Mapping[str, float]:
-        """All metrics of the last epoch, those of the test set too; a script may report anything here.
-
-        Of a trial that a constraint ended before its first epoch, what was measured by then.
-        """
-        if not self.trial.rows:
-            return self.trial.measures
-        last = self.trial.rows[-1]
-        return {**last.metrics, **(last.test or {})}
 
 
 # In the order in which a row is read: which trial, how it ended, its score, the budget of that score, the
@@ -236,7 +224,7 @@ TRIAL_TABLE: Table[TrialRow] = [
             " scored, `val_accuracy_by_guessing` what accuracy comes to by guessing (the share of "
             "the commonest class in the scored set), and so on"
         ),
-        lambda row: row.other_metrics,
+        lambda row: row.trial.last_metrics,
     ),
 ]
 
