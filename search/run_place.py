@@ -105,7 +105,13 @@ def ship(run: str | Path, *, results: str | Path = "results", output: Output | N
     Raises:
         ValueError: It is in no bucket, the bucket does not take it, or another process holds the run.
     """
-    with holding(_address_of(run, results), output or Output()) as held:
+    address = _address_of(run, results)
+    if not RunFolder(address.staging).has_run:
+        raise BucketError(
+            f"nothing of {address} is on this machine (it would be in {address.staging}): ship it from where "
+            "it was searched, or fetch it"
+        )
+    with holding(address, output or Output()) as held:
         return Ledger.open(held.folder).folder
 
 

@@ -85,6 +85,9 @@ class Mirror:
         self._files: dict[str, Content] = dict(found.manifest.files) if found.manifest else {}
         self._signatures: dict[str, Signature] = {}  # of what self._files has, as this process saw it
         self._blobs = found.blobs
+        # A manifest is made after its contents. Of others one killed upload may have left half, where a
+        # filesystem stands for the bucket: what no manifest names is shipped again.
+        self._whole = self._blobs & {each.sha256 for each in self._files.values()}
         self._kept: list[set[str]] = [{each.sha256 for each in self._files.values()}]
         self._manifests = sorted(key for key in found.keys if manifest_number(key) is not None)
         self._has_named_links = False
@@ -308,12 +311,12 @@ class Mirror:
             if before.st_size <= _SMALL_BYTES:
                 return self._ship_bytes(snapshot.read_bytes())
             content = content_of(snapshot)
-            is_new = content.sha256 not in self._blobs
+            is_new = content.sha256 not in self._whole
             if is_new:
                 self._store.upload(content.key, snapshot)
             after = snapshot.stat()
             if (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size):
-                self._blobs.add(content.sha256)
+                self._has_whole(content)
                 return content
             if is_new:
                 self._store.delete([content.key])
@@ -322,10 +325,14 @@ class Mirror:
 
     def _ship_bytes(self, content: bytes) -> Content:
         about = Content(hashlib.sha256(content).hexdigest(), len(content))
-        if about.sha256 not in self._blobs:
+        if about.sha256 not in self._whole:
             self._store.replace(about.key, content)
-            self._blobs.add(about.sha256)
+            self._has_whole(about)
         return about
+
+    def _has_whole(self, content: Content) -> None:
+        self._blobs.add(content.sha256)
+        self._whole.add(content.sha256)
 
     def _commit(self) -> None:
         """Ship the lines up to now, then the manifest of the files, which all are from before; then tidy."""
@@ -352,5 +359,6 @@ class Mirror:
         gone = self._blobs - set().union(*self._kept)
         self._store.delete(Content(sha256, 0).key for sha256 in sorted(gone))
         self._blobs -= gone
+        self._whole -= gone
         self._store.delete(self._manifests[:-MANIFESTS_KEPT])
         self._manifests = self._manifests[-MANIFESTS_KEPT:]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import jouletune
 from search.bucket.fetch import fetch_copy
 from search.bucket.lease import GONE_S, Lease, LeaseWatch
 from search.bucket.store import Store
@@ -142,3 +143,11 @@ def test_a_run_without_a_lease_that_does_not_go_on_is_no_longer_watched(ledger: 
     assert watched.lost_holder() == ""
     clock.now_s = GONE_S
     assert watched.lost_holder() == "its process"
+
+
+def test_a_run_of_which_nothing_is_here_is_not_fetched_to_be_shipped(ledger: Ledger) -> None:
+    _ship(ledger, 0)
+    FaultyBucket.operations.clear()
+    with pytest.raises(ValueError, match="nothing of faulty://bucket/exp/run is on this machine"):
+        jouletune.ship("run", results="faulty://bucket/exp")
+    assert FaultyBucket.operations == []

@@ -11,6 +11,7 @@ import pytest
 from search.bucket import mirror as mirror_module
 from search.bucket.address import BucketError
 from search.bucket.fetch import read_bucket
+from search.bucket.manifest import content_of
 from search.bucket.mirror import NotShipped
 from search.bucket.segments import JournalShipper, TakenOver, join_segments
 from search.bucket.store import BucketUnavailable, Store
@@ -175,6 +176,19 @@ def test_what_neither_of_the_last_two_manifests_names_is_deleted(ledger: Ledger)
     ledger.trial("trial-0000").checkpoint.unlink()
     mirror.ship_files()
     assert not [content for content in objects("blobs/").values() if b" " in content]
+
+
+def test_half_a_content_that_a_kill_left_is_shipped_again(ledger: Ledger, tmp_path: Path) -> None:
+    """A folder that stands for a bucket has no whole objects or none, as object stores do."""
+    write_event(ledger, 0)
+    mirror_of(ledger.folder).ship_files()
+    write_event(ledger, 1)
+    state = ledger.trial("trial-0000").checkpoint
+    Store(ADDRESS).replace(content_of(state).key, state.read_bytes()[:20])
+    mirror_of(ledger.folder).ship_files()
+    _, missing = fetched(tmp_path / "other")
+    assert missing == []
+    assert (tmp_path / "other/trials/trial-0000/checkpoint.pt").read_bytes() == state.read_bytes()
 
 
 def test_nothing_changed_ships_nothing(ledger: Ledger) -> None:

@@ -328,7 +328,7 @@ def test_nodes_that_nothing_checks_are_refused() -> None:
 def test_a_command_that_finds_no_run_leaves_nothing(machine: Path) -> None:
     with pytest.raises(UserError, match="holds no run"):
         jouletune.promote("nun", results="faulty://bucket/exp", backend="local")
-    with pytest.raises(UserError, match="holds no run"):
+    with pytest.raises(UserError, match="nothing of faulty://bucket/exp/nun is on this machine"):
         jouletune.ship("faulty://bucket/exp/nun")
     assert FaultyBucket.store == {}
     assert [path.name for path in machine.rglob("*") if not path.name.endswith(".lock")] == [
