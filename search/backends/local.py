@@ -22,7 +22,7 @@ from search.backends.sensors import start_metering_if_measurable
 from search.backends.trial_log import epoch_line, open_log
 from search.energy.attribution.learning import KnownWatts
 from search.energy.gpus import visible_gpus
-from search.energy.node import CpuWatts, open_node_meter
+from search.energy.node import CpuPower, open_node_meter
 from search.energy.process_meter import ProcessMeter, meter_for
 from search.energy.reading import EnergyMeter, EnergySummary
 from search.preflight import PreflightRequest, Report
@@ -75,8 +75,8 @@ class LocalBackend:
     def start_metering(self, space: Space, known_w: KnownWatts) -> tuple[Metering, str]:
         """A meter of this machine, as a search with Ray has one on each node."""
 
-        def start(cpu_watts: CpuWatts | None) -> Metering:
-            self._meters = LocalMeters(cpu_watts, known_w)
+        def start(cpu_power: CpuPower | None) -> Metering:
+            self._meters = LocalMeters(cpu_power, known_w)
             return self._meters
 
         return start_metering_if_measurable(space, start, is_here=True)
@@ -168,10 +168,10 @@ class LocalMeters:
     joules of the same trial with either backend compare.
     """
 
-    def __init__(self, cpu_watts: CpuWatts | None = None, known_w: KnownWatts | None = None) -> None:
+    def __init__(self, cpu_power: CpuPower | None = None, known_w: KnownWatts | None = None) -> None:
         visible = visible_gpus(os.environ)
         self._gpus, self._gpu_reason = visible.uuids, visible.reason
-        self._node = open_node_meter(visible.uuids, cpu_watts=cpu_watts, known_w=known_w)
+        self._node = open_node_meter(visible.uuids, cpu_power=cpu_power, known_w=known_w)
         self._session = uuid4().hex[:8]  # a window's name is its own among those of all sessions of a run
         self._open: dict[str, list[str]] = {}
 

@@ -8,32 +8,33 @@ from collections.abc import Callable
 from search.accounting.account import Metering, NoMetering
 from search.backends.errors import SessionError
 from search.energy.gpus import visible_gpus
-from search.energy.node import CpuWatts, open_node_meter
+from search.energy.node import CpuPower, CpuTdp, CpuWatts, open_node_meter
 from search.energy.process_meter import meter_for
 from search.energy.reading import EnergySensors
 from search.energy.usable import unusable_reason
 from search.space import Space, SpaceError
+from search.space.limits import MeteringSection
 
 
 def start_metering_if_measurable(
-    space: Space, start: Callable[[CpuWatts | None], Metering], *, is_here: bool
+    space: Space, start: Callable[[CpuPower | None], Metering], *, is_here: bool
 ) -> tuple[Metering, str]:
-    """The meters that `start` opens, and what cannot be measured, in words; empty if all is well.
+    """The meters that `start` opens, and what is not measured although it is asked for, in words; empty if
+    all is well.
 
     None is opened where this machine is all there is and has no sensor.
 
     Args:
-        start: Opens them, given the watts of the CPUs that the space states.
+        start: Opens them, given what the space states of the CPUs.
         is_here: All trials run on this machine. Of the nodes of a cluster nothing is known beforehand.
 
     Raises:
         SessionError: The only limit of the search is on energy, and nothing measures it.
     """
-    settings = space.metering
-    idle_w, max_w = settings.cpu_watts_idle, settings.cpu_watts_max
-    cpu_watts = None if idle_w is None or max_w is None else CpuWatts(idle_w=idle_w, max_w=max_w)
-    if not is_here or _has_sensor(cpu_watts):
-        return start(cpu_watts), ""
+    power = cpu_power(space.metering)
+    kinds = _kinds_of_device(power) if is_here else {""}
+    if kinds:
+        return start(power), _estimate_warning(space) if "estimated" in kinds else ""
     limits = " and ".join(limit.key for limit in space.limits.of_energy)
     if not limits:
         return NoMetering(), ""
@@ -43,6 +44,27 @@ def start_metering_if_measurable(
     return NoMetering(), f"{limits} cannot be held, nothing measures energy here: {reason}"
 
 
+def cpu_power(stated: MeteringSection) -> CpuPower | None:
+    """What a space states of its nodes' CPUs; None where it states nothing."""
+    if stated.cpu_tdp_w is not None:
+        return CpuTdp(tdp_w=stated.cpu_tdp_w, threads=stated.cpu_tdp_threads)
+    idle_w, max_w = stated.cpu_watts_idle, stated.cpu_watts_max
+    return None if idle_w is None or max_w is None else CpuWatts(idle_w=idle_w, max_w=max_w)
+
+
+def _estimate_warning(space: Space) -> str:
+    """That estimated joules decide, and over what; empty where none do."""
+    deciding = [limit.key for limit in space.limits.of_energy]
+    if space.joules_objective:
+        deciding.append(f"the objective {space.joules_objective}")
+    if not deciding:
+        return ""
+    return (
+        f"{' and '.join(deciding)}: the CPU's joules are estimated (quality E) from "
+        f"{space.metering.cpu_power_key}, as no sensor measures them"
+    )
+
+
 def _no_sensor_reason() -> str:
     meter = meter_for(gpus=1, cpus=1)
     reason = meter.sensors.reason
@@ -50,12 +72,13 @@ def _no_sensor_reason() -> str:
     return reason
 
 
-def _has_sensor(cpu_watts: CpuWatts | None) -> bool:
-    """Whether a node meter has any device; one is opened and closed to see, as drivers lie about less."""
-    probe = open_node_meter(visible_gpus(os.environ).uuids, cpu_watts=cpu_watts, interval_s=None)
-    has_sensor = bool(probe.device_rows())
+def _kinds_of_device(power: CpuPower | None) -> set[str]:
+    """Kinds of the devices that a node meter has; one is opened and closed to see, as drivers lie about
+    less."""
+    probe = open_node_meter(visible_gpus(os.environ).uuids, cpu_power=power, interval_s=None)
+    kinds = {str(row["kind"]) for row in probe.device_rows()}
     probe.close()
-    return has_sensor
+    return kinds
 
 
 def check_measurable(space: Space) -> None:
@@ -64,7 +87,7 @@ def check_measurable(space: Space) -> None:
     Raises:
         SpaceError: It has not; the message lists every key that asks for them.
     """
-    is_estimated = space.metering.cpu_watts_max is not None  # good enough to compare, not to end a rung
+    is_estimated = bool(space.metering.cpu_power_key)  # good enough to compare, not to end a rung
     is_cost_asked = space.joules_objective is not None and not is_estimated
     if not is_cost_asked and not space.ladder.joules:
         return

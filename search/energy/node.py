@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from search.energy.counters.counter import Counter, SensorError
 from search.energy.counters.driver import CallThread
 from search.energy.counters.nvml import open_gpu
 from search.energy.counters.rapl import POWERCAP, open_rapl, patient_reader
-from search.energy.counters.user_model import UserModelCounter
+from search.energy.counters.user_model import BY_TDP, BY_WATTS, UserModelCounter, watts_of_tdp
 from search.energy.hardware import CPUINFO, CPUS, read_cpu_labels
 from search.energy.meter import SAMPLE_EVERY_S, NodeMeter
 from search.energy.processes import ProcessTable
@@ -26,10 +27,37 @@ from search.energy.processes import ProcessTable
 
 @dataclass(frozen=True, kw_only=True)
 class CpuWatts:
-    """Watts of the node's CPUs as the user states them, for nodes that measure nothing."""
+    """Watts of the node's CPUs as the user states them, for nodes that measure nothing.
+
+    Attributes:
+        sensor: By what they are known, watts or a TDP.
+    """
 
     idle_w: float
     max_w: float
+    sensor: str = BY_WATTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class CpuTdp:
+    """The thermal design power of a processor as the user states it, for nodes that measure nothing.
+
+    Attributes:
+        threads: Those of the processor; the node has its share of the TDP by how many of them it shows. None
+            is all that the node has, of all its processors together.
+    """
+
+    tdp_w: float
+    threads: int | None = None
+
+    def watts(self, num_cpus: int) -> CpuWatts:
+        """Of a node that shows `num_cpus` threads."""
+        share = 1.0 if self.threads is None else num_cpus / self.threads
+        idle_w, max_w = watts_of_tdp(self.tdp_w, share)
+        return CpuWatts(idle_w=idle_w, max_w=max_w, sensor=BY_TDP)
+
+
+CpuPower = CpuWatts | CpuTdp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +79,7 @@ class NodePaths:
 def open_node_meter(
     gpu_uuids: Sequence[str] = (),
     *,
-    cpu_watts: CpuWatts | None = None,
+    cpu_power: CpuPower | None = None,
     paths: NodePaths | None = None,
     interval_s: float | None = SAMPLE_EVERY_S,
     known_w: KnownWatts | None = None,
@@ -61,7 +89,7 @@ def open_node_meter(
     A sensor that is missing is no error: its part stays None and the window's reason says why.
 
     Args:
-        cpu_watts: Counted, in a column of their own, only where no CPU counter can be read.
+        cpu_power: Counted, in a column of their own, only where no CPU counter can be read.
         interval_s: Longest time between samples; None leaves sampling to `tick`, `read` and window changes.
         known_w: What earlier runs learnt of the watts of GPUs at each kind of work.
 
@@ -69,7 +97,7 @@ def open_node_meter(
         ValueError: The watts are negative, or more when idle than at work.
     """
     around = paths or NodePaths()
-    cpus, missing = _cpu_devices(around, cpu_watts)
+    cpus, missing = _cpu_devices(around, cpu_power)
     node = NodeMeter(
         cpus=cpus,
         open_gpu=partial(_gpu_device, around),
@@ -105,7 +133,7 @@ def _gpu_device(around: NodePaths, uuid: str) -> tuple[Device, Fraction]:
     return device, gpu.share
 
 
-def _cpu_devices(around: NodePaths, watts: CpuWatts | None) -> tuple[list[Device], dict[str, str]]:
+def _cpu_devices(around: NodePaths, power: CpuPower | None) -> tuple[list[Device], dict[str, str]]:
     """Packages and DRAM zones, or the estimate in their place; and by kind why there is none.
 
     Measured and estimated joules are never mixed: where one package can be read, stated watts are not used.
@@ -123,20 +151,24 @@ def _cpu_devices(around: NodePaths, watts: CpuWatts | None) -> tuple[list[Device
     try:
         rapl = open_rapl(around.powercap, around.clock, patient_reader(CallThread(str(around.powercap))))
     except SensorError as error:
-        estimate, missing_reason = _estimate(around, watts)
+        estimate, missing_reason = _estimate(around, power)
         return [device("estimated", counter) for counter in estimate], {"cpu": str(error)} | missing_reason
     packages = [device("cpu", counter) for counter in rapl.packages]
     missing = {"dram": rapl.no_dram_reason} if rapl.no_dram_reason else {}
     return [*packages, *(device("dram", counter) for counter in rapl.dram)], missing
 
 
-def _estimate(around: NodePaths, watts: CpuWatts | None) -> tuple[list[Counter], dict[str, str]]:
+def _estimate(around: NodePaths, power: CpuPower | None) -> tuple[list[Counter], dict[str, str]]:
     """The counter of stated watts, if any were stated; or why there is none."""
-    if watts is None:
+    if power is None:
         return [], {}
+    watts = power if isinstance(power, CpuWatts) else power.watts(os.cpu_count() or 1)
     clock, processes = around.clock, around.processes
     try:
-        return [UserModelCounter(watts.idle_w, watts.max_w, clock=clock, processes=processes)], {}
+        counter = UserModelCounter(
+            watts.idle_w, watts.max_w, clock=clock, processes=processes, sensor=watts.sensor
+        )
+        return [counter], {}
     except SensorError as error:
         return [], {"estimated": str(error)}
 

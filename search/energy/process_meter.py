@@ -12,7 +12,7 @@ from pathlib import Path
 from search.energy.counters.rapl import POWERCAP
 from search.energy.gpus import VisibleGpus, visible_gpus
 from search.energy.meter import SAMPLE_EVERY_S, NodeMeter, as_share
-from search.energy.node import CpuWatts, NodePaths, open_node_meter
+from search.energy.node import CpuPower, NodePaths, open_node_meter
 from search.energy.reading import EnergyReading, EnergySensors, EnergySummary
 
 
@@ -60,7 +60,7 @@ def open_meter(
     gpu_share: float = 1.0,
     cpu_share: float = 1.0,
     gpu_reason: str = "",
-    cpu_watts: CpuWatts | None = None,
+    cpu_power: CpuPower | None = None,
     powercap: Path = POWERCAP,
     clock: Callable[[], float] = time.monotonic,
     interval_s: float | None = SAMPLE_EVERY_S,
@@ -85,12 +85,12 @@ def open_meter(
     checked_cpu_share = as_share("cpu_share", cpu_share)
     shares = dict.fromkeys(gpu_uuids, checked_gpu_share)
     paths = NodePaths(clock=clock, powercap=powercap, is_alone=True)
-    node = open_node_meter(cpu_watts=cpu_watts, paths=paths, interval_s=interval_s)
+    node = open_node_meter(cpu_power=cpu_power, paths=paths, interval_s=interval_s)
     window = node.open_window(trial="this process", pid=os.getpid(), gpus=shares, cpu_share=checked_cpu_share)
     return ProcessMeter(node, window, reason=gpu_reason)
 
 
-def meter_for(*, gpus: float, cpus: float) -> ProcessMeter:
+def meter_for(*, gpus: float, cpus: float, cpu_power: CpuPower | None = None) -> ProcessMeter:
     """Open the meter of a process that has reserved these GPUs and CPU cores of this node.
 
     Args:
@@ -102,4 +102,5 @@ def meter_for(*, gpus: float, cpus: float) -> ProcessMeter:
         gpu_reason=visible.reason,
         gpu_share=min(gpus, 1.0) or 1.0,
         cpu_share=min(cpus / (os.cpu_count() or 1), 1.0),
+        cpu_power=cpu_power,
     )

@@ -149,7 +149,8 @@ class EnergySensors:
             windows, "reserved" by reserved share.
         gpu_model: Joined by + where devices differ; `gpu_driver_version` likewise.
         cpu_model: The node's, known where none of its sensors is; `cpu_governor` is the one of this moment.
-        cpu_sensor: "rapl_powercap", or "estimated_user_model"; DRAM has the same source and attribution.
+        cpu_sensor: "rapl_powercap", "estimated_user_model" or "estimated_tdp_model"; DRAM has the same
+            source and attribution.
         scope: The parts that can be read now, as `EnergyReading.scope` writes them.
         quality: That of the worst part in the scope. A counter and exclusive, B counter and calibrated
             shares, C counter and plain utilisation or exclusive integral, D reserved or equal shares or

@@ -61,7 +61,7 @@ def version_problems(lacks: Sequence[str]) -> list[Problem]:
 
 
 def sensor_findings(
-    scope: str, reason: str, *, measures: Sequence[str], has_cpu_watts: bool, has_other_limit: bool
+    scope: str, reason: str, *, measures: Sequence[str], cpu_power_key: str, has_other_limit: bool
 ) -> tuple[list[Problem], list[str]]:
     """Whether joules can be counted: an error where the run cannot do without them.
 
@@ -70,16 +70,18 @@ def sensor_findings(
     if scope:
         missing = f" ({reason})" if reason else ""
         return [], [f"energy: {scope} is measured{missing}"]
-    if has_cpu_watts:
-        return [], ["energy: estimated from search.metering.cpu_watts_max"]
+    if cpu_power_key:
+        return [], [f"energy: estimated from {cpu_power_key}"]
     text = f"energy: nothing measures it here ({reason or 'no sensor'})"
     remedy = (
-        "make a sensor readable (results/README.md, devices.csv), state search.metering.cpu_watts_idle "
-        "and cpu_watts_max, or leave out "
+        "make a sensor readable (results/README.md, devices.csv), state the CPU's TDP "
+        "(search.metering.cpu_tdp_w), or leave out "
     )
     limits = [name for name in measures if name.startswith("search.limits.")]
     blocking = [name for name in measures if name not in limits or not has_other_limit]
     if blocking:
         return [Problem(what=text, remedy=remedy + " and ".join(blocking))], []
     suffix = f"; {' and '.join(limits)} cannot be held" if limits else ""
-    return [], [f"{text}; joules will be empty{suffix}"]
+    return [], [
+        f"{text}; joules will be empty{suffix}, unless search.metering.cpu_tdp_w states the CPU's TDP"
+    ]

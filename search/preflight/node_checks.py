@@ -338,7 +338,7 @@ def _check_sensors(request: PreflightRequest, found: _Found) -> None:
             sensors.scope,
             sensors.reason,
             measures=request.measures,
-            has_cpu_watts=request.has_cpu_watts,
+            cpu_power_key=request.cpu_power_key,
             has_other_limit=request.has_other_limit,
         )
     )

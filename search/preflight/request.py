@@ -82,7 +82,7 @@ class PreflightRequest:
         workers: Concurrent trials on one node, as far as is known.
         num_trials: Maximum number of trials; None is without limit.
         measures: What needs a sensor, such as "search.limits.kwh".
-        has_cpu_watts: The user stated watts, which stand in for a sensor.
+        cpu_power_key: The key by which the user states what the CPUs draw, which stands in for a sensor.
         has_other_limit: The run would end without a limit on energy.
         requirements: The program's, such as "torch>=2.8".
         shared_file: A file beside the results that every node must see; None checks none.
@@ -101,7 +101,7 @@ class PreflightRequest:
     num_trials: int | None
     disk_gib: float | None
     measures: tuple[str, ...]
-    has_cpu_watts: bool
+    cpu_power_key: str
     has_other_limit: bool
     requirements: tuple[str, ...]
     shared_file: Path | None = None
@@ -160,7 +160,7 @@ def request_for(space: Space, *, source: str, folder: Path) -> PreflightRequest:
         num_trials=space.limits.trials,
         disk_gib=space.limits.disk_gib,
         measures=tuple(name for name, value in asked.items() if value is not None),
-        has_cpu_watts=space.metering.cpu_watts_max is not None,
+        cpu_power_key=space.metering.cpu_power_key,
         has_other_limit=space.is_listed or bool(space.limits.trials or space.limits.hours),
         requirements=requirements(),
     )

@@ -24,6 +24,7 @@ from search.report.forecast import kept_forecast, outcome_text
 from search.report.formatting import DECIDERS, duration, hparams_text, mean_text, objective_texts
 from search.report.gain import default_of, gain_sentence, guessing_text
 from search.report.portfolio import portfolio_sentence
+from search.report.unmeasured import estimate_note, no_energy_text
 from search.run import Run
 from search.run.objective import pareto_front
 from search.space import Space
@@ -47,6 +48,7 @@ def print_summary(run: Run, output: Output) -> None:
     _print_duplicate_curves(run, output)
     spent = run.spent
     energy = "energy unknown" if spent.kwh is None else f"{spent.kwh:.4f} kWh"
+    energy += estimate_note(run.history.trials.values())
     worth = space.limits.tariff.text(spent.energy_j)
     line = f"{len(run.history.trials)} trials ({counts}) in {duration(spent.hours * 3600)}, {energy}"
     output.print(", ".join(filter(None, (line, worth))))
@@ -62,7 +64,7 @@ def print_summary(run: Run, output: Output) -> None:
     if line := without_end_text(run.history):
         output.print(line)
     if spent.kwh is None:
-        output.note(f"no energy: {_energy_reason(run)}")
+        output.note(f"no energy: {no_energy_text(run.history.trials.values())}")
     print_failures(run, output)
 
 
@@ -216,9 +218,3 @@ def _print_duplicate_curves(run: Run, output: Output) -> None:
 def _correlation_text(correlation: Correlation) -> str:
     """ "0.81 (0.55 to 0.93)"."""
     return f"{correlation.value:.2f} ({correlation.low:.2f} to {correlation.high:.2f})"
-
-
-def _energy_reason(run: Run) -> str:
-    """Why no joules are known: the reason of the first trial that gives one."""
-    reasons = (trial.sensors.get("reason", "") for trial in run.history.trials.values())
-    return next((reason for reason in reasons if reason), "no trial reported a sensor")

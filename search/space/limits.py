@@ -67,15 +67,31 @@ class Resources(Section):
 class MeteringSection(Section):
     """What the energy meters may do beside reading sensors.
 
-    Watts are those of a node's CPUs, for nodes whose CPUs no sensor measures; what they give is estimated.
+    Watts and TDP are those of a node's CPUs, for nodes whose CPUs no sensor measures; what they give is
+    estimated.
+
+    Attributes:
+        cpu_tdp_threads: Of the processor that has the TDP; None is all threads of the node.
     """
 
     exclusive_slots: Flag = False
     cpu_watts_idle: ZeroOrMore | None = None
     cpu_watts_max: AboveZero | None = None
+    cpu_tdp_w: AboveZero | None = None
+    cpu_tdp_threads: Count | None = None
+
+    @property
+    def cpu_power_key(self) -> str:
+        """The key that states what the CPUs draw, as "search.metering.cpu_tdp_w"; empty without one."""
+        stated = (name for name in ("cpu_tdp_w", "cpu_watts_max") if getattr(self, name) is not None)
+        return next((f"search.metering.{name}" for name in stated), "")
 
     @model_validator(mode="after")
     def _checked(self) -> MeteringSection:
+        if self.cpu_tdp_w is not None and self.cpu_watts_max is not None:
+            raise KeyedError("cpu_tdp_w", "is the same as cpu_watts_idle and cpu_watts_max: give it or both")
+        if self.cpu_tdp_threads is not None and self.cpu_tdp_w is None:
+            raise KeyedError("cpu_tdp_w", "is missing: the TDP of the processor with cpu_tdp_threads")
         if (self.cpu_watts_idle is None) != (self.cpu_watts_max is None):
             missing = "cpu_watts_max" if self.cpu_watts_max is None else "cpu_watts_idle"
             raise KeyedError(missing, "is missing: give both watts, or none")

@@ -205,7 +205,9 @@ ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
         "watts at full use; where an earlier run learnt these, see `energy_reason`), `utilisation`, "
         "`equal`, `reserved`",
     ),
-    _label("cpu_sensor", "`rapl_powercap` or `estimated_user_model`"),
+    _label(
+        "cpu_sensor", "`rapl_powercap`, `estimated_user_model` by watts, or `estimated_tdp_model` by a TDP"
+    ),
     _label("cpu_attribution", "as for the GPU"),
     _label("gpu_model", "joined by + where attempts ran on different ones; so are the next three"),
     _label("gpu_driver_version", "such as `580.65.06`"),

@@ -20,6 +20,7 @@ from search.backends.ray.actors import KilledForMemory, first_sentence, places_t
 from search.backends.ray.backend import RayBackend
 from search.backends.ray.tune_adapter import SearchController, placement
 from search.backends.resources import resolve_resources
+from search.energy.node import CpuPower, CpuTdp
 from search.ledger import Ledger
 from search.run import Run
 from search.space import Resources
@@ -132,7 +133,7 @@ def test_a_task_carries_plain_data_and_makes_its_env_on_the_worker(
 def test_a_limit_on_energy_that_nothing_measures_is_reported_or_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sensors, "_has_sensor", lambda watts: False)
+    monkeypatch.setattr(sensors, "_kinds_of_device", lambda power: set())
     both = made_space(tmp_path, overrides=["search.limits.kwh=1"])
     backend = RayBackend()
     meters, missing = backend.start_metering(both, {})
@@ -142,6 +143,29 @@ def test_a_limit_on_energy_that_nothing_measures_is_reported_or_refused(
     with pytest.raises(SessionError, match=r"^search\.limits\.kwh is the only limit, and nothing measures"):
         backend.start_metering(alone, {})
     assert backend.start_metering(made_space(tmp_path), {})[1] == ""
+
+
+def test_a_limit_on_energy_that_is_estimated_is_said_and_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sensors, "_kinds_of_device", lambda power: {"estimated"})
+    opened: list[CpuPower | None] = []
+
+    def start(power: CpuPower | None) -> NoMetering:
+        opened.append(power)
+        return NoMetering()
+
+    stated = "search.metering={cpu_tdp_w: 105, cpu_tdp_threads: 32}"
+    limited = made_space(
+        tmp_path, overrides=[stated, "search.limits.kwh=1", "search.objective=[val_accuracy, energy]"]
+    )
+    assert sensors.start_metering_if_measurable(limited, start, is_here=True)[1] == (
+        "search.limits.kwh and the objective energy: the CPU's joules are estimated (quality E) from "
+        "search.metering.cpu_tdp_w, as no sensor measures them"
+    )
+    silent = made_space(tmp_path, overrides=[stated])
+    assert sensors.start_metering_if_measurable(silent, start, is_here=True)[1] == ""
+    assert opened == [CpuTdp(tdp_w=105, threads=32)] * 2
 
 
 @pytest.mark.parametrize(("cpus", "can_ever"), [(2, True), (3, False)])

@@ -59,7 +59,7 @@ class Node:
             cpuinfo=root / "cpuinfo",
             cpus=root / "cpus",
         )
-        return open_node_meter(["GPU-0", "GPU-1"], cpu_watts=watts, paths=around, interval_s=None)
+        return open_node_meter(["GPU-0", "GPU-1"], cpu_power=watts, paths=around, interval_s=None)
 
     def window(
         self, index: int, share: float = 0.25, *, gpu: str = "GPU-0", timeout_s: float | None = None

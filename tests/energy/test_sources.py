@@ -14,6 +14,7 @@ from search.energy.counters.counter import SensorError
 from search.energy.counters.nvml import open_gpu
 from search.energy.counters.user_model import UserModelCounter
 from search.energy.gpus import visible_gpus
+from search.energy.node import CpuTdp
 from search.energy.process_meter import open_meter
 from search.energy.processes import ProcessTable
 from tests.support.fake_clock import FakeClock
@@ -81,6 +82,24 @@ def test_stated_watts_go_from_idle_to_full_with_the_busy_cores(tmp_path: Path) -
     clock.now_s = 30.0
     proc.set_busy(2000.0)  # more than there is: all cores
     assert counter.read_mj() == 1_200_000 + 2_000_000
+
+
+def test_a_tdp_gives_an_eighth_of_it_when_idle_and_all_of_it_when_busy(tmp_path: Path) -> None:
+    clock, proc = FakeClock(0.0), FakeProc(tmp_path)
+    proc.set_busy(0.0)
+    table = ProcessTable(tmp_path)
+    of_node = CpuTdp(tdp_w=100.0).watts(num_cpus=8)
+    of_virtual = CpuTdp(tdp_w=350.0, threads=112).watts(num_cpus=2)
+    assert (of_node.idle_w, of_node.max_w) == (12.0, 102.0)
+    assert (of_virtual.idle_w, of_virtual.max_w) == pytest.approx((0.75, 6.375))  # 2 of its 112 threads
+    counter = UserModelCounter(
+        of_node.idle_w, of_node.max_w, clock=clock, processes=table, num_cpus=8, sensor=of_node.sensor
+    )
+    clock.now_s = 10.0
+    assert counter.read_mj() == 120_000
+    clock.now_s = 20.0
+    proc.set_busy(40.0)  # half of 80 core-seconds
+    assert (counter.read_mj(), counter.sensor) == (120_000 + 570_000, "estimated_tdp_model")
 
 
 @pytest.mark.parametrize(("idle_w", "max_w"), [(-1.0, 5.0), (10.0, 5.0), (10.0, float("inf"))])

@@ -341,10 +341,10 @@ def test_a_run_that_cannot_do_without_joules_needs_a_sensor(
     measures: tuple[str, ...], has_other_limit: bool, num_problems: int
 ) -> None:
     about = {"measures": measures, "has_other_limit": has_other_limit}
-    problems, _ = sensor_findings("", "no RAPL", has_cpu_watts=False, **about)
+    problems, _ = sensor_findings("", "no RAPL", cpu_power_key="", **about)
     assert len(problems) == num_problems
-    assert sensor_findings("", "no RAPL", has_cpu_watts=True, **about)[0] == []
-    assert sensor_findings("gpu", "", has_cpu_watts=False, **about) == ([], ["energy: gpu is measured"])
+    assert sensor_findings("", "no RAPL", cpu_power_key="search.metering.cpu_tdp_w", **about)[0] == []
+    assert sensor_findings("gpu", "", cpu_power_key="", **about) == ([], ["energy: gpu is measured"])
 
 
 def test_versions_are_those_of_pyproject() -> None:

@@ -196,10 +196,16 @@ def test_without_a_sensor_energy_is_left_out_with_the_reason(tmp_path: Path) -> 
     dump_space(blind.space, ledger.space_file)
     reason = "cpu: no RAPL package"
     found = sections(blind)
-    assert words(found["energy"]) == f"Left out: the joules of this run were not measured ({reason})."
+    assert words(found["energy"]) == (
+        f"Left out: the joules of this run were not measured ({reason}; to estimate them (quality E), "
+        "state the TDP of the processor from its data sheet: --set search.metering.cpu_tdp_w=WATTS; "
+        "in a virtual machine also how many threads that processor has: "
+        "--set search.metering.cpu_tdp_threads=THREADS)."
+    )
+    assert [key for key, section in found.items() if reason in words(section)] == ["energy"]
     (table,) = [part for part in found["trials"].elements if isinstance(part, Table)]
     assert "energy (J)" not in table.columns
-    assert f"Energy is empty if it is unknown: {reason}." in words(found["trials"])
+    assert "Energy is empty as it is unknown: see Energy." in words(found["trials"])
     assert "Left out, as nothing is known of any trial: energy (J)." in words(found["trials"])
 
 

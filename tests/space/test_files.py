@@ -186,6 +186,12 @@ SECTION = {
     ),
     "metering.exclusive_slots=1": "search.metering.exclusive_slots: must be true or false, got 1",
     "metering.cpu_watts_max=65": ("search.metering.cpu_watts_idle: is missing: give both watts, or none"),
+    "metering.cpu_tdp_threads=64": (
+        "search.metering.cpu_tdp_w: is missing: the TDP of the processor with cpu_tdp_threads"
+    ),
+    "metering={cpu_watts_idle: 7, cpu_watts_max: 65, cpu_tdp_w: 105}": (
+        "search.metering.cpu_tdp_w: is the same as cpu_watts_idle and cpu_watts_max: give it or both"
+    ),
     "metering={cpu_watts_idle: 70, cpu_watts_max: 65}": (
         "search.metering.cpu_watts_idle: must be at most cpu_watts_max, 65, got 70"
     ),

@@ -89,7 +89,7 @@ class RayBackend:
         from search.backends.ray.metering import NodeMeters  # loads Ray, see above
 
         return start_metering_if_measurable(
-            space, lambda cpu_watts: NodeMeters(cpu_watts, known_w), is_here=self.is_here
+            space, lambda cpu_power: NodeMeters(cpu_power, known_w), is_here=self.is_here
         )
 
     def execute(self, run: Run, *, background: Background | None = None, say: Say = lambda line: None) -> str:

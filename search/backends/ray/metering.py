@@ -19,7 +19,7 @@ from search.energy.attribution.learning import KnownWatts
 from search.energy.attribution.windows import Role
 from search.energy.counters.driver import CallThread, NoAnswer
 from search.energy.gpus import visible_gpus
-from search.energy.node import CpuWatts, open_node_meter
+from search.energy.node import CpuPower, open_node_meter
 from search.energy.reading import EnergyReading, EnergySensors, EnergySummary
 
 _NAMESPACE = "jouletune"
@@ -36,9 +36,9 @@ class MeterActor:
     Ray reuses workers and loses some, so the account of a trial must not be in the process that trains it.
     """
 
-    def __init__(self, cpu_watts: CpuWatts | None, known_w: KnownWatts | None = None) -> None:
+    def __init__(self, cpu_power: CpuPower | None, known_w: KnownWatts | None = None) -> None:
         os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides all GPUs from an actor that reserves none
-        self._meter = open_node_meter(visible_gpus(os.environ).uuids, cpu_watts=cpu_watts, known_w=known_w)
+        self._meter = open_node_meter(visible_gpus(os.environ).uuids, cpu_power=cpu_power, known_w=known_w)
         self._open: dict[str, list[str]] = {}
         self._closed: dict[str, EnergySummary] = {}
         self._slots = CalibrationSlots(self._meter, time.monotonic)
@@ -106,8 +106,8 @@ class MeterActor:
 class NodeMeters:
     """The driver's `Metering`: an actor on every node of the cluster, also on those that join later."""
 
-    def __init__(self, cpu_watts: CpuWatts | None = None, known_w: KnownWatts | None = None) -> None:
-        self._settings = cpu_watts, known_w or {}
+    def __init__(self, cpu_power: CpuPower | None = None, known_w: KnownWatts | None = None) -> None:
+        self._settings = cpu_power, known_w or {}
         self._actors: dict[str, Any] = {}
         self._lost: set[str] = set()
         self._rows: dict[str, list[dict[str, Any]]] = {}
@@ -292,7 +292,7 @@ def _global_name(node_id: str, window: str) -> str:
     return f"{node_id[:8]}/{_job()}/{window}"
 
 
-def _start(node_id: str, cpu_watts: CpuWatts | None, known_w: KnownWatts) -> Any:
+def _start(node_id: str, cpu_power: CpuPower | None, known_w: KnownWatts) -> Any:
     options = {
         "name": _name(node_id),
         "namespace": _NAMESPACE,
@@ -300,7 +300,7 @@ def _start(node_id: str, cpu_watts: CpuWatts | None, known_w: KnownWatts) -> Any
         "max_concurrency": 8,
         "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False),
     }
-    return ray.remote(MeterActor).options(**options).remote(cpu_watts, known_w)
+    return ray.remote(MeterActor).options(**options).remote(cpu_power, known_w)
 
 
 def _name(node_id: str) -> str:

@@ -19,6 +19,7 @@ from search.report.formatting import duration, hparams_text, mean_text, value_te
 from search.report.gain import default_of, gain_sentence, guessing_text
 from search.report.page.bounds import bound_sentence
 from search.report.page.run_data import RunData
+from search.report.unmeasured import estimate_note
 from search.run.flatness import FLAT, flat_reason
 
 _OPEN = "too few"  # beginning of the warnings whose interval is too wide to decide
@@ -130,7 +131,7 @@ def _history_advice(run: RunData) -> Iterator[str]:
         counts = ", ".join(f"{count} {cause}" for cause, count in causes.most_common())
         yield f"{sum(causes.values())} of {num_trials} trials failed or diverged ({counts}): see Failures."
     if run.spent_j is None and run.trials:
-        yield f"Joules are unknown: {run.energy_reason}"
+        yield "Joules are unknown: see Energy."
 
 
 def _best_of_search(run: RunData) -> list[str]:
@@ -198,6 +199,7 @@ def spent_text(run: RunData) -> str:
     """What the run took: "24 trials (20 stopped, 4 finished) in 1:40, 0.0123 kWh (44280.0 J)"."""
     joules = run.spent_j
     energy = "energy unknown" if joules is None else f"{joules / 3.6e6:.4f} kWh ({joules:.1f} J)"
+    energy += estimate_note(run.trials)
     counts = Counter(trial.status for trial in run.trials)
     states = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none started yet"
     worth = run.space.limits.tariff.text(joules)

@@ -13,6 +13,7 @@ from search.report.formatting import duration, value_text
 from search.report.gain import default_of
 from search.report.page.elements import Head, HeadFigure
 from search.report.page.run_data import RunData
+from search.report.unmeasured import estimate_note
 from search.tariff import JOULES_PER_KWH
 
 
@@ -81,11 +82,11 @@ def _time(run: RunData) -> HeadFigure:
 def _energy(run: RunData) -> HeadFigure:
     joules, tariff = run.spent_j, run.space.limits.tariff
     if joules is None:
-        return HeadFigure(name="energy", value="unknown", detail=run.energy_reason)
+        return HeadFigure(name="energy", value="unknown", detail="see Energy")
     worth = tariff.text(joules)
     detail = f"{worth} at {tariff.co2e_basis}" if tariff.co2e_g(joules) is not None else worth
     return HeadFigure(
         name="energy",
         value=f"{joules / JOULES_PER_KWH:.3g} kWh",
-        detail=detail or f"CO2e {tariff.co2e_basis}",
+        detail=(detail or f"CO2e {tariff.co2e_basis}") + estimate_note(run.trials),
     )

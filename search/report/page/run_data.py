@@ -21,6 +21,7 @@ from search.rank_correlation import RungCorrelation, rung_correlations
 from search.ranking import Configuration, configurations
 from search.report.formatting import rung_text
 from search.report.page.bounds import reached_bounds
+from search.report.unmeasured import no_energy_text
 from search.space import Space
 from search.space.parameters import Edge
 from search.space.record import recorded_trainable
@@ -162,9 +163,8 @@ class RunData:
 
     @property
     def energy_reason(self) -> str:
-        """Why joules are unknown: the reason of the first trial that gives one."""
-        reasons = (trial.sensors.get("reason", "") for trial in self.trials)
-        return next(filter(None, reasons), "no trial reported a sensor")
+        """Why joules are unknown, and how to have them estimated: for one place of the page."""
+        return no_energy_text(self.trials)
 
     def rung_name(self, rung: int) -> str:
         """A rung as "rung 1 (2 epochs, 20 px)"."""

@@ -26,7 +26,9 @@ def trial_section(run: RunData) -> Section:
     if run.space.repeats > 1:
         repeated = "Repeats of a configuration rank together, by the mean of those that have a score."
         elements[1:1] = [Text(text=repeated), configuration_table(run)]
-    if reasons:
+    if reasons and all(trial.energy.total_mj is None for trial in run.trials):
+        elements.append(Text(text="Energy is empty as it is unknown: see Energy."))
+    elif reasons:
         shown = "; ".join(reasons[:_REASONS_SHOWN])
         elements.append(Text(text=f"Energy is empty if it is unknown: {shown}."))
     if table.rows and (empty := table.empty_columns):

@@ -154,10 +154,17 @@ def _row(run: RunData, row: Mapping[str, Any]) -> list[Cell]:
         number_cell(
             joules,
             None if joules is None else f"{joules:.1f}",
-            row["energy_reason"] or "" if joules is None else "",
+            _energy_hint(run, row),
         ),
         *(number_cell(v) if isinstance(v, float | int) and v is not True else text_cell(v) for v in hparams),
     ]
+
+
+def _energy_hint(run: RunData, row: Mapping[str, Any]) -> str:
+    """Why joules are missing; where the whole run has none, the page says it in one place."""
+    if row["energy_j"] is not None:
+        return ""
+    return "see Energy" if run.spent_j is None else str(row["energy_reason"] or "")
 
 
 def _interval(row: Mapping[str, Any], name: str) -> str:

@@ -1,0 +1,50 @@
+"""What to say of joules that no sensor measured: why, and by what they are or could be estimated. Pure.
+
+Said once: console and page name the reason in one place, and elsewhere point there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from search.energy.counters.user_model import BY_TDP, BY_WATTS
+from search.ledger.history import TrialRecord
+
+_UNKNOWN_CPU = "the processor"
+_STATED = {BY_WATTS: "stated watts", BY_TDP: "its TDP"}
+
+
+def no_energy_reason(trials: Iterable[TrialRecord]) -> str:
+    """Why no joules are known: the reason of the first trial that gives one."""
+    reasons = (trial.sensors.get("reason", "") for trial in trials)
+    return next(filter(None, reasons), "no trial reported a sensor")
+
+
+def estimate_offer(trials: Iterable[TrialRecord]) -> str:
+    """How to have the CPU's joules estimated, with the processor's name; empty where a CPU sensor was read.
+
+    The watts are left to the user: by its name alone a processor is not known, least of all in a virtual
+    machine, and a guess would look like a measurement.
+    """
+    trials = list(trials)
+    if any(trial.sensors.get("cpu_sensor") for trial in trials):
+        return ""
+    models = (trial.sensors.get("cpu_model", "") for trial in trials)
+    model = next(filter(None, models), _UNKNOWN_CPU)
+    return (
+        f"to estimate them (quality E), state the TDP of {model} from its data sheet: "
+        "--set search.metering.cpu_tdp_w=WATTS; in a virtual machine also how many threads that processor "
+        "has: --set search.metering.cpu_tdp_threads=THREADS"
+    )
+
+
+def no_energy_text(trials: Iterable[TrialRecord]) -> str:
+    """Both as one line."""
+    trials = list(trials)
+    return "; ".join(filter(None, (no_energy_reason(trials), estimate_offer(trials))))
+
+
+def estimate_note(trials: Iterable[TrialRecord]) -> str:
+    """What of the joules is no measurement: " (the CPU's estimated by its TDP)"; empty if all of it is."""
+    stated = {_STATED[name] for trial in trials if (name := trial.sensors.get("cpu_sensor", "")) in _STATED}
+    return f" (the CPU's estimated by {' and '.join(sorted(stated))})" if stated else ""
