@@ -22,7 +22,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_every_figure_is_one_that_plotly_accepts_and_has_titles(run: Run) -> None:
     found = charts(run)
     assert set(found) == {
-        *("history_epochs", "history_trials", "curves", "importance", "parallel"),
+        *("timeline", "history_epochs", "history_trials", "curves", "importance", "contour", "parallel"),
         *("slice_1_lr", "slice_2_batch_size", "energy_front", "energy_outcome", "rank_correlation"),
     }
     for chart in found.values():

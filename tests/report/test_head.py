@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from search.report.page.elements import Table, text_cell
+from search.report.page.elements import Table, number_cell, text_cell
 from search.report.page.head import head
 from search.report.page.run_data import RunData, read_run
-from search.report.page.trial_table import number_cell, trial_section
+from search.report.page.trial_table import trial_section
 from search.run import Run
 from search.space import dump_space
 from tests.support.report_pages import promoted, toy_run

@@ -35,8 +35,8 @@ def page(run: Run) -> Page:
 def test_every_trial_and_every_section_stands_in_the_page(run: Run, page: Page) -> None:
     assert all(trial_id in page.text for trial_id in run.history.trials)
     assert [attributes["id"] for attributes in page.of("section")] == [
-        *("summary", "winner", "data", "trials", "history", "parameters", "energy", "rank_correlation"),
-        *("failures", "environment", "commands"),
+        *("summary", "next", "winner", "history", "parameters", "trials", "energy", "rank_correlation"),
+        *("failures", "data", "space", "environment", "commands"),
     ]
 
 
@@ -44,11 +44,11 @@ def test_nothing_is_loaded_and_nothing_leads_away(page: Page) -> None:
     loads = [attributes.get(name) for _, attributes in page.tags for name in ("src", "href", "action")]
     assert {load.split(":")[0][0] for load in loads if load} <= {"#", "d"}  # an anchor here, or data
     assert not page.of("iframe") + page.of("object")
-    ours = page.scripts[-1]
-    assert not re.search(r"https?:|fetch\(|XMLHttpRequest|import\(", ours)
+    for ours in page.scripts[-3:]:
+        assert not re.search(r"https?:|fetch\(|XMLHttpRequest|import\(", ours)
 
 
-def test_the_policy_forbids_all_loads_and_all_scripts_but_these_two(page: Page) -> None:
+def test_the_policy_forbids_all_loads_and_all_scripts_but_its_own(page: Page) -> None:
     (policy,) = [a["content"] for a in page.of("meta") if a.get("http-equiv") == "Content-Security-Policy"]
     kinds = [attributes.get("type") for attributes in page.of("script")]
     run_scripts = [s for s, kind in zip(page.scripts, kinds, strict=True) if kind is None]
@@ -57,7 +57,7 @@ def test_the_policy_forbids_all_loads_and_all_scripts_but_these_two(page: Page) 
         "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src "
         + " ".join(f"'sha256-{each}'" for each in hashes)
     )
-    assert len(hashes) == 2
+    assert len(hashes) == 4
     assert "Plotly" in run_scripts[0]
 
 
@@ -92,7 +92,7 @@ def test_names_and_values_of_parameters_do_not_become_tags(tmp_path: Path) -> No
     assert HOSTILE in page.text
     assert not [attributes for attributes in page.of("img") if attributes.get("src") == "x"]
     figures = len([a for a in page.of("script") if a.get("type") == "application/json"])
-    assert len(page.of("script")) == figures + 2
+    assert len(page.of("script")) == figures + 4
     figure = next(script for script in page.scripts if "\\u0026lt;" in script)
     assert "&lt;/script&gt;" in str(json.loads(figure))
 
@@ -107,7 +107,7 @@ def test_columns_sort_by_keyboard_too_and_numbers_as_numbers(page: Page) -> None
     table = page.of("table")[0]
     assert table["class"] == "sortable"
     assert {attributes["type"] for attributes in page.of("button")} == {"button"}
-    script = page.scripts[-1]
+    script = page.scripts[-3]
     assert 'setAttribute("aria-sort"' in script
     assert 'addEventListener("click"' in script
     orders = [a["data-order"] for a in page.of("td") if a.get("class") == "number"]
@@ -142,3 +142,37 @@ def test_texts_of_a_page_are_escaped() -> None:
     text = rendered(HOSTILE, HOSTILE, [])
     assert HOSTILE not in text
     assert "&lt;/script&gt;&lt;script&gt;alert(1)" in text
+
+
+def test_nothing_of_the_home_is_in_a_page_and_paths_begin_where_it_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, project = tmp_path / "home of ann", tmp_path / "home of ann" / "project"
+    (project / "results").mkdir(parents=True)
+    run = toy_run(project / "results")
+    log = run.ledger.trial("trial-0000").log
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text(f'File "{home}/secret.py", and of another machine: /home/bob/x.py, /Users/eve/y\n')
+    run.ledger.write_json("environment.json", {"folder": str(project), "command": [str(home / "a b/go.py")]})
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(project)
+    path = write_page(run.ledger.folder, should_draw=False).path
+    text = path.read_text()
+    assert "home of ann" not in text
+    assert str(tmp_path) not in text
+    assert "bob" not in text
+    assert "/eve" not in text
+    page = Page(text)
+    assert "python scripts/promote.py 'results/run' --top 3" in page.text  # quoted for the blank above it
+    assert "python ~/'a b/go.py'" in page.text
+    assert 'File \\"~/secret.py\\", and of another machine: ~/x.py, ~/y' in text
+
+
+def test_names_that_only_look_like_a_home_stay() -> None:
+    assert render.without_home("s3://bucket/home/x and a/home/x, /homework/x") == (
+        "s3://bucket/home/x and a/home/x, /homework/x"
+    )
+
+
+def test_numbers_of_plots_have_six_digits() -> None:
+    assert json_for_script({"x": [1 / 3, 12_345_678, None]}, digits=6) == '{"x":[0.333333,12345678,null]}'

@@ -19,8 +19,8 @@ from search.rank_correlation import Correlation, RungCorrelation
 from search.report.charts.chart import Chart
 from search.report.page.bounds import beyond, bound_sentence, reached_bound
 from search.report.page.conclusion import advice, conclusion, rank_correlation_sentence
+from search.report.page.data import data_section
 from search.report.page.elements import Pairs, Points, Table
-from search.report.page.reproduce import data_section
 from search.report.page.run_data import RunData, read_run
 from search.report.page.winner import winner_section
 from search.report.page.writer import sections_of
@@ -51,7 +51,10 @@ def test_the_table_holds_every_trial_in_its_rank(run: Run) -> None:
     assert [row[0].text for row in table.rows] == [str(rank) for rank in range(1, 13)]
     names = [row[1].text.removesuffix(" (default)") for row in table.rows]
     assert names == [trial.trial_id for trial in run.ranked()]
-    assert list(table.columns[-2:]) == ["lr", "batch_size"]
+    assert list(table.columns) == [
+        *("rank", "trial", "val_accuracy", "lr", "batch_size", "rung", "epochs", "state", "time (s)"),
+        "energy (J)",
+    ]
 
 
 def correlation(value: float, low: float, high: float) -> RungCorrelation:
@@ -69,10 +72,12 @@ def test_the_page_says_what_was_found_in_the_data(run: Run) -> None:
     )
     run_data = read_run(run.ledger.folder)
     seen = data_section(replace(run_data, environment={"data": json.loads(json.dumps(found.to_dict()))}))
-    pairs, _, points, table = seen.elements
+    pairs, _, points, chart, table = seen.elements
     assert isinstance(pairs, Pairs)
     assert isinstance(points, Points)
+    assert isinstance(chart, Chart)
     assert isinstance(table, Table)
+    assert [(label.text, label.x) for label in chart.labels] == [("2", 2.0), ("1", 1.0)]
     assert list(pairs.pairs) == [
         ("found", "3 images of 2 classes: 1 (cat) to 2 (dog)"),
         ("parts", "1 train, 1 val, 1 test"),
@@ -316,15 +321,19 @@ def test_a_promotion_shows_gain_mistakes_and_hardest_classes(tmp_path: Path) -> 
         "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
     )
     (folder / "mistakes" / "01.png").write_bytes(png)
-    winner = sections(searched)["winner"]
-    tables = {part.caption: part for part in winner.elements if isinstance(part, Table)}
+    found = sections(searched)
+    parts = [*found["winner"].elements, *found["mistakes"].elements]
+    tables = {part.caption: part for part in parts if isinstance(part, Table)}
     assert [row[0].text for row in tables["Hardest classes of the test set"].rows] == ["b", "a"]
     assert [row[1].text for row in tables["Most confused pairs"].rows] == ["a"]
     assert {row[1].text for row in tables["Promoted configurations, ranked by validation"].rows} >= {
         "trial-0000 (default)"
     }
-    (figures,) = [part for part in winner.elements if part.kind == "figures"]
-    assert [figure.caption for figure in figures.figures] == ["17: b taken for a (0.98)"]
+    (group,) = [part for part in parts if part.kind == "mistakes"]
+    (mistake,) = group.mistakes
+    assert (mistake.name, mistake.label, mistake.predicted) == ("image 17", "b", "a")
+    assert mistake.shares == [("a", 0.98), ("b", 0.01)]
+    assert mistake.note == "4 of 5 of its class"
     assert "gain" in charts(searched)
     sources = {attributes["src"] for attributes in page_of(searched).of("img")}
     assert f"data:image/png;base64,{base64.b64encode(png).decode()}" in sources
@@ -364,7 +373,7 @@ def test_a_detector_has_its_hardest_classes_too(tmp_path: Path) -> None:
     (folder / "average_precision.csv").write_text(
         "label,category_id,num_objects,ap,ar_100\ncat,1,9,0.6,0.7\ndog,2,4,0.25,0.5\nowl,3,0,,\n"
     )
-    tables = [part for part in sections(searched)["winner"].elements if isinstance(part, Table)]
+    tables = [part for part in sections(searched)["mistakes"].elements if isinstance(part, Table)]
     assert [[cell.text for cell in row] for row in tables[-1].rows] == [
         ["dog", "4", "0.25", "0.5"],
         ["cat", "9", "0.6", "0.7"],

@@ -99,6 +99,22 @@ class Label:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Surface:
+    """A height over the whole plot, as colours behind the series.
+
+    Attributes:
+        title: What it measures, for the colour bar.
+        x, y: Places of the grid's columns and rows, rising, in the units of the axes.
+        heights: A row for each place of y; None where nothing is known, which stays empty.
+    """
+
+    title: str
+    x: Sequence[float]
+    y: Sequence[float]
+    heights: Sequence[Sequence[float | None]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Chart:
     """One plot.
 
@@ -106,6 +122,7 @@ class Chart:
         key: The name of its file and of its element in the page: letters, digits and _ only, so that it is
             valid as both.
         marks: Values of x that mean something, such as the bounds of a range.
+        surface: What lies behind the series, if anything.
         is_narrow: Whether two of them go side by side where there is room.
     """
 
@@ -117,6 +134,7 @@ class Chart:
     series: Sequence[Series]
     marks: Sequence[Mark] = ()
     labels: Sequence[Label] = ()
+    surface: Surface | None = None
     height_px: int = 380
     is_narrow: bool = False
 
@@ -130,7 +148,7 @@ class Chart:
 class Matrix:
     """Numbers by class (row) and predicted class (column), as colours; for few classes with the numbers too.
 
-    It is drawn as PNG only, which the page shows as an image: 1,000 classes are a million cells.
+    The page draws it for few classes, and shows the PNG of more: 1,000 classes are a million cells.
 
     Attributes:
         names: The classes, the same for rows and columns.
@@ -138,14 +156,25 @@ class Matrix:
         top: The largest number that colours distinguish; the least is 0.
         unit: What a cell counts, for the colour bar.
         form: How a number is written, such as "{:.2f}".
+        key: The name of its element in the page.
+        texts: What stands in the cells in the page, where it is not the number.
     """
 
+    kind: ClassVar[str] = "chart"
+    is_narrow: ClassVar[bool] = True
     title: str
     names: Sequence[str]
     cells: Sequence[Sequence[float | None]]
     top: float
     unit: str
     form: str
+    key: str = "confusion"
+    texts: Sequence[Sequence[str]] = ()
+
+    @property
+    def height_px(self) -> int:
+        """In the page: squares, of which those of few classes are large."""
+        return min(760, 170 + max(9, min(34, 640 // len(self.names))) * len(self.names))
 
 
 def bar_chart(

@@ -9,7 +9,7 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
-from search.report.charts.chart import GREY, Chart, Label, Mark, Scale, Series
+from search.report.charts.chart import GREY, Chart, Label, Mark, Matrix, Scale, Series, Surface
 
 _FONT = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif"
 _DASHES = {True: "dash", False: "solid"}
@@ -18,16 +18,19 @@ _DASHES = {True: "dash", False: "solid"}
 _AT_THE_BOTTOM = {"yref": "container", "y": 0, "yanchor": "bottom"}
 # Up to this span each whole number gets a tick; of more, Plotly chooses some itself.
 _MOST_WHOLE_TICKS = 8
+_MOST_NUMBERED = 20  # classes whose cells of a matrix show their number
 _PLACES = {"above": "top center", "below": "bottom center", "right": "middle right"}
 
 
-def plotly_figure(chart: Chart) -> dict[str, Any]:
+def plotly_figure(chart: Chart | Matrix) -> dict[str, Any]:
     """The `data` and `layout` of a figure.
 
     The title is not in it: the page prints it above, where it can take two lines. Plotly would cut it off.
     Every text is escaped, as Plotly takes text for a kind of HTML: a class named `<b>` would turn the rest
     bold, and `<a href=...>` would become a link.
     """
+    if isinstance(chart, Matrix):
+        return _matrix_figure(chart)
     is_barred = any(series.style == "bars" for series in chart.series)
     layout: dict[str, Any] = {
         "height": chart.height_px,
@@ -44,10 +47,56 @@ def plotly_figure(chart: Chart) -> dict[str, Any]:
         **({"bargap": 0.35} if is_barred else {}),
     }
     data = [_trace(series) for series in chart.series]
+    if chart.surface:
+        data.insert(0, _surface_trace(chart.surface))
     if chart.marks:
         layout["yaxis2"] = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
         data += [trace for mark in chart.marks for trace in _mark_traces(mark)]
     return {"data": [*data, *_label_traces(chart.labels)], "layout": layout}
+
+
+def _matrix_figure(matrix: Matrix) -> dict[str, Any]:
+    """A heatmap, the first class on top, with the numbers in the cells of up to 20 classes.
+
+    Cells are addressed by number and named by ticks: two classes may have the same name.
+    """
+    places = list(range(len(matrix.names)))
+    names = [_plain(name) for name in matrix.names]
+    texts = [list(map(_plain, row)) for row in matrix.texts]
+    axis = {"automargin": True, "tickvals": places, "ticktext": names, "showgrid": False, "zeroline": False}
+    trace = {
+        "type": "heatmap",
+        "x": places,
+        "y": places,
+        "z": [list(row) for row in matrix.cells],
+        "zmin": 0,
+        "zmax": matrix.top,
+        "colorscale": "Cividis",
+        "xgap": 1,
+        "ygap": 1,
+        "hovertext": [
+            [f"{label} taken for {said}: {text}" for said, text in zip(names, row, strict=True)]
+            for label, row in zip(names, texts, strict=True)
+        ],
+        "hoverinfo": "text",
+        "colorbar": {
+            "title": {"text": _plain(matrix.unit), "side": "right"},
+            "thickness": 12,
+            "outlinewidth": 0,
+        },
+    }
+    if len(places) <= _MOST_NUMBERED:
+        trace |= {"text": texts, "texttemplate": "%{text}", "textfont": {"size": 11}}
+    layout = {
+        "height": matrix.height_px,
+        "margin": {"l": 64, "r": 16, "t": 12, "b": 56},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": _FONT, "size": 12},
+        "xaxis": {**axis, "title": {"text": "taken for", "standoff": 8}},
+        "yaxis": {**axis, "title": {"text": "class", "standoff": 8}, "autorange": "reversed"},
+    }
+    return {"data": [trace], "layout": layout}
 
 
 def _axis(scale: Scale) -> dict[str, Any]:
@@ -127,6 +176,26 @@ def _trace(series: Series) -> dict[str, Any]:
             "width": 5,
         }
     return trace
+
+
+def _surface_trace(surface: Surface) -> dict[str, Any]:
+    """Filled contours, with the colour bar to their right. Where nothing is known they end."""
+    return {
+        "type": "contour",
+        "x": list(surface.x),
+        "y": list(surface.y),
+        "z": [list(row) for row in surface.heights],
+        "colorscale": "Cividis",  # readable without colour vision, and in grey
+        "ncontours": 14,
+        "line": {"width": 0.5, "color": "rgba(255,255,255,0.5)"},
+        "hoverinfo": "skip",
+        "connectgaps": False,
+        "colorbar": {
+            "title": {"text": _plain(surface.title), "side": "right"},
+            "thickness": 12,
+            "outlinewidth": 0,
+        },
+    }
 
 
 def _mark_traces(mark: Mark) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ from matplotlib.ticker import (
     StrMethodFormatter,
 )
 
-from search.report.charts.chart import GREY, Chart, Matrix, Scale, Series, shortened
+from search.report.charts.chart import GREY, Chart, Matrix, Scale, Series, Surface, shortened
 from trainables.core.files import replacing
 
 _DPI = 120
@@ -105,6 +105,8 @@ def _draw_panels(charts: Sequence[Chart], path: Path, title: str) -> None:
 
 def _draw_chart(axes: Axes, chart: Chart) -> None:
     """One chart into axes. Marks are in front of the series; the grid is behind everything."""
+    if chart.surface:
+        _draw_surface(axes, chart.surface)
     for series in chart.series:
         _draw_series(axes, series)
     for mark in chart.marks:
@@ -122,6 +124,12 @@ def _draw_chart(axes: Axes, chart: Chart) -> None:
     axes.grid(axis="x" if is_barred else "both", color="0.88", linewidth=0.7)
     if chart.has_legend:
         axes.legend(frameon=False, fontsize=8)
+
+
+def _draw_surface(axes: Axes, surface: Surface) -> None:
+    heights = np.ma.masked_invalid([_numbers(row) for row in surface.heights])
+    filled = axes.contourf(surface.x, surface.y, heights, levels=14, cmap=_COLOUR_MAP)
+    axes.figure.colorbar(filled, ax=axes, label=surface.title)
 
 
 def _draw_series(axes: Axes, series: Series) -> None:

@@ -55,7 +55,7 @@ def draw_plots(folder: Path, title: str) -> Iterator[str]:
         if not (folder / table).is_file():
             continue
         try:
-            plot = plot_of(_read(folder / table), title)
+            plot = plot_of(read_table(folder / table), title)
             draw(plot, folder / name, title=f"{title}: {_HEADINGS.get(name, '')}")
         except Exception as error:  # a plot is never worth a run; its data is there
             yield f"{folder / name} not drawn ({type(error).__name__}: {error}); its data is {table}"
@@ -243,7 +243,8 @@ def _square(table: Table) -> tuple[list[str], list[list[float | None]]]:
     return [shortened(name) for name in columns[1:]], cells
 
 
-def _read(path: Path) -> Table:
+def read_table(path: Path) -> Table:
+    """The columns and the rows of a CSV file."""
     with path.open(newline="", encoding="utf-8") as file:
         columns, *rows = csv.reader(file)
     return columns, rows

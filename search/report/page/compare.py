@@ -13,10 +13,10 @@ from typing import Any
 from search.report.charts.chart import BLUE, VERMILION, Chart, Scale, Series
 from search.report.formatting import value_text
 from search.report.page.conclusion import conclusion, ending, spent_text
-from search.report.page.elements import Cell, Element, Section, Table, Text, text_cell
+from search.report.page.elements import Cell, Element, Section, Table, Text, number_cell, text_cell
 from search.report.page.history import results
 from search.report.page.run_data import RunData
-from search.report.page.trial_table import number_cell, trial_table
+from search.report.page.trial_table import trial_table
 
 
 def comparison(one: RunData, other: RunData) -> list[Section]:

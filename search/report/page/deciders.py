@@ -16,10 +16,9 @@ from search.ledger.history import Event
 from search.rank_correlation import spearman
 from search.report.charts.chart import BLUE, GREY, ORANGE, VERMILION, Chart, Scale, Series, Symbol, evenly
 from search.report.formatting import DECIDERS, value_text
-from search.report.page.elements import Cell, Element, Section, Table, Text, text_cell
+from search.report.page.elements import Cell, Element, Section, Table, Text, number_cell, text_cell
 from search.report.page.history import thinned_text
 from search.report.page.run_data import RunData
-from search.report.page.trial_table import number_cell
 
 _COLOURS = {"rung": BLUE, "model": ORANGE, "random": GREY}
 _MOST_POINTS = 2000  # as in history.py

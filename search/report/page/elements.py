@@ -9,11 +9,12 @@ Each class has a `kind`, by which the template chooses how to render it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from search.report.charts.chart import Chart
+from search.report.charts.chart import Chart, Matrix
+from search.report.formatting import value_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +106,17 @@ class Table:
 
     A table of more than `PAGE_ROWS` rows is shown page by page: its rows are data, and the script builds one
     page of them at a time. Without a script the first page is shown.
+
+    Attributes:
+        trial_column: The column with names of trials, whose details a click on a row opens; empty for none.
+            The name is what a cell there sorts by.
     """
 
     kind: ClassVar[str] = "table"
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
+    trial_column: str = ""
 
     @property
     def has_pages(self) -> bool:
@@ -140,6 +146,26 @@ class Table:
             rows=[[row[place] for place in kept] for row in self.rows],
         )
 
+    @property
+    def trial_place(self) -> int | None:
+        """The place of `trial_column`; None without one."""
+        return self.columns.index(self.trial_column) if self.trial_column in self.columns else None
+
+    def with_constants_last(self, first: int) -> Table:
+        """The table with the columns in which all rows are alike after those that tell rows apart.
+
+        Args:
+            first: Columns at the left that keep their place.
+        """
+        places = range(len(self.columns))
+        alike = [at >= first and len({row[at].order for row in self.rows}) < 2 for at in places]
+        ordered = sorted(places, key=lambda at: alike[at])
+        return replace(
+            self,
+            columns=[self.columns[at] for at in ordered],
+            rows=[[row[at] for at in ordered] for row in self.rows],
+        )
+
     def data(self) -> dict[str, Any]:
         """The rows for the script, as short as possible: a text that sorts as itself is just that text."""
         return {"page": PAGE_ROWS, "rows": [[_short(cell) for cell in row] for row in self.rows]}
@@ -165,22 +191,66 @@ def _short(cell: Cell) -> str | list[float | str | None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A PNG, which the page embeds, with its caption, which is its alternative text too."""
+    """An image, which the page embeds, with its caption, which is its alternative text too.
 
-    png: bytes
+    Attributes:
+        format: "png" or "webp".
+    """
+
+    content: bytes
     caption: str
+    format: str = "png"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Small ones stand side by side; a large one has its own row."""
+    """Images one below the other, each in a row of its own."""
 
     kind: ClassVar[str] = "figures"
     figures: Sequence[Figure]
-    is_small: bool = False
 
 
-Element = Text | Head | Points | Pairs | Commands | Table | Figures | Chart
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """An image that got the wrong class.
+
+    Attributes:
+        name: What the image is called in its data set.
+        shares: What the model gave the class that it named and the right one, from 0 to 1.
+        note: How often this confusion happened; empty if that is unknown.
+    """
+
+    figure: Figure
+    name: str
+    label: str
+    predicted: str
+    shares: Sequence[tuple[str, float]]
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistakes:
+    """Images that got the wrong class, side by side, with what the model said of each."""
+
+    kind: ClassVar[str] = "mistakes"
+    mistakes: Sequence[Mistake]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialDetails:
+    """What a click on a trial opens, as data: the script builds the one that is asked for.
+
+    Attributes:
+        data: As `trial_details.trial_details` makes it.
+        has_curves: Whether any trial has a curve to draw.
+    """
+
+    kind: ClassVar[str] = "details"
+    data: Mapping[str, Any]
+    has_curves: bool
+
+
+Element = Text | Head | Points | Pairs | Commands | Table | Figures | Mistakes | TrialDetails | Chart | Matrix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,3 +265,14 @@ class Section:
 def text_cell(text: object) -> Cell:
     """A cell of text; None and empty text are unknown."""
     return Cell(text="" if text is None else str(text), order=str(text) if text else None)
+
+
+def number_cell(value: float | int | None, text: str | None = None, hint: str = "") -> Cell:
+    """A cell with a number; empty if it is unknown.
+
+    Args:
+        value: What it sorts by.
+        text: What is shown; None writes four significant digits.
+        hint: Text under the mouse.
+    """
+    return Cell(text="" if value is None else text or value_text(value), order=value, hint=hint)

@@ -11,10 +11,9 @@ from dataclasses import replace
 from search.accounting.spending import outcome_millijoules, without_end_text
 from search.energy.units import to_joules
 from search.report.charts.chart import Chart, Scale, bar_chart
-from search.report.page.elements import Element, Section, Table, Text, text_cell
+from search.report.page.elements import Element, Section, Table, Text, number_cell, text_cell
 from search.report.page.objectives import known_values, pair_chart
 from search.report.page.run_data import RunData
-from search.report.page.trial_table import number_cell
 from search.space.objectives import Objective
 
 # Keys are the outcomes of `spending.outcome_millijoules`, and "promoted".

@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from search.duplicate_curves import trials_with_one_curve
 from search.ledger.history import TrialRecord
 from search.report.formatting import duration
-from search.report.page.elements import Cell, Element, Section, Table, Text, text_cell
+from search.report.page.elements import Cell, Element, Section, Table, Text, number_cell, text_cell
 from search.report.page.run_data import RunData
-from search.report.page.trial_table import number_cell
 from search.trial.failure import remedy_for
 
 _NO_EFFECT = (

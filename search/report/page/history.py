@@ -1,4 +1,4 @@
-"""The history of a run: its best score over time, and the learning curves. Pure.
+"""The picture of a search: when each trial trained, the learning curves, and the best score over time. Pure.
 
 "Best" is never the highest score so far. Scores from different rungs do not compare, so at each moment it is
 the trial that would rank first: of the largest budget any trial has completed, then by the metric.
@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from search.ledger.history import TrialRecord
 from search.ranking import is_comparable
-from search.report.charts.chart import GREY, Chart, Scale, Series, evenly, rung_colour, rung_symbol
+from search.report.charts.chart import GREY, Chart, Mark, Scale, Series, evenly, rung_colour, rung_symbol
 from search.report.formatting import value_text
 from search.report.page.elements import Element, Points, Section, Text
 from search.report.page.run_data import RunData
+from search.report.page.timeline import timeline
 from search.report.portfolio import portfolio_points, portfolio_sentence
 from search.trial import EpochRow
 
@@ -69,17 +70,19 @@ def results(run: RunData) -> list[Result]:
 
 
 def history_section(run: RunData) -> Section:
-    """The optimisation history and the learning curves."""
+    """The timeline, the learning curves and the best score over time."""
+    bars = timeline(run)
+    elements: list[Element] = [bars] if bars else []
     found = results(run)
     if not found:
-        none = "No trial has completed a rung with a score, so there is nothing to draw yet."
-        return Section(key="history", title="Optimisation history", elements=[Text(text=none)])
+        none = Text(text="No trial has completed a rung with a score, so there is no curve to draw yet.")
+        return Section(key="history", title="The search", elements=[none, *elements])
     note = (
         "The line is the score of the trial that ranks first at that moment, the largest budget first. It "
         "may step back where a trial is the first to complete a rung: scores of different rungs cannot be "
         "compared."
     )
-    elements: list[Element] = [Text(text=note), by_epochs(run, found), by_trials(run), learning_curves(run)]
+    elements += [learning_curves(run), Text(text=note), by_epochs(run, found), by_trials(run)]
     if sentence := portfolio_sentence(run.trials, run.space):
         elements += [
             Text(text=f"{sentence[0].upper()}{sentence[1:]}."),
@@ -87,7 +90,7 @@ def history_section(run: RunData) -> Section:
         ]
     if len(run.history.gains) > 1:
         elements.append(expected_gains(run))
-    return Section(key="history", title="Optimisation history", elements=elements)
+    return Section(key="history", title="The search", elements=elements)
 
 
 def by_epochs(run: RunData, found: Sequence[Result]) -> Chart:
@@ -108,6 +111,7 @@ def by_epochs(run: RunData, found: Sequence[Result]) -> Chart:
         x=Scale(title="epochs spent by all trials", is_whole=True),
         y=Scale(title=run.metric_title),
         series=[_best_line(line), *_rung_points(run, points)],
+        is_narrow=True,
     )
 
 
@@ -134,6 +138,7 @@ def by_trials(run: RunData) -> Chart:
         x=Scale(title="trials, in the order they started", is_whole=True),
         y=Scale(title=run.metric_title),
         series=[_best_line(line), *_rung_points(run, dict(sorted(points.items())))],
+        is_narrow=True,
     )
 
 
@@ -194,7 +199,8 @@ def expected_gains(run: RunData) -> Chart:
 
 
 def learning_curves(run: RunData) -> Chart:
-    """The metric over the epochs of every trial, coloured by the rung at whose budget an epoch ran.
+    """The metric over the epochs of every trial, coloured by the rung at whose budget an epoch ran, with the
+    ladder: a dotted line where each rung ends.
 
     Jumps between colours are changes of budget: at a larger resolution or subset the same weights score
     differently. Crossing curves show where a low rung would have stopped the later winner. With more than 300
@@ -203,7 +209,7 @@ def learning_curves(run: RunData) -> Chart:
     ranks = {trial.trial_id for trial in run.ranked}
     others = [trial for trial in run.trials if trial.rows and trial.trial_id not in ranks]
     shown = [*run.ranked, *others][:_MOST_CURVES]
-    title = "Learning curves, coloured by rung"
+    title = "Learning curves on the ladder, coloured by rung"
     if len(shown) < sum(bool(trial.rows) for trial in run.trials):
         title += f" (the best {len(shown)} trials)"
     rungs = sorted({row.rung for trial in shown for row in trial.rows})
@@ -213,7 +219,14 @@ def learning_curves(run: RunData) -> Chart:
         x=Scale(title="epoch", is_whole=True),
         y=Scale(title=run.metric_title),
         series=[_curves_at(run, shown, rung) for rung in rungs],
+        marks=_ladder(run),
     )
+
+
+def _ladder(run: RunData) -> list[Mark]:
+    """The ends of the rungs below the top one; none of a ladder of joules, whose rungs end anywhere."""
+    ends = () if run.space.ladder.joules else run.space.ladder.ends[:-1]
+    return [Mark(at=float(end), text=f"rung {rung} ends") for rung, end in enumerate(ends)]
 
 
 def _curves_at(run: RunData, trials: Sequence[TrialRecord], rung: int) -> Series:

@@ -23,9 +23,8 @@ from search.report.charts.chart import (
     rung_symbol,
 )
 from search.report.formatting import objective_texts
-from search.report.page.elements import Cell, Element, Section, Table, Text, text_cell
+from search.report.page.elements import Cell, Element, Section, Table, Text, number_cell, text_cell
 from search.report.page.run_data import RunData
-from search.report.page.trial_table import number_cell
 from search.run.objective import ObjectiveValues, pareto_front, values_of
 from search.space import Space
 

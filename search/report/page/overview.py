@@ -1,7 +1,7 @@
-"""The first section: the conclusion, how the run went, and what to try next. Pure.
+"""The first sections: the conclusion, how the run went, what to do next; and what was searched. Pure.
 
-It is made for a reader who reads nothing else: the sentences come before the settings, and every doubt that
-would change the decision (guessing, a tie, untrustworthy rungs) is in here, not only in its own section.
+The first is made for a reader who reads nothing else: every doubt that would change the decision (guessing, a
+tie, untrustworthy rungs) is in here, not only in its own section.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from search.report.page.run_data import RunData
 
 
 def overview(run: RunData) -> Section:
-    """The first section, from the conclusion to the settings that produced it."""
+    """The first section: figures, the conclusion, how the run went."""
     lead, *more = conclusion(run)
     return Section(
         key="summary",
@@ -25,14 +25,21 @@ def overview(run: RunData) -> Section:
             head(run),
             Text(text=lead, is_lead=True),
             *(Text(text=line) for line in more),
-            Text(text="What to try next:"),
-            Points(points=advice(run)),
             Text(text=f"{ending(run)} It took {spent_text(run)}."),
             *_forecast_outcome(run),
             Text(text=rank_correlation_sentence(run)),
-            Pairs(pairs=_settings(run)),
         ],
     )
+
+
+def next_section(run: RunData) -> Section:
+    """What to do next, the most useful first."""
+    return Section(key="next", title="What to do next", elements=[Points(points=advice(run))])
+
+
+def settings_section(run: RunData) -> Section:
+    """The space, for those who do not have it."""
+    return Section(key="space", title="What was searched", elements=[Pairs(pairs=_settings(run))])
 
 
 def _forecast_outcome(run: RunData) -> list[Text]:

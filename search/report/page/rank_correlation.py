@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from search.rank_correlation import Correlation, RungCorrelation
 from search.report.charts.chart import BLUE, ORANGE, Chart, Mark, Scale, Series
 from search.report.page.conclusion import rank_correlation_sentence
-from search.report.page.elements import Cell, Element, Section, Table, Text, text_cell
+from search.report.page.elements import Cell, Element, Section, Table, Text, number_cell, text_cell
 from search.report.page.run_data import RunData
-from search.report.page.trial_table import number_cell
 
 
 def rank_correlation_section(run: RunData) -> Section:

@@ -9,19 +9,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from search.report.charts.chart import Chart
 from search.report.charts.plotly_figure import plotly_figure
-from search.report.page.elements import Figure, Section
+from search.report.page.elements import Figure, Section, TrialDetails
 
 _HERE = Path(__file__).parent
 _PLOTLY = "plotly/plotly-cartesian.min.js"  # its README.md says why it is here
+_SCRIPTS = ("tables.js", "charts.js", "trials.js")
+_DIGITS = 6  # of numbers in plots
 
 
 def rendered(
@@ -31,7 +34,7 @@ def rendered(
 
     Texts of a run may hold anything: class names, messages of exceptions, paths. So all of them are escaped
     by the template, or are JSON in which no tag can end. Besides, the page's own Content-Security-Policy lets
-    nothing be loaded, and no script run but the two that it names by their hash: markup that got through
+    nothing be loaded, and no script run but those that it names by their hash: markup that got through
     would do nothing.
 
     Args:
@@ -39,8 +42,12 @@ def rendered(
         subtitle: What it trained, and when the page was written.
         refresh_s: Interval at which the page reloads itself, a whole second at least; None for never.
     """
-    has_charts = any(isinstance(element, Chart) for section in sections for element in section.elements)
-    scripts = [_text(_PLOTLY) if has_charts else "", _text("page.js")]
+    elements = [element for section in sections for element in section.elements]
+    has_charts = any(
+        element.has_curves if isinstance(element, TrialDetails) else element.kind == "chart"
+        for element in elements
+    )
+    scripts = [_text(_PLOTLY) if has_charts else "", *map(_text, _SCRIPTS)]
     return _environment().get_template("page.html").render(
         title=title,
         subtitle=subtitle,
@@ -49,23 +56,60 @@ def rendered(
         policy=_policy(scripts),
         style=Markup(_text("page.css")),
         scripts=[Markup(script) for script in scripts],
-        figure=lambda chart: json_for_script(plotly_figure(chart)),
+        figure=lambda chart: json_for_script(plotly_figure(chart), digits=_DIGITS),
         data=lambda table: json_for_script(table.data()),
+        details=lambda details: json_for_script(details.data, digits=_DIGITS),
         data_uri=_data_uri,
     )  # fmt: skip
 
 
-def json_for_script(content: object) -> Markup:
+def without_home(text: object) -> object:
+    """A text with paths as they are from here: below this folder by what follows it, below a home as `~`.
+
+    A page is sent around, and a home tells a name. It is done to all texts alike, since paths are in
+    commands, messages, tracebacks and logs. In quotes a shell would take `~` for a name: it is put before
+    them.
+    """
+    if not isinstance(text, str) or isinstance(text, Markup):
+        return text
+    return _shortened_paths(text)
+
+
+def _shortened_paths(text: str) -> str:
+    here, home = str(Path.cwd()), str(Path.home())
+    if len(here) > 1:
+        text = re.sub(rf"(?<![\w.~-]){re.escape(here)}/", "", text)
+    homes = "|".join([*([re.escape(home)] if len(home) > 1 else []), r"/(?:home|Users)/[^/\s'\"<>\\]+"])
+    text = re.sub(rf"(?<![\w.~-])'(?:{homes})/", "~/'", text)
+    return re.sub(rf"(?<![\w.~-])(?:{homes})(?![\w.-])", "~", text)
+
+
+def json_for_script(content: object, *, digits: int | None = None) -> Markup:
     """JSON that cannot end the element it is in.
 
     A browser ends a script at `</script>`, in the middle of a JSON string too. `<`, `>` and `&` are written
     as escapes that JSON reads back as the same characters.
 
+    Args:
+        digits: Significant digits of its numbers; None keeps all.
+
     Raises:
         ValueError: A number is NaN or infinite, which `JSON.parse` in the page would refuse.
     """
-    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    rounded = content if digits is None else _rounded(content, digits)
+    text = _shortened_paths(json.dumps(rounded, allow_nan=False, separators=(",", ":")))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _rounded(content: Any, digits: int) -> Any:
+    """The same lists and mappings with shorter numbers: a plot has 1,000 pixels, and a float 17 digits."""
+    if isinstance(content, float):
+        return float(f"{content:.{digits}g}")
+    if isinstance(content, Mapping):
+        return {name: _rounded(value, digits) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_rounded(value, digits) for value in content]
+    return content
 
 
 @cache
@@ -76,6 +120,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(_HERE),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=without_home,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -101,4 +146,4 @@ def _sha256(text: str) -> str:
 
 
 def _data_uri(figure: Figure) -> str:
-    return f"data:image/png;base64,{base64.b64encode(figure.png).decode()}"
+    return f"data:image/{figure.format};base64,{base64.b64encode(figure.content).decode()}"

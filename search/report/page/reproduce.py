@@ -1,4 +1,4 @@
-"""What a run was made from: data, machine and versions, and the commands that repeat it. Pure.
+"""What a run was made on: machine and versions, and the commands that repeat it. Pure.
 
 The commands name the space file in the run's folder, not the one it was started from: that one may have been
 edited since.
@@ -12,73 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from search.report.page.elements import (
-    Cell,
     Commands,
-    Element,
     Pairs,
-    Points,
     Section,
-    Table,
     Text,
-    text_cell,
 )
 from search.report.page.run_data import RunData
-from trainables.core.data_source import data_text
-from trainables.core.data_summary import DataSummary
-
-_MOST_CLASSES = 200  # of a table; of more, the largest and the smallest are shown
-# The notes of trainings about their data, used where no preflight check ran.
-_NOTES = ("data", "left_out", "folder", "identical", "pixels")
-
-
-def data_section(run: RunData) -> Section:
-    """The data as the preflight check found it before the last session, or as the trials noted it."""
-    found = run.environment.get("data")
-    if isinstance(found, Mapping):
-        elements = _data_elements(DataSummary.from_dict(found))
-    elif found:
-        elements = [Points(points=[str(note) for note in found])]
-    else:
-        elements = _noted(run)
-    return Section(key="data", title="Data", elements=elements)
-
-
-def _data_elements(data: DataSummary) -> list[Element]:
-    names = ("found", *(["parts"] if data.parts else []), *(["sizes"] if data.sizes_px else []))
-    elements: list[Element] = [Pairs(pairs=list(zip(names, data.found, strict=True)))]
-    if data.warnings:
-        elements += [Text(text="Warnings:"), Points(points=data.warnings)]
-    if data.classes:
-        elements.append(_classes(data))
-    return elements
-
-
-def _classes(data: DataSummary) -> Table:
-    """A table of the classes with their numbers of examples, the largest first.
-
-    Of more than 200 classes the ends are shown: what unbalances a data set is at its ends.
-    """
-    unit = data.class_unit or data.unit
-    rows = sorted(data.classes.items(), key=lambda item: -item[1])
-    caption = f"{unit} of each class"
-    if len(rows) > _MOST_CLASSES:
-        half = _MOST_CLASSES // 2
-        caption = f"{unit} of the {half} largest and the {half} smallest of {len(rows)} classes"
-        rows = rows[:half] + rows[-half:]
-    return Table(
-        caption=caption,
-        columns=("class", unit),
-        rows=[(text_cell(name), Cell(text=str(count), order=count)) for name, count in rows],
-    )
-
-
-def _noted(run: RunData) -> list[Element]:
-    """What is known without a preflight check: the notes of the trainings."""
-    noted = {name: text for trial in run.trials for name, text in trial.notes.items() if name in _NOTES}
-    text = f"{data_text(run.space.data)} was not checked before this run"
-    if not noted:
-        return [Text(text=f"{text}, and no trial noted anything about it.")]
-    return [Text(text=f"{text}; its trials noted:"), Pairs(pairs=sorted(noted.items()))]
 
 
 def environment_section(run: RunData) -> Section:

@@ -47,7 +47,7 @@ def slice_of(run: RunData, name: str) -> Chart:
     having = [trial for trial in run.ranked if name in trial.hparams]
     trials = having[:_MOST_POINTS]
     values = [trial.hparams[name] for trial in trials]
-    places, scale = _slice_scale(name, parameter, values)
+    places, scale = slice_scale(name, parameter, values)
     rungs = sorted({trial.rung or 0 for trial in trials})
     return Chart(
         key=chart_key("slice", run.shown_hparams.index(name) + 1, name),
@@ -74,7 +74,7 @@ def is_log_axis(parameter: Parameter | None, values: Any) -> bool:
     return is_positive and max(numbers) >= _LOG_RATIO * min(numbers)
 
 
-def _slice_scale(name: str, parameter: Parameter | None, values: Sequence[Any]) -> tuple[list[float], Scale]:
+def slice_scale(name: str, parameter: Parameter | None, values: Sequence[Any]) -> tuple[list[float], Scale]:
     """Places on the axis, and the axis: of numbers, or of names in their order.
 
     A choice of up to ten numbers has a tick at each, in the plot even where no trial had it. Names are

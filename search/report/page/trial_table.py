@@ -6,13 +6,16 @@ is missing is part of the result.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from search.energy.units import to_joules
 from search.energy.usable import NO_SENSOR
 from search.ledger.history import TrialRecord
 from search.ranking import Configuration
-from search.report.formatting import mean_text, value_text
-from search.report.page.elements import Cell, Element, Section, Table, Text, text_cell
+from search.report.formatting import mean_text
+from search.report.page.elements import Cell, Element, Section, Table, Text, number_cell, text_cell
 from search.report.page.run_data import RunData
+from search.report.page.trial_details import trial_details
 
 _REASONS_SHOWN = 3  # for missing joules; on a cluster each node may have its own
 
@@ -20,8 +23,11 @@ _REASONS_SHOWN = 3  # for missing joules; on a cluster each node may have its ow
 def trial_section(run: RunData) -> Section:
     """Every trial: the ranked ones in their order, then the others."""
     reasons = list(dict.fromkeys(filter(None, (_no_energy_reason(trial) for trial in run.trials))))
-    note = "The largest budget ranks first, then the metric. Click on a column's name to sort by it."
-    table = trial_table(run)
+    note = (
+        "The largest budget ranks first, then the metric. A column's name sorts by it; a trial's opens its "
+        "curve, hyperparameters, log and confusion."
+    )
+    table = replace(trial_table(run), trial_column="trial")
     elements: list[Element] = [Text(text=note), table.without_empty_columns()]
     if run.space.repeats > 1:
         repeated = "Repeats of a configuration rank together, by the mean of those that have a score."
@@ -33,6 +39,8 @@ def trial_section(run: RunData) -> Section:
         elements.append(Text(text=f"Energy is empty if it is unknown: {shown}."))
     if table.rows and (empty := table.empty_columns):
         elements.append(Text(text=f"Left out, as nothing is known of any trial: {', '.join(empty)}."))
+    if run.trials:
+        elements.append(trial_details(run))
     return Section(key="trials", title="Trials", elements=elements)
 
 
@@ -70,23 +78,13 @@ def trial_table(run: RunData) -> Table:
     order = enumerate(run.configurations, start=1)
     ranks = {trial.trial_id: rank for rank, each in order for trial in each.scored}
     rest = [trial for trial in run.trials if trial.trial_id not in ranks]
-    columns = ("rank", "trial", "state", run.metric, "epochs", "rung", "time (s)", "energy (J)")
-    return Table(
+    columns = ("rank", "trial", run.metric, *run.shown_hparams)
+    table = Table(
         caption=f"{len(run.trials)} trials of {run.name}",
-        columns=[*columns, *run.shown_hparams],
+        columns=[*columns, "rung", "epochs", "state", "time (s)", "energy (J)"],
         rows=[_row(run, trial, ranks.get(trial.trial_id)) for trial in [*run.ranked, *rest]],
     )
-
-
-def number_cell(value: float | int | None, text: str | None = None, hint: str = "") -> Cell:
-    """A cell with a number; empty if it is unknown.
-
-    Args:
-        value: What it sorts by.
-        text: What is shown; None writes four significant digits.
-        hint: Text under the mouse.
-    """
-    return Cell(text="" if value is None else text or value_text(value), order=value, hint=hint)
+    return table.with_constants_last(first=3)
 
 
 def _row(run: RunData, trial: TrialRecord, rank: int | None) -> list[Cell]:
@@ -95,13 +93,13 @@ def _row(run: RunData, trial: TrialRecord, rank: int | None) -> list[Cell]:
     return [
         number_cell(rank),
         Cell(text=_name(trial), order=trial.trial_id),
-        Cell(text=state, order=state, hint=trial.message),
         number_cell(trial.value(run.metric)),
-        number_cell(trial.epochs),
+        *(_hparam_cell(trial, name) for name in run.shown_hparams),
         number_cell(trial.rung),
+        number_cell(trial.epochs),
+        Cell(text=state, order=state, hint=trial.message),
         number_cell(trial.seconds, f"{trial.seconds:.1f}"),
         _joules_cell(trial),
-        *(_hparam_cell(trial, name) for name in run.shown_hparams),
     ]
 
 

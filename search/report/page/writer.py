@@ -17,17 +17,19 @@ from search.ledger.journal import StorageError, unwritten
 from search.output import Output
 from search.report.charts.chart import Chart
 from search.report.page.compare import comparison
+from search.report.page.data import data_section
 from search.report.page.deciders import deciders_section
 from search.report.page.elements import Section
 from search.report.page.energy import joules_section
 from search.report.page.failures import failures_section
 from search.report.page.history import history_section
+from search.report.page.mistakes import mistakes_section
 from search.report.page.objectives import objectives_section
-from search.report.page.overview import overview
+from search.report.page.overview import next_section, overview, settings_section
 from search.report.page.parameters import parameters_section
 from search.report.page.rank_correlation import rank_correlation_section
 from search.report.page.render import rendered
-from search.report.page.reproduce import commands_section, data_section, environment_section
+from search.report.page.reproduce import commands_section, environment_section
 from search.report.page.run_data import RunData, read_run
 from search.report.page.trial_table import trial_section
 from search.report.page.winner import winner_section
@@ -36,16 +38,19 @@ from trainables.core.files import replacing
 # From what every reader wants to what few need.
 _SECTIONS: tuple[Callable[[RunData], Section], ...] = (
     overview,
+    next_section,
     winner_section,
-    data_section,
-    trial_section,
-    objectives_section,
     history_section,
     parameters_section,
+    objectives_section,
+    trial_section,
+    mistakes_section,
     joules_section,
     rank_correlation_section,
     deciders_section,
     failures_section,
+    data_section,
+    settings_section,
     environment_section,
     commands_section,
 )

@@ -36,11 +36,19 @@
     const [text, order, hint] = Array.isArray(short) ? short : [short, short === "" ? null : short];
     return { text, order: order === null ? undefined : order, hint };
   }
-  function element(short) {
+  function element(short, isTrial) {
     const { text, order, hint } = cellOf(short);
-    const cell = document.createElement("td");
+    const cell = document.createElement(isTrial ? "th" : "td");
     cell.className = typeof order === "number" ? "number" : text.length < 40 ? "short" : "";
-    cell.textContent = text;
+    if (isTrial) {
+      const button = document.createElement("button");
+      Object.assign(button, { type: "button", textContent: text });
+      button.dataset.trial = order;
+      cell.scope = "row";
+      cell.append(button);
+    } else {
+      cell.textContent = text;
+    }
     if (hint) cell.title = hint;
     return cell;
   }
@@ -48,13 +56,14 @@
     const data = JSON.parse(document.getElementById(table.dataset.rows).textContent);
     const pager = table.parentNode.nextElementSibling;
     const [earlier, further] = pager.querySelectorAll("button");
+    const trialPlace = "trialPlace" in table.dataset ? Number(table.dataset.trialPlace) : -1;
     let all = data.rows, rows = all, first = 0;
     function show(from) {
       first = from;
       const shown = rows.slice(first, first + data.page);
       table.tBodies[0].replaceChildren(...shown.map((row) => {
         const line = document.createElement("tr");
-        line.append(...row.map(element));
+        line.append(...row.map((short, place) => element(short, place === trialPlace)));
         return line;
       }));
       table.parentNode.scrollTop = 0;
@@ -97,50 +106,8 @@
     const input = table.parentNode.previousElementSibling?.querySelector("[data-filter]");
     const filter = sort.filter || ((text) => filterWhole(table, text));
     if (input) input.addEventListener("input", () => filter(input.value));
-    for (const button of table.querySelectorAll("th button")) {
+    for (const button of table.querySelectorAll("thead button")) {
       button.addEventListener("click", () => sort(button.parentNode.cellIndex, turned(button.parentNode)));
     }
   }
-
-  // Plots: text and grid in the page's colours, and labels that fit a narrow screen.
-  if (typeof Plotly === "undefined") return;
-  const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  const boxes = Array.from(document.querySelectorAll("[data-figure]"));
-  function wrapped(text, width) {
-    const lines = [""];
-    for (const word of text.split(" ")) {
-      if (lines.at(-1) && lines.at(-1).length + word.length > width) lines.push("");
-      lines[lines.length - 1] += (lines.at(-1) ? " " : "") + word;
-    }
-    return lines.join("<br>");
-  }
-  function draw(box) {
-    const figure = JSON.parse(document.getElementById(box.dataset.figure).textContent);
-    const style = getComputedStyle(document.documentElement);
-    const line = style.getPropertyValue("--line").trim();
-    figure.layout.font.color = style.getPropertyValue("--ink").trim();
-    for (const name of ["xaxis", "yaxis"]) Object.assign(figure.layout[name], { gridcolor: line, linecolor: line });
-    const title = figure.layout.xaxis.title;
-    title.text = wrapped(title.text, (box.clientWidth - 90) / 7);
-    if (box.clientWidth < 560) {
-      figure.layout.font.size = 11;
-      figure.layout.margin.l = 48;
-    }
-    Plotly.react(box, figure.data, figure.layout, { responsive: true, displaylogo: false, displayModeBar: false });
-  }
-  boxes.forEach((box) => { box.style.minHeight = box.dataset.height + "px"; });
-  // Each is drawn when it is about to be seen: all at once would hold up a long page for seconds.
-  const drawn = new Set();
-  const seen = new IntersectionObserver((entries) => {
-    for (const { isIntersecting, target } of entries) if (isIntersecting) show(target);
-  }, { rootMargin: "600px 0px" });
-  function show(box) {
-    seen.unobserve(box);
-    if (drawn.has(box)) return;
-    drawn.add(box);
-    draw(box);
-  }
-  boxes.forEach((box) => seen.observe(box));
-  window.addEventListener("beforeprint", () => boxes.forEach(show));
-  dark.addEventListener("change", () => drawn.forEach(draw));
 })();

@@ -1,0 +1,104 @@
+"""The score over the two parameters that matter most, as a map. Pure.
+
+Between the trials the height is interpolated linearly, and nothing is drawn beyond them: no value in the map
+is above or below what was measured. It shows where good trials lie together, and whether two parameters must
+be changed together: a ridge that runs aslant.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from search.ledger.history import TrialRecord
+from search.report.charts.chart import VERMILION, Chart, Scale, Series, Surface, evenly, shortened
+from search.report.page.run_data import RunData
+from search.report.page.slices import hover_text, slice_scale
+from search.space.parameters import is_number
+
+_SIDE = 40  # places of the grid along each axis
+_FEWEST = 8  # trials; fewer are three triangles
+_MOST_POINTS = 500
+
+Scored = Sequence[tuple[TrialRecord, float]]
+
+
+def contour(run: RunData, names: Sequence[str], scored: Scored, rung: int) -> Chart | None:
+    """The map; None for fewer than two parameters that are numbers, or trials that lie on one line.
+
+    Args:
+        names: Parameters, the one that matters most first.
+        scored: Trials with their scores at one rung: scores of several do not compare.
+    """
+    numeric = [name for name in names if _is_numeric(name, scored)][:2]
+    if len(numeric) < 2 or len(scored) < _FEWEST:
+        return None
+    x_name, y_name = numeric
+    shown = evenly(scored, _MOST_POINTS)
+    x_scale, y_scale = (_scale(run, name, shown) for name in numeric)
+    surface = _surface(run, x_name, y_name, shown, is_log=(x_scale.is_log, y_scale.is_log))
+    if surface is None:
+        return None
+    return Chart(
+        key="contour",
+        title=f"{run.metric} over {shortened(x_name)} and {shortened(y_name)}, at rung {rung}",
+        x=x_scale,
+        y=y_scale,
+        series=[
+            Series(
+                name="trials",
+                x=[trial.hparams[x_name] for trial, _ in shown],
+                y=[trial.hparams[y_name] for trial, _ in shown],
+                hover=[hover_text(run, trial) for trial, _ in shown],
+                colour=VERMILION,
+                size_px=6.0,
+                is_in_legend=False,
+            )
+        ],
+        surface=surface,
+        height_px=380,
+        is_narrow=True,
+    )
+
+
+def _is_numeric(name: str, scored: Scored) -> bool:
+    """Whether every trial has it, as a number, and two of them differ."""
+    values = [trial.hparams.get(name) for trial, _ in scored]
+    return all(map(is_number, values)) and len(set(values)) > 1
+
+
+def _scale(run: RunData, name: str, shown: Scored) -> Scale:
+    """The axis of its slice; linear where a step rounded a logarithmic range down to 0."""
+    values = [trial.hparams[name] for trial, _ in shown]
+    _, scale = slice_scale(name, run.space.parameters.get(name), values)
+    return replace(scale, is_log=scale.is_log and min(values) > 0)
+
+
+def _surface(
+    run: RunData, x_name: str, y_name: str, shown: Scored, *, is_log: tuple[bool, bool]
+) -> Surface | None:
+    """Heights on a grid from the smallest to the largest value of both; None inside no triangle of trials."""
+    import numpy as np  # with scipy 0.4 s to import, which a page without scores need not wait for
+    from scipy.interpolate import griddata
+    from scipy.spatial import QhullError
+
+    columns, places = [], []
+    for name, log in zip((x_name, y_name), is_log, strict=True):
+        values = np.array([float(trial.hparams[name]) for trial, _ in shown])
+        scaled = np.log(values) if log else values
+        low, high = scaled.min(), scaled.max()
+        columns.append((scaled - low) / (high - low))  # triangles of axes of unlike length would be needles
+        grid = np.linspace(low, high, _SIDE)
+        places.append(np.exp(grid) if log else grid)
+    known = np.column_stack(columns)
+    points, which = np.unique(known.round(9), axis=0, return_inverse=True)
+    totals = np.bincount(which.ravel(), [value for _, value in shown])
+    means = totals / np.bincount(which.ravel())  # of trials at one point
+    at = np.meshgrid(np.linspace(0, 1, _SIDE), np.linspace(0, 1, _SIDE))
+    try:
+        heights = griddata(points, means, tuple(at), method="linear")
+    except (QhullError, ValueError):  # all on one line, or fewer than three of them
+        return None
+    rows = [[None if math.isnan(value) else float(value) for value in row] for row in heights]
+    return Surface(title=run.metric, x=places[0].tolist(), y=places[1].tolist(), heights=rows)

@@ -1,0 +1,124 @@
+"""What a click on a trial shows: its curve, hyperparameters beside the default's, log and confusion, as data.
+
+The page of 5,000 trials carries all of them: so a trial has only what differs from the default, its numbers
+have six digits, and logs are kept of those that somebody will open: the best, and those that failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from search.ledger.history import TrialRecord
+from search.printable import printable
+from search.report.charts.chart import rung_colour
+from search.report.formatting import duration, value_text
+from search.report.page.elements import TrialDetails
+from search.report.page.mistakes import confusion_of
+from search.report.page.run_data import RunData
+
+_MOST_LOGS = 150  # of the best and of those that failed; each takes a kilobyte
+_LOG_LINES, _LINE_CHARACTERS, _LOG_BYTES = 12, 400, 16_384
+
+
+def trial_details(run: RunData) -> TrialDetails:
+    """All trials, those with a rank first, in the order in which their table has them."""
+    ranks = {trial.trial_id: rank for rank, each in enumerate(run.configurations, 1) for trial in each.scored}
+    rest = [trial for trial in run.trials if trial.trial_id not in ranks]
+    ordered = [*run.ranked, *rest]
+    names = list(dict.fromkeys((*run.shown_hparams, *(n for trial in run.trials for n in trial.hparams))))
+    default = _texts(run.default, names) if run.default else [""] * len(names)
+    logs = _worth_a_log(ordered)
+    return TrialDetails(
+        data={
+            "metric": run.metric_title,
+            "names": names,
+            "default": default if run.default else None,
+            "rungs": [
+                [run.rung_name(rung), rung_colour(rung)] for rung in range(len(run.space.ladder.rungs))
+            ],
+            "trials": {
+                trial.trial_id: [
+                    _subtitle(run, trial, ranks.get(trial.trial_id)),
+                    *_curve(run, trial),
+                    _differences(trial, names, default),
+                    _log(run.ledger.trial(trial.trial_id).log) if trial.trial_id in logs else "",
+                ]
+                for trial in ordered
+            },
+            "promoted": _promoted(run),
+        },
+        has_curves=any(_curve(run, trial)[0] for trial in ordered),
+    )
+
+
+def _texts(trial: TrialRecord, names: Sequence[str]) -> list[str]:
+    return [value_text(trial.hparams[name]) if name in trial.hparams else "" for name in names]
+
+
+def _differences(trial: TrialRecord, names: Sequence[str], default: Sequence[str]) -> list[int | str]:
+    """What differs from the default: the number of a name, its value, the next number, and so on."""
+    texts = enumerate(zip(_texts(trial, names), default, strict=True))
+    return [part for number, (text, other) in texts if text != other for part in (number, text)]
+
+
+def _subtitle(run: RunData, trial: TrialRecord, rank: int | None) -> str:
+    """State, score, budget and cost in a line, and the message of what went wrong."""
+    place = f"rank {rank} of {len(run.configurations)}" if rank else "no rank"
+    value = f"{run.metric} {value_text(trial.value(run.metric))}"
+    at = "" if trial.rung is None else f"rung {trial.rung}"
+    parts = [place, trial.status, value, at, f"{trial.epochs} epochs", duration(trial.seconds)]
+    energy_mj = trial.energy.total_mj
+    parts += [] if energy_mj is None else [f"{energy_mj / 1000:.1f} J"]
+    parts += [f"seed {trial.seed}", f"proposed by {trial.proposed_by}", trial.message]
+    return "; ".join(filter(None, parts))
+
+
+def _curve(run: RunData, trial: TrialRecord) -> tuple[list[int], list[float], list[int]]:
+    """Epochs, scores and rungs of the epochs that have a score."""
+    points = [
+        (epoch, value, row.rung)
+        for epoch, row in trial.curve.items()
+        if (value := row.metrics.get(run.metric)) is not None and abs(value) < float("inf")
+    ]
+    return [at for at, *_ in points], [value for _, value, _ in points], [rung for *_, rung in points]
+
+
+def _worth_a_log(ordered: Sequence[TrialRecord]) -> set[str]:
+    """Of many trials the best, and half as many of those that failed or diverged."""
+    failed = [trial for trial in ordered if trial.status in ("failed", "diverged")][: _MOST_LOGS // 2]
+    best = ordered[: _MOST_LOGS - len(failed)]
+    return {trial.trial_id for trial in [*best, *failed]}
+
+
+def _log(path: Path) -> str:
+    """The last lines of a trial's log, each cut after 400 characters; empty without one."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - _LOG_BYTES))
+            lines = file.read().decode("utf-8", "replace").splitlines()[-_LOG_LINES:]
+    except OSError:
+        return ""
+    return "\n".join(printable(line)[:_LINE_CHARACTERS] for line in lines)
+
+
+def _promoted(run: RunData) -> dict[str, list[Any]]:
+    """By trial the sentence of its full training, and the confusion there: names and numbers; empty lists
+    where it does not classify or has too many classes."""
+    if run.promotion is None:
+        return {}
+    return {str(row["trial_id"]): _full_training(run, row) for row in run.promotion.rows}
+
+
+def _full_training(run: RunData, row: Any) -> list[Any]:
+    assert run.promotion is not None, "asked after a promotion"
+    trainings = run.promotion.trainings(str(row["trial_id"]))
+    folders: Iterable[Path] = (run.promotion.ledger.trial_folder(each.trial_id) for each in trainings[:1])
+    matrix = next(filter(None, map(confusion_of, folders)), None)
+    mean = row["test_mean"] if row["test_mean"] is not None else row["val_mean"]
+    num = row["num_seeds"]
+    sentence = f"In full: {value_text(mean)}, the mean of {num} seed{'' if num == 1 else 's'}"
+    sentence += f"; {row['conclusion']}" if row["conclusion"] else ""
+    return [sentence, list(matrix.names) if matrix else [], [list(r) for r in matrix.texts] if matrix else []]
