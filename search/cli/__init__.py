@@ -17,6 +17,7 @@ COMMANDS = {
     "train": "train or check one configuration in this process",
     "preflight": "check what a search will need, and fetch weights",
     "report": "write the page of a run, or one that compares two",
+    "ui": "show all runs of a folder in a browser, live",
     "predict": "predictions of a trained model for images",
     "export-model": "write a trained model as an ONNX file",
     "ship": "send to its bucket what this machine alone has of a run",
@@ -29,7 +30,18 @@ COMMANDS = {
 }
 _OF_MODELS = ("predict", "export-model")
 _NEEDED_BY_MODELS = ("torch", "torchvision", "timm", "safetensors")
-_NEEDED = ("pydantic", "ruamel.yaml", "rich", "optuna", "ray", "torch", "torchvision", "timm", "torchmetrics")
+_NEEDED = (
+    "pydantic",
+    "aiohttp",
+    "ruamel.yaml",
+    "rich",
+    "optuna",
+    "ray",
+    "torch",
+    "torchvision",
+    "timm",
+    "torchmetrics",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -140,11 +140,14 @@ class RunFolder:
         """The run of a baseline that promoted trials are compared with, by its trainable."""
         return self.folder / f"{_BASELINE}-{name}"
 
+    def part_folders(self) -> list[Path]:
+        """The folders of its promotions and their baselines, repeated ones too, with a journal yet or not."""
+        first = (self.promotion_folder.name, _BASELINE)
+        return [path for name in first for path in sorted(self.folder.glob(f"{name}*"))]
+
     def parts(self) -> list[Self]:
         """The runs of its promotions and their baselines, repeated ones too."""
-        first = (self.promotion_folder.name, _BASELINE)
-        folders = [path for name in first for path in sorted(self.folder.glob(f"{name}*"))]
-        return [part for folder in folders if (part := type(self)(folder)).has_run]
+        return [part for folder in self.part_folders() if (part := type(self)(folder)).has_run]
 
     def trial(self, trial_id: str) -> TrialFolder:
         """The folder of a trial, whether it is there or not."""

@@ -24,6 +24,7 @@ HEAVY = {
     "plotly",
     "matplotlib",
     "pynvml",
+    "aiohttp",
 }
 MAY_USE = {
     "search/backends/ray": {"ray"},
@@ -33,6 +34,7 @@ MAY_USE = {
     "search/sampling/sampler.py": {"optuna"},
     "search/sampling/importance.py": {"optuna"},
     "search/export/optuna.py": {"optuna"},
+    "search/ui": {"aiohttp"},
     "trainables": {"torch", "torchvision", "timm", "torchmetrics"},
 }
 SHARED_WORDS = {

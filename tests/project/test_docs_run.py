@@ -75,6 +75,7 @@ NOT_RUN: Mapping[str, tuple[str, str]] = {
         "makes an environment from the network",
         "tests/backends/test_search_on_ray.py",
     ),
+    r"ui\.py": ("serves until it is ended", "tests/ui/test_command.py"),
     r"^ray start ": ("would outlive the test", "tests/backends/test_joining_a_cluster.py"),
     r"s3://": ("there is no such bucket", "tests/bucket/test_s3.py"),
     r"--address 10\.0\.0\.5": ("there is no such cluster", "tests/backends/test_joining_a_cluster.py"),

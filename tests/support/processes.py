@@ -46,6 +46,13 @@ def script(name: str) -> tuple[str, str]:
     return sys.executable, str(ROOT / "scripts" / f"{name}.py")
 
 
+def ended_process() -> int:
+    """The number of a process that has ended."""
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    return done.pid
+
+
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"

@@ -1,0 +1,138 @@
+"use strict";
+// The page of the run is a document of its own, the same as report.html. When the run has gone on, the new
+// one is loaded behind the one that is shown, gets what the reader did to that (place, filters, order of
+// tables), and takes its place: nothing blinks, and nothing of the old one stays in memory.
+(function () {
+  const find = (id) => document.getElementById(id);
+  const path = location.pathname;
+  const LEAST_MS = 2000; // between two pages; three times as long as one took, if that is longer
+  const IDLE_MS = 1500; // a page is not taken away under a hand that moves
+  let shown = null, wanted = null, isLoading = false, readyMs = 0, touchedMs = -IDLE_MS, timer = 0;
+
+  // Elements of both documents by what they are in, and their place among the like in it.
+  function keyed(doc, selector) {
+    const counts = new Map(), found = new Map();
+    for (const element of doc.querySelectorAll(selector)) {
+      const section = element.closest("section[id]");
+      const name = `${section ? section.id : ""} ${element.tagName} ${element.getAttribute("aria-label") || element.id}`;
+      const place = counts.get(name) || 0;
+      counts.set(name, place + 1);
+      found.set(`${name} ${place}`, element);
+    }
+    return found;
+  }
+  function each(from, to, selector, carry) {
+    const targets = keyed(to, selector);
+    for (const [key, element] of keyed(from, selector)) if (targets.has(key)) carry(element, targets.get(key));
+  }
+  function carryInput(one, other) {
+    const name = one.type === "checkbox" || one.type === "radio" ? "checked" : "value";
+    if (one[name] === other[name]) return;
+    other[name] = one[name];
+    for (const kind of ["input", "change"]) other.dispatchEvent(new Event(kind, { bubbles: true }));
+  }
+  function carryOrder(one, other) {
+    const header = one.querySelector("th[aria-sort]");
+    if (!header) return;
+    const same = Array.from(other.querySelectorAll("th")).find((each) => each.textContent === header.textContent);
+    const button = same && same.querySelector("button");
+    for (let turn = 0; button && turn < 2; turn++) {
+      if (same.getAttribute("aria-sort") !== header.getAttribute("aria-sort")) button.click();
+    }
+  }
+  function carryFocus(from, to) {
+    const active = from.activeElement;
+    if (!active || active === from.body || document.activeElement?.contentDocument !== from) return;
+    each(from, to, active.tagName, (one, other) => {
+      if (one !== active) return;
+      other.focus({ preventScroll: true });
+      if (typeof one.selectionStart === "number") other.setSelectionRange(one.selectionStart, one.selectionEnd);
+    });
+  }
+  // Rows above the reader may be new: the place is that in the section which is at the top.
+  function carryPlace(from, to) {
+    const sections = Array.from(from.querySelectorAll("section[id]"));
+    const top = sections.filter((section) => section.getBoundingClientRect().top <= 1).at(-1);
+    const same = top && to.getElementById(top.id);
+    const view = to.defaultView;
+    const y = same
+      ? view.scrollY + same.getBoundingClientRect().top - top.getBoundingClientRect().top
+      : from.defaultView.scrollY;
+    view.scrollTo({ left: from.defaultView.scrollX, top: y, behavior: "instant" });
+  }
+  function carry(from, to) {
+    each(from, to, "details", (one, other) => { other.open = one.open; });
+    each(from, to, "input, select, textarea", carryInput);
+    each(from, to, "table", carryOrder);
+    each(from, to, "[tabindex='0']", (one, other) => { [other.scrollTop, other.scrollLeft] = [one.scrollTop, one.scrollLeft]; });
+    carryPlace(from, to);
+    carryFocus(from, to);
+  }
+
+  function isBusy() {
+    if (!shown) return false;
+    const doc = shown.contentDocument;
+    if (performance.now() - touchedMs < IDLE_MS || doc.querySelector("dialog[open]")) return true;
+    return !doc.getSelection().isCollapsed;
+  }
+  function watch(doc) {
+    const touch = () => { touchedMs = performance.now(); };
+    for (const kind of ["pointermove", "pointerdown", "keydown", "wheel", "touchmove"]) {
+      doc.addEventListener(kind, touch, { passive: true, capture: true });
+    }
+  }
+  function load(version) {
+    const began = performance.now(), frame = document.createElement("iframe");
+    isLoading = true;
+    frame.title = `page of ${find("name").textContent}`;
+    frame.className = shown ? "next" : "";
+    frame.addEventListener("load", () => {
+      const took = performance.now() - began;
+      watch(frame.contentDocument);
+      if (shown) carry(shown.contentDocument, frame.contentDocument);
+      // Two frames later what is in view is drawn; a browser that draws nothing now makes none.
+      const drawn = new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+      Promise.race([drawn, new Promise((done) => setTimeout(done, 500))]).then(() => {
+        frame.className = "";
+        if (shown) shown.remove();
+        shown = frame;
+        frame.dataset.version = version;
+        isLoading = false;
+        readyMs = performance.now() + Math.max(LEAST_MS, 3 * took);
+        find("written").textContent = `as of ${new Date().toISOString().slice(11, 19)} UTC`;
+        consider();
+      });
+    }, { once: true });
+    frame.src = `${path}/report?version=${version}`;
+    find("frames").append(frame);
+  }
+  function consider() {
+    clearTimeout(timer);
+    if (isLoading || wanted === null || (shown && String(wanted) === shown.dataset.version)) return;
+    const waitMs = readyMs - performance.now();
+    if (waitMs <= 0 && !isBusy()) load(wanted);
+    else timer = setTimeout(consider, Math.max(waitMs, 250));
+  }
+
+  find("name").textContent = decodeURIComponent(path.split("/").at(-1));
+  find("alone").href = `${path}/report`;
+  // The list as it was filtered, where the reader came from it.
+  if (document.referrer === `${location.origin}/` && history.length > 1) {
+    find("back").addEventListener("click", (event) => { event.preventDefault(); history.back(); });
+  }
+  connect(`${path}/events`, (row) => {
+    const text = (column) => (row.cells[column] || [""])[0];
+    document.title = `${row.state}: ${row.name}`;
+    find("state").textContent = row.state;
+    find("state").className = `badge ${row.state}`;
+    find("state").title = row.detail;
+    const parts = [text("trials") && `${text("trials")} trials`, text("epochs") && `${text("epochs")} epochs`, text("best") && `best ${text("best")}`];
+    find("progress").textContent = parts.filter(Boolean).join(", ");
+    const isBroken = row.state === "damaged" || row.state === "gone";
+    find("reason").hidden = !isBroken && row.state !== "killed";
+    find("reason").textContent = row.state === "gone" ? "The folder of this run is gone." : row.detail;
+    if (isBroken) return;
+    wanted = row.version;
+    consider();
+  });
+})();

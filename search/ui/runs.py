@@ -1,0 +1,213 @@
+"""All runs of a folder as rows, brought up to date as their files change. For one thread at a time.
+
+A scan looks at size and time of change of each journal (a few calls of the system a run), and reads those
+that changed, the newest first: what runs now is never behind what ended long ago.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from search.ledger import Ledger, LedgerError
+from search.printable import printable
+from search.space import SpaceError
+from search.ui.live_run import LiveRun, Spaces
+from search.ui.rows_cache import KeptRow, cache_file, read_rows, write_rows
+from search.ui.run_row import RunRow, damaged_row
+from trainables.core.files import is_safe_name
+
+_BATCH_S = 0.3  # for which a scan reads, before readers of the list see what it found
+_BAD_NAME = (
+    "the name of its folder is none that a run can have, so that no command opens it: rename it (up to 120 "
+    "characters, no control characters, and no dot, hyphen or space first)"
+)
+
+
+@dataclass
+class _Known:
+    """A run as it was found last.
+
+    Attributes:
+        version: Of all rows, when this one changed last.
+        files: What its row was made from: sizes and times of change; empty before it was read.
+        lost: The processes that had it and are gone, as long as the row may change.
+        changed_ns: When its journal did.
+        folder_ns: When its folder did, at which time it had these `parts`.
+        live: What reads it on; None of a run that does not change.
+    """
+
+    ledger: Ledger
+    row: RunRow
+    version: int
+    files: str = ""
+    lost: str = ""
+    changed_ns: int = 0
+    folder_ns: int = 0
+    parts: list[Ledger] = field(default_factory=list)
+    live: LiveRun | None = None
+
+
+class Runs:
+    """The runs in a folder.
+
+    Args:
+        results: The folder.
+        clock: Monotonic seconds.
+        file: Where rows are kept between two starts; None is the user's cache.
+
+    Attributes:
+        version: Rises with each change of a row.
+        num_unread: Runs whose rows are still to be made.
+    """
+
+    def __init__(
+        self, results: Path, *, clock: Callable[[], float] = time.monotonic, file: Path | None = None
+    ) -> None:
+        self.results = results.absolute()
+        self.version = self.num_unread = 0
+        self._clock = clock
+        self._file = file or cache_file(self.results)
+        self._kept = read_rows(self._file)
+        self._must_keep = False
+        self._spaces = Spaces()
+        self._known: dict[str, _Known] = {}
+        self._gone: dict[str, int] = {}
+
+    def scan(self) -> bool:
+        """Bring rows up to date, for a moment; gives whether any is left to be read."""
+        self._list()
+        begun_s = self._clock()
+        due = sorted(self._due(), key=lambda known: -known.changed_ns)
+        for place, known in enumerate(due):
+            if place and self._clock() - begun_s > _BATCH_S:
+                self.num_unread = len(due) - place
+                return True
+            self._read(known)
+        self.num_unread = 0
+        if self._must_keep:
+            self._must_keep = False
+            write_rows(self._file, dict(self._to_keep()))
+        return False
+
+    def since(self, version: int) -> tuple[list[tuple[RunRow, int]], list[str]]:
+        """The rows that changed after a version, each with its own, and the names of runs that are gone
+        since."""
+        rows = [(known.row, known.version) for known in list(self._known.values()) if known.version > version]
+        return rows, [name for name, gone in list(self._gone.items()) if gone > version]
+
+    def row(self, name: str) -> tuple[RunRow, int] | None:
+        """The row of a run with its version; None if there is no such run."""
+        known = self._known.get(name)
+        return None if known is None else (known.row, known.version)
+
+    def page(self, name: str) -> str:
+        """The page of a run as HTML.
+
+        Raises:
+            KeyError: There is no such run.
+            LedgerError, SpaceError: It cannot be read.
+        """
+        known = self._known[name]
+        return (known.live or LiveRun(known.ledger.folder)).page()
+
+    def _list(self) -> None:
+        """Find runs that are new or gone. One whose folder no command can name is there, and never read."""
+        names = self._names()
+        for name in self._known.keys() - names.keys():
+            del self._known[name]
+            self._gone[name] = self._next_version()
+        for name in names.keys() - self._known.keys():
+            ledger = Ledger(self.results / names[name])
+            if not ledger.has_run:
+                continue
+            self._gone.pop(name, None)
+            is_named = is_safe_name(names[name])
+            row = RunRow(name=name, state="reading") if is_named else damaged_row(name, _BAD_NAME)
+            self._known[name] = _Known(ledger, row, self._next_version())
+
+    def _names(self) -> dict[str, str]:
+        """Folders by their names as they can be shown."""
+        try:
+            with os.scandir(self.results) as entries:
+                return {printable(entry.name): entry.name for entry in entries if entry.is_dir()}
+        except OSError:
+            return {}
+
+    def _next_version(self) -> int:
+        self.version += 1
+        return self.version
+
+    def _due(self) -> Iterator[_Known]:
+        """The runs whose rows were made from other files than there are; a kept row that fits is taken."""
+        for known in list(self._known.values()):
+            if not is_safe_name(known.ledger.folder.name):
+                continue
+            files, kept = self._files_of(known), self._kept.get(known.row.name)
+            if not known.files and kept and kept.files == files:
+                self._set(known, kept.row, files)
+            elif files != known.files or (known.row.may_change and _lost(known) != known.lost):
+                yield known
+
+    def _files_of(self, known: _Known) -> str:
+        """Sizes and times of change of what the run's row is made from. A new part changes the folder's own
+        time."""
+        try:
+            folder_ns = known.ledger.folder.stat().st_mtime_ns
+        except OSError:
+            return "gone"
+        if folder_ns != known.folder_ns:
+            known.parts = [Ledger(folder) for folder in known.ledger.part_folders()]
+            known.folder_ns = folder_ns
+        journals = [known.ledger.journal, *(part.journal for part in known.parts)]
+        changes = [_size_and_time(file) for file in (*journals, known.ledger.space_file)]
+        known.changed_ns = max(changed_ns for _, changed_ns in changes[: len(journals)])
+        return " ".join(map(str, (folder_ns, *(number for change in changes for number in change))))
+
+    def _read(self, known: _Known) -> None:
+        live = known.live or LiveRun(known.ledger.folder)
+        if live.lock.locked():  # its page is being made: it is read with the next scan
+            return
+        # Before the reading: what changes meanwhile is read with the next scan.
+        files, known.lost = self._files_of(known), _lost(known)
+        row = _row_of(live, self._spaces)
+        known.live = live if row.may_change else None
+        self._set(known, row, files)
+        self._must_keep = self._must_keep or not row.may_change
+
+    def _set(self, known: _Known, row: RunRow, files: str) -> None:
+        known.row, known.files, known.version = row, files, self._next_version()
+
+    def _to_keep(self) -> Iterator[tuple[str, KeptRow]]:
+        """What a later version may read that this one cannot is not kept."""
+        for name, known in self._known.items():
+            if known.files and not known.row.may_change and known.row.state != "damaged":
+                yield name, KeptRow(known.files, known.row)
+
+
+def _row_of(live: LiveRun, spaces: Spaces) -> RunRow:
+    """The row of a run; that of one that cannot be read has the reason, whatever it is: a list of a thousand
+    runs does not fail because of one."""
+    name = printable(live.ledger.folder.name)
+    try:
+        return live.row(spaces)
+    except (LedgerError, SpaceError) as error:
+        return damaged_row(name, str(error))
+    except Exception as error:
+        return damaged_row(name, f"{type(error).__name__}: {error}")
+
+
+def _size_and_time(file: Path) -> tuple[int, int]:
+    try:
+        stat = file.stat()
+    except OSError:
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _lost(known: _Known) -> str:
+    """The processes that had the run or a part of it and are gone."""
+    return " ".join(ledger.lost_holder for ledger in (known.ledger, *known.parts))
