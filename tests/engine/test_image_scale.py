@@ -13,6 +13,7 @@ from trainables.classification import Hparams
 from trainables.classification.training import start
 from trainables.core.contract import Budget, TrainingContext
 from trainables.engine.images.batches import Batch
+from trainables.engine.images.data import load_data
 from trainables.engine.supervised import SupervisedTraining
 
 SPACES = Path(__file__).parents[2] / "spaces"
@@ -95,3 +96,31 @@ def test_a_share_is_above_0_and_at_most_1(scale: float) -> None:
 def test_image_size_is_an_ablation() -> None:
     space = load_space("ablations", overrides=["search.chosen_ablations=image_size"], spaces_dir=SPACES)
     assert space.ablations["image_size"] == ({"image_scale": (0.5, 0.75)},)
+
+
+def test_a_picture_for_people_is_the_whole_image_from_its_file(tmp_path: Path) -> None:
+    """Not the square of 32 px that the model sees."""
+    (tmp_path / "large").mkdir()
+    context = TrainingContext(
+        data=photos(tmp_path / "large"),
+        data_seed=0,
+        seed=0,
+        cache_dir=tmp_path / "cache",
+        resolution=32,
+        num_workers=1,
+    )
+    data = load_data(context)
+    wide = data.class_names.index("wide")
+    for index, label in enumerate(data.test.labels.tolist()):
+        picture = data.test_picture(index, 80)
+        assert picture is not None
+        assert picture.size == ((80, 53) if label == wide else (53, 80))
+
+
+def test_a_picture_of_images_that_are_not_in_files_is_as_they_are(tmp_path: Path) -> None:
+    context = TrainingContext(
+        data="digits", data_seed=0, seed=0, cache_dir=tmp_path, resolution=32, num_workers=1
+    )
+    picture = load_data(context).test_picture(0, 160)
+    assert picture is not None
+    assert (picture.mode, picture.size) == ("L", (8, 8))

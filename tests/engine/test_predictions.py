@@ -93,9 +93,9 @@ def opened(png: bytes) -> Image.Image:
     return Image.open(BytesIO(png))
 
 
-def grey(indices: torch.Tensor) -> torch.Tensor:
-    """Images of 4 x 4 px, each as bright as its number."""
-    return indices.to(torch.uint8)[:, None, None, None].expand(-1, 1, 4, 4)
+def grey(index: int, longest_px: int) -> Image.Image:
+    """An image of 4 x 4 px as bright as its number."""
+    return Image.new("L", (4, 4), index)
 
 
 def test_images_are_of_the_surest_mistakes_in_their_order():
@@ -109,17 +109,36 @@ def test_images_are_of_the_surest_mistakes_in_their_order():
     }
 
 
-def test_of_many_mistakes_the_first_24_have_images_of_96_px_at_most():
-    def large(indices: torch.Tensor) -> torch.Tensor:
-        return torch.zeros(len(indices), 3, 200, 100, dtype=torch.uint8)
+def test_of_many_mistakes_the_first_24_have_images_of_160_px_at_most():
+    asked = []
 
-    predictions = Predictions(NAMES[:2], str, large)
+    def picture(index: int, longest_px: int) -> Image.Image:
+        asked.append(longest_px)
+        return Image.new("RGB", (80, longest_px))
+
+    predictions = Predictions(NAMES[:2], str, picture)
     predictions.update(logits(*[(0.6, 0.4)] * 30), labelled(*[1] * 30))
     predictions.tables()
     images = predictions.images()
     assert list(images) == [f"{number:02}" for number in range(1, 25)]
     first = opened(images["01"])
-    assert (first.mode, first.size) == ("RGB", (48, 96))
+    assert (first.mode, first.size) == ("RGB", (80, 160))
+    assert asked == [160] * 24
+
+
+@pytest.mark.parametrize("lost", [None, OSError("gone")])
+def test_where_one_image_cannot_be_shown_there_are_none(lost: OSError | None) -> None:
+    """Their order is what names them."""
+
+    def picture(index: int, longest_px: int) -> Image.Image | None:
+        if index and lost:
+            raise lost
+        return None if index else grey(index, longest_px)
+
+    predictions = Predictions(NAMES[:2], str, picture)
+    predictions.update(logits((0.6, 0.4), (0.8, 0.2)), labelled(1, 1))
+    predictions.tables()
+    assert predictions.images() == {}
 
 
 def test_without_a_mistake_or_without_pixels_there_are_no_images():

@@ -88,3 +88,25 @@ def test_runs_of_two_metrics_share_no_axis(run: Run, tmp_path: Path) -> None:
     object.__setattr__(other.space, "metric", "val_loss")
     (best,) = [section for section in comparison(one, other) if section.key == "history"]
     assert words(best) == "Left out: the objective of one run is val_accuracy, of the other val_loss."
+
+
+def test_a_comparison_begins_with_why_the_two_do_not_compare(run: Run, tmp_path: Path) -> None:
+    from search.report.page.compare import comparison
+
+    one = read_run(run.ledger.folder)
+    other = read_run(
+        toy_run(tmp_path / "b", ("search.limits.trials=2", "search.ladder.epochs=[1, 2]")).ledger.folder
+    )
+    assert comparison(one, one)[0].elements[0].kind == "table"
+    object.__setattr__(other.space, "mode", "min")
+    object.__setattr__(one, "environment", {"data": {"num_examples": 5}})
+    object.__setattr__(other, "environment", {"data": {"num_examples": 4}})
+    metrics, data, budgets, *_ = comparison(one, other)[0].elements
+    assert all(part.is_warning for part in (metrics, data, budgets))
+    names = [str(each.ledger.folder) for each in (one, other)]
+    assert metrics.text == (
+        f"The metrics differ: {names[0]} has val_accuracy (max); {names[1]} has val_accuracy (min). "
+        "Scores of the two do not compare."
+    )
+    assert data.text.startswith("The data have one name and changed between the runs: none.")
+    assert f"{names[1]} has 1 epoch, then 2 epochs (horizon full)" in budgets.text

@@ -66,7 +66,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
             **_notes(hparams, context),
         },
         late_notes=data.resolution_notes,
-        details=Predictions(data.class_names, data.test.name, data.test_pixels),
+        details=Predictions(data.class_names, data.test.name, data.test_picture),
         portable=portable(hparams, data, statistics, context),
     )
 

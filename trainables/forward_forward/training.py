@@ -57,5 +57,5 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> LayerLo
         ),
         batch_size=hparams.batch_size,
         threshold=hparams.threshold,
-        details=Predictions(data.class_names, data.test.name, data.test_pixels),
+        details=Predictions(data.class_names, data.test.name, data.test_picture),
     )

@@ -61,7 +61,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
         metric=TRAINABLE.metric,
         mode=TRAINABLE.mode,
         notes=data.notes(),
-        details=Predictions(data.class_names, data.test.name, data.test_pixels),
+        details=Predictions(data.class_names, data.test.name, data.test_picture),
     )
 
 

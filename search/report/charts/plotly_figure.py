@@ -220,7 +220,7 @@ def _mark_traces(mark: Mark) -> list[dict[str, Any]]:
         "text": [_plain(mark.text)],
         "cliponaxis": False,
     }
-    return [line, text | {"textposition": "top center", "textfont": {"size": 10, "color": GREY}}]
+    return [line, text | {"textposition": "top center", "textfont": {"size": 11}}]
 
 
 def _label_traces(labels: Sequence[Label]) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Two runs on one page: their best over the epochs spent, their tables, and how their spaces differ. Pure.
 
 Epochs, not hours, are what two runs can be compared over: they do not depend on the machine, its load, or how
-many trials ran at once. Where metrics or ladders differ the page says so instead of drawing.
+many trials ran at once. Where data, budgets or metrics differ the page begins with that.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 from search.report.charts.chart import BLUE, VERMILION, Chart, Scale, Series
-from search.report.formatting import value_text
+from search.report.formatting import rung_text, value_text
 from search.report.page.conclusion import conclusion, ending, spent_text
 from search.report.page.elements import Cell, Element, Section, Table, Text, number_cell, text_cell
 from search.report.page.history import results
 from search.report.page.run_data import RunData
 from search.report.page.trial_table import trial_table
+from trainables.core.data_source import data_text
 
 
 def comparison(one: RunData, other: RunData) -> list[Section]:
@@ -24,7 +25,11 @@ def comparison(one: RunData, other: RunData) -> list[Section]:
     names = _names(one, other)
     both = list(zip(names, (one, other), strict=True))
     return [
-        Section(key="summary", title="Summary", elements=[_side_by_side(both), *_texts(both)]),
+        Section(
+            key="summary",
+            title="Summary",
+            elements=[*_incomparable(both), _side_by_side(both), *_texts(both)],
+        ),
         Section(key="history", title="Best by epochs spent", elements=_best(both)),
         Section(key="spaces", title="Differences of the spaces", elements=_differences(both)),
         *(
@@ -32,6 +37,42 @@ def comparison(one: RunData, other: RunData) -> list[Section]:
             for number, (name, run) in enumerate(both, start=1)
         ),
     ]
+
+
+def _incomparable(both: list[tuple[str, RunData]]) -> list[Text]:
+    """A warning for each reason why the scores of the two must not be held against each other."""
+    (_, one), (_, other) = both
+    metrics, data, found = (
+        [ask(run) for _, run in both]
+        for ask in (
+            lambda run: f"{run.metric} ({run.space.mode})",
+            lambda run: data_text(run.space.data),
+            lambda run: run.environment.get("data"),
+        )
+    )
+    warnings = []
+    if metrics[0] != metrics[1]:
+        warnings.append(f"The metrics differ: {_each(both, metrics)}")
+    if data[0] != data[1]:
+        warnings.append(f"The data differ: {_each(both, data)}")
+    elif found[0] and found[1] and found[0] != found[1]:
+        warnings.append(f"The data have one name and changed between the runs: {data[0]}")
+    if one.space.ladder != other.space.ladder:
+        rungs = [_ladder_text(run) for _, run in both]
+        warnings.append(f"The budgets differ: {_each(both, rungs)}")
+    return [
+        Text(text=f"{warning}. Scores of the two do not compare.", is_warning=True) for warning in warnings
+    ]
+
+
+def _each(both: list[tuple[str, RunData]], texts: list[str]) -> str:
+    return "; ".join(f"{name} has {text}" for (name, _), text in zip(both, texts, strict=True))
+
+
+def _ladder_text(run: RunData) -> str:
+    ladder = run.space.ladder
+    rungs = ", then ".join(rung_text(ladder, rung) for rung in range(len(ladder.rungs)))
+    return f"{rungs} (horizon {ladder.horizon})"
 
 
 def _names(one: RunData, other: RunData) -> tuple[str, str]:
@@ -89,10 +130,6 @@ def _best(both: list[tuple[str, RunData]]) -> list[Element]:
             series=lines,
         )
     ]
-    if one.space.ladder != other.space.ladder:
-        elements.append(
-            Text(text="The ladders differ: scores at their rungs may not compare.", is_warning=True)
-        )
     return elements
 
 

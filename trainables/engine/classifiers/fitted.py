@@ -40,7 +40,7 @@ class FittedClassifier:
         self.note = ""
         self._what, self._has_loss = what, has_loss
         self._device = torch.device(device)
-        self._details = Predictions(data.class_names, data.test.name, data.test_pixels)
+        self._details = Predictions(data.class_names, data.test.name, data.test_picture)
 
     def features(self, images: ImageSet, indices: Tensor) -> Tensor:
         """What is known of some images, (n, features): at the test's resolution whatever the rung's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BytesIO
@@ -10,7 +11,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
-from torchvision.transforms.v2.functional import resize
 
 from trainables.core.optional import Table
 from trainables.engine.images.batches import Batch
@@ -19,7 +19,8 @@ Cells = Sequence[str | float | None]
 
 _SAID_COLUMNS = ("image", "label", "predicted", "score", "label_score")
 _MAX_IMAGES = 24
-_IMAGE_PX = 96  # of their longer side; a PNG of it is under 30 KiB
+_IMAGE_PX = 160  # of their longer side; a PNG of it is under 80 KiB
+_log = logging.getLogger(__name__)
 
 
 class Predictions:
@@ -27,18 +28,19 @@ class Predictions:
 
     Args:
         image_name: What to call the image that is fed first (0), second (1) and so on.
-        pixels: The images with these numbers: (n, channels, height, width), uint8. None: no images.
+        picture: The image with a number, its longer side at most so many pixels; gives None where it cannot
+            be shown. None: no images.
     """
 
     def __init__(
         self,
         class_names: Sequence[str],
         image_name: Callable[[int], str],
-        pixels: Callable[[Tensor], Tensor] | None = None,
+        picture: Callable[[int, int], Image.Image | None] | None = None,
     ) -> None:
         self._names = class_names
         self._image_name = image_name
-        self._pixels = pixels
+        self._picture = picture
         self._seen: list[tuple[Tensor, ...]] = []
         self._surest_mistakes = torch.empty(0, dtype=torch.long)
 
@@ -65,15 +67,21 @@ class Predictions:
         }
 
     def images(self) -> Mapping[str, bytes]:
-        """PNGs of the first rows of the last `mistakes`, 24 at most, at 96 px at most."""
-        if self._pixels is None or not len(self._surest_mistakes):
+        """PNGs of the first rows of the last `mistakes`, 24 at most, at 160 px at most.
+
+        Where one cannot be shown there are none: files and rows are in the same order.
+        """
+        if self._picture is None:
             return {}
-        pixels = self._pixels(self._surest_mistakes).cpu()
-        if pixels.shape[1] not in (1, 3):  # PNG knows grey and colour
+        try:
+            pictures = [self._picture(index, _IMAGE_PX) for index in self._surest_mistakes.tolist()]
+        except OSError as error:  # a file that was there when the training began
+            _log.warning("no images of mistakes: %s", error)
             return {}
-        if max(pixels.shape[-2:]) > _IMAGE_PX:
-            pixels = resize(pixels, [_IMAGE_PX - 1], max_size=_IMAGE_PX, antialias=True)
-        return {f"{place:02}": _png(image) for place, image in enumerate(pixels, start=1)}
+        shown = [picture for picture in pictures if picture is not None]
+        if len(shown) < len(pictures):
+            return {}
+        return {f"{place:02}": _png(picture) for place, picture in enumerate(shown, start=1)}
 
     def _predictions(self, labels: Tensor, predicted: Tensor, score: Tensor, label_score: Tensor) -> Table:
         """What was said of every image, in the order of the set: what the model must say of it ever after."""
@@ -106,11 +114,9 @@ class Predictions:
         )
 
 
-def _png(image: Tensor) -> bytes:
-    """A PNG of (channels, height, width), uint8. By Pillow: torchvision's encoder is on its way out."""
+def _png(image: Image.Image) -> bytes:
     content = BytesIO()
-    pixels = image.permute(1, 2, 0).numpy()
-    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(content, format="PNG")
+    image.save(content, format="PNG")
     return content.getvalue()
 
 

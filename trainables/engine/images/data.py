@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from trainables.core.contract import DataError, TrainingContext
@@ -130,9 +131,26 @@ class DataSplits:
             )
         return notes
 
-    def test_pixels(self, indices: Tensor) -> Tensor:
-        """The test images numbered `indices` as they are scored: (n, channels, side, side), uint8."""
-        return self.test.images(indices, self.score_resolution)
+    def test_picture(self, index: int, longest_px: int) -> Image.Image | None:
+        """The test image numbered `index` for people to look at, its longer side at most so many pixels.
+
+        It is the whole image from its file; of images that are not in files, as they are. None where it has
+        other than one or three channels.
+
+        Raises:
+            OSError: Its file cannot be read any more.
+        """
+        row = int(self.test.rows[index])
+        if self.test.source.picture:
+            image = self.test.source.picture(row, longest_px)
+        elif self.channels in (1, 3):
+            (pixels,) = self.test.images(torch.tensor([index]), self.own_resolution or self.score_resolution)
+            array = pixels.permute(1, 2, 0).cpu().numpy()
+            image = Image.fromarray(array[:, :, 0] if self.channels == 1 else array)
+        else:
+            return None
+        image.thumbnail((longest_px, longest_px), Image.Resampling.LANCZOS)
+        return image
 
     def train_resolution(self, wanted: int | None) -> int:
         """Resolution of training images for a budget's resolution, where None is the data's own."""

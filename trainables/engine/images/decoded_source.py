@@ -75,6 +75,7 @@ def decoded_source(
         own_resolution=None,
         pixels=pixels,
         notes=notes,
+        picture=reader.opened,
     )
 
 
@@ -92,6 +93,7 @@ def _undecoded(
             lambda resolution: StreamedPixels(reader, resolution, num_threads=num_threads, reads_ahead=False)
         ),
         num_for_statistics=_FEW,
+        picture=reader.opened,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from trainables.engine.images.deep import Kind
@@ -35,6 +36,8 @@ class ImageSource:
         identical: Rows of images whose files have the same bytes, together.
         num_val: Images of a validation part that the source lacks; None is 15 % of its training part.
         deep_ranges: Of files of more than 8 bits, by their kind, the least and the largest value.
+        picture: The image with a number, whole as its file has it, its shorter side at least as many pixels
+            as asked for if the file has them; None where images are not in files.
     """
 
     labels: Tensor
@@ -49,6 +52,7 @@ class ImageSource:
     identical: Sequence[Sequence[int]] = ()
     num_val: int | None = None
     deep_ranges: Mapping[Kind, tuple[float, float]] = field(default_factory=dict)
+    picture: Callable[[int, int], Image.Image] | None = None
 
 
 def with_files(source: ImageSource, files: ImageFiles, known: Path) -> ImageSource:
