@@ -25,6 +25,7 @@ from typing import Any
 
 Plain = dict[str, Any]
 _PLAIN = (bool, int, float, str)
+_subcommands: dict[str, None] = {}  # those that the words before the flags may name and do not
 
 
 class Found(SystemExit):
@@ -42,7 +43,8 @@ def main() -> None:
 
         def write(*args: Any, **more: Any) -> Any:
             try:
-                found = {"library": library, "flags": list(flags_of(*args, **more))}
+                flags = list(flags_of(*args, **more))
+                found = {"library": library, "flags": flags, "subcommands": list(_subcommands)}
             except Exception:  # another version of the library: what it prints for --help is read instead
                 return parse(*args, **more)
             Path(out).write_text(json.dumps(found), encoding="utf-8")
@@ -61,7 +63,26 @@ Replace = Callable[[Any, str, str, Callable[..., Iterable[Plain]]], None]
 
 def _argparse(replace: Replace) -> None:
     for name in ("parse_args", "parse_known_args", "parse_intermixed_args"):
-        replace(argparse.ArgumentParser, name, "argparse", lambda parser, *_, **__: _of_actions(parser))
+        replace(argparse.ArgumentParser, name, "argparse", lambda parser, *_, **__: _of_parser(parser))
+
+
+def _chosen(commands: Iterable[str]) -> str | None:
+    """The subcommand that the words before the flags name; where they name none, all are written down."""
+    known = list(commands)
+    for place, word in enumerate(sys.argv[1:], start=1):
+        if word in known:
+            del sys.argv[1 : place + 1]  # what follows is of the subcommand
+            return word
+    _subcommands.update(dict.fromkeys(known))
+    return None
+
+
+def _of_parser(parser: argparse.ArgumentParser) -> Iterable[Plain]:
+    """The options that may follow the words given: those of the subcommand that they name."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction) and (name := _chosen(action.choices)):
+            return _of_parser(action.choices[name])
+    return _of_actions(parser)
 
 
 def _jsonargparse(replace: Replace) -> None:
@@ -89,8 +110,11 @@ def _click(replace: Replace) -> None:
         replace(owner, "main", "click", lambda command, *_, **__: list(_of_click(click, command)))
 
 
-def _of_click(click: Any, command: Any) -> Iterable[Plain]:
-    context = click.Context(command)
+def _of_click(click: Any, command: Any, above: Any = None) -> Iterable[Plain]:
+    context = click.Context(command, parent=above)
+    if hasattr(command, "list_commands") and (name := _chosen(command.list_commands(context))):
+        yield from _of_click(click, command.get_command(context, name), context)
+        return
     for option in command.params:
         spelled = [each for each in option.opts if each.startswith("--")] or list(option.opts)
         if option.param_type_name != "option" or option.name == "help":
@@ -132,14 +156,31 @@ def _of_absl(each: Any) -> Plain:
 
 def _fire(replace: Replace) -> None:
     def flags_of(component: Any = None, *_: Any, **__: Any) -> Iterable[Plain]:
-        parameters = inspect.signature(component).parameters.values()
+        parts = [component]
+        while members := _members(parts[-1]):
+            name = _chosen(members)
+            parts += [members[name]] if name else []
+            if not name:
+                break
+        parameters = [
+            each for part in parts if callable(part) for each in inspect.signature(part).parameters.values()
+        ]
         return [
             _of_parameter(each)
             for each in parameters
-            if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+            if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD) and each.name != "self"
         ]
 
     replace(importlib.import_module("fire"), "Fire", "fire", flags_of)
+
+
+def _members(component: Any) -> dict[str, Any]:
+    """What a word may name in what fire was given; nothing in a function."""
+    if isinstance(component, dict):
+        return component
+    if inspect.isroutine(component):
+        return {}
+    return {name: each for name, each in inspect.getmembers(component, inspect.isroutine) if name[0] != "_"}
 
 
 def _of_parameter(each: inspect.Parameter) -> Plain:
@@ -148,7 +189,7 @@ def _of_parameter(each: inspect.Parameter) -> Plain:
 
 
 def _of_actions(parser: argparse.ArgumentParser) -> Iterable[Plain]:
-    """The options of a parser of argparse; of subcommands none."""
+    """The options of a parser of argparse; those of its subcommands are not among them."""
     for action in parser._actions:
         spelled = [each for each in action.option_strings if each.startswith("--")] or list(
             action.option_strings

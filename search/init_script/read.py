@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,8 @@ _OPTION = re.compile(r"^[\s│|*]*(?:-\w,?\s+)?(?P<flag>--[\w][\w.\-]*)(?P<rest>
 _DEFAULT = re.compile(
     r"[\[(]\s*(?:env var: [^;\]]*; )?defaults?(?: is|:|=|\s)\s*(?P<value>.*?)[\])]", re.IGNORECASE
 )
-_CHOICES = re.compile(r"[{\[](?P<values>[\w.\-]+(?:[,|][\w.\-]+)+)[}\]]")
+_CHOICES = re.compile(r"[{\[<](?P<values>[\w.\-]+(?:[,|][\w.\-]+)+)[}\]>]")
+_OF_ITS_LIBRARY = ("--help", "--version", "--install-completion", "--show-completion")
 _BOX = "│|╭╮╰╯─ \t"
 
 
@@ -87,6 +89,11 @@ def _captured(path: Path, python: str, arguments: Sequence[str]) -> tuple[list[F
         text = _printed([python, str(_CAPTURE), str(out), str(path.absolute()), *arguments, "--help"], path)
         if out.exists():
             found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+            if not found["flags"] and (commands := found["subcommands"]):
+                raise UnreadableScript(
+                    f"{path} has its flags in subcommands ({', '.join(commands)}): name one, such as "
+                    f'--arguments "{shlex.join([*arguments, commands[0]])}"'
+                )
             return [Flag.of(plain) for plain in found["flags"]], found["library"]
     return _of_help(text), "--help"
 
@@ -149,11 +156,7 @@ def _of_help(text: str) -> list[Flag]:
             entries[-1][1] += " " + line.strip(_BOX + "\n")
         elif entries:
             entries[-1][1] += "\n"
-    return [
-        _of_entry(flag, rest.partition("\n")[0])
-        for flag, rest in entries
-        if flag not in ("--help", "--version")
-    ]
+    return [_of_entry(flag, rest.partition("\n")[0]) for flag, rest in entries if flag not in _OF_ITS_LIBRARY]
 
 
 def _of_entry(flag: str, rest: str) -> Flag:

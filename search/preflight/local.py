@@ -57,11 +57,17 @@ def examining(request: PreflightRequest) -> Iterator[NodeCheck]:
 
 
 def now_and_then(
-    say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    say: Callable[[str], None],
+    clock: Callable[[], float] = time.monotonic,
+    *,
+    way_round: str = "; --skip-preflight starts without it",
 ) -> Callable[[str], None]:
     """A function that passes what it is given to `say`, with the time so far, after 30 s and every 10 min.
 
     For logs, in which a line that changes is a new line each time: a check of 40 min is four lines long.
+
+    Args:
+        way_round: What to do rather than wait; empty for a command that is the check itself.
     """
     began_s = clock()
     say_at_s = began_s + _FIRST_LINE_S
@@ -70,7 +76,7 @@ def now_and_then(
         nonlocal say_at_s
         if clock() >= say_at_s:
             say_at_s = clock() + _LINE_EVERY_S
-            say(f"{doing} ({clock() - began_s:.0f} s so far; --skip-preflight starts without it)")
+            say(f"{doing} ({clock() - began_s:.0f} s so far{way_round})")
 
     return report_progress
 
@@ -124,7 +130,7 @@ def examine_space(
     )
     if backend.is_here:  # Ray need not be started for it
         with examining_here(request) as reports, output.status("preflight") as status:
-            return reports(status.update)
+            return reports(status.update if output.is_watched else now_and_then(output.note, way_round=""))
     with backend.examining(request) as reports, backend.started(remedy=""):
         return reports(lambda doing: None)
 

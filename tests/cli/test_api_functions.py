@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,7 @@ def test_preflight_gives_the_reports_of_each_space_and_no_problem_where_there_is
 ) -> None:
     monkeypatch.undo()  # the local backend of tests checks nothing
     monkeypatch.chdir(folder)
+    monkeypatch.setattr("search.preflight.local._FIRST_LINE_S", 0.0)
     (folder / "toy.yaml").write_text(yaml.safe_dump(SPACE))
     (folder / "other.yaml").write_text(yaml.safe_dump({**SPACE, "name": "other"}))
     reports, problems = api.preflight([Path("./toy.yaml"), "./other.yaml"])
@@ -218,6 +220,7 @@ def test_preflight_gives_the_reports_of_each_space_and_no_problem_where_there_is
     printed = capsys.readouterr().out.splitlines()
     assert [line for line in printed if line in ("toy", "other")] == ["toy", "other"]
     assert printed[-1] == "ready: no problem found"
+    assert any(re.fullmatch(r"note: preflight: .+ \(\d+ s so far\)", line) for line in printed)
 
 
 def test_preflight_names_the_problems_of_all_spaces_together(

@@ -79,6 +79,32 @@ HUGGING_FACE = """
     HfArgumentParser(Arguments).parse_args_into_dataclasses()
     raise SystemExit("it would train now")
 """
+SUBPARSERS = """
+    import argparse
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--verbose", action="store_true")
+    commands = parser.add_subparsers(required=True)
+    commands.add_parser("score").add_argument("--lr", type=float, default=9.0)
+    train = commands.add_parser("train")
+    train.add_argument("--lr", type=float, default=0.03)
+    train.add_argument("--batch-size", type=int, default=48)
+    parser.parse_args()
+    raise SystemExit("it would train now")
+"""
+CLICK_GROUP = """
+    import click
+    @click.group()
+    def main(): pass
+    @main.command()
+    @click.option("--lr", default=9.0)
+    def score(**flags): pass
+    @main.command()
+    @click.option("--lr", default=0.03)
+    @click.option("--batch-size", default=48)
+    def train(**flags):
+        raise SystemExit("it would train now")
+    main()
+"""
 # Libraries that need not be installed: what they print for --help, or a stand-in that behaves alike.
 TYRO_HELP = """
     print('''usage: train.py [-h] [--lr FLOAT] [--batch-size INT]
@@ -92,6 +118,20 @@ TYRO_HELP = """
     ╭─ optimizer options ───────────────────────────╮
     │ --optimizer.lr FLOAT   (default: 0.03)        │
     ╰───────────────────────────────────────────────╯''')
+"""
+TYPER_HELP = """
+    print(''' Usage: train.py [OPTIONS]
+
+    ╭─ Options ───────────────────────────────────────────────────╮
+    │ --lr                          FLOAT       [default: 0.03]   │
+    │ --batch-size                  INTEGER     [default: 48]     │
+    │ --epochs                      INTEGER     [default: 27]     │
+    │ --opt                         <sgd|adam>  [default: adam]   │
+    │ --amp             --no-amp                [default: no-amp] │
+    │ --install-completion          <bool>      Install it for    │
+    │                                           the current shell │
+    │ --help                                    Show this message │
+    ╰─────────────────────────────────────────────────────────────╯''')
 """
 ABSL_HELP = """
     print('''A trainer.
@@ -129,6 +169,7 @@ KINDS = {
     "typer": TYPER,
     "Hugging Face": HUGGING_FACE,
     "tyro": TYRO_HELP,
+    "typer with its own click": TYPER_HELP,
     "absl": ABSL_HELP,
     "Hydra": HYDRA,
 }
@@ -153,6 +194,28 @@ def test_trial_0_of_the_space_is_the_scripts_own_defaults(tmp_path: Path, kind: 
     assert by_last_part.get("batch_size", by_last_part.get("per_device_train_batch_size")) == 48
     assert [rung.epochs for rung in space.ladder.rungs] == [3, 9, 27]
     assert space.parameters.keys() >= set(defaults) - {"opt", "optimizer.name"}
+
+
+def test_a_help_texts_choices_are_values_and_completion_is_no_flag_of_the_script(tmp_path: Path) -> None:
+    space, text = written(tmp_path, TYPER_HELP)
+    assert list(space.parameters) == ["lr", "batch_size", "opt"]
+    assert "completion" not in text
+
+
+@pytest.mark.parametrize("script", [SUBPARSERS, CLICK_GROUP], ids=["argparse", "click"])
+def test_a_subcommands_flags_are_those_that_follow_its_name(tmp_path: Path, script: str) -> None:
+    path = tmp_path / "train.py"
+    path.write_text(textwrap.dedent(script))
+    write_space(path, out=tmp_path / "train.yaml", arguments=["train"])
+    command = load_space(str(tmp_path / "train.yaml"), spaces_dir=SPACES).trainable.command
+    assert command
+    assert command["run"] == ["{python}", "train.py", "train"]
+    assert sorted(command["defaults"].values()) == [0.03, 48]
+
+
+def test_flags_that_are_all_in_subcommands_are_refused_with_their_names(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableScript, match=r'subcommands \(score, train\).* --arguments "score"'):
+        written(tmp_path, CLICK_GROUP)
 
 
 def test_a_program_that_is_no_python_is_read_by_its_help(tmp_path: Path) -> None:

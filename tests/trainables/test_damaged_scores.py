@@ -47,6 +47,9 @@ def rows_of(folder: Path, text: str, **settings: str) -> list[dict[str, Any]]:
         ("0,acc\n1,0.5\n", {None: 0.5}),  # a header that is a number
         ("epoch,acc\n1,0.5\n2,inf\n3,-Infinity\n", {1: 0.5, 2: math.inf, 3: -math.inf}),
         ("epoch,acc\n1.0,0.5\n2.0,\n3.0,0.7\n", {1: 0.5, 2: None, 3: 0.7}),
+        ("epoch,acc\n1,0.5\n2,N/A\n3,None\n4,-\n", {1: 0.5, 2: None, 3: None, 4: None}),
+        (" epoch   acc\n     1   0.5\n     2   0.7\n", {1: 0.5, 2: 0.7}),
+        ("epoch acc, train acc\n", {}),
     ],
 )
 def test_an_odd_table_gives_its_rows(tmp_path: Path, text: str, scores: dict[int, float | None]) -> None:

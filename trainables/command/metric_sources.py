@@ -32,6 +32,7 @@ Rows = list[dict[str, Any]]
 _EVERY_S = 0.1
 _COSTS_AT_MOST = 0.05  # of a core
 _MAX_NAMED = 12  # names in a message
+_EMPTY = {"", "-", "n/a", "na", "none", "null"}  # cells without a value; nan is one
 _EPOCH_SLACK = 0.05  # Hugging Face's trainer ends an epoch at 0.98 where the last batches are dropped
 
 
@@ -242,8 +243,8 @@ def _table(text: str, is_final: bool) -> Rows:
     """
     if not is_final:
         text = text[: text.rfind("\n") + 1]
-    head = text.lstrip().partition("\n")[0]
-    reader = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=head.count), skipinitialspace=True)
+    lines = [line.strip() for line in text.strip().splitlines()]
+    reader = csv.reader(io.StringIO(text), delimiter=_delimiter(lines[:2]), skipinitialspace=True)
     names: list[str] = []
     rows: Rows = []
     try:
@@ -258,10 +259,19 @@ def _table(text: str, is_final: bool) -> Rows:
                 rows.append({})
             else:
                 pairs = zip(names, cells, strict=False)
-                rows.append({name: _plain(cell) for name, cell in pairs if name and cell})
+                rows.append(
+                    {name: _plain(cell) for name, cell in pairs if name and cell.lower() not in _EMPTY}
+                )
     except csv.Error as error:
         raise ValueError(f"is no CSV: {error}") from None
     return rows
+
+
+def _delimiter(lines: Sequence[str]) -> str:
+    """What stands between the cells of a header and its first row; blanks where both have no other."""
+    found = max(",;\t", key=lines[0].count) if lines else ","
+    is_by_blanks = len(lines) > 1 and all(found not in line and " " in line for line in lines)
+    return " " if is_by_blanks else found
 
 
 def _is_header(cells: Sequence[str], names: Sequence[str]) -> bool:

@@ -71,7 +71,7 @@ def row_of(plain: Mapping[str, Any], metric: str, *, first_epoch: int = 1) -> Ro
         )
     if given is None:
         return _row(values, None)
-    if epoch is None and isinstance(given, float) and math.isfinite(given):
+    if isinstance(given, float) and is_within(given):
         return _row(values, given)
     if epoch is None or epoch < first_epoch:
         cure = (
@@ -88,6 +88,11 @@ def first_epoch_of(plain: Mapping[str, Any]) -> int | None:
     """
     epoch = _whole(plain.get("epoch"))
     return None if epoch is None else min(1, epoch)
+
+
+def is_within(epoch: object) -> bool:
+    """Whether a count is of a moment within an epoch, such as 0.25."""
+    return isinstance(epoch, float) and math.isfinite(epoch) and not epoch.is_integer()
 
 
 def hint_in(line: str, metric: str) -> str:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trainables.command.rows import Row, first_epoch_of, read_row, row_of
+from trainables.command.rows import Row, first_epoch_of, is_within, read_row, row_of
 from trainables.core.contract import BadResult
 
 
@@ -39,8 +39,11 @@ class Scores:
         self._rows: dict[int, Row] = {}
         self._scored: list[int] = []  # in all processes
         self._latest: int | None = None
+        self._counted: int | None = None  # the latest epoch that a row said
         self._only: Row | None = None
         self._may_skip = True
+        self._is_first_guessed = first_epoch is None
+        self._has_fractions = False
         self._num_within = 0
         self.done = 0
         self.last = Row(epoch=None, values={})
@@ -55,7 +58,7 @@ class Scores:
         Args:
             has_ended_itself: The one before came to its end, so that none of its lines are missing.
         """
-        self.num_reported, self._latest, self._only = 0, None, None
+        self.num_reported, self._latest, self._counted, self._only = 0, None, None, None
         self._may_skip = not is_resumed or has_ended_itself
 
     def take(self, line: str) -> None:
@@ -69,9 +72,18 @@ class Scores:
 
     def take_values(self, plain: Mapping[str, Any]) -> None:
         """Take in a row that the script left in a file or logged; raises as `take`."""
-        if self._first_epoch is None:
-            self._first_epoch = first_epoch_of(plain)
+        if self._is_first_guessed and not self._scored:
+            self._guess_first_epoch(plain)
         self._take(row_of(plain, self._metric, first_epoch=self._counts_from))
+
+    def _guess_first_epoch(self, plain: Mapping[str, Any]) -> None:
+        """By the first row that counts; by the first score where the training's rows count in fractions.
+
+        A script that logs its batches at 0.0, 0.25 and so on counts epochs that are over, from 1.
+        """
+        self._has_fractions |= is_within(plain.get("epoch"))
+        if self._first_epoch is None or (self._has_fractions and self._metric in plain):
+            self._first_epoch = first_epoch_of(plain)
 
     @property
     def _counts_from(self) -> int:
@@ -83,7 +95,11 @@ class Scores:
         if isinstance(row.epoch, float):
             self._note_within(row)
             return
-        is_uncounted = row.epoch is None
+        epoch = row.epoch
+        if epoch is None and self._counted not in self._scored:
+            epoch = self._counted  # said by a row before, of the training
+        self._counted = epoch or self._counted
+        is_uncounted = epoch is None
         if is_uncounted and self._needs_count:
             raise BadResult('with search.command.resume each line needs its "epoch", counted from 1')
         is_reported = self._has_score(row) or is_uncounted
@@ -91,7 +107,7 @@ class Scores:
             self.names |= dict.fromkeys(row.values)
         self.num_reported += is_reported
         self._only = row if is_uncounted and self.num_reported == 1 else None
-        self._put(self.num_reported if row.epoch is None else row.epoch, row)
+        self._put(self.num_reported if epoch is None else epoch, row)
 
     def has(self, epoch: int) -> bool:
         """Whether all is known of the epoch: its score, or that the script continued without one."""

@@ -12,6 +12,7 @@ the script's environment has another WANDB_MODE.
 from __future__ import annotations
 
 import contextlib
+import enum
 import functools
 import importlib
 import json
@@ -23,6 +24,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
+from wandb.modules import add_modules
 from wandb.trial_config import Config, of_trial, plain_settings
 
 __version__ = "0.99.0+jouletune"  # integrations ask for a lowest version
@@ -36,19 +38,30 @@ class Error(Exception):
     """What the stand-in cannot do; also the base of the real package's errors."""
 
 
-CommError = UsageError = Error
+CommError = UsageError = AuthenticationError = Error
+
+
+class AlertLevel(enum.Enum):
+    """Accepted."""
+
+    INFO, WARN, ERROR = "INFO", "WARN", "ERROR"
 
 
 class Summary(dict[str, Any]):
-    """`run.summary`: the last value of everything logged. A number that the script sets is logged, too."""
+    """`run.summary`: the last value of everything logged.
+
+    A number that the script sets is logged, too, unless it logs that name: then it sums up epochs that the
+    search has, and would be taken for one more.
+    """
 
     def __init__(self, write: Callable[[Mapping[str, Any]], None]) -> None:
         super().__init__()
-        self.__dict__["_write"] = write
+        self.__dict__.update(_write=write, _logged=set())
 
     def __setitem__(self, name: str, value: Any) -> None:
         super().__setitem__(name, value)
-        self._write({name: value})
+        if name not in self._logged:
+            self._write({name: value})
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -65,6 +78,7 @@ class Summary(dict[str, Any]):
 
     def learn(self, values: Mapping[str, Any]) -> None:
         """What was logged, which is in the history already."""
+        self._logged.update(values)
         super().update(values)
 
 
@@ -112,14 +126,14 @@ class Run:
         if run is self:
             run = None
 
-    def define_metric(self, name: str, *_: Any, **__: Any) -> None:
+    def define_metric(self, *_: Any, **__: Any) -> None:
         """Accepted: the search has the space's metric, and rows that have an epoch."""
 
     def watch(self, *_: Any, **__: Any) -> None:
         """Accepted; gradients are not recorded."""
 
     unwatch = alert = log_artifact = log_code = log_model = mark_preempting = define_metric
-    link_artifact = display = status = define_metric
+    link_artifact = display = status = _label = define_metric
 
     def save(self, *_: Any, **__: Any) -> list[str]:
         """Accepted: a file stays where the script put it."""
@@ -296,7 +310,7 @@ def _use_real() -> None:
     """
     here = Path(__file__).resolve().parents[1]
     sys.path[:] = [each for each in sys.path if Path(each or ".").resolve() != here]
-    for name in (__name__, "wandb.trial_config"):
+    for name in (__name__, "wandb.trial_config", "wandb.modules"):
         del sys.modules[name]
     os.environ.setdefault("WANDB_MODE", "offline")
     try:
@@ -331,3 +345,5 @@ def _reporting(package: ModuleType, begin: Callable[..., Any]) -> Callable[..., 
 
 if os.environ.get(_REAL) == "1":
     _use_real()
+else:
+    add_modules(sys.modules[__name__], _HINT)

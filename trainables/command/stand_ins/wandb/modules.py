@@ -1,0 +1,65 @@
+"""The modules below `wandb` that scripts and loggers import; of any other an error says the way round."""
+
+from __future__ import annotations
+
+import importlib.abc
+import secrets
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+_OWN = ("wandb.modules", "wandb.trial_config")
+
+
+def add_modules(package: ModuleType, hint: str) -> None:
+    """Make `import wandb.errors` and its like find what the package has.
+
+    Args:
+        hint: What to do where the stand-in lacks a module.
+    """
+    error = package.Error
+    modules: dict[str, dict[str, Any]] = {
+        "errors": dict.fromkeys(("Error", "CommError", "UsageError", "AuthenticationError"), error),
+        "util": {"generate_id": _generate_id},
+        "plot": {"__getattr__": lambda name: _chart(package, name)},
+        "sdk": {},
+        "sdk.lib": {"RunDisabled": type("RunDisabled", (), {})},  # Lightning asks for the kind of its run
+        "sdk.wandb_run": {"Run": package.Run},
+        "wandb_run": {"Run": package.Run},
+    }
+    for name, content in modules.items():
+        module = ModuleType(f"wandb.{name}")
+        module.__dict__.update(content, __path__=[])
+        sys.modules[module.__name__] = module
+        above, _, last = module.__name__.rpartition(".")
+        setattr(sys.modules[above], last, module)
+    sys.meta_path.append(_Missing(hint))
+
+
+class _Missing(importlib.abc.MetaPathFinder):
+    """Asked last of all: names the package in its error, as a script may go without where it expects one."""
+
+    def __init__(self, hint: str) -> None:
+        self._hint = hint
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname.startswith("wandb.") and fullname not in _OWN:
+            raise ModuleNotFoundError(
+                f"the search's stand-in for wandb has no module {fullname}; {self._hint}", name=fullname
+            )
+        return None
+
+
+def _chart(package: ModuleType, name: str) -> Any:
+    """`wandb.plot.scatter` and its like: something to look at."""
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return package.Image
+
+
+def _generate_id(length: int = 8) -> str:
+    return secrets.token_hex(length)[:length]
