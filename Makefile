@@ -10,9 +10,10 @@ PEERS_VENV := .venv-peers
 PEERS_READY := $(PEERS_VENV)/.ready
 OLDEST_RAY := .ray-2.46.0
 S3_TESTS := .s3
+BROWSER_TESTS := .browser
 ARGS ?=
 
-.PHONY: setup setup-bench search test test-all test-docs test-oldest-ray test-s3 torture docs check format dashboard spaces bench bench-overhead bench-scale bench-decisions bench-search bench-attribution bench-losses bench-horizon bench-data bench-end-to-end bench-forecast lock
+.PHONY: setup setup-bench search test test-all test-docs test-oldest-ray test-s3 test-browser torture docs check format dashboard spaces bench bench-overhead bench-scale bench-decisions bench-search bench-attribution bench-losses bench-horizon bench-data bench-end-to-end bench-forecast lock
 
 setup: $(READY)  ## the environment, from requirements.lock, bytecode compiled
 
@@ -24,7 +25,7 @@ search: $(READY)  ## the main job; ARGS="--trials 8" adds flags
 test: $(READY)  ## the default tests: no GPU, no network
 	$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
-test-all: test test-oldest-ray test-s3 test-docs  ## the slow ones too, one after the other: each takes the machine
+test-all: test test-oldest-ray test-s3 test-browser test-docs  ## the slow ones too, one after the other: each takes the machine
 	$(PYTHON) -m pytest -m "slow and not gpu" --ignore tests/project/test_docs_run.py $(ARGS)
 
 # A document's commands wait for Ray as long as they compute, and each document has a folder of its own.
@@ -39,6 +40,10 @@ test-oldest-ray: $(OLDEST_RAY)  ## searches on the oldest Ray that pyproject.tom
 # s3fs needs a python-dateutil before 3, which is not to decide on everybody's: it has a folder of its own.
 test-s3: $(S3_TESTS)  ## results in a bucket of a real S3 server on loopback, which is killed and cut off
 	PYTHONPATH=$(CURDIR)/$(S3_TESTS) $(PYTHON) -m pytest -n 0 -m slow tests/bucket
+
+# axe-core in a Python package, which no other test needs. Chromium or Chrome is the machine's own.
+test-browser: $(BROWSER_TESTS)  ## a run's page in headless Chromium, and its accessibility by axe-core
+	PYTHONPATH=$(CURDIR)/$(BROWSER_TESTS) $(PYTHON) -m pytest -n 0 -m slow -rs tests/report/test_browser.py
 
 torture: $(READY)  ## searches killed, failed by their disk and damaged, for ten minutes; ARGS="--minutes 30 --seed 7"
 	$(PYTHON) tests/support/torture.py $(ARGS)
@@ -133,6 +138,9 @@ $(OLDEST_RAY): $(READY)
 
 $(S3_TESTS): $(READY)
 	$(UV) pip install --quiet --python $(PYTHON) --target $(S3_TESTS) "s3fs>=2025.3" "moto[s3]>=5.1" flask flask-cors
+
+$(BROWSER_TESTS): $(READY)
+	$(UV) pip install --quiet --python $(PYTHON) --no-deps --target $(BROWSER_TESTS) "axe-core-python>=0.1"
 
 $(PEERS_READY): pyproject.toml $(READY)
 	$(UV) venv --quiet --clear --python $(PYTHON) $(PEERS_VENV)
