@@ -117,13 +117,14 @@
     }
     controls.sort.value = `${column} ${isDescending ? "down" : "up"}`;
   }
-  // Filter and order are in the address: "back" from a run finds the list as it was.
+  // Filter and order are in the address, which can be kept, and in the session, for the way back from a run.
   const asked = new URLSearchParams(location.search);
   function remember() {
     const now = new URLSearchParams();
     for (const name of ["words", "state", "space"]) if (controls[name].value) now.set(name, controls[name].value);
     now.set("sort", controls.sort.value);
     history.replaceState(null, "", `?${now}`);
+    sessionStorage.setItem("list", `?${now}`);
     asked.delete("space");
     show();
   }

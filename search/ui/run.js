@@ -6,6 +6,7 @@
   const find = (id) => document.getElementById(id);
   const path = location.pathname;
   const LEAST_MS = 2000; // between two pages; three times as long as one took, if that is longer
+  const MOST_DRAWING_MS = 3000;
   const IDLE_MS = 1500; // a page is not taken away under a hand that moves
   let shown = null, wanted = null, isLoading = false, readyMs = 0, touchedMs = -IDLE_MS, timer = 0;
 
@@ -81,6 +82,17 @@
       doc.addEventListener(kind, touch, { passive: true, capture: true });
     }
   }
+  // Plots are drawn when they come into view: those that will be in it have something in them by then.
+  async function drawn(frame) {
+    const until = performance.now() + MOST_DRAWING_MS;
+    const isMissing = (box) => {
+      const { top, bottom } = box.getBoundingClientRect();
+      return top < frame.clientHeight && bottom > 0 && !box.childElementCount;
+    };
+    const boxes = Array.from(frame.contentDocument.querySelectorAll("[data-figure]"));
+    do await new Promise((done) => setTimeout(done, 50));
+    while (boxes.some(isMissing) && performance.now() < until);
+  }
   function load(version) {
     const began = performance.now(), frame = document.createElement("iframe");
     isLoading = true;
@@ -90,9 +102,7 @@
       const took = performance.now() - began;
       watch(frame.contentDocument);
       if (shown) carry(shown.contentDocument, frame.contentDocument);
-      // Two frames later what is in view is drawn; a browser that draws nothing now makes none.
-      const drawn = new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
-      Promise.race([drawn, new Promise((done) => setTimeout(done, 500))]).then(() => {
+      drawn(frame).then(() => {
         frame.className = "";
         if (shown) shown.remove();
         shown = frame;
@@ -116,10 +126,7 @@
 
   find("name").textContent = decodeURIComponent(path.split("/").at(-1));
   find("alone").href = `${path}/report`;
-  // The list as it was filtered, where the reader came from it.
-  if (document.referrer === `${location.origin}/` && history.length > 1) {
-    find("back").addEventListener("click", (event) => { event.preventDefault(); history.back(); });
-  }
+  find("back").href = `/${sessionStorage.getItem("list") || ""}`; // filtered and sorted as it was left
   connect(`${path}/events`, (row) => {
     const text = (column) => (row.cells[column] || [""])[0];
     document.title = `${row.state}: ${row.name}`;

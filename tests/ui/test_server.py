@@ -20,6 +20,7 @@ from tests.support.foreign_runs import MARK, STRANGERS, UNREADABLE, strangers_ru
 from tests.support.toy_runs import TOY, SteadyMeter, as_searched, made_space, sampler_for
 from tests.support.ui_server import UiServer
 
+_PAGES = ("package", "parts", "scripted")  # of strangers' runs: report.py makes the same of all of them
 _WRITTEN = re.compile(r"written \d{4}-\d\d-\d\d \d\d:\d\d UTC")
 
 
@@ -91,11 +92,23 @@ def test_a_run_s_stream_has_its_row_whenever_its_journal_grows(server: UiServer,
         assert stream.next()["state"] == "gone"
 
 
-def test_the_page_of_a_run_is_its_report(server: UiServer, results: Path) -> None:
+def test_the_page_of_a_run_is_its_report_packed_for_who_takes_that(server: UiServer, results: Path) -> None:
     answer = server.get("/runs/done/report")
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["content-security-policy"] == (  # beside its own: the list alone may frame it
+        "frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
+    )
     written = write_page(results / "done", should_draw=False).path.read_text(encoding="utf-8")
     assert _WRITTEN.sub("", answer.text) == _WRITTEN.sub("", written)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    headers = {"Cookie": server.cookie, "Accept-Encoding": "gzip, br"}
+    connection.request("GET", "/runs/done/report", headers=headers)
+    packed = connection.getresponse()
+    content = packed.read()
+    connection.close()
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert len(content) < len(written) / 2
+    assert _WRITTEN.sub("", gzip.decompress(content).decode()) == _WRITTEN.sub("", written)
 
 
 def test_nothing_is_written_into_a_run_that_is_looked_at(server: UiServer, results: Path) -> None:
@@ -114,26 +127,6 @@ def test_the_page_of_a_running_run_has_what_its_journal_has_by_now(server: UiSer
         assert "trial-0000" not in server.get("/runs/live/report").text
         run.next_task()
         assert "trial-0000" in server.get("/runs/live/report").text
-
-
-def test_a_page_may_be_framed_by_the_list_alone(server: UiServer) -> None:
-    assert server.get("/runs/done/report").headers["content-security-policy"] == (
-        "frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
-    )
-    assert "frame-ancestors 'none'" in server.get("/runs/done").headers["content-security-policy"]
-
-
-def test_a_page_is_packed_for_who_takes_that(server: UiServer) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-    headers = {"Cookie": server.cookie, "Accept-Encoding": "gzip, br"}
-    connection.request("GET", "/runs/done/report", headers=headers)
-    answer = connection.getresponse()
-    packed = answer.read()
-    connection.close()
-    assert answer.headers["Content-Encoding"] == "gzip"
-    whole = server.get("/runs/done/report").text
-    assert len(packed) < len(whole) / 2
-    assert _WRITTEN.sub("", gzip.decompress(packed).decode()) == _WRITTEN.sub("", whole)
 
 
 def test_of_a_damaged_run_the_reason_is_told(server: UiServer, results: Path) -> None:
@@ -164,7 +157,7 @@ def test_runs_of_strangers_run_nothing(tmp_path: Path) -> None:
         states: dict[str, str] = {}
         while not states or "reading" in states.values():
             states.update({row["name"]: row["state"] for row in stream.next()["rows"]})
-        statuses = {name: server.get(f"/runs/{name}/report").status for name in STRANGERS}
+        statuses = {name: server.get(f"/runs/{name}/report").status for name in (*_PAGES, *UNREADABLE)}
     assert not (tmp_path / MARK).exists()
     assert {name for name in STRANGERS if states[name] == "damaged"} == UNREADABLE
     assert {name for name, status in statuses.items() if status != 200} == UNREADABLE
