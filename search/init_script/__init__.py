@@ -11,7 +11,8 @@ from pathlib import Path
 from search.errors import UserError
 from search.init_script.ranges import place_of, range_of
 from search.init_script.read import Script, UnreadableScript, read_script
-from search.init_script.write import Scores, scores_of, space_text
+from search.init_script.scores import Scores, scores_of
+from search.init_script.write import space_text
 
 __all__ = ["UnreadableScript", "Written", "write_space"]
 

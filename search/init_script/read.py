@@ -21,7 +21,7 @@ from search.errors import UserError
 from search.init_script.flag import Flag
 
 _CAPTURE = Path(__file__).with_name("capture.py")
-_LIMIT_S = 120.0  # imports of torch and its kind on a cold disk
+_LIMIT_S = 300.0  # imports of torch and its kind on a cold disk
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 # "  -l, --lr LR, --rate LR  the learning rate (default: 0.1)", within the bars of a box or without
 _OPTION = re.compile(r"^[\s│|*]*(?:-\w,?\s+)?(?P<flag>--[\w][\w.\-]*)(?P<rest>.*)$")
@@ -102,7 +102,7 @@ def _printed(command: Sequence[str], path: Path) -> str:
     """What a command prints to standard output.
 
     Raises:
-        UnreadableScript: It fails, or takes longer than two minutes.
+        UnreadableScript: It fails, or takes longer than five minutes.
     """
     try:
         done = subprocess.run(

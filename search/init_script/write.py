@@ -2,77 +2,18 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from search.init_script.flag import Flag
 from search.init_script.ranges import default_of, place_of, range_of, unrecognised
 from search.init_script.read import Script
+from search.init_script.scores import Scores
 
 _WIDTH = 110
 _MAX_HELP = 60  # characters of a flag's own words in a comment
-# What a script imports or calls, and the source of scores that it then leaves.
-_SOURCES = (
-    (r"\bimport wandb\b|\bfrom wandb\b", "wandb"),
-    (r"\bCSVLogger\b", 'csv: "{checkpoint_dir}/**/metrics.csv"'),
-    (r"\bultralytics\b", 'csv: "{checkpoint_dir}/**/results.csv"'),
-    (r"\bTrainingArguments\b", "trainer_state"),
-    (r"\bSummaryWriter\b", "tensorboard"),
-)
-_SCORE = re.compile(
-    r"(val|valid|validation|eval|test|dev).*(acc|auc|f1|map|score|top1|dice|iou)|accuracy|metrics/mAP", re.I
-)
-_LOSS = re.compile(r"(val|valid|validation|eval|test|dev).*(loss|error|perplexity|mse|mae)", re.I)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scores:
-    """Where a script leaves its scores, as far as its source says so.
-
-    Attributes:
-        source: The value of `metrics`; empty where lines of JSON are printed, or nothing is known.
-        metric: A name that the script logs or prints; empty where none was seen.
-    """
-
-    source: str
-    metric: str
-
-    @property
-    def mode(self) -> str:
-        return "min" if _LOSS.search(self.metric) and not _SCORE.search(self.metric) else "max"
-
-
-def scores_of(path: Path) -> Scores:
-    """What a script in Python logs, by the names in its source; nothing of it is run."""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    source = next((kind for pattern, kind in _SOURCES if re.search(pattern, text)), "")
-    names = list(_logged_names(text)) if path.suffix == ".py" else []
-    metric = next((name for pattern in (_SCORE, _LOSS) for name in names if pattern.search(name)), "")
-    return Scores(source=source, metric=metric)
-
-
-def _logged_names(text: str) -> Iterator[str]:
-    """Keys of dictionaries in calls whose name ends with log, dumps, report or print, in their order."""
-    try:
-        tree = ast.parse(text)
-    except SyntaxError:
-        return
-    for call in ast.walk(tree):
-        if isinstance(call, ast.Call) and re.search(r"log|dumps|report|print", ast.unparse(call.func)):
-            for node in ast.walk(call):
-                if isinstance(node, ast.Dict):
-                    keys = [key.value for key in node.keys if isinstance(key, ast.Constant)]
-                    yield from (key for key in keys if isinstance(key, str))
-            yield from (
-                word.value
-                for word in call.args[:1]
-                if isinstance(word, ast.Constant) and isinstance(word.value, str)
-            )
 
 
 def space_text(script: Script, scores: Scores, *, name: str) -> str:
@@ -134,7 +75,7 @@ def _given(flag: Flag, value: str) -> str:
 def _metrics(scores: Scores) -> Iterator[str]:
     if scores.source:
         source = f"{{{scores.source}}}" if ":" in scores.source else scores.source
-        yield f"    metrics: {source}  # by its imports"
+        yield f"    metrics: {source}  # by its source"
     else:
         yield '    # It must print a line of JSON an epoch, such as {"epoch": 1, "val_acc": 0.86}, or leave'
         yield "    # scores as metrics: wandb, csv, jsonl, tensorboard or trainer_state (docs/own-script.md)"

@@ -244,6 +244,40 @@ def test_what_a_script_logs_and_where_is_seen_in_its_source_without_running_it(t
 
 
 @pytest.mark.parametrize(
+    ("writing", "metrics", "metric"),
+    [
+        (
+            'w = csv.writer(open(folder + "/log.csv", "w")); w.writerow(["Epoch", "Val Loss", "Val Acc"])',
+            '{csv: {file: "{checkpoint_dir}/**/log.csv", epoch: "Epoch"}}',
+            "Val Acc",
+        ),
+        (
+            'w = csv.DictWriter(open("a/run.csv", "w"), fieldnames=["epoch", "val_loss"])',
+            '{csv: "{checkpoint_dir}/**/run.csv"}',
+            "val_loss",
+        ),
+        (
+            'rows.append({"epoch": 1, "test_acc": 0.5}); pd.DataFrame(rows).to_csv("h.csv")',
+            '{csv: "{checkpoint_dir}/**/h.csv"}',
+            "test_acc",
+        ),
+        (
+            'open("h.csv", "a").write("epoch,val_acc\\n")',
+            '{csv: "{checkpoint_dir}/**/h.csv"}',
+            "val_acc",
+        ),
+    ],
+    ids=["writer", "DictWriter", "pandas", "text"],
+)
+def test_a_table_that_a_script_writes_is_seen_with_its_columns(
+    tmp_path: Path, writing: str, metrics: str, metric: str
+) -> None:
+    space, text = written(tmp_path, textwrap.dedent(ARGPARSE) + f"{writing}\n")
+    assert f"    metrics: {metrics}  # by its source\n" in text
+    assert (space.metric, space.mode) == (metric, "min" if "loss" in metric else "max")
+
+
+@pytest.mark.parametrize(
     ("logging", "is_noted"),
     [
         ('print(f"Test set: accuracy {0.9:.0%}")', True),

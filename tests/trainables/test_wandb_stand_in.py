@@ -70,6 +70,7 @@ def test_modules_and_calls_that_have_nothing_to_do_with_scores_are_accepted(tmp_
         from wandb import AlertLevel
         from wandb.errors import CommError, UsageError
         from wandb.sdk.lib import RunDisabled
+        from wandb.sdk.lib.config_util import ConfigError
         from wandb.wandb_run import Run
         assert len(wandb.util.generate_id()) == 8 and issubclass(CommError, wandb.Error)
         wandb.init(settings=wandb.Settings(start_method="thread"), mode="online", reinit=True)

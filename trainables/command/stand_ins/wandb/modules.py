@@ -26,6 +26,7 @@ def add_modules(package: ModuleType, hint: str) -> None:
         "plot": {"__getattr__": lambda name: _chart(package, name)},
         "sdk": {},
         "sdk.lib": {"RunDisabled": type("RunDisabled", (), {})},  # Lightning asks for the kind of its run
+        "sdk.lib.config_util": {"ConfigError": error},  # Hugging Face's trainer expects it
         "sdk.wandb_run": {"Run": package.Run},
         "wandb_run": {"Run": package.Run},
     }
