@@ -40,7 +40,7 @@ from search.report.console import ConsoleView
 from search.report.forecast import ForecastReporter
 from search.report.page import write_at_end
 from search.report.plan import print_deadlines, print_plan, print_scheduler
-from search.report.preflight import await_reports, check_reports
+from search.report.preflight import await_reports, check_reports, started
 from search.report.summary import print_summary, print_winner
 from search.result import Result
 from search.run import Run
@@ -197,7 +197,7 @@ def _run_to_the_end(
     # The checks run in a process of their own while Ray starts: both take seconds.
     with (
         _examining(space, how, output) as reports,
-        backend.started(remedy=_disk_remedy(how)) as capacity,
+        started(backend, output, remedy=_disk_remedy(how)) as capacity,
     ):
         found = reports()
         check_reports(found, output)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import select
 import sys
+import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Protocol
@@ -40,6 +41,7 @@ class Output:
     Args:
         is_quiet: Leave out the progress: only notes, warnings and errors are printed, on standard error.
         has_json: Standard output is for a program: everything here goes to standard error.
+        is_plain: Print as into a file: lines without colour, and nothing that is drawn again in place.
         console: Where to print instead.
 
     Attributes:
@@ -47,10 +49,15 @@ class Output:
     """
 
     def __init__(
-        self, *, is_quiet: bool = False, has_json: bool = False, console: RichConsole | None = None
+        self,
+        *,
+        is_quiet: bool = False,
+        has_json: bool = False,
+        is_plain: bool = False,
+        console: RichConsole | None = None,
     ) -> None:
-        self.console = console or _console(is_stderr=is_quiet or has_json)
-        self._is_quiet, self._has_json = is_quiet, has_json
+        self.console = console or _console(is_stderr=is_quiet or has_json, is_plain=is_plain)
+        self._is_quiet, self._has_json, self._is_plain = is_quiet, has_json, is_plain
 
     @classmethod
     def silent(cls) -> Output:
@@ -62,7 +69,7 @@ class Output:
         """Where the answer goes, which --quiet leaves: standard output unless a program reads that."""
         if not self._is_quiet or self.console.quiet:
             return self
-        return Output(has_json=self._has_json)
+        return Output(has_json=self._has_json, is_plain=self._is_plain)
 
     @property
     def is_watched(self) -> bool:
@@ -88,12 +95,24 @@ class Output:
 
     def status(self, text: str) -> AbstractContextManager[Progress]:
         """A line in place while something takes its time; nothing where no terminal shows it."""
-        return self.console.status(text) if self.is_watched else nullcontext(_NoProgress())
+        return self.console.status(_Passing(text)) if self.is_watched else nullcontext(_NoProgress())
 
     def _write(self, *objects: Any, style: StyleType | None, sep: str = " ") -> None:
         # A path in a folded line cannot be copied; a table without folding would be cut.
         is_text = all(isinstance(each, str | Text) for each in objects)
         self.console.print(*objects, style=style, sep=sep, soft_wrap=is_text)
+
+
+class _Passing:
+    """A text with the seconds that have passed since it was first shown."""
+
+    def __init__(self, text: str) -> None:
+        self._text, self._began_s = text, time.monotonic()
+
+    def __rich__(self) -> Text:
+        return Text(
+            f"{self._text} ({time.monotonic() - self._began_s:.0f} s)", no_wrap=True, overflow="ellipsis"
+        )
 
 
 class _NoProgress:
@@ -132,8 +151,10 @@ def has_no_reader(fd: int) -> bool:
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
-def _console(*, is_stderr: bool) -> RichConsole:
+def _console(*, is_stderr: bool, is_plain: bool) -> RichConsole:
     """As wide as the terminal, or wide enough for a table in a log; brackets and numbers stay as they are."""
     plain: dict[str, Any] = {"highlight": False, "markup": False, "stderr": is_stderr}
+    if is_plain:  # also where FORCE_COLOR, which CI sets, would make a log a terminal
+        return SafeConsole(**plain, force_terminal=False, no_color=True, width=_WIDTH_OF_A_FILE)
     console = SafeConsole(**plain)
     return console if console.is_terminal else SafeConsole(**plain, width=_WIDTH_OF_A_FILE)

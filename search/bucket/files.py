@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from search.ledger.run_folder import RunFolder
+from search.trial.trial_folder import PROGRESS
 from trainables.core.files import SCRATCH
 
 Signature = tuple[int, int, int]  # changes when a file does: nanoseconds of its last change, bytes, inode
@@ -25,7 +26,8 @@ def parts_of(folder: Path) -> list[str]:
 def scan(folder: Path) -> tuple[dict[str, Signature], list[Path]]:
     """Every file that is shipped whole, by path in the folder; and the links, which are not shipped.
 
-    Locks are not, nor files that are not whole yet, nor journals, which are shipped line by line.
+    Locks are not, nor files that are not whole yet, nor how far an epoch is, nor journals, which are shipped
+    line by line.
     """
     runs = [RunFolder(folder / part) for part in {"", *parts_of(folder)}]
     left_out = {path for run in runs for path in (run.journal, run.lock_file, run.bucket_file)}
@@ -37,7 +39,12 @@ def scan(folder: Path) -> tuple[dict[str, Signature], list[Path]]:
             path = Path(place, name)
             if path.is_symlink():
                 links.append(path)
-            elif path not in left_out and not SCRATCH.match(name) and (seen := signature(path)):
+            elif (
+                path not in left_out
+                and name != PROGRESS
+                and not SCRATCH.match(name)
+                and (seen := signature(path))
+            ):
                 found[path.relative_to(folder).as_posix()] = seen
     return found, links
 

@@ -102,8 +102,13 @@ class CommandParser(argparse.ArgumentParser):
         )
 
     def add_output(self) -> None:
-        """Add --quiet and --json."""
+        """Add --quiet, --plain and --json."""
         self.add_argument("--quiet", action="store_true", help="print only warnings and the last lines")
+        self.add_argument(
+            "--plain",
+            action="store_true",
+            help="print lines only, as into a log: no live view, no colour",
+        )
         self.add_argument(
             "--json",
             action="store_true",
@@ -163,7 +168,7 @@ def chosen_output(options: argparse.Namespace) -> Output:
     """Where a command prints, by what `add_output` took."""
     from search.output import Output  # rich: --help does without
 
-    return Output(is_quiet=options.quiet, has_json=options.json)
+    return Output(is_quiet=options.quiet, has_json=options.json, is_plain=options.plain)
 
 
 def data_overrides(given: str | None) -> list[str | tuple[str, Any]]:

@@ -60,20 +60,26 @@ def now_and_then(
     say: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
     *,
+    first: Callable[[str], None] = lambda line: None,
     way_round: str = "; --skip-preflight starts without it",
 ) -> Callable[[str], None]:
     """A function that passes what it is given to `say`, with the time so far, after 30 s and every 10 min.
 
-    For logs, in which a line that changes is a new line each time: a check of 40 min is four lines long.
+    For logs, in which a line that changes is a new line each time: a check of 40 min is five lines long.
 
     Args:
+        first: Given what is being done after the first second, so that no log is silent for longer.
         way_round: What to do rather than wait; empty for a command that is the check itself.
     """
     began_s = clock()
     say_at_s = began_s + _FIRST_LINE_S
+    is_silent = True
 
     def report_progress(doing: str) -> None:
-        nonlocal say_at_s
+        nonlocal say_at_s, is_silent
+        if is_silent and clock() - began_s >= 1:
+            is_silent = False
+            first(doing)
         if clock() >= say_at_s:
             say_at_s = clock() + _LINE_EVERY_S
             say(f"{doing} ({clock() - began_s:.0f} s so far{way_round})")

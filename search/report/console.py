@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rich.live import Live
 from rich.text import Text
 
 from search.forecast import Forecast
@@ -17,6 +16,8 @@ from search.ledger.history import TrialRecord, overdue_text
 from search.output import Output
 from search.report.formatting import duration, energy_text, hparams_text, value_text
 from search.report.live import STYLES, LiveView
+from search.report.screen import Screen
+from search.report.under_way import UnderWayLines
 from search.run import Run
 from search.run.checkpoint_retention import NO_LONGER_PROMOTABLE
 from search.run.flatness import FLAT
@@ -42,27 +43,29 @@ class ConsoleView:
         is_live: bool = True,
     ) -> None:
         self._run, self._output = run, output
-        self._live = Live(
-            LiveView(run, get_forecast=get_forecast),
-            console=output.console,
-            refresh_per_second=4,
-            transient=True,
-        )
+        self._live = Screen(LiveView(run, get_forecast=get_forecast), output.console)
         self._is_live = is_live and output.is_watched
+        self._lines = UnderWayLines(run, output)
         self._is_flat = bool(run.flatness.reason)
 
     def __enter__(self) -> ConsoleView:
         if self._is_live:
             self._live.start()
+        else:
+            self._lines.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self._is_live:
             self._live.stop()
+        else:
+            self._lines.stop()
 
     def on_event(self, event: Mapping[str, Any]) -> None:
         """Print what a log should keep: trials that end or pause, control trials, failed attempts, and epochs
         that may hang. Epochs print nothing unless a checkpoint was lost: there may be thousands."""
+        if event["event"] == "trial_ended":
+            self._lines.on_line()
         if event["event"] == "epoch":
             self._warn_of_unwritten(event)
         # A paused trial ends a second time when no rung can take it any more; its pause was printed.

@@ -58,13 +58,16 @@ def mean_text(configuration: Configuration) -> str:
     return f"{mean}{spread} ({', '.join(parts)})"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float, *, whole: bool = False) -> str:
     """A time span: "0.42 s", "12 s", "3:05", "1:02:03".
 
     From a minute on two parts mean minutes and seconds, three hours too, rounded to whole seconds first:
     119.7 s is 2:00 and not 1:60.
+
+    Args:
+        whole: No hundredths, for a time that is still passing.
     """
-    if seconds < 10:
+    if seconds < 10 and not whole:
         return f"{seconds:.2f} s"
     if seconds < 60:
         return f"{seconds:.0f} s"

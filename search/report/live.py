@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 from rich.console import Console as RichConsole
@@ -21,6 +20,8 @@ from search.energy.units import to_joules
 from search.forecast import Forecast
 from search.ledger.history import TrialRecord
 from search.report.formatting import duration, hparams_text, limits_text, mean_text, rung_text, value_text
+from search.report.time_left import TimeLeft
+from search.report.under_way import UnderWay
 from search.run import Run
 
 STYLES = {
@@ -54,9 +55,11 @@ class LiveView:
         get_forecast: Callable[[], Forecast | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._run, self._get_forecast, self._clock = run, get_forecast, clock
+        self._run, self._clock = run, clock
         self._started_s = clock()
+        self._left = TimeLeft(run, get_forecast, clock)
         self._watts = DeviceWatts()
+        self._under_way = UnderWay(run, clock)
 
     def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> RenderResult:
         """The parts from top to bottom, with as many trials as fit on the screen.
@@ -125,11 +128,26 @@ class LiveView:
             trial.trial_id,
             trial.status,
             "" if trial.rung is None else str(trial.rung),
-            str(trial.epochs),
+            self._epochs_text(trial),
             value_text(trial.value(metric)),
             sparkline(values),
-            duration(trial.seconds),
+            self._time_text(trial),
         ]
+
+    def _epochs_text(self, trial: TrialRecord) -> str:
+        """The epochs done; of a long one under way the batches too: "2 + 117/219"."""
+        doing = self._under_way.now().get(trial.trial_id)
+        if doing is None or doing.progress is None:
+            return str(trial.epochs)
+        name = "decoding " if doing.progress.doing == "decoding" else ""
+        return f"{trial.epochs} + {name}{doing.progress.done}/{doing.progress.total}"
+
+    def _time_text(self, trial: TrialRecord) -> str:
+        """Seconds of training; of a running trial with its start or epoch under way."""
+        doing = self._under_way.now().get(trial.trial_id)
+        if trial.status != "running" or doing is None:
+            return duration(trial.seconds)
+        return duration(trial.seconds + self._clock() - doing.since_s, whole=True)
 
     def _end(self) -> Text:
         """The last line: time, what is left, limits used, and the power of all devices now.
@@ -138,45 +156,13 @@ class LiveView:
         """
         passed_s = self._clock() - self._started_s
         parts = [duration(passed_s)]
-        if (left_s := self._left_s(passed_s)) is not None:
+        if (left_s := self._left.seconds()) is not None:
             parts[0] += f", about {duration(left_s)} left"
         parts.append(limits_text(self._run.space.limits, self._run.spent, self._run.ended_count))
         self._watts.on_reading(*self._run.read_devices())
         if self._watts.now:
             parts.append(f"{sum(self._watts.now.values()):.0f} W")
         return Text("   ".join(parts), style="dim")
-
-    def _left_s(self, passed_s: float) -> float | None:
-        """Seconds left: from the forecast, corrected by the pace so far; without a forecast, from the trials
-        so far.
-
-        With `share` of the work done, the forecast has the weight 1 - share² and the pace share²: at a tenth
-        the pace decides 1 % of the figure, at nine tenths 81 %. Early on the pace is noise (the first epochs
-        import, decode and warm up), and at the end it is all but a measurement. None if neither is known.
-        """
-        forecast = self._get_forecast()
-        if forecast and forecast.seconds:
-            share, spent_s = self._share_done(forecast), self._run.spent.hours * 3600
-            if 0 < share < 1:
-                by_forecast_s = (1 - share) * forecast.seconds.median
-                by_pace_s = (1 - share) / share * spent_s
-                return (1 - share**2) * by_forecast_s + share**2 * by_pace_s
-            if not share and spent_s < forecast.seconds.median:
-                return forecast.seconds.median - spent_s
-        done, limit = self._run.ended_count, self._run.space.limits.trials
-        return None if not done or limit is None else passed_s / done * max(limit - done, 0)
-
-    def _share_done(self, forecast: Forecast) -> float:
-        """The share of the forecast work that is done.
-
-        Epochs are weighted by examples times pixels: on a ladder that grows images from 16 to 64 px the last
-        epoch costs 16 of the first, and counting epochs would promise an early end.
-        """
-        ladder = self._run.space.ladder
-        work = [ladder.epoch_work(rung) for rung in range(len(ladder.rungs))]
-        total = sum(span.median * one for span, one in zip(forecast.rung_epochs, work, strict=True))
-        done = Counter(row.rung for trial in list(self._run.history.trials.values()) for row in trial.rows)
-        return sum(done[rung] * one for rung, one in enumerate(work)) / total if total else 0.0
 
 
 def _joules_text(trial: TrialRecord) -> str:

@@ -1,4 +1,4 @@
-"""The preflight checks in the terminal: what they are doing, and what they found.
+"""What comes before the first trial, in the terminal: the backend's start, and what preflight does and finds.
 
 Problems are raised, all at once, so that they can be fixed at once. Notes are printed: they describe what
 will run, such as the number of images and what was left out of them.
@@ -6,15 +6,18 @@ will run, such as the number of images and what was left out of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 from rich.table import Table
 
-from search.backends.backend import Say
+from search.backends.backend import Capacity, LaunchableBackend, Say
 from search.output import Output
 from search.preflight import PreflightError, Report, WeightRow
 from search.preflight.local import now_and_then
 from search.preflight.request import downloadable_weights, problems_of
+from search.report.formatting import duration
 from trainables.core.data_summary import DataSummary
 
 # Beginnings of notes that a search need not print: trials.csv has sensors and precision with their reasons.
@@ -28,15 +31,32 @@ _SOURCES = {
 }
 
 
+@contextmanager
+def started(backend: LaunchableBackend, output: Output, *, remedy: str) -> Iterator[Capacity]:
+    """The backend for a block; while it starts, a line shows that, and for how long.
+
+    Args:
+        remedy: What to do where it is lost.
+    """
+    began_s = time.monotonic()
+    with ExitStack() as stack:
+        with output.status(backend.where):
+            capacity = stack.enter_context(backend.started(remedy=remedy))
+        if (took_s := time.monotonic() - began_s) >= 1 and not output.is_watched:
+            output.print(f"ready after {duration(took_s)}", style="dim")
+        yield capacity
+
+
 def await_reports(reports: Callable[[Say], Sequence[Report]], output: Output) -> Sequence[Report]:
     """What the checks found; while they run, a line shows what they are doing.
 
-    Where nobody watches (a log file) the line is a note now and then, as weights may take minutes to load.
+    Where nobody watches (a log file) it is a line after a second and a note now and then, as weights may take
+    minutes to load.
     """
     if output.is_watched:
         with output.status("preflight") as status:
             return reports(status.update)
-    return reports(now_and_then(output.note))
+    return reports(now_and_then(output.note, first=lambda line: output.print(line, style="dim")))
 
 
 def check_reports(reports: Sequence[Report], output: Output) -> None:

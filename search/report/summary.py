@@ -36,7 +36,7 @@ _UNITS = {"energy": "J of full training", "energy_per_example": "J per example"}
 def print_summary(run: Run, output: Output) -> None:
     """Print what a search found and took, but for its last two lines, which follow what else is printed."""
     space = run.space
-    output.print(_top_table(run))
+    _print_top(run, output)
     if space.beside:
         _print_front(run, output)
     statuses = Counter(trial.status for trial in run.history.trials.values())
@@ -141,16 +141,21 @@ def _interval_text(row: Mapping[str, Any], prefix: str) -> str:
     return f"{mean:.4f}" if low is None else f"{mean:.4f}  ({low:.4f} to {high:.4f})"
 
 
-def _top_table(run: Run) -> Table:
-    """The best configurations. Time and energy are those of all repeats; a dash where one's joules are
-    unknown."""
-    space = run.space
+def _print_top(run: Run, output: Output) -> None:
+    """The best configurations, and by what they are ranked, where that could surprise.
+
+    Time and energy are those of all repeats; a dash where one's joules are unknown.
+    """
+    space, shown = run.space, run.configurations()[:_TOP]
+    joules = [[one.energy.total_mj for one in each.trials] for each in shown]
+    has_joules = any(mj is not None for each in joules for mj in each)
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("rank", "trial", space.metric, "rung", "epochs", "time", "energy", "hparams"):
-        table.add_column(column)
-    for rank, each in enumerate(run.configurations()[:_TOP], start=1):
-        trial = each.first
-        joules = [to_joules(mj) for one in each.trials if (mj := one.energy.total_mj) is not None]
+    for column in ("rank", "trial", space.metric, "rung", "epochs", "time", *(["energy"] * has_joules)):
+        table.add_column(column, no_wrap=True)
+    table.add_column("hparams", overflow="fold")
+    for rank, (each, parts) in enumerate(zip(shown, joules, strict=True), start=1):
+        trial, known = each.first, [to_joules(mj) for mj in parts if mj is not None]
+        energy = f"{sum(known):.1f} J" if len(known) == len(parts) else "-"
         table.add_row(
             str(rank),
             trial.trial_id + (" (default)" if trial.proposed_by == "default" else ""),
@@ -158,10 +163,13 @@ def _top_table(run: Run) -> Table:
             str(each.rung),
             str(trial.epochs),
             duration(sum(one.seconds for one in each.trials)),
-            f"{sum(joules):.1f} J" if len(joules) == len(each.trials) else "-",
+            *([energy] * has_joules),
             hparams_text(trial.hparams, space.parameters),
         )
-    return table
+    output.print(table)
+    if len({each.rung for each in shown}) > 1:
+        why = "scores of different rungs do not compare"
+        output.print(f"ranked by the highest completed rung, then by {space.metric}: {why}", style="dim")
 
 
 def _print_front(run: Run, output: Output) -> None:

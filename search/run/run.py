@@ -349,7 +349,7 @@ class Run:
 
     def _task(self, trial_id: str) -> TrialTask:
         trial = self.history.trials[trial_id]
-        return task_for(
+        task = task_for(
             self.space,
             trial_id=trial_id,
             hparams=trial.hparams,
@@ -360,6 +360,7 @@ class Run:
             run_id=self.history.run_id,
             known_epochs=trial.epochs,
         )
+        return task.showing_progress()
 
     def _take(self, trial: TrialRecord, decision: Decision) -> Ending | None:
         if decision.is_control:

@@ -113,6 +113,10 @@ class TrialTask:
         trainable = self.trainable.load()
         return trainable, trainable.hparams(**self.hparams)
 
+    def showing_progress(self) -> TrialTask:
+        """The task whose long epochs write how far they are into its folder."""
+        return replace(self, training=replace(self.training, progress_file=self.files.progress))
+
     def context(self) -> TrainingContext:
         """The training's surroundings on the node that asks."""
         return replace(self.training, cache_dir=cache_folder())

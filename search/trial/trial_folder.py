@@ -10,6 +10,7 @@ from trainables.core.checkpoint import previous_of
 _CHECKPOINT, _BEST, _FINAL = "checkpoint.pt", "best.pt", "final.pt"
 _KEPT = "epoch-*.pt"
 _MODEL = "model"
+PROGRESS = ".progress"
 CONFIG, HISTORY = "config.yaml", "history.csv"
 
 
@@ -51,6 +52,11 @@ class TrialFolder:
     def log(self) -> Path:
         """What the training printed, a line an epoch, and the tracebacks of its failures."""
         return self.path / "log.txt"
+
+    @property
+    def progress(self) -> Path:
+        """How far a long epoch is, while it runs."""
+        return self.path / PROGRESS
 
     @property
     def config(self) -> Path:

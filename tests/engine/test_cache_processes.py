@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from tests.support.cache_users import NUM_BYTES, cache_users
+from trainables.core import progress
 from trainables.engine import cache_lock
 from trainables.engine.cache_folder import CacheFolder
 from trainables.engine.cache_lock import CacheUnavailable, WaitForMaker
@@ -234,6 +235,24 @@ def source_of(reader: ImageReader, cache: CacheFolder):
         top=8,
         num_threads=1,
     )
+
+
+def test_decoding_shows_how_many_images_are_done(tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(progress.SHOWN_AFTER_S, "decoding", 0.0)
+    monkeypatch.setattr(progress, "_WRITE_EVERY_S", 0.0)
+    written: list[str] = []
+    write_text = Path.write_text
+
+    def noted(path: Path, text: str, **options: str) -> int:
+        written.append(text)
+        return write_text(path, text, **options)
+
+    pixels = np.zeros((6, 20, 20, 3), dtype=np.uint8)
+    reader = ImageReader(6, lambda index, side: Image.fromarray(pixels[index]))
+    monkeypatch.setattr(Path, "write_text", noted)
+    source_of(reader, CacheFolder(tmp_path, progress_file=tmp_path / ".progress"))
+    assert written == [f"decoding 0 {done} 6\n" for done in range(6)]
+    assert not (tmp_path / ".progress").exists()
 
 
 def check_streamed(source, reader: ImageReader, tmp_path: Path) -> None:

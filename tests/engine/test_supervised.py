@@ -11,6 +11,7 @@ from torch import nn
 
 from trainables.classification import Hparams
 from trainables.classification.training import start
+from trainables.core import progress
 from trainables.core.checkpoint import load_checkpoint, save_checkpoint
 from trainables.core.contract import Budget, Diverged, TrainingContext
 from trainables.engine.classifiers.metrics import ClassificationMetrics, CrossEntropy
@@ -60,6 +61,21 @@ def linear_training(context, **settings) -> SupervisedTraining:
 def difference(first: nn.Module, second: nn.Module) -> float:
     pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
     return max((a - b).abs().max().item() for a, b in pairs)
+
+
+def test_a_long_epoch_shows_its_batches_and_learns_the_same(context, tmp_path, monkeypatch):
+    monkeypatch.setitem(progress.SHOWN_AFTER_S, "epoch", 0.0)
+    monkeypatch.setattr(progress, "_WRITE_EVERY_S", 0.0)
+    file, seen = tmp_path / ".progress", []
+    silent = start(Hparams(batch_size=32), SMALL, context).run_epoch(SMALL)
+    training = start(Hparams(batch_size=32), SMALL, replace(context, progress_file=file))
+    training.model.register_forward_pre_hook(lambda *_: seen.append(file.exists() and file.read_text()))
+    shown = training.run_epoch(SMALL)
+    assert seen[:2] == [False, "epoch 1 1 2\n"]
+    assert {"epoch 1 2 2\n"} == set(seen[2:])  # while it is scored
+    assert not file.exists()
+    assert all(silent[name] == shown[name] for name in silent if not name.endswith("_s"))
+    assert "progress_file" not in context.settings()
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "plateau"])

@@ -102,6 +102,10 @@ def test_the_end_says_why_what_where_and_what_next(tmp_path: Path) -> None:
     assert lines[-2].startswith("ended: all 12 trials done   best: trial-")
     assert lines[-1] == f"next: python scripts/promote.py {run.ledger.folder} --top 3"
     assert sum("trial-" in line for line in lines[1:6]) == 5
+    why = (
+        "ranked by the highest completed rung, then by val_accuracy: scores of different rungs do not compare"
+    )
+    assert lines.count(why) == 1
 
 
 def test_unknown_energy_is_reported_once_with_its_reason(tmp_path: Path) -> None:
@@ -212,7 +216,11 @@ def test_the_time_left_is_corrected_by_what_the_work_took(tmp_path: Path) -> Non
     assert left(30, 0) == "30 s, about 1:10 left"  # nothing is known but the forecast
     assert left(0, 1) == "30 s, about 1:32 left"  # an epoch is done: a tenth of the work
     assert left(30, 4) == "1:00, about 52 s left"  # 50 s by the forecast, 60 s by the run's pace
-    assert left(240, 4) == "5:00, about 29 s left"  # nine tenths took 300 s: 33 s are left, not 10
+    assert left(20, 0) == "1:20, about 32 s left"  # time passes while an epoch goes on
+    assert (
+        left(40, 0) == "2:00, about 30 s left"
+    )  # it goes on for longer: half took 120 s, a quarter of which
+    assert left(180, 4) == "5:00, about 29 s left"  # nine tenths took 300 s: 33 s are left, not 10
     assert left(60, 1) == "6:00"  # all that was forecast is done, and nothing says more
 
 

@@ -78,6 +78,7 @@ class TrainingContext:
             lasts as long as the checkpoint. None: there is none, and `state_dict` must hold all.
         auto_precision: What the precision "auto" means on a CPU in this run, with the reason, as
             "bf16: 1.9 times as fast ..."; decided once for all its trials. Empty: as this machine says.
+        progress_file: Where decoding and long epochs write how far they are (`core.progress`); None: nowhere.
         is_overfit: Train on the same few examples in one order without augmentation, and score those
             instead of validation: whether the model can overfit them.
         is_rehearsal: Nothing will be trained: data is read as far as a batch needs it, and nothing is
@@ -102,6 +103,7 @@ class TrainingContext:
     cache_gib: float | None = None
     auto_precision: str = ""
     is_rehearsal: bool = False
+    progress_file: Path | None = None
 
     def settings(self) -> dict[str, Any]:
         """What decides the result beside hparams and budget, by name, as plain data.

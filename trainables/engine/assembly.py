@@ -10,6 +10,7 @@ from torch import nn
 
 from trainables.core.contract import Budget, Mode, TrainingContext
 from trainables.core.model_folder import PortableModel
+from trainables.core.progress import ProgressWriter
 from trainables.engine.averaging import WeightAverage
 from trainables.engine.freezing import Freezing, freeze
 from trainables.engine.hparams import TrainingHparams
@@ -102,6 +103,7 @@ def assemble(
         late_notes=late_notes,
         details=details,
         portable=portable,
+        progress=ProgressWriter(context.progress_file),
     )
 
 

@@ -56,17 +56,24 @@ class CacheFolder:
         limit_gib: What its files may take together; None is what the disk has free, less 1 GiB.
         stalled_s: How long a process that makes a file may show no progress before others do without it.
         is_bypassed: Nothing is to be made for it: what it lacks is read when it is asked for.
+        progress_file: Of the training that uses it, for what makes a file.
     """
 
     folder: Path
     limit_gib: float | None = None
     stalled_s: float = 60.0
     is_bypassed: bool = False
+    progress_file: Path | None = None
 
     @classmethod
     def of(cls, context: TrainingContext) -> CacheFolder:
         """The one that a training is to use."""
-        return cls(context.cache_dir, context.cache_gib, is_bypassed=context.is_rehearsal)
+        return cls(
+            context.cache_dir,
+            context.cache_gib,
+            is_bypassed=context.is_rehearsal,
+            progress_file=context.progress_file,
+        )
 
     def file(self, name: str, num_bytes: int, fill: Fill) -> CacheFile:
         """The file `name`; if there is none, `fill` writes it first.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from trainables.core.contract import Budget, DataError, Diverged
 from trainables.core.model_folder import PortableModel
 from trainables.core.optional import LrRangeStep, MemoryProbe, Table
+from trainables.core.progress import ProgressWriter
 from trainables.engine.averaging import WeightAverage
 from trainables.engine.freezing import Freezing
 from trainables.engine.lr_range import range_steps
@@ -42,6 +43,7 @@ class SupervisedTraining(Generic[B]):
         notes: Automatic choices made while the parts were put together, with their reasons.
         late_notes: Those that are made as it trains.
         details: Fed beside the metrics when the test set is scored.
+        progress: Takes how far each epoch is.
         portable: What the scored model is, without its weights and number format; None leaves none behind.
     """
 
@@ -64,6 +66,7 @@ class SupervisedTraining(Generic[B]):
         late_notes: Callable[[], Mapping[str, str]] = dict,
         details: Details[B] | None = None,
         portable: PortableModel | None = None,
+        progress: ProgressWriter | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -83,6 +86,7 @@ class SupervisedTraining(Generic[B]):
         self._late_notes = late_notes
         self._details = details
         self._portable = portable
+        self._progress = progress or ProgressWriter(None)
         self._leader: Leader | None = None
         self._is_known_to_others = False
 
@@ -94,9 +98,12 @@ class SupervisedTraining(Generic[B]):
     def run_epoch(self, budget: Budget) -> dict[str, float]:
         """Train one epoch and score validation; see `contract.Training.run_epoch`."""
         self._freezing.enter(self.epochs_done, self.optimizer)
-        return self._stepper.precision.run_epoch(
-            lambda: self._epoch(budget), self, resolution=budget.resolution, has_retry=self._has_retry
-        )
+        try:
+            return self._stepper.precision.run_epoch(
+                lambda: self._epoch(budget), self, resolution=budget.resolution, has_retry=self._has_retry
+            )
+        finally:
+            self._progress.end()
 
     def probe_memory(self, budget: Budget) -> MemoryProbe:
         """Take two steps and score one batch at `budget`; see `contract.probed_memory`."""
@@ -314,6 +321,7 @@ class SupervisedTraining(Generic[B]):
         steps = self._stepper.steps(epoch) if not self.done_reason else []
         losses: list[float] = []
         unread: list[Tensor] = []
+        self._progress.begin("epoch", len(steps), epoch=self.epochs_done + 1)
         for number, indices in enumerate(steps, start=1):
             # The middle of a step stands for it: a schedule over fractional epochs then has the same mean
             # rate however many steps an epoch has, so a rung with a tenth of the data anneals alike.
@@ -321,6 +329,7 @@ class SupervisedTraining(Generic[B]):
             unread.append(self._stepper.take(epoch, indices, where=self._where(number)))
             if self._average:
                 self._average.update(self.model)
+            self._progress.step(number)
             is_last = self._stopping.count_step() or number == len(steps)
             # A loss stays on the device until 32 have come together. Reading each at once would make the GPU
             # wait for Python at every step; NaN is noticed at most 31 steps later, within the same epoch.

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from trainables.core.contract import DataError
+from trainables.core.progress import ProgressWriter
 from trainables.engine.cache_folder import CacheFile, CacheFolder
 from trainables.engine.cache_lock import CacheUnavailable
 from trainables.engine.images.decoding import Decoded, ImageReader, decode_all
@@ -128,7 +129,7 @@ class _ImageStore:
             num_images = self.reader.num_images
             marks = np.zeros(Decoded.num_bytes(num_images, (0, 0)), dtype=np.uint8)
             checked = Decoded.view(marks, num_images, (0, 0))
-            deque(decode_all(self.reader, checked, resolution, flush=_no_flush), maxlen=0)
+            deque(self._decode(checked, resolution, flush=_no_flush), maxlen=0)
         return checked.is_readable
 
     def resized(self, larger: Pixels, larger_resolution: int, resolution: int) -> Pixels:
@@ -163,10 +164,21 @@ class _ImageStore:
 
         def fill(content: np.memmap) -> Iterator[float]:
             decoded = Decoded.view(content, num_images, kept)
-            return decode_all(self.reader, decoded, resolution, flush=content.flush)
+            return self._decode(decoded, resolution, flush=content.flush)
 
         file = self.cache.file(name, Decoded.num_bytes(num_images, kept), fill)
         return file, Decoded.view(file.content, num_images, kept)
+
+    def _decode(self, decoded: Decoded, resolution: int, *, flush: Callable[[], None]) -> Iterator[float]:
+        """Decode, and show how far that is."""
+        num_images, progress = self.reader.num_images, ProgressWriter(self.cache.progress_file)
+        progress.begin("decoding", num_images)
+        try:
+            for fraction in decode_all(self.reader, decoded, resolution, flush=flush):
+                progress.step(round(fraction * num_images))
+                yield fraction
+        finally:
+            progress.end()
 
 
 def _images(pixels: np.ndarray) -> Tensor:

@@ -80,6 +80,7 @@ class Leader:
         threads = max(1, self._threads // self._number) if self._device.type == "cpu" else self._threads
         torch.set_num_threads(threads)
         values = {each.name: getattr(hparams, each.name) for each in fields(hparams) if each.init}
+        context = replace(context, progress_file=None)  # this rank writes it for all
         for rank in range(1, self._number):
             job = Job(ref, values, budget, context, rank, self._folder / "meeting", threads)
             self._others.append(_Other.started(job))
