@@ -78,7 +78,7 @@ class UnderWayLines:
 
     def __init__(self, run: Run, output: Output, clock: Callable[[], float] = time.monotonic) -> None:
         self._under_way, self._output, self._clock = UnderWay(run, clock), output, clock
-        self._shares: Mapping[tuple[str, str, int], float] = {}
+        self._shares: dict[tuple[str, str, int], float] = {}
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._look, name="under-way", daemon=True)
         self.on_line()
@@ -102,7 +102,7 @@ class UnderWayLines:
         now, silent_s = self._under_way.now(), self._clock() - self._printed_s
         if not now or silent_s < _LINE_EVERY_S:
             return
-        shares = {
+        shares: dict[tuple[str, str, int], float] = {
             (name, each.progress.doing, each.epoch): each.progress.done / max(1, each.progress.total)
             for name, each in now.items()
             if each.progress
