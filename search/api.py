@@ -199,6 +199,7 @@ def _run(space: Space, how: launch.Launch, should_report: bool, confirm: Confirm
 def forecast(
     space: SpaceSource,
     *,
+    name: str | None = None,
     results: str | Path = "results",
     overrides: Overrides = (),
     warm_start: Sequence[str | Path] = (),
@@ -214,6 +215,7 @@ def forecast(
     """Print what a search would run and take; return the forecast, None for rungs of joules. Starts no run.
 
     Args:
+        name: The run's. One that is there would be resumed, with the portfolio that it began with.
         results: Folder with earlier runs: one of the same space has the costs, else a few steps are tried.
         should_download: Fetch pretrained weights that are missing first.
 
@@ -228,7 +230,7 @@ def forecast(
         background_spec(background, background_share, is_here=address is None)
         known = known_trials(checked, output)
         runs = local_results(Path(results)).absolute()
-        checked = with_portfolio(checked, runs / launch.run_name(checked), output)
+        checked = with_portfolio(checked, runs / (name or launch.run_name(checked)), output)
         defaults = checked.default_hparams(checked.trainable.load())
         source, folder = space_words(space, override_list(overrides)), runs / checked.name
         if should_download:

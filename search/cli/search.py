@@ -164,6 +164,7 @@ def _dry_run(options: argparse.Namespace, output: Output) -> int:
     del settings["governor"], settings["should_report"]  # of a run; a forecast starts none
     found = api.forecast(
         options.space,
+        name=None if options.fresh else options.name,
         results=options.results,
         overrides=overrides(options),
         warm_start=options.warm_start,

@@ -14,11 +14,12 @@ import pytest
 import yaml
 
 from search import api
+from search.cli import search as search_command
 from search.export import ExportError
 from search.ledger import LedgerError, RunFolder
 from search.output import Output
 from search.preflight import PreflightError
-from search.space import SpaceError
+from search.space import Space, SpaceError
 from search.training import TrainingRequest
 from tests.support.run_without_ray import search_without_ray
 from trainables.core.checkpoint import load_checkpoint
@@ -37,6 +38,7 @@ SPACE: dict[str, Any] = {
         "limits": {"trials": 4},
     },
 }
+RUNGS_OF_JOULES = {"ladder": {"resource": "energy_j", "joules": [100, 300], "epochs": 9}}
 QUIET = Output.silent()
 
 
@@ -179,11 +181,27 @@ def test_a_forecast_counts_the_searchs_trials_and_starts_no_run(run: api.Result)
     assert [path.name for path in run.folder.parent.iterdir()] == ["mine"]
 
 
+def test_a_dry_run_of_a_run_that_is_there_looks_at_what_that_began_with(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+
+    def noted(space: Space, run: Path, output: Output) -> Space:
+        asked.append(run)
+        return space
+
+    monkeypatch.setattr(api, "with_portfolio", noted)
+    space = folder / "joules.yaml"
+    space.write_text(yaml.safe_dump(SPACE | {"search": SPACE["search"] | RUNGS_OF_JOULES}))
+    options = ["--space", str(space), "--results", str(folder), "--skip-preflight", "--quiet", "--dry-run"]
+    for more in (["--name", "mine"], ["--name", "mine", "--fresh"], []):
+        search_command.main(search_command.parser().parse_args([*options, *more]))
+    assert asked[0] == folder.absolute() / "mine"
+    assert [run.name.startswith("toy-") for run in asked] == [False, True, True]
+
+
 def test_rungs_of_joules_have_no_forecast(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    space = {
-        **SPACE,
-        "search": {**SPACE["search"], "ladder": {"resource": "energy_j", "joules": [100, 300], "epochs": 9}},
-    }
+    space = {**SPACE, "search": {**SPACE["search"], **RUNGS_OF_JOULES}}
     assert api.forecast(space, should_preflight=False) is None
     assert "300 J or 9 epochs" in capsys.readouterr().out  # the plan is printed all the same
 
