@@ -359,12 +359,16 @@ def test_a_folder_that_takes_no_files_is_found() -> None:
     assert unwritable_reason(Path("/proc/results")) is not None
 
 
-def test_a_long_preflight_is_named_in_a_log_after_half_a_minute_and_every_ten() -> None:
+def test_a_long_preflight_is_named_in_a_log_after_a_second_half_a_minute_and_every_ten() -> None:
+    first: list[str] = []
     printed: list[str] = []
     now = [0.0]
-    tell = now_and_then(printed.append, clock=lambda: now[0])
-    for now[0] in (29.0, 31.0, 600.0, 632.0):
+    tell = now_and_then(printed.append, clock=lambda: now[0], first=first.append)
+    tell("preflight: starting")
+    assert first == []
+    for now[0] in (1.0, 29.0, 31.0, 600.0, 632.0):
         tell("preflight: reading data")
+    assert first == ["preflight: reading data"]
     waits = [
         "31 s so far; --skip-preflight starts without it",
         "632 s so far; --skip-preflight starts without it",
