@@ -158,7 +158,8 @@ def _draw_charts(sections: Sequence[Section], folder: Path) -> Iterator[str]:
 def write_at_end(folder: Path, output: Output) -> None:
     """Write the page of the run in `folder` and print where it is; a failure is a warning."""
     try:
-        written = write_page(folder)
+        with output.status("writing the page"):
+            written = write_page(folder)
     except Exception as error:
         output.warn(f"no report ({type(error).__name__}: {error}); later: python scripts/report.py {folder}")
         return
