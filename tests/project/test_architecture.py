@@ -53,6 +53,7 @@ SHARED_WORDS = {
     "trainables.core.subprocess_pool",
     "trainables.core.suggest",
     "trainables.core.optional",
+    "trainables.core.progress",
     "trainables.core.promises",
     "trainables.core.user_file",
     "trainables.core.weights",
