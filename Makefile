@@ -42,8 +42,9 @@ test-s3: $(S3_TESTS)  ## results in a bucket of a real S3 server on loopback, wh
 	PYTHONPATH=$(CURDIR)/$(S3_TESTS) $(PYTHON) -m pytest -n 0 -m slow tests/bucket
 
 # axe-core in a Python package, which no other test needs. Chromium or Chrome is the machine's own.
-test-browser: $(BROWSER_TESTS)  ## a run's page in headless Chromium, and its accessibility by axe-core
-	PYTHONPATH=$(CURDIR)/$(BROWSER_TESTS) $(PYTHON) -m pytest -n 0 -m slow -rs tests/report/test_browser.py
+test-browser: $(BROWSER_TESTS)  ## the pages in headless Chromium, live ones too, and their accessibility by axe-core
+	PYTHONPATH=$(CURDIR)/$(BROWSER_TESTS) $(PYTHON) -m pytest -n 0 -m slow -rs tests/report/test_browser.py \
+		tests/ui/test_in_a_browser.py
 
 torture: $(READY)  ## searches killed, failed by their disk and damaged, for ten minutes; ARGS="--minutes 30 --seed 7"
 	$(PYTHON) tests/support/torture.py $(ARGS)
