@@ -96,7 +96,8 @@ def _state(run: RunData) -> tuple[State, str]:
     if run.history.ended is None:
         if holder := run.ledger.lost_holder:
             return "killed", f"{holder} was killed before the run ended; run its command again to resume"
-        return "running", ""
+        last = f"last written {_utc(run.events[-1]['time']):%Y-%m-%d %H:%M:%S} UTC" if run.events else ""
+        return "running", last
     if run.promotion is None:
         return "ended", run.history.ended
     if run.promotion.history.ended is not None:
@@ -170,8 +171,12 @@ def _started(run: RunData) -> Cell:
     """When the journal began, in UTC."""
     if not run.events:
         return _UNKNOWN
-    at = datetime.fromtimestamp(run.events[0]["time"], UTC)
+    at = _utc(run.events[0]["time"])
     return Cell(text=f"{at:%Y-%m-%d %H:%M}", order=run.events[0]["time"], hint=f"{at:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def _utc(time_s: float) -> datetime:
+    return datetime.fromtimestamp(time_s, UTC)
 
 
 def _number(value: float | None, hint: str, unit: str = "") -> Cell:

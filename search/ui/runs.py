@@ -122,7 +122,7 @@ class Runs:
             self._gone[name] = self._next_version()
         for name in names.keys() - self._known.keys():
             ledger = Ledger(self.results / names[name])
-            if not ledger.has_run:
+            if not _has_run(ledger):
                 continue
             self._gone.pop(name, None)
             is_named = is_safe_name(names[name])
@@ -198,6 +198,14 @@ def _row_of(live: LiveRun, spaces: Spaces) -> RunRow:
         return damaged_row(name, str(error))
     except Exception as error:
         return damaged_row(name, f"{type(error).__name__}: {error}")
+
+
+def _has_run(ledger: Ledger) -> bool:
+    """Whether there is a run that this user can see."""
+    try:
+        return ledger.has_run
+    except OSError:
+        return False
 
 
 def _size_and_time(file: Path) -> tuple[int, int]:

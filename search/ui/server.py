@@ -83,8 +83,12 @@ class Pages:
         while True:
             await self._wanted.wait()
             begun_s = clock()
-            version = self._runs.version
-            is_left = await self._scan()
+            version, is_left = self._runs.version, False
+            try:
+                is_left = await self._scan()
+            except Exception as error:  # of a disk that does not answer: it is tried again, and said
+                context = {"message": f"{self._runs.results} was not read", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(context)
             if self._runs.version != version or is_left:
                 self._tell()
             if not is_left:

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,10 @@ def test_what_is_unknown_is_empty_and_says_why(results: Path) -> None:
 def test_a_run_goes_from_running_to_ended_to_promoted(results: Path) -> None:
     run, runs = begun(results, "live"), runs_in(results)
     assert states(runs) == {"live": "running", "priced": "ended"}
+    found = runs.row("live")
+    assert found
+    last = datetime.fromtimestamp(run.ledger.events()[-1]["time"], UTC)
+    assert found[0].detail == f"last written {last:%Y-%m-%d %H:%M:%S} UTC"
     execute_here(run, SteadyMeter())
     assert states(runs) == {"live": "ended", "priced": "ended"}
     ledger = Ledger.create(run.ledger.promotion_folder)

@@ -75,6 +75,26 @@ def test_the_list_is_sent_whole_and_then_what_changes(server: UiServer, results:
         assert stream.next()["gone"] == ["done"]
 
 
+def test_a_disk_that_does_not_answer_once_ends_no_stream(
+    server: UiServer, results: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [OSError("the disk does not answer")]
+    scan = server.runs.scan
+
+    def failing() -> bool:
+        if failures and server.runs.version:
+            raise failures.pop()
+        return scan()
+
+    monkeypatch.setattr(server.runs, "scan", failing)
+    with server.stream("/events") as stream:
+        assert [row["name"] for row in stream.next()["rows"]] == ["done"]
+        shutil.copytree(results / "done", results / "later")
+        assert stream.next()["rows"][0]["name"] == "later"
+    assert not failures
+    assert f"{results} was not read" in caplog.text
+
+
 def test_a_run_s_stream_has_its_row_whenever_its_journal_grows(server: UiServer, results: Path) -> None:
     run = begun(results, "live")
     begun(results, "other")
