@@ -6,6 +6,7 @@ file or a CI job has the lines only: a view that is redrawn four times a second 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -32,6 +33,7 @@ class ConsoleView:
         output: Where to print; whether it is a terminal decides between live view and lines.
         get_forecast: Gives the forecast, once there is one.
         is_live: False prints lines on a terminal as well.
+        clock: Monotonic seconds.
     """
 
     def __init__(
@@ -41,11 +43,12 @@ class ConsoleView:
         *,
         get_forecast: Callable[[], Forecast | None] = lambda: None,
         is_live: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run, self._output = run, output
-        self._live = Screen(LiveView(run, get_forecast=get_forecast), output.console)
+        self._live = Screen(LiveView(run, get_forecast=get_forecast, clock=clock), output.console)
         self._is_live = is_live and output.is_watched
-        self._lines = UnderWayLines(run, output)
+        self._lines = UnderWayLines(run, output, clock)
         self._is_flat = bool(run.flatness.reason)
 
     def __enter__(self) -> ConsoleView:

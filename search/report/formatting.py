@@ -67,7 +67,7 @@ def duration(seconds: float, *, whole: bool = False) -> str:
     Args:
         whole: No hundredths, for a time that is still passing.
     """
-    if seconds < 10 and not whole:
+    if seconds < 9.995 and not whole:  # above, two decimals would be 10.00
         return f"{seconds:.2f} s"
     if seconds < 60:
         return f"{seconds:.0f} s"

@@ -29,6 +29,7 @@ from search.run import Run
 from search.run.objective import pareto_front
 from search.space import Space
 
+_WIDTH_WITH_EPOCHS = 100
 _TOP = 5  # configurations in the table; trials.csv has all
 _UNITS = {"energy": "J of full training", "energy_per_example": "J per example"}
 
@@ -150,7 +151,10 @@ def _print_top(run: Run, output: Output) -> None:
     joules = [[one.energy.total_mj for one in each.trials] for each in shown]
     has_joules = any(mj is not None for each in joules for mj in each)
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("rank", "trial", space.metric, "rung", "epochs", "time", *(["energy"] * has_joules)):
+    # In 80 columns a pair such as weight_decay=0.001494 would be folded; rungs say much the same as epochs.
+    has_epochs = output.console.width >= _WIDTH_WITH_EPOCHS
+    columns = ["rank", "trial", space.metric, "rung", *(["epochs"] * has_epochs), "time"]
+    for column in (*columns, *(["energy"] * has_joules)):
         table.add_column(column, no_wrap=True)
     table.add_column("hparams", overflow="fold")
     for rank, (each, parts) in enumerate(zip(shown, joules, strict=True), start=1):
@@ -161,7 +165,7 @@ def _print_top(run: Run, output: Output) -> None:
             trial.trial_id + (" (default)" if trial.proposed_by == "default" else ""),
             mean_text(each),
             str(each.rung),
-            str(trial.epochs),
+            *([str(trial.epochs)] * has_epochs),
             duration(sum(one.seconds for one in each.trials)),
             *([energy] * has_joules),
             hparams_text(trial.hparams, space.parameters),

@@ -31,7 +31,7 @@ from trainables.core.contract import Budget
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.4217, "0.42 s"), (12.4, "12 s"), (59.6, "60 s"), (185, "3:05"), (3723, "1:02:03")],
+    [(0.4217, "0.42 s"), (9.996, "10 s"), (12.4, "12 s"), (59.6, "60 s"), (185, "3:05"), (3723, "1:02:03")],
 )
 def test_time_spans_are_short(seconds: float, text: str) -> None:
     assert duration(seconds) == text
@@ -73,7 +73,7 @@ def test_without_a_terminal_each_ended_trial_is_one_line(tmp_path: Path) -> None
     ledger = Ledger.create(tmp_path / "run")
     space = fateful_space(tmp_path)
     run = Run(space, listed({"fate": "fine", "score": 0.5}, {"fate": "raise"}), ledger)
-    with ConsoleView(run, output) as view:
+    with ConsoleView(run, output, clock=FakeClock()) as view:  # no 20 s pass, however busy the machine
         run.observe(view)
         execute_here(run, SteadyMeter())
     first, second = shown(output).splitlines()
@@ -106,6 +106,16 @@ def test_the_end_says_why_what_where_and_what_next(tmp_path: Path) -> None:
         "ranked by the highest completed rung, then by val_accuracy: scores of different rungs do not compare"
     )
     assert lines.count(why) == 1
+
+
+def test_in_80_columns_no_hyperparameter_is_folded(tmp_path: Path) -> None:
+    run, _ = executed(made_space(tmp_path), tmp_path)
+    output = console(width=80)
+    print_summary(run, output)
+    head, *rows = shown(output).splitlines()[:6]
+    assert head.split() == ["rank", "trial", "val_accuracy", "rung", "time", "energy", "hparams"]
+    hparams = run.configurations()[0].first.hparams
+    assert all(f" {name}={value_text(hparams[name])}" in " ".join(rows) for name in run.space.parameters)
 
 
 def test_unknown_energy_is_reported_once_with_its_reason(tmp_path: Path) -> None:
