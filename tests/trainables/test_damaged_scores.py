@@ -50,6 +50,10 @@ def rows_of(folder: Path, text: str, **settings: str) -> list[dict[str, Any]]:
         ("epoch,acc\n1,0.5\n2,N/A\n3,None\n4,-\n", {1: 0.5, 2: None, 3: None, 4: None}),
         (" epoch   acc\n     1   0.5\n     2   0.7\n", {1: 0.5, 2: 0.7}),
         ("epoch acc, train acc\n", {}),
+        ("# started in May\nepoch,acc\n1,0.5\n2,0.7\n", {1: 0.5, 2: 0.7}),
+        ("# a run\n# epoch acc\n1 0.5\n2 0.7\n", {1: 0.5, 2: 0.7}),  # as NumPy's savetxt writes it
+        ("#epoch,acc\n1,0.5\n# resumed\n2,0.7\n", {1: 0.5, 2: 0.7}),
+        ("epoch,acc\n1,50.5%\n2,70 %\n", {1: 50.5, 2: 70.0}),
     ],
 )
 def test_an_odd_table_gives_its_rows(tmp_path: Path, text: str, scores: dict[int, float | None]) -> None:

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from glob import glob
@@ -243,6 +245,7 @@ def _table(text: str, is_final: bool) -> Rows:
     """
     if not is_final:
         text = text[: text.rfind("\n") + 1]
+    text = _without_comments(text)
     lines = [line.strip() for line in text.strip().splitlines()]
     reader = csv.reader(io.StringIO(text), delimiter=_delimiter(lines[:2]), skipinitialspace=True)
     names: list[str] = []
@@ -265,6 +268,21 @@ def _table(text: str, is_final: bool) -> Rows:
     except csv.Error as error:
         raise ValueError(f"is no CSV: {error}") from None
     return rows
+
+
+def _without_comments(text: str) -> str:
+    """The lines that do not begin with #; with the last of those that do, where rows follow without a header.
+
+    So NumPy writes a header, and Gnuplot reads it.
+    """
+    if not text.lstrip().startswith("#"):
+        return text
+    lines = text.splitlines(keepends=True)
+    rows = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if rows and any(isinstance(_plain(word), int | float) for word in re.split(r"[,;\s]+", rows[0].strip())):
+        heads = itertools.takewhile(lambda line: line != rows[0], lines)
+        rows.insert(0, [line for line in heads if line.strip()][-1].lstrip().lstrip("#"))
+    return "".join(rows)
 
 
 def _delimiter(lines: Sequence[str]) -> str:
@@ -310,11 +328,11 @@ def _flat(plain: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def _plain(cell: str) -> Any:
-    """A cell as a number where it is one."""
+    """A cell as a number where it is one; 81.5% is 81.5."""
     text = cell.strip()
-    for kind in (int, float):
+    for kind, number in ((int, text), (float, text), (float, text.removesuffix("%"))):
         try:
-            return kind(text)
+            return kind(number)
         except ValueError:
             continue
     return text
