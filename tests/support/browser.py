@@ -18,7 +18,7 @@ import pytest
 
 from tests.support.processes import wait_for
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 180.0
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 

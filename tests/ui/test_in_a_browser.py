@@ -129,8 +129,11 @@ def test_a_run_opens_as_its_page_which_goes_on_with_the_run(tab: Tab, address: s
     tab.wait(FRAME)
     tab.value("window.isSameDocument = true")
     assert tab.value(f"{PAGE}.querySelector('h1').textContent") == "alpha"
-    tab.value(f"{PAGE}.querySelector('[data-figure]').scrollIntoView({{behavior: 'instant'}})")
-    tab.wait(f"{PAGE}.querySelector('[data-figure] svg')")
+    # Before the first score there is no plot, and each is drawn when it is in view.
+    box = f"{PAGE}.querySelector('[data-figure]')"
+    tab.wait(
+        f"{box} && ({box}.scrollIntoView({{behavior: 'instant'}}), {box}.querySelector('svg')) && {TRIALS}"
+    )
     # What a reader does to the page: an order of the trials, and a place.
     buttons = f"Array.from({TRIALS}.querySelectorAll('th button'))"
     tab.value(f"{buttons}.find((each) => each.textContent === 'trial').click()")
