@@ -159,9 +159,12 @@ class LiveView:
         if (left_s := self._left.seconds()) is not None:
             parts[0] += f", about {duration(left_s)} left"
         parts.append(limits_text(self._run.space.limits, self._run.spent, self._run.ended_count))
-        self._watts.on_reading(*self._run.read_devices())
+        read_s, devices = self._run.read_devices()
+        self._watts.on_reading(read_s, devices)
         if self._watts.now:
-            parts.append(f"{sum(self._watts.now.values()):.0f} W")
+            is_estimate = any(row.get("kind") == "estimated" for row in devices)
+            note = " (CPU estimated)" if is_estimate else ""
+            parts.append(f"{sum(self._watts.now.values()):.0f} W{note}")
         return Text("   ".join(parts), style="dim")
 
 

@@ -182,14 +182,15 @@ def test_the_view_fits_its_terminal(tmp_path: Path, width: int, height: int) -> 
     assert ("batch_size" in shown(output).split("curve")[1]) == (width > 80)
 
 
-def test_the_view_shows_the_watts_between_two_readings(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "note"), [("gpu", ""), ("estimated", " (CPU estimated)")])
+def test_the_view_shows_the_watts_between_two_readings(tmp_path: Path, kind: str, note: str) -> None:
     clock = FakeClock()
     run, _ = executed(made_space(tmp_path), tmp_path)
     readings = iter([(1.0, 0), (3.0, 500_000), (3.0, 500_000)])
 
     def read_devices() -> tuple[float, list[dict[str, Any]]]:
         read_s, counter_mj = next(readings)
-        return read_s, [{"node": "a", "device": "gpu0", "counter_end_mj": counter_mj}]
+        return read_s, [{"node": "a", "device": "dev0", "kind": kind, "counter_end_mj": counter_mj}]
 
     run.read_devices = read_devices  # type: ignore[method-assign]
     view = LiveView(run, clock=clock)
@@ -199,7 +200,7 @@ def test_the_view_shows_the_watts_between_two_readings(tmp_path: Path) -> None:
     clock.now_s += 30
     output = console()
     output.print(view)
-    assert "30 s, about 0.00 s left   12/12 trials   250 W" in shown(output)
+    assert f"30 s, about 0.00 s left   12/12 trials   250 W{note}\n" in shown(output)
 
 
 def test_the_time_left_is_corrected_by_what_the_work_took(tmp_path: Path) -> None:
