@@ -24,12 +24,20 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
+class NodeCapacity:
+    """The cores and GPUs of one node: a trial is on one node, whatever others have left."""
+
+    num_cpus: int
+    num_gpus: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Capacity:
     """What trials can be given.
 
     Attributes:
         num_cpus: Cores of all nodes together; `num_gpus` likewise.
-        node_gpus: GPUs of the node that has most, where a trial's may all be; None is `num_gpus`.
+        nodes: The same of each node; without any, one has all.
         has_room_beside: A background workload can train beside the trials.
         max_workers: Trials at a time, whatever the cores and GPUs would allow; None is without such a limit.
         warnings: What should be known of where the trials run, a line each.
@@ -38,11 +46,16 @@ class Capacity:
 
     num_cpus: int
     num_gpus: int
-    node_gpus: int | None = None
+    nodes: Sequence[NodeCapacity] = ()
     max_workers: int | None = None
     has_room_beside: bool = True
     warnings: Sequence[str] = ()
     notes: Sequence[str] = ()
+
+    @property
+    def by_node(self) -> Sequence[NodeCapacity]:
+        """Each node's cores and GPUs."""
+        return self.nodes or (NodeCapacity(num_cpus=self.num_cpus, num_gpus=self.num_gpus),)
 
 
 class Backend(Protocol):

@@ -3,11 +3,12 @@ them."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from search.backends.backend import Capacity
+from search.backends.backend import Capacity, NodeCapacity
 from search.backends.errors import SessionError
 from search.space import Resources, Space
 from search.trial.background import Background, BackgroundSpec, background_of
@@ -41,18 +42,50 @@ def resolve_resources(
     gpus = resources.gpus_per_trial
     if gpus is None:
         gpus = float(min(capacity.num_gpus, 1) and resources.num_processes)
-    fits = _left(capacity.num_cpus, beside.cpus if beside else 0.0) // _exact(resources.cores_per_trial)
-    if gpus:
-        fits = min(fits, _left(capacity.num_gpus, beside.gpus if beside else 0.0) // _exact(gpus))
+    fits = _num_fitting(resources.cores_per_trial, gpus, capacity, beside)
     if fits < 1:
-        load = f" beside a load of {beside.cpus:g} CPUs and {beside.gpus:g} GPUs" if beside else ""
-        raise SessionError(
-            f"a trial wants {resources.cores_per_trial:g} CPUs and {gpus:g} GPUs{load}, "
-            f"but there are {capacity.num_cpus} CPUs and {capacity.num_gpus} GPUs"
-        )
-    limits = (int(fits), resources.workers, capacity.max_workers)
+        raise SessionError(_unfit_text(resources.cores_per_trial, gpus, capacity, beside))
+    limits = (fits, resources.workers, capacity.max_workers)
     workers = min(limit for limit in limits if limit is not None)
     return resources.model_copy(update={"gpus_per_trial": gpus, "workers": workers})
+
+
+def _num_fitting(cpus: float, gpus: float, capacity: Capacity, beside: TrialTask | None) -> int:
+    """Trials that fit at a time: node by node, as what two nodes have left over holds none.
+
+    A load beside them is on the node where it leaves least.
+    """
+    fits = [_num_on(node, cpus, gpus, None) for node in capacity.by_node]
+    if beside is None:
+        return sum(fits)
+    lost = (
+        each - _num_on(node, cpus, gpus, beside) for each, node in zip(fits, capacity.by_node, strict=True)
+    )
+    return sum(fits) - max(lost)
+
+
+def _num_on(node: NodeCapacity, cpus: float, gpus: float, beside: TrialTask | None) -> int:
+    by_cores = (node.num_cpus - _exact(beside.cpus if beside else 0.0)) // _exact(cpus)
+    if not gpus:
+        return max(0, int(by_cores))
+    load = _exact(beside.gpus if beside else 0.0)
+    if gpus >= 1:
+        return max(0, min(int(by_cores), int((node.num_gpus - math.ceil(load)) // _exact(gpus))))
+    # A fraction is of one GPU: what two have left over holds none.
+    by_gpus = node.num_gpus * (1 // _exact(gpus))
+    if load:
+        by_gpus += (1 - load) // _exact(gpus) - 1 // _exact(gpus)
+    return max(0, min(int(by_cores), int(by_gpus)))
+
+
+def _unfit_text(cpus: float, gpus: float, capacity: Capacity, beside: TrialTask | None) -> str:
+    load = f" beside a load of {beside.cpus:g} CPUs and {beside.gpus:g} GPUs" if beside else ""
+    nodes = capacity.by_node
+    apart = f" on {len(nodes)} nodes, and a trial is on one" if len(nodes) > 1 else ""
+    return (
+        f"a trial wants {cpus:g} CPUs and {gpus:g} GPUs{load}, "
+        f"but there are {capacity.num_cpus} CPUs and {capacity.num_gpus} GPUs{apart}"
+    )
 
 
 def _over_idle_gpus(resources: Resources, capacity: Capacity, *, num_trainings: int) -> Resources:
@@ -62,15 +95,11 @@ def _over_idle_gpus(resources: Resources, capacity: Capacity, *, num_trainings: 
     asked for, nothing changes.
     """
     per_training = capacity.num_gpus // num_trainings
-    gpus = min(per_training, capacity.num_gpus if capacity.node_gpus is None else capacity.node_gpus)
+    gpus = min(per_training, max(node.num_gpus for node in capacity.by_node))
     is_open = resources.gpus_per_trial in (None, 1) and resources.processes_per_trial is None
     if gpus < 2 or not is_open:
         return resources
     return resources.model_copy(update={"gpus_per_trial": float(gpus)})
-
-
-def _left(whole: int, taken: float) -> Fraction:
-    return whole - _exact(taken)
 
 
 def _exact(share: float) -> Fraction:

@@ -13,7 +13,7 @@ from ray.tune.execution.tune_controller import TuneController
 
 from search.accounting.account import NoMetering
 from search.backends import sensors
-from search.backends.backend import Capacity
+from search.backends.backend import Capacity, NodeCapacity
 from search.backends.errors import SessionError
 from search.backends.ray import cluster as ray_side
 from search.backends.ray.actors import KilledForMemory, first_sentence, places_text
@@ -52,6 +52,34 @@ def test_what_is_left_open_is_chosen_from_the_machine(
     resources: Resources, cpus: int, gpus: int, expected: tuple[int, float]
 ) -> None:
     assert chosen(resources, cpus=cpus, gpus=gpus) == expected
+
+
+@pytest.mark.parametrize(
+    ("resources", "nodes", "workers"),
+    [
+        (Resources(cpus_per_trial=2), [(3, 0), (3, 0)], 2),  # not 3, as their totals say
+        (Resources(), [(2, 0), (16, 4)], 4),  # a trial with a GPU takes no core of the node without any
+        (Resources(cpus_per_trial=8), [(8, 4), (16, 1)], 2),
+        (Resources(gpus_per_trial=2), [(16, 3), (16, 3)], 2),
+        (Resources(gpus_per_trial=0.3), [(16, 4)], 12),  # three on each, not 13 on four
+        (Resources(processes_per_trial=2, gpus_per_trial=0), [(1, 0), (5, 0)], 2),
+    ],
+)
+def test_trials_are_counted_node_by_node(
+    resources: Resources, nodes: list[tuple[int, int]], workers: int
+) -> None:
+    each = [NodeCapacity(num_cpus=cpus, num_gpus=gpus) for cpus, gpus in nodes]
+    totals = {"num_cpus": sum(cpus for cpus, _ in nodes), "num_gpus": sum(gpus for _, gpus in nodes)}
+    assert resolve_resources(resources, Capacity(**totals, nodes=each)).workers == workers
+
+
+def test_what_no_node_has_alone_is_refused_although_together_they_do() -> None:
+    nodes = [NodeCapacity(num_cpus=2, num_gpus=0)] * 2
+    with pytest.raises(SessionError) as refused:
+        resolve_resources(Resources(cpus_per_trial=3), Capacity(num_cpus=4, num_gpus=0, nodes=nodes))
+    assert str(refused.value) == (
+        "a trial wants 3 CPUs and 0 GPUs, but there are 4 CPUs and 0 GPUs on 2 nodes, and a trial is on one"
+    )
 
 
 def test_a_trial_that_fits_nowhere_is_refused_with_what_there_is() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from search.backends.backend import Capacity
+from search.backends.backend import Capacity, NodeCapacity
 from search.backends.errors import SessionError
 from search.backends.resources import resolve_resources
 from search.promotion import alone_on_gpus, in_processes
@@ -84,7 +84,9 @@ def test_a_command_of_several_processes_needs_a_launcher_and_python(tmp_path: Pa
 
 
 def resolved(gpus: int, given: dict[str, Any], *, cpus: int = 16, **more: Any) -> Resources:
-    capacity = Capacity(num_cpus=cpus, num_gpus=gpus, node_gpus=more.pop("node_gpus", None))
+    node_gpus = more.pop("node_gpus", None) or max(gpus, 1)
+    nodes = [NodeCapacity(num_cpus=cpus, num_gpus=min(gpus, node_gpus))] * max(1, gpus // node_gpus)
+    capacity = Capacity(num_cpus=cpus * len(nodes), num_gpus=gpus, nodes=nodes)
     return resolve_resources(Resources(**given), capacity, **more)
 
 

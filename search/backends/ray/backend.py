@@ -77,9 +77,9 @@ class RayBackend:
                 check_internals(OF_TUNE, WITHOUT_TUNE)
             sign_in = f"dashboard: {cluster.dashboard_url}   sign in with the token {cluster.token}"
             yield Capacity(
-                num_cpus=cluster.num_cpus,
-                num_gpus=cluster.num_gpus,
-                node_gpus=cluster.node_gpus,
+                num_cpus=sum(node.num_cpus for node in cluster.nodes),
+                num_gpus=sum(node.num_gpus for node in cluster.nodes),
+                nodes=cluster.nodes,
                 warnings=cluster.notes,
                 notes=[sign_in] if self._dashboard else [],
             )

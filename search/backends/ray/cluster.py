@@ -7,12 +7,13 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from search.backends.backend import NodeCapacity
 from search.backends.errors import SessionError
 from search.backends.ray.children import descendants, end_orphans, kill_all
 from search.backends.ray.internals import OF_CORE, OTHER_RAY, check_internals
@@ -44,13 +45,10 @@ class RayCluster:
         dashboard_url: Where the dashboard answers, or None.
         token: What signs in there.
         notes: What a user should know of where its files are and who can join it, a line each.
-        num_cpus: Cores of all nodes together; `num_gpus` likewise.
-        node_gpus: GPUs of the node that has most.
+        nodes: The cores and GPUs of each node.
     """
 
-    num_cpus: int
-    num_gpus: int
-    node_gpus: int
+    nodes: Sequence[NodeCapacity]
     dashboard_url: str | None = None
     token: str | None = None
     notes: Sequence[str] = ()
@@ -88,19 +86,20 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
         with closed(Path(context.address_info["session_dir"])) if is_shared else nullcontext():
             watch = None
             try:
-                resources = ray.cluster_resources()
                 watch = _watch()
                 has_url = dashboard and context.dashboard_url
                 yield RayCluster(
-                    num_cpus=int(resources.get("CPU", 1)),
-                    num_gpus=int(resources.get("GPU", 0)),
-                    node_gpus=int(max((node["Resources"].get("GPU", 0) for node in ray.nodes()), default=0)),
+                    nodes=[_capacity_of(node["Resources"]) for node in ray.nodes() if node["Alive"]],
                     dashboard_url=f"http://{context.dashboard_url}" if has_url else None,
                     token=token,
                     notes=[note for note in (folder and folder.note, _open_session_note(address)) if note],
                 )
             finally:
                 _end(watch)
+
+
+def _capacity_of(resources: Mapping[str, float]) -> NodeCapacity:
+    return NodeCapacity(num_cpus=int(resources.get("CPU", 0)), num_gpus=int(resources.get("GPU", 0)))
 
 
 def _start_or_join(address: str | None, *, dashboard: bool, folder: SessionFolder | None) -> Any:
