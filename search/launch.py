@@ -39,7 +39,7 @@ from search.report.answer import search_answer
 from search.report.console import ConsoleView
 from search.report.forecast import ForecastReporter
 from search.report.page import write_at_end
-from search.report.plan import print_deadlines, print_plan, print_scheduler
+from search.report.plan import print_deadlines, print_packing, print_plan, print_scheduler
 from search.report.preflight import await_reports, check_reports, started
 from search.report.summary import print_summary, print_winner
 from search.result import Result
@@ -133,6 +133,7 @@ def run_search(space: Space, how: Launch, *, should_report: bool, output: Output
     else:
         print_scheduler(space, output)
         print_deadlines(space, output)
+        print_packing(space, output)
     last = output.last
     resume = f"resume: {resume_command(how.command, how.folder)}"
     try:
@@ -239,6 +240,8 @@ def _resolve(
     else:
         resources = resolve_resources(space.resources, capacity, spread_over=how.spread_over)
         space = replace(space, resources=resources)
+    if space.resources.pack and capacity.max_workers == 1:
+        output.note("search.resources.pack: one trial at a time has its device to itself; nothing is packed")
     for warning in capacity.warnings:
         output.note(warning)
     for note in capacity.notes:

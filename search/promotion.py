@@ -21,6 +21,9 @@ from trainables.core.load import TrainableRef
 BASELINES = ("hog_svm", "linear_probe", "knn")
 _RANDOM = "none"  # the hyperparameter `weights` of a network that nobody has trained
 
+# Of a training that shares no device.
+_UNSHARED: Mapping[str, Any] = {"pack": None, "memory_gib": None, "mps": None}
+
 
 def chosen(history: History, space: Space, *, top: int) -> list[TrialRecord]:
     """The `top` best configurations, and the default one to compare them with.
@@ -83,13 +86,13 @@ def alone_on_gpus(space: Space) -> tuple[Space, str]:
     The joules of a training on a shared GPU are known to 5 to 35 %; alone, they are the counter's. The line
     is empty where nothing changes.
     """
-    share = space.resources.gpus_per_trial
-    if not share or share >= 1:
+    resources = space.resources
+    share = resources.gpus_per_trial
+    if not share or (share >= 1 and not resources.pack):
         return space, ""
-    line = (
-        f"one training per GPU, so that its joules are measured alone; --share-gpus gives each {share:g} GPU"
-    )
-    return with_gpus(space, 1.0), line
+    shared = "packs them by memory" if resources.pack else f"gives each {share:g} GPU"
+    line = f"one training per GPU, so that its joules are measured alone; --share-gpus {shared}"
+    return replace(space, resources=resources.model_copy(update={**_UNSHARED, "gpus_per_trial": 1.0})), line
 
 
 def with_gpus(space: Space, gpus: float | None) -> Space:
@@ -109,6 +112,8 @@ def in_processes(space: Space, number: int) -> Space:
     gpus = float(number) if resources.gpus_per_trial else resources.gpus_per_trial
     cores = None if resources.cpus_per_trial is None else max(resources.cpus_per_trial, number)
     changes = {"processes_per_trial": number, "gpus_per_trial": gpus, "cpus_per_trial": cores}
+    if number > 1:
+        changes |= _UNSHARED
     return replace(space, resources=resources.model_copy(update=changes))
 
 

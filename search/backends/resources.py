@@ -118,6 +118,9 @@ def resolve_beside_background(
     Raises:
         SessionError: They do not fit on one device together.
     """
+    if space.resources.pack:
+        text = "--background shares a device by fractions, and search.resources.pack by memory"
+        raise SessionError(f"{text}; leave one of them out")
     if not capacity.has_room_beside:
         raise SessionError("--background needs a process of its own beside the trials: take --backend ray")
     if capacity.num_gpus > 1:

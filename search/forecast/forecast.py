@@ -115,6 +115,7 @@ def forecast_search(
     """
     if space.ladder.joules:
         raise ValueError("how many epochs a rung of joules holds is known only when it has been trained")
+    space = _without_packing(space)
     searches = _simulated(space, costs, make_sampler, most_s)
     reasons = [search.reason for search in searches]
     kwh = [search.kwh for search in searches if search.kwh is not None]
@@ -131,6 +132,14 @@ def forecast_search(
         is_endless=space.limits.trials is None and any(one.num_trials > MOST_TRIALS for one in searches),
         source=costs.source if costs else "",
     )
+
+
+def _without_packing(space: Space) -> Space:
+    """The space with one trial at a time, where how many share a device is known only once they are measured:
+    the longest that the search can take."""
+    if space.resources.pack is None:
+        return space
+    return replace(space, resources=space.resources.model_copy(update={"workers": 1}))
 
 
 def _seconds(costs: Costs, searches: Sequence[Simulated]) -> Span:
@@ -249,7 +258,7 @@ def forecast_here(
     if space.ladder.joules:
         return None
     here = Capacity(num_cpus=len(os.sched_getaffinity(0)), num_gpus=len(visible_gpus(os.environ).uuids))
-    space = replace(space, resources=resolve_resources(space.resources, here))
+    space = _without_packing(replace(space, resources=resolve_resources(space.resources, here)))
     return forecast_search(space, _measure_costs(space, defaults, results, output), make_sampler)
 
 

@@ -31,6 +31,7 @@ _REQUIRED: Mapping[str, set[str]] = {
     "background_ended": _WINDOW,
     "devices_read": {"rows", "is_final"},
     "attempt_failed": {"trial", "failure", "will_retry"},
+    "trial_moved": {"trial", "rung", "memory_mib", "reason"},
     "trial_ended": {"trial", "status", "cause", "message"},
     "gain_estimated": {"num_trials", "num_epochs", "expected_gain", "least_gain", "least_is"},
     "run_ended": {"reason"},

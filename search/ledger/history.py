@@ -35,6 +35,8 @@ class TrialRecord:
         failures: One entry for each attempt that failed.
         measures: Of a trial that a constraint ended before its first epoch: what was measured by then.
         control_rungs: Rungs above which it continued although its value did not let it.
+        moves: Each time it left its place for one with another share of a device's memory: the `rung` that
+            it was at, and the `memory_mib` that it is known to need there, if it is.
     """
 
     trial_id: str
@@ -53,6 +55,7 @@ class TrialRecord:
     failures: list[Mapping[str, Any]] = field(default_factory=list)
     measures: Mapping[str, float] = field(default_factory=dict)
     control_rungs: list[int] = field(default_factory=list)
+    moves: list[Mapping[str, Any]] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
     sensors: dict[str, str] = field(default_factory=dict)
     ended_at: float | None = None
@@ -99,6 +102,11 @@ class TrialRecord:
     def seconds(self) -> float:
         """Wall time of all epochs that were run, repeated ones too."""
         return sum(row.seconds for row in self.rows)
+
+    @property
+    def memory_mib(self) -> float | None:
+        """The most that it held of its device; None where that was not measured."""
+        return max((row.memory_mib for row in self.rows if row.memory_mib is not None), default=None)
 
     @property
     def start_s(self) -> float | None:
@@ -269,6 +277,9 @@ class History:
                 trial.control_rungs.append(event["rung"])
             case "epoch_overdue":
                 trial.notes["epoch"] = overdue_text(event)
+            case "trial_moved":
+                trial.moves.append({name: event[name] for name in ("rung", "memory_mib")})
+                trial.notes["memory"] = event["reason"]
             case "window_closed":
                 self._close_window(trial, event)
             case "attempt_failed" if event["failure"]["cause"] == "constraint":  # it is no failure

@@ -32,16 +32,24 @@ def unwritable_reason(path: Path) -> str | None:
     return None
 
 
+def memory_gib(*, meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> float | None:
+    """Memory that there is here, within the container's limit; None is unknown."""
+    known = [_line_gib(meminfo, "MemTotal")]
+    with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
+        known.append(int((cgroup / "memory.max").read_text()) / GIB)
+    return min((gib for gib in known if gib is not None), default=None)
+
+
 def free_memory_gib(*, meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> float | None:
     """Memory that new processes can have here, within the container's limit; None is unknown."""
-    known = [gib for gib in (_of_machine(meminfo), _of_cgroup(cgroup)) if gib is not None]
+    known = [gib for gib in (_line_gib(meminfo, "MemAvailable"), _of_cgroup(cgroup)) if gib is not None]
     return min(known, default=None)
 
 
-def _of_machine(meminfo: Path) -> float | None:
+def _line_gib(meminfo: Path, name: str) -> float | None:
     with contextlib.suppress(OSError):
         for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
+            if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024 / GIB
     return None
 

@@ -50,6 +50,7 @@ def print_plan(
     output.print(f"sampler {space.sampler_name}, seed {space.training.seed}; limits: {_limits(space)}")
     print_scheduler(space, output)
     print_deadlines(space, output)
+    print_packing(space, output)
     for line in forecast_lines(forecast) if forecast else ():
         output.print(line)
 
@@ -80,6 +81,16 @@ def print_deadlines(space: Space, output: Output) -> None:
     limit = space.limits.epoch_s
     alone = f"an epoch is stopped after {limit:g} s" if limit else "single epochs have no time limit"
     output.print(f"{grace}; {alone}", style="dim")
+
+
+def print_packing(space: Space, output: Output) -> None:
+    """Print what a forecast does not know where trials share devices by their memory."""
+    if space.resources.pack:
+        output.print(
+            "packed by memory: how many trials train at a time is known once they are measured; the forecast "
+            "is for one at a time, the longest that the search can take",
+            style="dim",
+        )
 
 
 def _horizon(space: Space) -> str:

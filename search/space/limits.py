@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from pydantic import model_validator
 
@@ -35,12 +36,18 @@ class Resources(Section):
         cpus_per_trial: None is a core for each process.
         processes_per_trial: Each has a GPU to itself where trials have GPUs. None is one for each whole GPU
             of a trial, and one without any.
+        pack: As many trials share a device as fit into its memory, by what trials like them needed.
+        memory_gib: Of a device that is packed: what it is taken to have, where that is less than it has.
+        mps: Have processes that share a GPU compute at the same time, where its driver allows that.
     """
 
     workers: Count | None = None
     cpus_per_trial: AboveZero | None = None
     gpus_per_trial: ZeroOrMore | None = None
     processes_per_trial: Count | None = None
+    pack: Literal["memory"] | None = None
+    memory_gib: AboveZero | None = None
+    mps: Literal["auto"] | None = None
 
     @property
     def num_processes(self) -> int:
@@ -61,7 +68,23 @@ class Resources(Section):
         if gpus and processes and processes != max(gpus, 1):
             text = f"must be {max(1, int(gpus))}, as each process has a GPU to itself and gpus_per_trial is"
             raise KeyedError("processes_per_trial", f"{text} {gpus:g}, got {processes}; leave it out")
+        self._check_sharing()
         return self
+
+    def _check_sharing(self) -> None:
+        """That what is said of shared devices fits together."""
+        gpus = self.gpus_per_trial
+        if self.pack and gpus not in (None, 0, 1):
+            text = "is what pack: memory chooses, by the memory that a trial needs; leave it out, or write 0"
+            raise KeyedError("gpus_per_trial", f"{text} to train on the CPU, got {gpus:g}")
+        if self.pack and self.num_processes > 1:
+            text = "shares no device, which pack: memory is for; leave one of them out"
+            raise KeyedError("processes_per_trial", f"a trial of {self.num_processes} processes {text}")
+        if self.memory_gib and not self.pack:
+            raise KeyedError("memory_gib", "is of devices that pack: memory packs; write that too")
+        if self.mps and not (self.pack or (gpus and gpus < 1)):
+            text = "is for trials that share a GPU; write pack: memory, or a fraction as gpus_per_trial"
+            raise KeyedError("mps", text)
 
 
 class MeteringSection(Section):

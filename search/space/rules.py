@@ -240,6 +240,11 @@ def _check_joules(draft: Draft, problems: Problems) -> None:
             f"{gpus:g} shares a GPU, whose joules are then not known well enough to end a rung; "
             "take 1, or set metering.exclusive_slots: true",
         )
+    if section.resources.pack and gpus != 0 and not section.metering.exclusive_slots:
+        text = (
+            "memory shares devices, whose joules are then not known well enough to end a rung; leave it out,"
+        )
+        problems.add("search.resources.pack", f"{text} or set metering.exclusive_slots: true")
     if section.scheduler.mode == "pasha":
         text = "pasha compares trials epoch by epoch, and here they differ in what an epoch uses"
         problems.add("search.scheduler.mode", f"{text}; take asha or asha_stopping")

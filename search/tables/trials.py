@@ -181,6 +181,16 @@ TRIAL_TABLE: Table[TrialRow] = [
         ),
         lambda row: _rounded(row.trial.overhead_s),
     ),
+    Column(
+        "memory_mib",
+        "MiB",
+        (
+            "the most that its processes held of the device that they shared, where `resources: "
+            "{pack: memory}` measured it: of a GPU's memory, or on the CPU what is theirs alone (libraries "
+            "that are mapped from files left out)"
+        ),
+        lambda row: None if row.trial.memory_mib is None else round(row.trial.memory_mib, 1),
+    ),
     Column("num_examples", "examples", "trained on, repeated epochs included", lambda row: row.num_examples),
     # How often the trial was begun. Metrics are those of the attempt that got furthest; seconds and joules
     # are those of all.
@@ -212,7 +222,7 @@ TRIAL_TABLE: Table[TrialRow] = [
         (
             "automatic choices with their reasons, such as the precision, and of `batch_size: auto` the "
             "number; a checkpoint that could not be written or read; an epoch that took over 20 times the "
-            "median"
+            "median; why it was moved to another share of a device's memory"
         ),
         lambda row: "; ".join(f"{name}: {text}" for name, text in row.trial.notes.items()),
     ),

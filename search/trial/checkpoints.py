@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -41,12 +41,14 @@ class Checkpointing:
         keep_every: Also keep the state after each multiple of this many epochs, as epoch-0010.pt and so on.
         known_epochs: Those that the journal has of the trial; None where there is none. A state that is more
             than one epoch ahead is not used: the rows between would be missing for ever.
+        must_save: Asked after each epoch: whether its state is wanted in any case.
     """
 
     path: Path
     every_s: float = 60.0
     keep_every: int | None = None
     known_epochs: int | None = None
+    must_save: Callable[[], bool] = bool
 
     def kept(self, epoch: int) -> Path | None:
         """Where the state after `epoch` is to stay for good, if it is."""

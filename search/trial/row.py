@@ -49,6 +49,8 @@ class EpochRow:
             then those that are new.
         sensors: Where the joules come from, in an attempt's first row.
         window: The attempt's account at its node's meter; empty where it has a meter of its own.
+        memory_mib: The most that the trial's processes held on the device that they share, since the row
+            before; None where devices are not packed by memory.
         test: Test metrics, in the last row of a promoted training only.
         is_replay: The row was in the checkpoint a trial resumes from: reported once before, or
             lost on the way.
@@ -70,6 +72,7 @@ class EpochRow:
     notes: Mapping[str, str] = field(default_factory=dict)
     sensors: Mapping[str, str] = field(default_factory=dict)
     window: str = ""
+    memory_mib: float | None = None
     test: Mapping[str, float] | None = None
     is_replay: bool = False
 

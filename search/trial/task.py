@@ -24,6 +24,20 @@ from trainables.core.model_folder import WeightsFormat
 
 
 @dataclass(frozen=True, kw_only=True)
+class MemoryShare:
+    """What a trial may hold of its device.
+
+    Attributes:
+        fraction: Of what trials may use of the device; 1 is all.
+        is_known: It is what trials like it were seen to need; else an upper bound, or all of the device.
+    """
+
+    mib: float
+    fraction: float
+    is_known: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrialTask:
     """Everything a worker needs to train one trial, or to resume it.
 
@@ -41,6 +55,7 @@ class TrialTask:
         known_epochs: Those that the journal has of the trial; None where there is none.
         epoch_limit_s: What any one epoch may take.
         weights_format: Of the weights that it leaves when it has ended.
+        memory: What it is given of a device that is packed by memory; None where devices are not.
     """
 
     trial_id: str
@@ -62,6 +77,7 @@ class TrialTask:
     known_epochs: int | None = None
     epoch_limit_s: float | None = None
     weights_format: WeightsFormat = "fp32"
+    memory: MemoryShare | None = None
 
     @property
     def identity(self) -> dict[str, Any]:

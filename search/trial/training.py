@@ -329,7 +329,10 @@ class _States:
         learnt = self._learnt(row, progress.training)
         kept = checkpointing.kept(row.epoch) if checkpointing else None
         is_due = checkpointing and (
-            row.completes_rung or progress.may_pause or self._clock() - self._saved_s >= checkpointing.every_s
+            row.completes_rung
+            or progress.may_pause
+            or self._clock() - self._saved_s >= checkpointing.every_s
+            or checkpointing.must_save()
         )
         notes: Notes = {}
         if not learnt and not kept and not is_due:

@@ -18,6 +18,7 @@ from search.backends.errors import SessionError
 from search.backends.ray import cluster as ray_side
 from search.backends.ray.actors import KilledForMemory, first_sentence, places_text
 from search.backends.ray.backend import RayBackend
+from search.backends.ray.packing import Slots
 from search.backends.ray.tune_adapter import SearchController, placement
 from search.backends.resources import resolve_resources
 from search.energy.node import CpuPower, CpuTdp
@@ -117,6 +118,7 @@ def test_a_death_that_ray_reports_twice_is_one_failed_attempt(
     task = run.next_task()
     controller = SearchController.__new__(SearchController)
     controller._run, controller._taken_in, controller._resetting_trials = run, None, set()
+    controller._tasks = Slots(run, slots=1)
     controller._overdue = {}
     trial = Mock(config={"task": task})
     death = RayActorError(error_msg="The actor died unexpectedly.")

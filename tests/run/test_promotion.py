@@ -258,6 +258,15 @@ def test_finalists_of_a_shared_gpu_have_one_each(
     assert (promotion.resources.gpus_per_trial, note) == (alone, line)
 
 
+def test_finalists_of_packed_gpus_have_one_each(tmp_path: Path) -> None:
+    packed = made_space(tmp_path, overrides=["search.resources={pack: memory, mps: auto}"])
+    promotion, note = alone_on_gpus(with_gpus(packed, 1.0))
+    assert (promotion.resources.pack, promotion.resources.mps) == (None, None)
+    assert note.endswith("; --share-gpus packs them by memory")
+    on_cpu, note = alone_on_gpus(with_gpus(packed, 0.0))
+    assert (on_cpu.resources.pack, note) == ("memory", "")
+
+
 def test_epochs_of_the_command_are_those_of_each_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

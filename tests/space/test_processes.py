@@ -149,3 +149,39 @@ def test_resources_of_a_run_are_read_as_they_were_written(tmp_path: Path) -> Non
     again = load_space(str(tmp_path / "again.yaml"), spaces_dir=tmp_path)
     assert again.resources == space.resources
     assert again.trainable == space.trainable
+
+
+@pytest.mark.parametrize(
+    ("resources", "text"),
+    [
+        ("{pack: disk}", "search.resources.pack: must be one of memory, got 'disk'"),
+        (
+            "{pack: memory, gpus_per_trial: 0.5}",
+            "gpus_per_trial: is what pack: memory chooses, by the memory that a trial needs; leave it out, "
+            "or write 0 to train on the CPU, got 0.5",
+        ),
+        (
+            "{pack: memory, processes_per_trial: 2}",
+            "processes_per_trial: a trial of 2 processes shares no device, which pack: memory is for; leave "
+            "one of them out",
+        ),
+        (
+            "{memory_gib: 4}",
+            "search.resources.memory_gib: is of devices that pack: memory packs; write that too",
+        ),
+        (
+            "{mps: auto, gpus_per_trial: 1}",
+            "search.resources.mps: is for trials that share a GPU; write pack: memory, or a fraction as "
+            "gpus_per_trial",
+        ),
+    ],
+)
+def test_what_is_said_of_shared_devices_must_fit_together(tmp_path: Path, resources: str, text: str) -> None:
+    (tmp_path / "train.py").write_text("")
+    assert text in problem(tmp_path, OWN % resources)
+
+
+def test_a_ladder_of_joules_needs_a_gpu_alone_or_exclusive_slots(tmp_path: Path) -> None:
+    ladder = "{resource: energy_j, joules: [10, 20], epochs: 4}"
+    text = OWN.replace("{epochs: [1]}", ladder) % "{pack: memory}"
+    assert "search.resources.pack: memory shares devices, whose joules" in problem(tmp_path, text)

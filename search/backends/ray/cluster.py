@@ -19,6 +19,8 @@ from search.backends.ray.children import descendants, end_orphans, kill_all
 from search.backends.ray.internals import OF_CORE, OTHER_RAY, check_internals
 from search.backends.ray.liveness import RayWatch, set_current
 from search.backends.ray.session_folder import NoSessionFolder, SessionFolder, closed, session_folder
+from search.backends.room import USABLE
+from search.preflight.machine import GIB, memory_gib
 from search.trial.worker_env import ROOT, offer_worker_env, runtime_env
 
 _DRIVER_ENV = {
@@ -98,6 +100,15 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
                 _end(watch)
 
 
+def _packable_bytes() -> int | None:
+    """The memory that trials may reserve of this machine, where they are packed by it.
+
+    Ray's own choice leaves 30 % to a store of objects, which a search does not fill.
+    """
+    total_gib = memory_gib()
+    return None if total_gib is None else int(USABLE * total_gib * GIB)
+
+
 def _capacity_of(resources: Mapping[str, float]) -> NodeCapacity:
     return NodeCapacity(num_cpus=int(resources.get("CPU", 0)), num_gpus=int(resources.get("GPU", 0)))
 
@@ -118,6 +129,7 @@ def _start_or_join(address: str | None, *, dashboard: bool, folder: SessionFolde
             logging_level=logging.ERROR,
             runtime_env=runtime_env() if address else None,
             namespace="jouletune",
+            _memory=None if address else _packable_bytes(),
             _temp_dir=str(folder.path) if folder else None,
         )
     except Exception as error:  # of no class of its own where the node is not up in 30 s

@@ -8,7 +8,7 @@ nothing, so that a run with one worker takes the same decisions with either.
     task --take--> worker --step--> row --Run.on_epoch--> step again, or release and the next task
 
 A worker is an actor that reserves what one trial needs, for as long as it lives. At most `slots` of them
-exist: a new one is made only while no warm one is idle.
+exist: a new one is made only while no warm one with the same is idle.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from ray.exceptions import RayError
 from search.backends.ray.actors import end_workers, failure_of, places_text
 from search.backends.ray.deadlines import Call, Deadlines
 from search.backends.ray.liveness import check_ray_now, is_ray_lost
+from search.backends.ray.packing import reserved, tasks_of
 from search.backends.ray.worker import TrialWorker
 from search.run import Run
 from search.trial.failure import Failure
@@ -37,7 +38,8 @@ _RELEASE_S = 10.0  # a released worker ends what its trial has started: 8 s at m
 
 @dataclass(eq=False)
 class _Stretch:
-    """A trial on a worker, from a task that it is given to the result that ends it there.
+    """A trial on a worker, from a task that it is given to the result that ends it there; then the worker
+    that is idle.
 
     Attributes:
         worker: The actor's handle.
@@ -47,6 +49,10 @@ class _Stretch:
     task: TrialTask
     worker: Any
     call: Call
+
+    @property
+    def reserved(self) -> dict[str, float]:
+        return reserved(self.task)
 
 
 class CoreController:
@@ -58,11 +64,10 @@ class CoreController:
     """
 
     def __init__(self, run: Run, *, slots: int, say: Callable[[str], None] = lambda line: None) -> None:
-        self._run, self._slots = run, slots
+        self._run, self._tasks = run, tasks_of(run, slots=slots, say=say)
         resources = run.space.resources
         cpus, gpus = resources.cores_per_trial, resources.gpus_per_trial or 0.0
-        self._new_worker = ray.remote(TrialWorker).options(num_cpus=cpus, num_gpus=gpus, max_restarts=0)
-        self._idle: list[Any] = []
+        self._idle: list[_Stretch] = []
         self._awaited: dict[ray.ObjectRef[Any], _Stretch] = {}
         self._deadlines: Deadlines[_Stretch] = Deadlines(
             run, say=say, places=partial(places_text, cpus, gpus)
@@ -71,7 +76,7 @@ class CoreController:
 
     def is_finished(self) -> bool:
         """Whether no task is under way and none will come."""
-        return not self._awaited and self._run.is_exhausted
+        return not self._awaited and self._tasks.is_exhausted
 
     def step(self) -> None:
         """Hand out tasks while slots are free, take in one answer if one is there, end what takes too long.
@@ -80,7 +85,7 @@ class CoreController:
             JournalError: The journal took no event.
             RayLost: Ray is gone.
         """
-        while self._run.num_training < self._slots and (task := self._run.next_task()):
+        while task := self._tasks.next_task():
             self._begin(task)
         for answer in self._answers():
             self._take_in(answer)
@@ -90,13 +95,13 @@ class CoreController:
 
     def kill_workers(self) -> None:
         """End all workers at once, with what they have started."""
-        end_workers([*self._idle, *(stretch.worker for stretch in self._awaited.values())])
+        end_workers([stretch.worker for stretch in (*self._idle, *self._awaited.values())])
         self._idle.clear()
         self._awaited.clear()
 
     def close(self) -> None:
         """Let idle workers finish what they do after a trial, and end all."""
-        released = [worker.release.remote() for worker in self._idle]
+        released = [stretch.worker.release.remote() for stretch in self._idle]
         if released:
             ray.wait(released, num_returns=len(released), timeout=_RELEASE_S)
         self.kill_workers()
@@ -110,14 +115,26 @@ class CoreController:
         return answers
 
     def _begin(self, task: TrialTask) -> None:
-        """Give the task to the worker that has been idle for longest, or to a new one."""
-        if self._idle:
-            self._ask(_Stretch(task, self._idle.pop(0), "reset"))
+        """Give the task to the worker that has been idle for longest with what it needs, or to a new one."""
+        fitting = [idle for idle in self._idle if idle.reserved == reserved(task)]
+        if fitting:
+            self._idle.remove(fitting[0])
+            self._ask(_Stretch(task, fitting[0].worker, "reset"))
         else:
             self._begin_anew(task)
 
     def _begin_anew(self, task: TrialTask) -> None:
-        self._ask(_Stretch(task, self._new_worker.remote(), "place"))
+        """Start a worker; idle ones that hold what it needs end before."""
+        if not self._tasks.may_keep([idle.task for idle in self._idle]):
+            self._idle.clear()  # without a handle an actor ends, once it has released its trial
+        needs = reserved(task)
+        kind = ray.remote(TrialWorker).options(
+            num_cpus=needs["CPU"],
+            num_gpus=needs.get("GPU", 0.0),
+            memory=needs.get("memory"),
+            max_restarts=0,
+        )
+        self._ask(_Stretch(task, kind.remote(), "place"))
 
     def _ask(self, stretch: _Stretch) -> None:
         """Call the worker; the call bears the name of what it trains in Ray's dashboard."""
@@ -152,15 +169,15 @@ class CoreController:
         if "started" in result:
             continues = True
         elif "failure" in result:
-            call, continues = "start", self._run.on_failure(trial_id, result["failure"])
+            call, continues = "start", self._tasks.on_failure(trial_id, result["failure"])
         else:
-            continues = self._run.on_epoch(trial_id, result["row"]) == "continue"
+            continues = self._tasks.on_epoch(trial_id, result["row"])
         if continues:
             self._ask_next(stretch, call)
             return
         # Now, not with its next task: a paused trial would hold GPU memory and the lock on its folder.
         stretch.worker.release.remote()
-        self._idle.append(stretch.worker)
+        self._idle.append(stretch)
 
     def _ask_next(self, stretch: _Stretch, call: Call) -> None:
         stretch.call = call
@@ -175,7 +192,7 @@ class CoreController:
             self._begin_anew(stretch.task)
             return
         failure = overdue or failure_of(error, stretch.task)
-        if self._run.on_failure(stretch.task.trial_id, failure):
+        if self._tasks.on_failure(stretch.task.trial_id, failure):
             self._begin(self._run.retried(stretch.task))
 
 

@@ -38,6 +38,7 @@ from search.backends.ray.actors import (
 )
 from search.backends.ray.deadlines import Call, Deadlines
 from search.backends.ray.liveness import check_ray_now, is_ray_lost
+from search.backends.ray.packing import Slots, reserved, tasks_of
 from search.backends.ray.worker import TrialWorker
 from search.run import Run
 from search.secrets import looks_secret
@@ -83,21 +84,19 @@ class TuneTrialWorker(TrialWorker, TuneTrainable):
 class TaskSource(SearchAlgorithm):
     """Hands Tune the run's next task whenever a slot is free."""
 
-    def __init__(self, run: Run, storage: StorageContext, *, slots: int) -> None:
+    def __init__(self, tasks: Slots, storage: StorageContext) -> None:
         register_trainable(_WORKER_NAME, TuneTrialWorker)
-        self._run, self._storage, self._slots = run, storage, slots
+        self._tasks, self._storage = tasks, storage
         self._num_given = 0
 
     def next_trial(self) -> Trial | None:
         """The next stretch of a trial; None as long as there is none, or no slot is free for it."""
-        if self._run.num_training >= self._slots:
-            return None
-        task = self._run.next_task()
+        task = self._tasks.next_task()
         return None if task is None else self._trial(task)
 
     def is_finished(self) -> bool:
         """Whether no task will come any more: Tune ends once its trials have, too."""
-        return self._run.is_exhausted
+        return self._tasks.is_exhausted
 
     def _trial(self, task: TrialTask) -> Trial:
         """Tune's trial is one stretch of ours: promoted or resumed, ours is a new one of Tune's, which
@@ -108,7 +107,7 @@ class TaskSource(SearchAlgorithm):
             config={"task": task},
             trial_id=f"{task.trial_id}-{self._num_given}",
             storage=self._storage,
-            placement_group_factory=placement(task.cpus, task.gpus),
+            placement_group_factory=PlacementGroupFactory([reserved(task)]),
             trial_name_creator=lambda trial: trial.trial_id,
             trial_dirname_creator=lambda trial: trial.trial_id,
         )
@@ -117,9 +116,9 @@ class TaskSource(SearchAlgorithm):
 class RungScheduler(FIFOScheduler):
     """Passes each result to the run and its decision back to Tune."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, tasks: Slots) -> None:
         super().__init__()
-        self._run = run
+        self._tasks = tasks
         self.starting: set[Trial] = set()  # the next step of these begins with a start
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
@@ -130,9 +129,9 @@ class RungScheduler(FIFOScheduler):
             return TrialScheduler.CONTINUE
         if "failure" in result:
             self.starting.add(trial)
-            continues = self._run.on_failure(trial_id, result["failure"])
+            continues = self._tasks.on_failure(trial_id, result["failure"])
         else:
-            continues = self._run.on_epoch(trial_id, result["row"]) == "continue"
+            continues = self._tasks.on_epoch(trial_id, result["row"])
         return TrialScheduler.CONTINUE if continues else TrialScheduler.STOP
 
 
@@ -192,14 +191,15 @@ class SearchController(TuneController):
         gpus: float,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        scheduler = RungScheduler(run)
+        tasks = tasks_of(run, slots=slots, say=say)
+        scheduler = RungScheduler(tasks)
         super().__init__(
-            search_alg=TaskSource(run, storage, slots=slots),
+            search_alg=TaskSource(tasks, storage),
             scheduler=scheduler,
             storage=storage,
             reuse_actors=True,
         )
-        self._run, self._starting = run, scheduler.starting
+        self._run, self._tasks, self._starting = run, tasks, scheduler.starting
         places = partial(places_text, cpus, gpus)
         self._deadlines: Deadlines[Trial] = Deadlines(run, say=say, places=places)
         self._overdue: dict[Trial, Failure] = {}
@@ -208,7 +208,8 @@ class SearchController(TuneController):
         self._max_pending_trials = slots  # stock: 1 with a searcher, and half the slots stay empty
         self._actor_manager = _ActorManager(resource_manager=self._actor_manager._resource_manager)
         self._actor_manager.name_of = self._training_name
-        self._actor_cache.increase_max(placement(cpus, gpus), by=slots)
+        if not tasks.is_packed:  # of other workers stock Tune keeps those that a trial waits for
+            self._actor_cache.increase_max(placement(cpus, gpus), by=slots)
 
     def step(self) -> None:
         """Take in what happens next, and end the workers that take too long.
@@ -297,7 +298,7 @@ class SearchController(TuneController):
             )  # it has not begun: the worker died of the trial before
             return
         task = trial.config["task"]
-        will_retry = self._run.on_failure(task.trial_id, overdue or failure_of(exception, task))
+        will_retry = self._tasks.on_failure(task.trial_id, overdue or failure_of(exception, task))
         trial.config["task"] = self._run.retried(task)
         # Tune asks `num_failures <= max_failures`, and takes a negative maximum for endless retries.
         trial.max_failures = -1 if will_retry else 0

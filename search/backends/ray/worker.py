@@ -14,11 +14,13 @@ import gc
 import os
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from search.backends.ray.children import end_if_forked
+from search.backends.ray.memory_watch import MemoryWatch, watching
 from search.backends.ray.metering import TrialWindow, node_meter
 from search.backends.ray.readiness import Readiness
 from search.backends.trial_log import captured, epoch_line, has_epoch_line, open_log
@@ -42,6 +44,8 @@ class TrialWorker:
     """
 
     _is_released = True  # until a first task is taken
+    _memory: MemoryWatch | None = None
+    _ends: ExitStack | None = None
 
     def take(self, task: TrialTask) -> bool:
         """Take a task; False if it is to have a new process, because an earlier trial spoilt this one.
@@ -54,6 +58,7 @@ class TrialWorker:
         self._ready = _readiness(task.trainable)
         self._pid = os.getpid()
         self._is_released = False
+        self._memory, self._ends = watching(has_gpu=bool(task.gpus)) if task.memory else (None, None)
         return not self._ready.unfit
 
     def release(self) -> None:
@@ -83,7 +88,7 @@ class TrialWorker:
         """
         if self._rows is None:
             self._ready.begin(self._task.training.seed)
-            self._rows = _rows(self._task, self._ready)
+            self._rows = _rows(self._task, self._ready, must_save=self._must_save)
         try:
             with captured(self._task.log):
                 row = next(self._rows)
@@ -111,6 +116,8 @@ class TrialWorker:
             self._log(f"  checkpoint: {lost}")
         # Retried in this worker, the attempt may use the states of all epochs that were reported until then.
         self._task = replace(self._task, known_epochs=max(self._task.known_epochs or 0, row.epoch))
+        if self._memory and not row.is_replay:
+            row = replace(row, memory_mib=self._memory.take_mib())
         return {"row": row}
 
     def _log(self, text: str) -> None:
@@ -118,20 +125,31 @@ class TrialWorker:
         with open_log(self._task.log) as log:
             log.write(text.rstrip("\n") + "\n")
 
+    def _must_save(self) -> bool:
+        """Whether the trial may be moved after this epoch: it has outgrown its share of a device's memory, or
+        is measured for the first time."""
+        share = self._task.memory
+        if share is None or self._memory is None:
+            return False
+        return not share.is_known or self._memory.has_exceeded(share.mib)
+
     def cleanup(self) -> None:
         """Let go of the training, its GPU memory and its meter."""
         self._rows = None
+        if self._ends:
+            self._ends.close()
         gc.collect()  # a training's cycles would keep its GPU memory
         release_memory()
         gc.freeze()  # what is left is modules and caches: with torch a collection goes from 0.2 s to 1 ms
 
 
-def _rows(task: TrialTask, ready: Readiness) -> Iterator[EpochRow | None]:
+def _rows(task: TrialTask, ready: Readiness, *, must_save: Callable[[], bool]) -> Iterator[EpochRow | None]:
     """The rows of `task`; where epochs have a limit, None as soon as the first one may begin."""
     limit_s = task.epoch_limit_s
     with metered(task) as (meter, hold):
         with _announcing_waits(task.log, limit_s and start_limit_s(limit_s)):
-            rows = run_task(task, meter, checkpointing=task.checkpointing, importing=ready.importing)
+            checkpointing = replace(task.checkpointing, must_save=must_save)
+            rows = run_task(task, meter, checkpointing=checkpointing, importing=ready.importing)
         if limit_s is not None:
             yield None
         while True:

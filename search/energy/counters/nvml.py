@@ -108,7 +108,7 @@ def open_gpu(uuid: str, clock: Callable[[], float]) -> OpenGpu:
     """
     nvml = start_nvml()
     try:
-        handle = _handle(nvml, uuid)
+        handle = handle_of(nvml, uuid)
         if uuid.startswith("MIG-"):
             return _open_mig_parent(nvml, uuid, handle, clock)
         device = nvml.of_device(uuid)
@@ -119,7 +119,7 @@ def open_gpu(uuid: str, clock: Callable[[], float]) -> OpenGpu:
         raise
 
 
-def _handle(nvml: Driver, uuid: str) -> Any:
+def handle_of(nvml: Driver, uuid: str) -> Any:
     """The device by UUID, the one name that CUDA and NVML share: their orders differ.
 
     Raises:

@@ -142,6 +142,14 @@ int nvmlDeviceGetPowerUsage(void *d, unsigned *mw) {
 }
 int nvmlDeviceGetUtilizationRates(void *d, Rates *rates) { return find_uint(d, "gpu_percent", &rates->gpu); }
 
+int nvmlDeviceGetMemoryInfo(void *device, uint64_t memory[3]) { /* total, free, used; in bytes */
+    uint64_t total = 0, used = 0;
+    int result = find_number(device, "memory_mib", &total);
+    find_number(device, "memory_used_mib", &used);
+    memory[0] = total << 20, memory[1] = (total - used) << 20, memory[2] = used << 20;
+    return result;
+}
+
 int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, Process *processes) {
     char text[TEXT_SIZE] = "", *at = text;
     int result = find_text(device, "processes", text);

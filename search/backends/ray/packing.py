@@ -1,0 +1,281 @@
+"""Which task is next, and what it is given of a device: one each, or packed by memory.
+
+Both engines ask here for tasks, and pass results through here to the run. Without packing that is all. With
+it a task waits until a device has room for what trials like it were seen to need; one of which nothing is
+known has a device to itself until it was measured. What outgrows its share, or has far more than it needs
+while others wait, is moved: it leaves its worker with its state saved, and is placed again like a task that
+waits.
+
+Where a trial is placed is Ray's to choose, among nodes that have its share free: a fraction of a GPU, or
+bytes of a node's memory. What is held here is counted alike, so that a task that was let through is placed at
+once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from search.backends.errors import SessionError
+from search.backends.room import USABLE, NodeMemory, Room
+from search.energy.counters.counter import SensorError
+from search.energy.gpu_memory import GpuMemory
+from search.energy.gpus import visible_gpus
+from search.preflight.machine import free_memory_gib, memory_gib
+from search.run import Run
+from search.run.memory_need import HEADROOM, MemoryNeed
+from search.trial import EpochRow
+from search.trial.failure import Failure
+from search.trial.task import MemoryShare, TrialTask
+
+_MIB = 2**20
+_GIB_MIB = 1024
+_ASKING_S = 60.0  # a worker on a node that is busy starts within seconds
+# Tasks that wait for room while smaller ones are let through. More of them would be decided on earlier than
+# they need to be, with fewer results.
+_MOST_WAITING = 2
+_MOST_PASSED = 4  # a large one that has let so many pass is placed before any other
+
+
+class Slots:
+    """Hands out tasks while fewer trials train than there are slots."""
+
+    is_packed = False
+
+    def __init__(self, run: Run, slots: int) -> None:
+        self._run, self._slots = run, slots
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether no further task will come."""
+        return self._run.is_exhausted
+
+    def next_task(self) -> TrialTask | None:
+        """The next task, or None when none is to start now."""
+        return self._run.next_task() if self._run.num_training < self._slots else None
+
+    def on_epoch(self, trial_id: str, row: EpochRow) -> bool:
+        """Take in an epoch; say whether its trial continues on its worker."""
+        return self._run.on_epoch(trial_id, row) == "continue"
+
+    def on_failure(self, trial_id: str, failure: Failure) -> bool:
+        """Take in a failed attempt; say whether the trial is to be tried again at once, with what it has."""
+        return self._run.on_failure(trial_id, failure)
+
+    def may_keep(self, idle: Sequence[TrialTask]) -> bool:
+        """Whether warm workers of these tasks, which have ended, can be kept beside those that train."""
+        return True
+
+
+@dataclass
+class _Waiting:
+    task: TrialTask
+    num_passed: int = 0
+
+
+class Packing(Slots):
+    """Hands out tasks while a device has room for them.
+
+    Args:
+        slots: Trials at a time at most, as cores or the space allow.
+        room: What trials may hold of each device.
+        has_gpus: The devices are GPUs.
+        say: Called with each move of a trial that has outgrown its share.
+    """
+
+    is_packed = True
+
+    def __init__(
+        self, run: Run, slots: int, room: Room, *, has_gpus: bool, say: Callable[[str], None]
+    ) -> None:
+        super().__init__(run, slots)
+        self._room, self._has_gpus, self._say = room, has_gpus, say
+        self._shares: dict[str, MemoryShare] = {}
+        self._waiting: list[_Waiting] = []
+        command = run.space.trainable.command
+        self._can_resume = command is None or bool(command.get("resume"))
+
+    @property
+    def is_exhausted(self) -> bool:
+        return self._run.is_exhausted and (not self._waiting or self._run.stop_reason() is not None)
+
+    def next_task(self) -> TrialTask | None:
+        """The first task that waits and has room; else the run's next one, which may have to wait."""
+        if self._run.stop_reason() is not None or len(self._shares) >= self._slots:
+            return None
+        for waiting in self._waiting:
+            if placed := self._placed(waiting.task):
+                self._waiting.remove(waiting)
+                return self._let_through(placed)
+            if waiting.num_passed >= _MOST_PASSED:
+                return None
+        while len(self._waiting) < _MOST_WAITING and (task := self._run.next_task()):
+            if placed := self._placed(task):
+                return self._let_through(placed)
+            self._waiting.append(_Waiting(task))
+        return None
+
+    def on_epoch(self, trial_id: str, row: EpochRow) -> bool:
+        if not super().on_epoch(trial_id, row):
+            self._leave(trial_id)
+            return False
+        need = self._run.memory_need(trial_id)
+        if reason := self._moving_reason(self._shares[trial_id], need):
+            self._move(trial_id, need.mib if need else None, reason)
+            return False
+        return True
+
+    def on_failure(self, trial_id: str, failure: Failure) -> bool:
+        """A share of a device that was too small is no failure of the trial: it gets twice as much."""
+        share = self._shares[trial_id]
+        if failure.cause == "out_of_memory" and share.fraction < 1:
+            self._move(
+                trial_id, 2 * share.mib, f"{failure.message}: it had {share.mib:.0f} MiB, and gets twice that"
+            )
+            return False
+        if super().on_failure(trial_id, failure):
+            return True
+        self._leave(trial_id)
+        return False
+
+    def may_keep(self, idle: Sequence[TrialTask]) -> bool:
+        return self._room.has_room_for((task.cpus, task.memory) for task in idle if task.memory)
+
+    def _placed(self, task: TrialTask) -> TrialTask | None:
+        """The task with its share of the device that it has a place on; None where none has room."""
+        share = self._room.place(task.trial_id, cpus=task.cpus, need=self._run.memory_need(task.trial_id))
+        if share is None:
+            return None
+        self._shares[task.trial_id] = share
+        return replace(task, memory=share, gpus=share.fraction if self._has_gpus else 0.0)
+
+    def _let_through(self, task: TrialTask) -> TrialTask:
+        for waiting in self._waiting:
+            waiting.num_passed += 1
+        return task
+
+    def _moving_reason(self, share: MemoryShare, need: MemoryNeed | None) -> str:
+        """Why a trial with this share is to be moved before its next epoch; empty if it is not."""
+        if need is None:
+            return "" if share.fraction == 1 else "its next epochs are to be measured on a device of its own"
+        held = f"trials like it hold {need.mib / HEADROOM:.0f} MiB"
+        if share.fraction < 1 and need.mib > HEADROOM * share.mib:
+            return f"{held}, more than its {share.mib:.0f}"
+        # Its state was saved after this epoch, as it had not been measured before.
+        is_saved = not share.is_known and self._can_resume
+        if is_saved and self._waiting and need.mib <= share.mib / 2:
+            return f"{held}, and it leaves others the rest of its {share.mib:.0f}"
+        return ""
+
+    def _move(self, trial_id: str, need_mib: float | None, reason: str) -> None:
+        had = self._shares[trial_id]
+        self._leave(trial_id)
+        task = self._run.move(trial_id, need_mib=need_mib, reason=reason)
+        if task is not None:
+            self._waiting.insert(0, _Waiting(task))  # its epochs are paid for
+            if had.is_known:
+                self._say(f"{trial_id}  is moved, which costs it no attempt: {reason}")
+
+    def _leave(self, trial_id: str) -> None:
+        self._room.leave(trial_id)
+        self._shares.pop(trial_id, None)
+
+
+def tasks_of(run: Run, *, slots: int, say: Callable[[str], None]) -> Slots:
+    """What hands out the tasks of `run`.
+
+    Raises:
+        SessionError: Its space packs devices whose memory cannot be known.
+    """
+    resources = run.space.resources
+    if resources.pack is None:
+        return Slots(run, slots)
+    has_gpus = bool(resources.gpus_per_trial)
+    room = Room(_nodes(partial(_node_memory, has_gpus=has_gpus, stated_gib=resources.memory_gib)))
+    if not room.devices_mib:
+        raise SessionError(
+            "search.resources.pack: memory: no device has memory to spare now; end what else uses it, "
+            "or leave it out"
+        )
+    sizes = ", ".join(f"{mib:,.0f}" for mib in room.devices_mib)
+    what = "GPU" if has_gpus else "node"
+    say(f"trials are packed by memory: {what}s with {sizes} MiB for them, at most {slots} trials at a time")
+    return Packing(run, slots, room, has_gpus=has_gpus, say=say)
+
+
+def reserved(task: TrialTask) -> dict[str, float]:
+    """What the worker of a task reserves on its node, by Ray's names: of memory that is packed, bytes."""
+    share = task.memory
+    on_cpu = {"memory": float(int(share.mib * _MIB))} if share and not task.gpus else {}
+    return {"CPU": task.cpus, **({"GPU": task.gpus} if task.gpus else {}), **on_cpu}
+
+
+def _nodes(measure: Callable[[], NodeMemory]) -> list[NodeMemory]:
+    """What trials may use of each node, as the nodes themselves say."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    here = ray.get_runtime_context().get_node_id()
+    asked = {node["NodeID"]: _ask(node, measure) for node in nodes if node["NodeID"] != here}
+    found = []
+    for node in nodes:
+        known = measure() if node["NodeID"] == here else ray.get(asked[node["NodeID"]], timeout=_ASKING_S)
+        found.append(_within_reserved(known, node["Resources"]))
+    return found
+
+
+def _ask(node: dict[str, Any], measure: Callable[[], NodeMemory]) -> Any:
+    there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+    return ray.remote(measure_unhidden).options(num_cpus=0, scheduling_strategy=there).remote(measure)
+
+
+def measure_unhidden(measure: Callable[[], NodeMemory]) -> NodeMemory:
+    """Measure in a task of Ray's, which hides all GPUs from what reserves none."""
+    os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    return measure()
+
+
+def _within_reserved(known: NodeMemory, resources: dict[str, float]) -> NodeMemory:
+    """What of it Ray hands out: cores, GPUs, and where the node's own memory is packed, bytes."""
+    num_gpus = int(resources.get("GPU", 0))
+    if known.is_of_gpus:
+        devices = list(known.devices_mib)[:num_gpus]
+    else:
+        devices = [min(mib, resources.get("memory", 0.0) / _MIB) for mib in known.devices_mib]
+    return replace(known, num_cpus=int(resources.get("CPU", 0)), devices_mib=devices)
+
+
+def _node_memory(*, has_gpus: bool, stated_gib: float | None) -> NodeMemory:
+    """What trials may use of this node: 90 % of each device, less what others hold of it now.
+
+    Raises:
+        SessionError: A GPU does not say what memory it has.
+    """
+    if not has_gpus:
+        total_gib, free_gib = memory_gib(), free_memory_gib()
+        if total_gib is None or free_gib is None:
+            raise SessionError(
+                "search.resources.pack: memory: /proc/meminfo does not say what memory there is"
+            )
+        usable = _usable_mib(total_gib * _GIB_MIB, (total_gib - free_gib) * _GIB_MIB, stated_gib)
+        return NodeMemory(num_cpus=0, devices_mib=[usable])
+    devices = []
+    for uuid in visible_gpus(os.environ).uuids:
+        try:
+            with GpuMemory(uuid) as gpu:
+                devices.append(_usable_mib(*gpu.total_and_used_mib(), stated_gib))
+        except SensorError as error:
+            raise SessionError(
+                f"search.resources.pack: memory needs NVML, which says what memory a GPU has: {error}; "
+                "leave it out, and give each trial a fraction: gpus_per_trial: 0.5"
+            ) from error
+    return NodeMemory(num_cpus=0, devices_mib=devices, is_of_gpus=True)
+
+
+def _usable_mib(total_mib: float, used_mib: float, stated_gib: float | None) -> float:
+    usable = USABLE * total_mib - used_mib
+    return max(0.0, usable if stated_gib is None else min(usable, USABLE * stated_gib * _GIB_MIB))

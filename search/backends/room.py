@@ -1,0 +1,113 @@
+"""How much of each device's memory trials hold, and which device has room for one more. Pure.
+
+A device is divided into fiftieths of what trials may use of it, 90 % of its memory. Parts that are counted
+in whole numbers add up exactly, and trials of about the same need get the same share, so that one can take
+the other's warm worker.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from search.run.memory_need import MemoryNeed
+from search.trial.task import MemoryShare
+
+USABLE = 0.9  # of a device: drivers, allocators and other programs have the rest
+NUM_PARTS = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeMemory:
+    """What trials may use of one node.
+
+    Attributes:
+        devices_mib: Of each GPU's memory; on the CPU of the node's own, as one device.
+    """
+
+    num_cpus: int
+    devices_mib: Sequence[float]
+    is_of_gpus: bool = False
+
+
+@dataclass
+class _Node:
+    free_cores: Fraction
+
+
+@dataclass
+class _Device:
+    node: _Node
+    mib: float
+    free_parts: int = NUM_PARTS
+    held: dict[str, tuple[int, Fraction]] = field(default_factory=dict)
+
+    def parts_for(self, need: MemoryNeed | None) -> int:
+        """All of it where the need is unknown, or more than there is."""
+        parts = NUM_PARTS if need is None else math.ceil(round(need.mib * NUM_PARTS / self.mib, 6))
+        return max(1, min(NUM_PARTS, parts))
+
+
+class Room:
+    """The devices of all nodes, and what trials hold of them."""
+
+    def __init__(self, nodes: Iterable[NodeMemory]) -> None:
+        self._devices: list[_Device] = []
+        for node in nodes:
+            cores = _Node(Fraction(node.num_cpus))
+            self._devices += [_Device(cores, mib) for mib in node.devices_mib if mib > 0]
+
+    @property
+    def devices_mib(self) -> list[float]:
+        return [device.mib for device in self._devices]
+
+    @property
+    def num_held(self) -> int:
+        """Trials that have a place."""
+        return sum(len(device.held) for device in self._devices)
+
+    def place(self, trial_id: str, *, cpus: float, need: MemoryNeed | None) -> MemoryShare | None:
+        """Give the trial a share of the device on which it leaves least; None where none has room.
+
+        Args:
+            need: None gives it a device to itself, on which it can be measured.
+        """
+        cores = Fraction(str(cpus))
+        fitting = [
+            device
+            for device in self._devices
+            if device.node.free_cores >= cores and device.free_parts >= device.parts_for(need)
+        ]
+        if not fitting:
+            return None
+        best = min(fitting, key=lambda device: (device.free_parts - device.parts_for(need), -device.mib))
+        parts = best.parts_for(need)
+        best.held[trial_id] = parts, cores
+        best.free_parts -= parts
+        best.node.free_cores -= cores
+        return MemoryShare(
+            mib=best.mib * parts / NUM_PARTS,
+            fraction=parts / NUM_PARTS,
+            is_known=need is not None and need.is_measured,
+        )
+
+    def leave(self, trial_id: str) -> None:
+        """Let others have what the trial held; nothing where it had no place."""
+        for device in self._devices:
+            parts, cores = device.held.pop(trial_id, (0, Fraction(0)))
+            device.free_parts += parts
+            device.node.free_cores += cores
+
+    def has_room_for(self, idle: Iterable[tuple[float, MemoryShare]]) -> bool:
+        """Whether warm workers, which hold cores and memory while they wait, can be kept beside the trials.
+
+        Certain on a single device alone: Ray chooses where a worker is.
+        """
+        if len(self._devices) != 1:
+            return not list(idle)
+        device, kept = self._devices[0], list(idle)
+        parts = sum(round(share.fraction * NUM_PARTS) for _, share in kept)
+        cores = sum((Fraction(str(cpus)) for cpus, _ in kept), Fraction(0))
+        return device.free_parts >= parts and device.node.free_cores >= cores

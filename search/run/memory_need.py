@@ -1,0 +1,104 @@
+"""What memory a trial will need, by what trials like it were seen to need. Pure.
+
+Two trials are alike in memory where what decides the size of a training is equal. Of the program's own
+trainables these are model, optimiser, batch size and the side of the images. Of a script or a file of the
+user's nothing is known, so there every value counts but fractions, which are rates far more often than sizes.
+
+Where no trial was alike, one that had no less of everything that is counted is an upper bound: a batch of 64
+needs no more than one of 128 did. Where there is none either, nothing is known, and nothing is guessed: a
+trial that is given too little takes its neighbours' memory, and they fail with it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from search.ledger.history import TrialRecord
+from search.space import Space
+
+# Above the most that was seen: samples of memory miss what lasts less than 0.05 s, and allocators differ from
+# epoch to epoch.
+HEADROOM = 1.1
+_OWN_WORDS, _OWN_SIZES = {"model", "optimizer"}, {"batch_size"}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What decides a training's memory.
+
+    Attributes:
+        words: Hyperparameters that are equal or not.
+        sizes: Those of which more needs no less memory, and the side of the images.
+    """
+
+    words: tuple[tuple[str, str], ...]
+    sizes: tuple[tuple[str, int], ...]
+
+    def is_within(self, other: Kind) -> bool:
+        """Whether it needs no more than `other`."""
+        names = [name for name, _ in self.sizes]
+        return (
+            self.words == other.words
+            and names == [name for name, _ in other.sizes]
+            and all(mine <= its for (_, mine), (_, its) in zip(self.sizes, other.sizes, strict=True))
+        )
+
+
+@dataclass(frozen=True)
+class MemoryNeed:
+    """What a trial needs of its device.
+
+    Attributes:
+        is_measured: Of trials like it; else it is an upper bound.
+    """
+
+    mib: float
+    is_measured: bool
+
+
+class MemoryNeeds:
+    """What kinds of trials need, in MiB; a function of what was added, in whatever order."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._is_own = space.trainable.command is None and space.trainable.path is None
+        self._known: dict[Kind, float] = {}
+
+    def add_all(self, trials: Iterable[TrialRecord]) -> None:
+        """Take in what a journal has of these trials."""
+        for trial in trials:
+            for row in trial.rows:
+                self.add_measured(trial.hparams, row.rung, row.memory_mib)
+            for move in trial.moves:
+                self.add(trial.hparams, move["rung"], move["memory_mib"])
+
+    def add_measured(self, hparams: Mapping[str, Any], rung: int, memory_mib: float | None) -> None:
+        """A trial was seen to hold this at most, at the budget of `rung`; None is not measured."""
+        self.add(hparams, rung, None if memory_mib is None else memory_mib * HEADROOM)
+
+    def add(self, hparams: Mapping[str, Any], rung: int, need_mib: float | None) -> None:
+        """A trial needs this at least."""
+        if need_mib is not None:
+            kind = self._kind(hparams, rung)
+            self._known[kind] = max(need_mib, self._known.get(kind, 0.0))
+
+    def need(self, hparams: Mapping[str, Any], rung: int) -> MemoryNeed | None:
+        """What such a trial needs at the budget of `rung`; None where that is unknown."""
+        kind = self._kind(hparams, rung)
+        if kind in self._known:
+            return MemoryNeed(self._known[kind], is_measured=True)
+        bounds = [mib for other, mib in self._known.items() if kind.is_within(other)]
+        return MemoryNeed(min(bounds), is_measured=False) if bounds else None
+
+    def _kind(self, hparams: Mapping[str, Any], rung: int) -> Kind:
+        words, sizes = {}, {"": self._space.ladder.rungs[rung].resolution or 0}
+        for name, value in hparams.items():
+            is_word = isinstance(value, bool) or not isinstance(value, int | float)
+            if is_word and (not self._is_own or name in _OWN_WORDS):
+                words[name] = json.dumps(value, sort_keys=True)
+            elif not is_word and isinstance(value, int) and (not self._is_own or name in _OWN_SIZES):
+                sizes[name] = value
+        return Kind(tuple(sorted(words.items())), tuple(sorted(sizes.items())))
