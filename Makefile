@@ -13,7 +13,7 @@ S3_TESTS := .s3
 BROWSER_TESTS := .browser
 ARGS ?=
 
-.PHONY: setup setup-bench search test test-all test-docs test-oldest-ray test-s3 test-browser torture docs check format dashboard spaces bench bench-overhead bench-scale bench-decisions bench-search bench-attribution bench-losses bench-horizon bench-data bench-end-to-end bench-forecast lock
+.PHONY: setup setup-bench search test test-all test-docs test-oldest-ray test-s3 test-browser torture docs check format dashboard spaces bench bench-overhead bench-scale bench-decisions bench-search bench-attribution bench-losses bench-horizon bench-data bench-end-to-end bench-forecast bench-packing lock
 
 setup: $(READY)  ## the environment, from requirements.lock, bytecode compiled
 
@@ -95,6 +95,9 @@ bench-data: $(READY)  ## photographs from disk to the model, against other loade
 
 bench-forecast: $(READY)  ## forecasts of eight searches against what they took
 	$(PYTHON) -m benchmarks.forecast $(ARGS)
+
+bench-packing: $(READY)  ## trials packed by memory, against one at a time and a fixed number
+	$(PYTHON) -m benchmarks.packing $(ARGS)
 
 bench-end-to-end: $(READY)  ## from data to good hyperparameters, against plain scripts; ARGS="--out searches.jsonl"
 	$(PYTHON) -m benchmarks.end_to_end $(ARGS)

@@ -9,6 +9,7 @@ another has done.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -22,10 +23,12 @@ from typing import Any
 from search.backends.backend import Capacity, LaunchableBackend
 from search.backends.errors import RayLost, SessionError
 from search.backends.local import LocalBackend
+from search.backends.mps import mps
 from search.backends.ray.backend import Engine, RayBackend
 from search.backends.resources import resolve_beside_background, resolve_resources
 from search.backends.sensors import check_measurable
 from search.energy.governor import GovernorError, held_governor, left_over, state_file
+from search.energy.gpus import visible_gpus
 from search.energy.hardware import CPUS
 from search.errors import INTERRUPTED, SearchInterrupted
 from search.ledger import Ledger
@@ -169,7 +172,7 @@ def launch(
     # The lock is let go however the run ends; a killed process lets go of it by dying.
     ledger = Ledger(how.folder)
     try:
-        with _governed(how, output):
+        with _governed(how, output), _sharing_gpus(space, how, output):
             return _run_to_the_end(space, how, ledger, make_sampler, output)
     except (StorageError, RayLost) as error:
         raise type(error)(f"{error}\n{_disk_remedy(how)}") from error
@@ -263,6 +266,18 @@ def _governed(how: Launch, output: Output) -> Iterator[None]:
     else:
         with held_governor(how.governor, state, say=output.print, warn=output.warn, cpus=CPUS):
             yield
+
+
+@contextmanager
+def _sharing_gpus(space: Space, how: Launch, output: Output) -> Iterator[None]:
+    """CUDA's MPS for the block, where the space asks for it and trials may share a GPU."""
+    resources = space.resources
+    if resources.mps is None or resources.gpus_per_trial == 0:
+        yield
+        return
+    num_gpus = len(visible_gpus(os.environ).uuids)
+    with mps(say=output.print, warn=output.warn, num_gpus=num_gpus, is_here=how.backend.is_here):
+        yield
 
 
 @contextmanager
