@@ -51,13 +51,19 @@ class _Device:
 
 
 class Room:
-    """The devices of all nodes, and what trials hold of them."""
+    """The devices of all nodes, and what trials hold of them.
 
-    def __init__(self, nodes: Iterable[NodeMemory]) -> None:
+    Args:
+        is_own: Nobody else asks Ray for any of them. Of a single device what is counted here then decides
+            alone: a share can change in place, and any warm worker takes any trial.
+    """
+
+    def __init__(self, nodes: Iterable[NodeMemory], *, is_own: bool = False) -> None:
         self._devices: list[_Device] = []
         for node in nodes:
             cores = _Node(Fraction(node.num_cpus))
             self._devices += [_Device(cores, mib) for mib in node.devices_mib if mib > 0]
+        self._is_flexible = is_own and len(self._devices) == 1
 
     @property
     def devices_mib(self) -> list[float]:
@@ -87,9 +93,25 @@ class Room:
         best.held[trial_id] = parts, cores
         best.free_parts -= parts
         best.node.free_cores -= cores
+        return self._share(best, parts, need)
+
+    def resize(self, trial_id: str, need: MemoryNeed) -> MemoryShare | None:
+        """Give the trial another share of the device where it is; None where that cannot be."""
+        device = next((device for device in self._devices if trial_id in device.held), None)
+        if device is None or not self._is_flexible:
+            return None
+        (had, cores), parts = device.held[trial_id], device.parts_for(need)
+        if parts - had > device.free_parts:
+            return None
+        device.held[trial_id] = parts, cores
+        device.free_parts += had - parts
+        return self._share(device, parts, need)
+
+    def _share(self, device: _Device, parts: int, need: MemoryNeed | None) -> MemoryShare:
         return MemoryShare(
-            mib=best.mib * parts / NUM_PARTS,
+            mib=device.mib * parts / NUM_PARTS,
             fraction=parts / NUM_PARTS,
+            reserved_fraction=(1 if self._is_flexible else parts) / NUM_PARTS,
             is_known=need is not None and need.is_measured,
         )
 

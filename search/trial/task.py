@@ -29,12 +29,19 @@ class MemoryShare:
 
     Attributes:
         fraction: Of what trials may use of the device; 1 is all.
+        reserved_fraction: What of it Ray reserves: less where nobody else asks Ray for any of the device, so
+            that the share can change while the trial trains.
         is_known: It is what trials like it were seen to need; else an upper bound, or all of the device.
     """
 
     mib: float
     fraction: float
+    reserved_fraction: float
     is_known: bool
+
+    @property
+    def reserved_mib(self) -> float:
+        return self.mib / self.fraction * self.reserved_fraction
 
 
 @dataclass(frozen=True, kw_only=True)

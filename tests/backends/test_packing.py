@@ -35,13 +35,15 @@ SIZES = {16: 100.0, 32: 200.0, 64: 400.0, 128: 600.0}  # MiB
 class Packed:
     """A run whose trials are packed on one device of 1,000 MiB, without workers."""
 
-    def __init__(self, folder: Path, *batch_sizes: int, cores: int = 8, slots: int = 8) -> None:
+    def __init__(
+        self, folder: Path, *batch_sizes: int, cores: int = 8, slots: int = 8, is_own: bool = False
+    ) -> None:
         space = made_space(folder, SPACE)
         points = [{"lr": 0.1 + 0.05 * number, "batch_size": size} for number, size in enumerate(batch_sizes)]
         ledger = Ledger(folder / "run") if (folder / "run").exists() else Ledger.create(folder / "run")
         self.run = Run(space, listed(*points), ledger)
         self.said: list[str] = []
-        room = Room([NodeMemory(num_cpus=cores, devices_mib=[1000.0])])
+        room = Room([NodeMemory(num_cpus=cores, devices_mib=[1000.0])], is_own=is_own)
         self.tasks = Packing(self.run, slots, room, has_gpus=False, say=self.said.append)
 
     def given(self) -> dict[str, float]:
@@ -108,7 +110,7 @@ def test_a_trial_that_outgrows_its_share_is_moved_and_loses_no_attempt(tmp_path:
     task = packed.tasks.next_task()
     assert task
     assert (task.trial_id, task.known_epochs, task.memory) == (
-        trial(1), 2, MemoryShare(mib=340, fraction=0.34, is_known=True),
+        trial(1), 2, MemoryShare(mib=340, fraction=0.34, reserved_fraction=0.34, is_known=True),
     )  # fmt: skip
     # Those like it are moved before they grow as well.
     assert not packed.epoch(trial(2))
@@ -137,6 +139,35 @@ def test_memory_that_runs_out_within_a_share_is_no_failure(tmp_path: Path) -> No
     assert packed.run.history.trials[trial(1)].status == "failed"
 
 
+def test_on_a_device_of_the_searchs_own_shares_change_in_place(tmp_path: Path) -> None:
+    packed = Packed(tmp_path, 32, 32, 16, is_own=True)
+    first = packed.tasks.next_task()
+    assert first
+    assert reserved(first) == {
+        "CPU": 0.5,
+        "memory": 20 * 2**20,
+    }  # the same for all: any worker takes any trial
+    assert packed.given() == {}
+    assert packed.epoch(trial(0))  # it leaves the others what it does not need, and stays
+    assert packed.given() == {trial(1): 220, trial(2): 220}
+    assert packed.epoch(trial(1), 500)  # 550 MiB, in fiftieths 560, and twice 220: just all
+    assert packed.run.history.trials[trial(1)].moves == []
+
+
+def test_what_has_no_room_to_grow_on_its_device_is_moved(tmp_path: Path) -> None:
+    packed = Packed(tmp_path, 32, 32, 32, 32, is_own=True)
+    packed.given()
+    packed.epoch(trial(0))
+    assert packed.given() == {trial(1): 220, trial(2): 220, trial(3): 220}
+    assert not packed.epoch(trial(1), 400)
+    assert packed.given() == {}  # 440 beside three times 220
+    assert packed.epoch(trial(0))  # there is room for it to grow
+    assert not packed.epoch(trial(2))
+    assert packed.given() == {}
+    packed.ended(trial(0))
+    assert packed.given() == {trial(2): 440}
+
+
 def test_one_that_needs_much_is_passed_by_four_at_most(tmp_path: Path) -> None:
     packed = Packed(tmp_path, 16, 128, *[16] * 6)
     assert packed.given() == {trial(0): 1000}
@@ -156,6 +187,21 @@ def test_a_bound_is_given_back_once_the_kind_was_measured(tmp_path: Path) -> Non
     assert packed.given() == {trial(1): 660}  # 16 needs no more than 128 did
     assert not packed.epoch(trial(1))
     assert packed.given() == {trial(1): 120, trial(2): 120}
+
+
+def test_a_warm_worker_is_kept_while_what_its_trial_had_is_free(tmp_path: Path) -> None:
+    packed = Packed(tmp_path, 16, 16, 128, is_own=True)
+    first = packed.tasks.next_task()
+    assert first
+    packed.epoch(trial(0))
+    second = packed.tasks.next_task()
+    assert second
+    packed.ended(trial(0))
+    assert packed.tasks.may_keep([first])  # 120 MiB, and not the device that it was measured on
+    packed.ended(trial(1))
+    assert packed.given() == {trial(2): 1000}
+    assert not packed.tasks.may_keep([first])
+    assert packed.tasks.may_keep([])
 
 
 def test_cores_are_a_limit_as_well(tmp_path: Path) -> None:
@@ -204,8 +250,16 @@ def packed_task(folder: Path, *, gpus: float, share: MemoryShare | None) -> Tria
     [
         (0.0, None, {"CPU": 0.5}),
         (1.0, None, {"CPU": 0.5, "GPU": 1.0}),
-        (0.0, MemoryShare(mib=220, fraction=0.22, is_known=True), {"CPU": 0.5, "memory": 220 * 2**20}),
-        (0.22, MemoryShare(mib=220, fraction=0.22, is_known=True), {"CPU": 0.5, "GPU": 0.22}),
+        (
+            0.0,
+            MemoryShare(mib=220, fraction=0.22, reserved_fraction=0.22, is_known=True),
+            {"CPU": 0.5, "memory": 220 * 2**20},
+        ),
+        (
+            0.22,
+            MemoryShare(mib=220, fraction=0.22, reserved_fraction=0.22, is_known=True),
+            {"CPU": 0.5, "GPU": 0.22},
+        ),
     ],
 )
 def test_a_share_is_a_fraction_of_a_gpu_or_bytes_of_a_nodes_memory(
@@ -258,7 +312,10 @@ def test_devices_of_a_node_share_its_cores() -> None:
 
 
 def test_idle_workers_are_kept_while_their_memory_and_cores_are_free() -> None:
-    room, share = devices(1000.0, cores=2), MemoryShare(mib=400, fraction=0.4, is_known=True)
+    room, share = (
+        devices(1000.0, cores=2),
+        MemoryShare(mib=400, fraction=0.4, reserved_fraction=0.4, is_known=True),
+    )
     placed(room, 500)
     assert room.has_room_for([(1, share)])
     assert not room.has_room_for([(1, share), (1, share)])

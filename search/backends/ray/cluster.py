@@ -230,6 +230,11 @@ def end_orphans_here() -> list[int]:
     return end_orphans(raylet) if raylet else []
 
 
+def is_own_session() -> bool:
+    """Whether Ray was started for this process, so that no other program asks it for anything."""
+    return _own_raylet() is not None
+
+
 def _own_raylet() -> int | None:
     import ray
 

@@ -119,14 +119,15 @@ class CoreController:
         fitting = [idle for idle in self._idle if idle.reserved == reserved(task)]
         if fitting:
             self._idle.remove(fitting[0])
+        # An idle one holds memory too. Without a handle an actor ends, once it has released its trial.
+        while self._idle and not self._tasks.may_keep([idle.task for idle in self._idle]):
+            del self._idle[0]
+        if fitting:
             self._ask(_Stretch(task, fitting[0].worker, "reset"))
         else:
             self._begin_anew(task)
 
     def _begin_anew(self, task: TrialTask) -> None:
-        """Start a worker; idle ones that hold what it needs end before."""
-        if not self._tasks.may_keep([idle.task for idle in self._idle]):
-            self._idle.clear()  # without a handle an actor ends, once it has released its trial
         needs = reserved(task)
         kind = ray.remote(TrialWorker).options(
             num_cpus=needs["CPU"],

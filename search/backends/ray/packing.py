@@ -8,7 +8,8 @@ waits.
 
 Where a trial is placed is Ray's to choose, among nodes that have its share free: a fraction of a GPU, or
 bytes of a node's memory. What is held here is counted alike, so that a task that was let through is placed at
-once.
+once. On a single device of a session of the search's own what is counted here decides alone: Ray reserves the
+same small part for each trial, whose share then grows and shrinks where it is, as far as there is room.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.backends.errors import SessionError
+from search.backends.ray.cluster import is_own_session
 from search.backends.room import USABLE, NodeMemory, Room
 from search.energy.counters.counter import SensorError
 from search.energy.gpu_memory import GpuMemory
@@ -97,6 +99,7 @@ class Packing(Slots):
         super().__init__(run, slots)
         self._room, self._has_gpus, self._say = room, has_gpus, say
         self._shares: dict[str, MemoryShare] = {}
+        self._left: dict[str, MemoryShare] = {}  # what trials had when they left: their workers hold no more
         self._waiting: list[_Waiting] = []
         command = run.space.trainable.command
         self._can_resume = command is None or bool(command.get("resume"))
@@ -126,7 +129,10 @@ class Packing(Slots):
             self._leave(trial_id)
             return False
         need = self._run.memory_need(trial_id)
-        if reason := self._moving_reason(self._shares[trial_id], need):
+        share = self._shares[trial_id]
+        if need and (resized := self._resized(trial_id, share, need)):
+            self._shares[trial_id] = share = resized
+        if reason := self._moving_reason(share, need):
             self._move(trial_id, need.mib if need else None, reason)
             return False
         return True
@@ -145,7 +151,7 @@ class Packing(Slots):
         return False
 
     def may_keep(self, idle: Sequence[TrialTask]) -> bool:
-        return self._room.has_room_for((task.cpus, task.memory) for task in idle if task.memory)
+        return self._room.has_room_for((task.cpus, self._left[task.trial_id]) for task in idle)
 
     def _placed(self, task: TrialTask) -> TrialTask | None:
         """The task with its share of the device that it has a place on; None where none has room."""
@@ -159,6 +165,11 @@ class Packing(Slots):
         for waiting in self._waiting:
             waiting.num_passed += 1
         return task
+
+    def _resized(self, trial_id: str, share: MemoryShare, need: MemoryNeed) -> MemoryShare | None:
+        """The trial's new share of the device where it is, where it needs more, or is known to need less."""
+        is_other = need.mib > HEADROOM * share.mib or (not share.is_known and need.is_measured)
+        return self._room.resize(trial_id, need) if is_other else None
 
     def _moving_reason(self, share: MemoryShare, need: MemoryNeed | None) -> str:
         """Why a trial with this share is to be moved before its next epoch; empty if it is not."""
@@ -184,7 +195,7 @@ class Packing(Slots):
 
     def _leave(self, trial_id: str) -> None:
         self._room.leave(trial_id)
-        self._shares.pop(trial_id, None)
+        self._left[trial_id] = self._shares.pop(trial_id)
 
 
 def tasks_of(run: Run, *, slots: int, say: Callable[[str], None]) -> Slots:
@@ -197,7 +208,8 @@ def tasks_of(run: Run, *, slots: int, say: Callable[[str], None]) -> Slots:
     if resources.pack is None:
         return Slots(run, slots)
     has_gpus = bool(resources.gpus_per_trial)
-    room = Room(_nodes(partial(_node_memory, has_gpus=has_gpus, stated_gib=resources.memory_gib)))
+    nodes = _nodes(partial(_node_memory, has_gpus=has_gpus, stated_gib=resources.memory_gib))
+    room = Room(nodes, is_own=is_own_session())
     if not room.devices_mib:
         raise SessionError(
             "search.resources.pack: memory: no device has memory to spare now; end what else uses it, "
@@ -211,9 +223,11 @@ def tasks_of(run: Run, *, slots: int, say: Callable[[str], None]) -> Slots:
 
 def reserved(task: TrialTask) -> dict[str, float]:
     """What the worker of a task reserves on its node, by Ray's names: of memory that is packed, bytes."""
-    share = task.memory
-    on_cpu = {"memory": float(int(share.mib * _MIB))} if share and not task.gpus else {}
-    return {"CPU": task.cpus, **({"GPU": task.gpus} if task.gpus else {}), **on_cpu}
+    if (share := task.memory) is None:
+        return {"CPU": task.cpus, **({"GPU": task.gpus} if task.gpus else {})}
+    if task.gpus:
+        return {"CPU": task.cpus, "GPU": share.reserved_fraction}
+    return {"CPU": task.cpus, "memory": float(int(share.reserved_mib * _MIB))}
 
 
 def _nodes(measure: Callable[[], NodeMemory]) -> list[NodeMemory]:
