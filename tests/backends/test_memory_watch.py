@@ -145,3 +145,15 @@ def test_a_machines_memory_is_its_containers_limit(tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text(f"{3 * 2**30}\n")
     assert memory_gib(meminfo=meminfo, cgroup=tmp_path) == 3.0
     assert memory_gib(meminfo=tmp_path / "no", cgroup=tmp_path / "no") is None
+
+
+@pytest.mark.gpu
+def test_a_real_gpus_driver_says_what_a_worker_holds_of_it() -> None:
+    torch = pytest.importorskip("torch")
+    watch, ends = watching(has_gpu=True)
+    held = torch.zeros(512 * 2**18, device="cuda")  # 512 MiB
+    torch.cuda.synchronize()
+    found = watch.take_mib()
+    ends.close()
+    assert found is None or 512 <= found <= 2048  # None in a container that hides processes from the driver
+    assert held.shape

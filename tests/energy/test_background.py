@@ -95,6 +95,14 @@ def test_a_pair_that_does_not_fit_is_refused_with_what_to_do(
         resolve_beside_background(space, BackgroundSpec(space=space, share=share), session, tmp_path)
 
 
+def test_a_load_and_trials_packed_by_memory_are_refused(tmp_path: Path) -> None:
+    space = made_space(tmp_path, overrides=["search.resources.pack=memory"])
+    with pytest.raises(SessionError, match="--background shares a device by fractions, and"):
+        resolve_beside_background(
+            space, BackgroundSpec(space=space, share=0.5), Capacity(num_cpus=16, num_gpus=1), tmp_path
+        )
+
+
 def test_the_load_is_the_default_configuration_of_its_space(tmp_path: Path) -> None:
     background = load(tmp_path)
     assert background.to_dict() == {

@@ -73,6 +73,17 @@ def test_two_workers_take_half_the_time(tmp_path: Path) -> None:
     assert forecast.seconds.median == 3 * 9
 
 
+def test_where_trials_are_packed_by_memory_the_forecast_is_for_one_at_a_time(tmp_path: Path) -> None:
+    space = made_space(tmp_path, overrides=["search.scheduler={mode: none}", "search.limits.trials=4"])
+    packed = made_space(
+        tmp_path,
+        overrides=["search.scheduler={mode: none}", "search.limits.trials=4", "search.resources.pack=memory"],
+    )
+    costs = point(1.0, 1.0, 1.0)
+    assert forecast_of(here(packed, 8), costs).seconds == forecast_of(here(space, 1), costs).seconds
+    assert forecast_of(here(packed, 8), costs).seconds != forecast_of(here(space, 8), costs).seconds
+
+
 @pytest.mark.parametrize("mode", ["asha", "asha_stopping"])
 def test_a_search_that_decides_on_the_way_runs_as_many_epochs_as_was_forecast(
     tmp_path: Path, mode: str
