@@ -1,4 +1,4 @@
-"""Trials packed by memory on a real Ray session, with each engine: measured, placed, moved, resumed."""
+"""Trials packed by memory on a real Ray session, with each engine: measured, placed, and grown."""
 
 from __future__ import annotations
 
@@ -50,5 +50,4 @@ def test_trials_are_measured_and_one_that_outgrows_its_share_goes_on(tmp_path: P
     assert held[1] - held[0] == pytest.approx(400, abs=100)
     assert held[2] - held[0] == pytest.approx(550, abs=100)
     grown = Ledger.open(run_in(tmp_path)).read_history().trials["trial-0001"]
-    assert [move["memory_mib"] for move in grown.moves][-1] == pytest.approx(1.1 * held[1], rel=0.01)
     assert [row.epoch for row in grown.rows] == [1, 2, 3]  # no epoch was repeated
