@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -61,7 +62,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def address(results: Path) -> Iterator[str]:
     """What `jouletune ui` prints."""
     words = [sys.executable, str(ROOT / "scripts/ui.py"), str(results), "--no-browser", "--port", "0"]
-    running = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    env = {**os.environ, "JOULETUNE_CACHE": str(results.parent / "cache")}
+    running = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=env)
     assert running.stdout
     running.stdout.readline()
     yield running.stdout.readline().strip()
