@@ -71,7 +71,7 @@ def run_of_sweep(program: Any, command: Any, problems: Problems) -> tuple[str, .
 def folder_of_sweep(program: Any, folder: Path) -> Path:
     """Where the program lies: beside the file, or else in this folder, where W&B's agent would be started."""
     is_here = isinstance(program, str) and not (folder / program).exists() and Path(program).exists()
-    return Path.cwd() if is_here else folder
+    return (Path.cwd() if is_here else folder).absolute()
 
 
 def args_of_sweep(entries: Mapping[str, Parameter | Fixed]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from search.space import Choice, Real, Space, SpaceError, dump_space, load_space
+from search.space import SPACES, Choice, Real, Space, SpaceError, dump_space, load_space
 from search.space.parameters import Fixed
 from search.space.plain_scalars import plain_scalar
 from search.space.space import yaml_text
@@ -421,6 +421,20 @@ def test_with_that_the_program_is_what_is_searched(tmp_path: Path) -> None:
     assert description["run"] == ["/usr/bin/env", "{python}", "fit.py", "${args}"]
     assert (space.metric, space.mode, space.title) == ("val_acc", "max", "python fit.py")
     assert not any(note.startswith("program") for note in space.notices)
+
+
+def test_a_sweep_file_in_a_folder_below_is_searched_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "train.py").write_text("")
+    (tmp_path / "below" / "sweep.yaml").write_text(
+        "program: train.py\nmetric: {name: val_acc}\nparameters: {lr: {min: 0.1, max: 0.2}}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    command = load_space("./below/sweep.yaml", spaces_dir=SPACES).trainable.command
+    assert command
+    assert command["folder"] == str(tmp_path / "below")
 
 
 def test_the_words_of_a_sweeps_command_are_kept(tmp_path: Path) -> None:
