@@ -6,7 +6,10 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from trainables.core.contract import Budget, Training, TrainingContext
 from trainables.core.load import TrainableRef
+
+THREE_EPOCHS = Budget(epochs=3)
 
 # argparse, a checkpoint of one file, and a curve that depends on every argument. Standard library only.
 SCRIPT = """
@@ -58,3 +61,16 @@ def made_command(folder: Path, script: str = SCRIPT, **changes: Any) -> Trainabl
     """The trainable that is `script` in `folder`."""
     (folder / "script.py").write_text(textwrap.dedent(script))
     return TrainableRef.of_command({**DESCRIPTION, "folder": str(folder), **changes})
+
+
+def started(folder: Path, script: str, budget: Budget = THREE_EPOCHS, **changes: Any) -> Training:
+    """A training by `script`, which gets `--out`, a folder of its own."""
+    run = ["{python}", "script.py", "--out", "{checkpoint_dir}", "--epochs", "{epochs}"]
+    changes = {"run": run, "resume": [], "test": [], "defaults": {"lr": 0.1}, "first_epoch": None} | changes
+    trainable = made_command(folder, script, **changes).load()
+    context = TrainingContext(data="none", data_seed=0, seed=0, cache_dir=folder, folder=folder / "trial")
+    return trainable.start(trainable.hparams(), budget, context)
+
+
+def scores(training: Training, budget: Budget = THREE_EPOCHS, metric: str = "val_acc") -> list[float]:
+    return [training.run_epoch(budget).get(metric, -1.0) for _ in range(budget.epochs)]

@@ -12,26 +12,12 @@ from typing import Any
 import pytest
 from tensorboardX import SummaryWriter
 
-from tests.support.command_spaces import made_command
+from tests.support.command_spaces import THREE_EPOCHS, scores, started
 from trainables.command.ecosystems import MetricsSpec
 from trainables.command.metric_sources import source_of
-from trainables.core.contract import BadResult, Budget, ScriptFailed, Training, TrainingContext
+from trainables.core.contract import BadResult, Budget, ScriptFailed
 
-THREE = Budget(epochs=3)
 CSV = {"csv": "{checkpoint_dir}/**/results.csv"}
-
-
-def started(folder: Path, script: str, budget: Budget = THREE, **changes: Any) -> Training:
-    """A training by `script`, which gets `--out`, a folder of its own."""
-    run = ["{python}", "script.py", "--out", "{checkpoint_dir}", "--epochs", "{epochs}"]
-    changes = {"run": run, "resume": [], "test": [], "defaults": {"lr": 0.1}, "first_epoch": None} | changes
-    trainable = made_command(folder, script, **changes).load()
-    context = TrainingContext(data="none", data_seed=0, seed=0, cache_dir=folder, folder=folder / "trial")
-    return trainable.start(trainable.hparams(), budget, context)
-
-
-def scores(training: Training, budget: Budget = THREE, metric: str = "val_acc") -> list[float]:
-    return [training.run_epoch(budget).get(metric, -1.0) for _ in range(budget.epochs)]
 
 
 def failure(folder: Path, script: str, **changes: Any) -> str:
@@ -56,8 +42,8 @@ for epoch in range(1, 4):
 def test_rows_of_a_csv_are_epochs_as_they_come(tmp_path: Path) -> None:
     metric = "metrics/mAP50(B)"
     training = started(tmp_path, PADDED_CSV, metric=metric, metrics=CSV)
-    assert training.run_epoch(THREE) == {metric: 0.1, "train/box_loss": 1.0}
-    assert training.run_epoch(THREE) == {metric: 0.2, "train/box_loss": 0.5}
+    assert training.run_epoch(THREE_EPOCHS) == {metric: 0.1, "train/box_loss": 1.0}
+    assert training.run_epoch(THREE_EPOCHS) == {metric: 0.2, "train/box_loss": 0.5}
 
 
 # timm's: counted from 0.
@@ -137,7 +123,7 @@ with SummaryWriter(sys.argv[sys.argv.index("--out") + 1] + "/logs") as writer:
 def test_values_of_a_tag_are_epochs_in_their_order(tmp_path: Path) -> None:
     spec = {"tensorboard": {"file": "{checkpoint_dir}/**/*tfevents*", "tag": "acc/val"}}
     training = started(tmp_path, EVENTS, metrics=spec)
-    assert [training.run_epoch(THREE)["val_acc"] for _ in range(3)] == [0.0, 0.25, 0.5]
+    assert [training.run_epoch(THREE_EPOCHS)["val_acc"] for _ in range(3)] == [0.0, 0.25, 0.5]
 
 
 def test_json_lines_of_a_file_may_nest(tmp_path: Path) -> None:
@@ -280,23 +266,23 @@ for epoch in range(done + 1, args.epochs + 1):
 
 def test_a_script_resumed_in_a_new_process_continues_its_file(tmp_path: Path) -> None:
     first = started(tmp_path, RESUMED, metrics=CSV, resume=["--resume"])
-    assert first.run_epoch(THREE)["val_acc"] == 0.1
+    assert first.run_epoch(THREE_EPOCHS)["val_acc"] == 0.1
     state = first.state_dict()
     del first
     second = started(tmp_path, RESUMED, metrics=CSV, resume=["--resume"])
     second.load_state_dict(state)
-    assert [second.run_epoch(THREE)["val_acc"] for _ in range(2)] == [0.2, 0.3]
+    assert [second.run_epoch(THREE_EPOCHS)["val_acc"] for _ in range(2)] == [0.2, 0.3]
     assert "repeated" not in second.notes()
 
 
 def test_a_script_that_starts_over_writes_the_same_rows_and_is_heard(tmp_path: Path) -> None:
     first = started(tmp_path, RESUMED, metrics=CSV)
-    assert first.run_epoch(THREE)["val_acc"] == 0.1
+    assert first.run_epoch(THREE_EPOCHS)["val_acc"] == 0.1
     state = first.state_dict()
     del first
     second = started(tmp_path, RESUMED, metrics=CSV)
     second.load_state_dict(state)
-    assert [second.run_epoch(THREE)["val_acc"] for _ in range(2)] == [0.2, 0.3]
+    assert [second.run_epoch(THREE_EPOCHS)["val_acc"] for _ in range(2)] == [0.2, 0.3]
     assert second.notes()["repeated"].startswith("epochs 1 to 1 trained again")
 
 
@@ -407,7 +393,7 @@ def test_the_installed_wandb_is_used_beside_when_it_is_asked_for(tmp_path: Path)
 def test_a_wandb_that_is_asked_for_and_not_installed_says_so(tmp_path: Path) -> None:
     training = started(tmp_path, "import wandb", metrics={"wandb": {"real": True}})
     with pytest.raises(ScriptFailed, match="needs the package in the script's environment"):
-        training.run_epoch(THREE)
+        training.run_epoch(THREE_EPOCHS)
 
 
 # As Ultralytics does: an epoch's row first, its weights after it, and slowly.
@@ -441,25 +427,25 @@ LATE = {"metrics": CSV, "resume": ["--resume", "{newest:**/last.pt}"]}
 
 def test_a_checkpoint_that_follows_its_score_is_written_to_its_end(tmp_path: Path) -> None:
     first = started(tmp_path, SAVES_LATE, **LATE)
-    assert first.run_epoch(THREE)["val_acc"] == 0.1
+    assert first.run_epoch(THREE_EPOCHS)["val_acc"] == 0.1
     assert (tmp_path / "trial/checkpoint/weights/last.pt").read_text().endswith("whole")
     state = first.state_dict()
     del first
     second = started(tmp_path, SAVES_LATE, **LATE)
     second.load_state_dict(state)
-    assert [second.run_epoch(THREE)["val_acc"] for _ in range(2)] == [0.2, 0.3]
+    assert [second.run_epoch(THREE_EPOCHS)["val_acc"] for _ in range(2)] == [0.2, 0.3]
     assert not second.notes().keys() & {"unreadable", "repeated"}
 
 
 def test_a_checkpoint_that_its_script_cannot_read_is_trained_again_and_noted(tmp_path: Path) -> None:
     first = started(tmp_path, SAVES_LATE, **LATE)
-    first.run_epoch(THREE)
+    first.run_epoch(THREE_EPOCHS)
     state = first.state_dict()
     del first
     (tmp_path / "trial/checkpoint/weights/last.pt").write_text("1 wei")
     second = started(tmp_path, SAVES_LATE, **LATE)
     second.load_state_dict(state)
-    assert [second.run_epoch(THREE)["val_acc"] for _ in range(2)] == [0.2, 0.3]
+    assert [second.run_epoch(THREE_EPOCHS)["val_acc"] for _ in range(2)] == [0.2, 0.3]
     assert second.notes()["unreadable"].startswith(
         "not resumed, all epochs trained again: the script ended with"
     )
@@ -468,7 +454,7 @@ def test_a_checkpoint_that_its_script_cannot_read_is_trained_again_and_noted(tmp
 def test_a_script_that_fails_after_its_first_score_is_not_started_over(tmp_path: Path) -> None:
     script = SAVES_LATE.replace("for epoch in", "if done: raise SystemExit(3)\nfor epoch in", 1)
     first = started(tmp_path, script, metrics=CSV, resume=["--resume", "{checkpoint_dir}/weights/last.pt"])
-    first.run_epoch(THREE)
+    first.run_epoch(THREE_EPOCHS)
     state = first.state_dict()
     del first
     time.sleep(0.1)
@@ -476,4 +462,4 @@ def test_a_script_that_fails_after_its_first_score_is_not_started_over(tmp_path:
     second = started(tmp_path, script, metrics=CSV, resume=["--resume", "{checkpoint_dir}/weights/last.pt"])
     second.load_state_dict(state)
     with pytest.raises(ScriptFailed, match="the script ended with status 3"):
-        second.run_epoch(THREE)
+        second.run_epoch(THREE_EPOCHS)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainables.test_metric_sources import scores, started
+from tests.support.command_spaces import scores, started
 from trainables.core.contract import Budget, ScriptFailed
 
 FOUR = Budget(epochs=4)
