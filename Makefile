@@ -26,7 +26,8 @@ test: $(READY)  ## the default tests: no GPU, no network
 	$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-all: test test-oldest-ray test-s3 test-browser test-docs  ## the slow ones too, one after the other: each takes the machine
-	$(PYTHON) -m pytest -m "slow and not gpu" --ignore tests/project/test_docs_run.py $(ARGS)
+	$(PYTHON) -m pytest -m "slow and not gpu" --ignore tests/project/test_docs_run.py \
+		--ignore tests/report/test_browser.py --ignore tests/ui/test_in_a_browser.py $(ARGS)
 
 # A document's commands wait for Ray as long as they compute, and each document has a folder of its own.
 test-docs: $(READY)  ## every shell line of the documents, two documents at a time
