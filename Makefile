@@ -11,6 +11,8 @@ PEERS_READY := $(PEERS_VENV)/.ready
 OLDEST_RAY := .ray-2.46.0
 S3_TESTS := .s3
 BROWSER_TESTS := .browser
+# Folders whose slow tests count cores, nodes or joules of the whole machine: one after the other.
+TAKE_THE_MACHINE := tests/backends tests/energy tests/slurm
 ARGS ?=
 
 .PHONY: setup setup-bench search test test-all test-docs test-oldest-ray test-s3 test-browser torture docs check format dashboard spaces bench bench-overhead bench-scale bench-decisions bench-search bench-attribution bench-losses bench-horizon bench-data bench-end-to-end bench-forecast bench-packing lock
@@ -25,9 +27,10 @@ search: $(READY)  ## the main job; ARGS="--trials 8" adds flags
 test: $(READY)  ## the default tests: no GPU, no network
 	$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
-test-all: test test-oldest-ray test-s3 test-browser test-docs  ## the slow ones too, one after the other: each takes the machine
-	$(PYTHON) -m pytest -m "slow and not gpu" --ignore tests/project/test_docs_run.py \
-		--ignore tests/report/test_browser.py --ignore tests/ui/test_in_a_browser.py $(ARGS)
+test-all: test test-oldest-ray test-s3 test-browser test-docs  ## the slow ones too: half an hour more
+	$(PYTHON) -m pytest -n 2 --dist loadfile -m "slow and not gpu" --ignore tests/project/test_docs_run.py \
+		--ignore tests/report/test_browser.py --ignore tests/ui/test_in_a_browser.py $(TAKE_THE_MACHINE:%=--ignore %) $(ARGS)
+	$(PYTHON) -m pytest -m "slow and not gpu" $(TAKE_THE_MACHINE) $(ARGS)
 
 # A document's commands wait for Ray as long as they compute, and each document has a folder of its own.
 test-docs: $(READY)  ## every shell line of the documents, two documents at a time

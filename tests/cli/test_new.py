@@ -53,6 +53,7 @@ def test_the_generated_trainable_passes_a_smoke_run(repository: Path) -> None:
     assert "smoke" in done(repository, "scripts/train.py", "--space", "glyphs.yaml", "--smoke")
 
 
+@pytest.mark.slow
 def test_the_generated_test_passes_and_the_space_is_searched_without_ray(repository: Path) -> None:
     test = "tests/trainables/test_glyphs.py"
     assert " passed" in done(repository, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", test)

@@ -56,6 +56,7 @@ DISPENSABLE = (
     "nvmlDeviceGetComputeRunningProcesses",
     "nvmlDeviceGetFieldValues",
     "nvmlDeviceGetHandleByUUID",
+    "nvmlDeviceGetMemoryInfo",  # asked by the packing of trials, never by a meter
     "nvmlDeviceGetTotalEnergyConsumption",
     "nvmlShutdown",
 )

@@ -97,6 +97,7 @@ def until_shown(lock: Path, text: str) -> None:
 def test_a_stopped_process_that_tells_no_fraction_is_not_waited_for(tmp_path: Path):
     with cache_users(tmp_path, "a", reports_progress=False, stalled_s=SHORT_S) as (first,):
         assert first.heard() == "found 0"
+        until_shown(tmp_path / "a.pixels.lock", "pid")
         first.send(signal.SIGSTOP)
         with cache_users(tmp_path, "a", stalled_s=SHORT_S) as (second,):
             assert second.heard().startswith("without a.pixels is held by process")

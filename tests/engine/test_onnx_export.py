@@ -70,7 +70,14 @@ def test_a_classifier_answers_32_photographs_in_onnx_as_in_pytorch(
 
 
 @needs_onnx
-@pytest.mark.parametrize("model", ["rt_detr_tiny", "detr_tiny", "d_fine_tiny"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "detr_tiny",
+        pytest.param("rt_detr_tiny", marks=pytest.mark.slow),
+        pytest.param("d_fine_tiny", marks=pytest.mark.slow),
+    ],
+)
 def test_a_detector_finds_the_same_boxes_in_32_images(model: str, tmp_path: Path) -> None:
     boxes = [annotation(10 + number, 3, (10 + number, 5, 40, 30)) for number in range(32)]
     file = coco_file(tmp_path / "data" / "boxes.json", boxes, num_images=32)
@@ -106,6 +113,7 @@ def test_detectors_without_a_way_to_onnx_are_refused_before_any_work(
 
 
 @needs_onnx
+@pytest.mark.slow
 def test_qualities_and_features_are_exported_too(tmp_path: Path) -> None:
     quality = {"model": "test_resnet", "width": 56, "train_patches": 1, "score_grid": 2, "batch_size": 16}
     done = trained_model(tmp_path / "q", "image_quality", quality, "photographs", resolution=48)
