@@ -63,7 +63,12 @@ Replace = Callable[[Any, str, str, Callable[..., Iterable[Plain]]], None]
 
 def _argparse(replace: Replace) -> None:
     for name in ("parse_args", "parse_known_args", "parse_intermixed_args"):
-        replace(argparse.ArgumentParser, name, "argparse", lambda parser, *_, **__: _of_parser(parser))
+        replace(
+            argparse.ArgumentParser,
+            name,
+            "argparse",
+            lambda parser, *_, **__: _of_actions(_addressed(parser)),
+        )
 
 
 def _chosen(commands: Iterable[str]) -> str | None:
@@ -77,18 +82,19 @@ def _chosen(commands: Iterable[str]) -> str | None:
     return None
 
 
-def _of_parser(parser: argparse.ArgumentParser) -> Iterable[Plain]:
-    """The options that may follow the words given: those of the subcommand that they name."""
+def _addressed(parser: Any) -> Any:
+    """The parser of what may follow the words given: of the subcommand that they name, at any depth."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction) and (name := _chosen(action.choices)):
-            return _of_parser(action.choices[name])
-    return _of_actions(parser)
+            return _addressed(action.choices[name])
+    return parser
 
 
 def _jsonargparse(replace: Replace) -> None:
     """Lightning's parser, which has its own way to parse: asked after its defaults are complete."""
 
     def flags_of(parser: Any, *_: Any, **__: Any) -> Iterable[Plain]:
+        parser = _addressed(parser)
         defaults = _flat(parser.get_defaults(skip_validation=True).as_dict())
         flags = list(_of_actions(parser))
         known = {flag["name"] for flag in flags}

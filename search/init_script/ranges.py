@@ -19,8 +19,9 @@ from search.init_script.flag import Flag
 _PLACES = {
     "epochs": r"(num_?)?(train_?)?epochs|max_?epochs|n_?epochs|num_epoch|epoch",
     "seed": r"(random_?|manual_?)?seed",
-    "checkpoint_dir": r"(out(put)?|checkpoint|ckpt|save|log|default_root|model|work|run|project)"
-    r"_?(dir|folder|path|directory)?",
+    # A checkpoint's path is mostly one to begin with, as Lightning's --ckpt_path: its folder is written to.
+    "checkpoint_dir": r"(out(put)?|save|log|default_root|work|run|project)_?(dir|folder|path|directory)?"
+    r"|(checkpoint|ckpt|model)s?_?(dir|folder|directory)",
 }
 _FOLDER = re.compile(r"dir|folder|path|out|project|save|ckpt|checkpoint|root")
 

@@ -161,6 +161,27 @@ usage: train [options]
       --opt {sgd,adam}  optimiser (default: adam)
 X
 """
+# Lightning's parser, as far as it is asked: one of argparse with subcommands whose defaults are nested.
+JSONARGPARSE = """
+    import argparse, types
+
+    class ArgumentParser(argparse.ArgumentParser):
+        def get_defaults(self, skip_validation):
+            given = {action.dest: action.default for action in self._actions if action.dest != "help"}
+            return types.SimpleNamespace(as_dict=lambda: given)
+"""
+LIGHTNING = """
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser()
+    fit = parser.add_subparsers(dest="subcommand", parser_class=ArgumentParser).add_parser("fit")
+    fit.add_argument("--model.lr", type=float, default=0.03)
+    fit.add_argument("--data.batch_size", type=int, default=48)
+    fit.add_argument("--trainer.max_epochs", type=int, default=27)
+    fit.add_argument("--trainer.default_root_dir", default=None)
+    fit.add_argument("--ckpt_path", default=None)
+    parser.parse_args()
+"""
 KINDS = {
     "argparse": ARGPARSE,
     "argparse with defaults in its help": HELP_DEFAULTS,
@@ -211,6 +232,20 @@ def test_a_subcommands_flags_are_those_that_follow_its_name(tmp_path: Path, scri
     assert command
     assert command["run"] == ["{python}", "train.py", "train"]
     assert sorted(command["defaults"].values()) == [0.03, 48]
+
+
+def test_flags_of_a_subcommand_of_lightning_are_its_own_and_its_checkpoint_is_no_output(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "main.py"
+    (tmp_path / "jsonargparse.py").write_text(textwrap.dedent(JSONARGPARSE))
+    path.write_text(textwrap.dedent(LIGHTNING))
+    write_space(path, out=tmp_path / "main.yaml", arguments=["fit"])
+    command = load_space(str(tmp_path / "main.yaml"), spaces_dir=SPACES).trainable.command
+    assert command
+    assert command["defaults"] == {"model.lr": 0.03, "data.batch_size": 48}
+    flags = ["--trainer.max_epochs", "{epochs}", "--trainer.default_root_dir", "{checkpoint_dir}"]
+    assert command["run"] == ["{python}", "main.py", "fit", *flags]
 
 
 def test_flags_that_are_all_in_subcommands_are_refused_with_their_names(tmp_path: Path) -> None:
@@ -364,12 +399,14 @@ def test_a_range_is_around_the_default_of_a_name_that_is_known(flag: Flag, entry
             ("seed", 0, "seed"),
             ("output_dir", "out", "checkpoint_dir"),
             ("project", "runs", "checkpoint_dir"),
+            ("ckpt_dir", None, "checkpoint_dir"),
         ),
         *(
             ("warmup_epochs", 5, None),
             ("seed_everything", True, None),
             ("log_every", 10, None),
             ("model", "r18", None),
+            ("checkpoint_path", None, None),
         ),
     ],
 )
