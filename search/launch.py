@@ -35,7 +35,7 @@ from search.ledger import Ledger
 from search.ledger.journal import StorageError
 from search.output import Output
 from search.preflight import Report, request_for
-from search.preflight.local import examining_here
+from search.preflight.local import await_reports, examining_here
 from search.preflight.request import auto_precision_of, batch_sizes_of, data_of
 from search.provenance import describe_environment
 from search.report.answer import search_answer
@@ -43,7 +43,7 @@ from search.report.console import ConsoleView
 from search.report.forecast import ForecastReporter
 from search.report.page import write_at_end
 from search.report.plan import print_deadlines, print_packing, print_plan, print_scheduler
-from search.report.preflight import await_reports, check_reports, started
+from search.report.preflight import check_reports, started
 from search.report.summary import print_summary, print_winner
 from search.result import Result
 from search.run import Run

@@ -12,9 +12,9 @@ import os
 import select
 import sys
 import time
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Any
 
 from rich.console import Console as RichConsole
 from rich.console import ConsoleOptions, RenderableType
@@ -25,14 +25,6 @@ from rich.text import Text
 from search.printable import printable
 
 _WIDTH_OF_A_FILE = 160  # rich assumes 80 columns where there is no terminal, and cuts tables
-
-
-class Progress(Protocol):
-    """A line in place that says what is being done."""
-
-    def update(self, status: str) -> None:
-        """Replace the line."""
-        ...
 
 
 class Output:
@@ -46,6 +38,7 @@ class Output:
 
     Attributes:
         console: What draws live views.
+        is_quiet: Progress is left out.
     """
 
     def __init__(
@@ -57,7 +50,7 @@ class Output:
         console: RichConsole | None = None,
     ) -> None:
         self.console = console or _console(is_stderr=is_quiet or has_json, is_plain=is_plain)
-        self._is_quiet, self._has_json, self._is_plain = is_quiet, has_json, is_plain
+        self.is_quiet, self._has_json, self._is_plain = is_quiet, has_json, is_plain
 
     @classmethod
     def silent(cls) -> Output:
@@ -67,18 +60,18 @@ class Output:
     @property
     def last(self) -> Output:
         """Where the answer goes, which --quiet leaves: standard output unless a program reads that."""
-        if not self._is_quiet or self.console.quiet:
+        if not self.is_quiet or self.console.quiet:
             return self
         return Output(has_json=self._has_json, is_plain=self._is_plain)
 
     @property
     def is_watched(self) -> bool:
         """Whether a live view has a terminal to be drawn on, and is wanted."""
-        return self.console.is_terminal and not self._is_quiet
+        return self.console.is_terminal and not self.is_quiet
 
     def print(self, *objects: Any, style: StyleType | None = None, sep: str = " ") -> None:
         """Print progress or an answer: text on one line however long it is, or a table."""
-        if not self._is_quiet:
+        if not self.is_quiet:
             self._write(*objects, style=style, sep=sep)
 
     def note(self, text: str) -> None:
@@ -93,9 +86,12 @@ class Output:
         """Print what failed; its text needs no prefix."""
         self._write(text, style="red")
 
-    def status(self, text: str) -> AbstractContextManager[Progress]:
+    @contextmanager
+    def status(self, text: str) -> Iterator[Status]:
         """A line in place while something takes its time; nothing where no terminal shows it."""
-        return self.console.status(_Passing(text)) if self.is_watched else nullcontext(_NoProgress())
+        line = Status(text)
+        with self.console.status(line) if self.is_watched else nullcontext():
+            yield line
 
     def _write(self, *objects: Any, style: StyleType | None, sep: str = " ") -> None:
         # A path in a folded line cannot be copied; a table without folding would be cut.
@@ -103,21 +99,24 @@ class Output:
         self.console.print(*objects, style=style, sep=sep, soft_wrap=is_text)
 
 
-class _Passing:
-    """A text with the seconds that have passed since it was first shown."""
+class Status:
+    """What is being done, with the seconds since it began: a line of a terminal.
 
-    def __init__(self, text: str) -> None:
-        self._text, self._began_s = text, time.monotonic()
+    Args:
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, text: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._text, self._clock, self._began_s = text, clock, clock()
+
+    def update(self, text: str) -> None:
+        """Replace the text; the seconds count on."""
+        self._text = text
 
     def __rich__(self) -> Text:
         return Text(
-            f"{self._text} ({time.monotonic() - self._began_s:.0f} s)", no_wrap=True, overflow="ellipsis"
+            f"{self._text} ({self._clock() - self._began_s:.0f} s)", no_wrap=True, overflow="ellipsis"
         )
-
-
-class _NoProgress:
-    def update(self, status: str) -> None:
-        pass
 
 
 class SafeConsole(RichConsole):

@@ -10,9 +10,10 @@ from concurrent.futures import Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from search.backends.backend import LaunchableBackend
+from search.backends.backend import LaunchableBackend, Say
 from search.output import Output
 from search.preflight.node_checks import examine
 from search.preflight.request import PreflightError, PreflightRequest, Report, problems_of, request_for
@@ -57,19 +58,19 @@ def examining(request: PreflightRequest) -> Iterator[NodeCheck]:
 
 
 def now_and_then(
-    say: Callable[[str], None],
+    say: Say,
     clock: Callable[[], float] = time.monotonic,
     *,
-    first: Callable[[str], None] = lambda line: None,
-    way_round: str = "; --skip-preflight starts without it",
-) -> Callable[[str], None]:
+    first: Say,
+    instead: str,
+) -> Say:
     """A function that passes what it is given to `say`, with the time so far, after 30 s and every 10 min.
 
     For logs, in which a line that changes is a new line each time: a check of 40 min is five lines long.
 
     Args:
         first: Given what is being done after the first second, so that no log is silent for longer.
-        way_round: What to do rather than wait; empty for a command that is the check itself.
+        instead: What to do rather than wait, after the time.
     """
     began_s = clock()
     say_at_s = began_s + _FIRST_LINE_S
@@ -82,7 +83,7 @@ def now_and_then(
             first(doing)
         if clock() >= say_at_s:
             say_at_s = clock() + _LINE_EVERY_S
-            say(f"{doing} ({clock() - began_s:.0f} s so far{way_round})")
+            say(f"{doing} ({clock() - began_s:.0f} s so far{instead})")
 
     return report_progress
 
@@ -103,6 +104,27 @@ def await_report(check: NodeCheck, *, say: Callable[[str], None] = lambda doing:
     except BrokenProcessPool as error:
         what = "the check itself was killed, by a trainable that exits on import or because memory ran out"
         raise PreflightError([f"{what}; python scripts/train.py shows which"]) from error
+
+
+def await_reports(
+    reports: Callable[[Say], Sequence[Report]],
+    output: Output,
+    *,
+    instead: str = "; --skip-preflight starts without it",
+) -> Sequence[Report]:
+    """What the checks found; while they run, a line shows what they are doing.
+
+    Where nobody watches (a log file) it is a line after a second and a note now and then, as weights may take
+    minutes to load.
+
+    Args:
+        instead: What to do rather than wait; empty for a command that is the check itself.
+    """
+    if output.is_watched:
+        with output.status("preflight") as status:
+            return reports(status.update)
+    first = partial(output.print, style="dim")
+    return reports(now_and_then(output.note, first=first, instead=instead))
 
 
 @contextmanager
@@ -135,10 +157,10 @@ def examine_space(
         request_for(space, source=source, folder=folder), is_fetching=should_download, is_trying=should_train
     )
     if backend.is_here:  # Ray need not be started for it
-        with examining_here(request) as reports, output.status("preflight") as status:
-            return reports(status.update if output.is_watched else now_and_then(output.note, way_round=""))
+        with examining_here(request) as reports:
+            return await_reports(reports, output, instead="")
     with backend.examining(request) as reports, backend.started(remedy=""):
-        return reports(lambda doing: None)
+        return await_reports(reports, output, instead="")
 
 
 def download_weights(

@@ -102,7 +102,7 @@ class LiveView:
 
     def _trials(self, width: int, num_rows: int) -> Table:
         """Running trials, then the best ones, with joules and as many hparams as there is room for."""
-        running = self._run.history.running()
+        running = self._under_way.update()
         others = [trial for trial in self._run.ranked() if trial.status != "running"]
         shown = [*running, *others][:num_rows]
         columns = ["trial", "status", "rung", "epoch", self._run.space.metric, "curve", "time"]
@@ -136,7 +136,7 @@ class LiveView:
 
     def _epochs_text(self, trial: TrialRecord) -> str:
         """The epochs done; of a long one under way the batches too: "2 + 117/219"."""
-        doing = self._under_way.now().get(trial.trial_id)
+        doing = self._under_way.of(trial)
         if doing is None or doing.progress is None:
             return str(trial.epochs)
         name = "decoding " if doing.progress.doing == "decoding" else ""
@@ -144,7 +144,7 @@ class LiveView:
 
     def _time_text(self, trial: TrialRecord) -> str:
         """Seconds of training; of a running trial with its start or epoch under way."""
-        doing = self._under_way.now().get(trial.trial_id)
+        doing = self._under_way.of(trial)
         if trial.status != "running" or doing is None:
             return duration(trial.seconds)
         return duration(trial.seconds + self._clock() - doing.since_s, whole=True)

@@ -7,15 +7,14 @@ will run, such as the number of images and what was left out of them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from rich.table import Table
 
-from search.backends.backend import Capacity, LaunchableBackend, Say
+from search.backends.backend import Capacity, LaunchableBackend
 from search.output import Output
 from search.preflight import PreflightError, Report, WeightRow
-from search.preflight.local import now_and_then
 from search.preflight.request import downloadable_weights, problems_of
 from search.report.formatting import duration
 from trainables.core.data_summary import DataSummary
@@ -45,18 +44,6 @@ def started(backend: LaunchableBackend, output: Output, *, remedy: str) -> Itera
         if (took_s := time.monotonic() - began_s) >= 1 and not output.is_watched:
             output.print(f"ready after {duration(took_s)}", style="dim")
         yield capacity
-
-
-def await_reports(reports: Callable[[Say], Sequence[Report]], output: Output) -> Sequence[Report]:
-    """What the checks found; while they run, a line shows what they are doing.
-
-    Where nobody watches (a log file) it is a line after a second and a note now and then, as weights may take
-    minutes to load.
-    """
-    if output.is_watched:
-        with output.status("preflight") as status:
-            return reports(status.update)
-    return reports(now_and_then(output.note, first=lambda line: output.print(line, style="dim")))
 
 
 def check_reports(reports: Sequence[Report], output: Output) -> None:

@@ -1,11 +1,12 @@
-"""What the running trials are doing, for the console: looked at now and then, printed now and then."""
+"""What the running trials are doing, for the console: read where it is shown, printed now and then."""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from search.ledger.history import TrialRecord
 from search.output import Output
@@ -14,7 +15,7 @@ from search.run import Run
 from search.trial.trial_folder import TrialFolder
 from trainables.core.progress import Progress, read_progress
 
-_LOOK_EVERY_S = 1.0  # the screen is drawn four times as often, and a file is read on storage that nodes share
+_READ_EVERY_S = 1.0  # the screen is drawn four times as often, and the files are on storage that nodes share
 _LINE_EVERY_S = 20.0
 _LONGEST_SILENCE_S = 600.0
 _LEAST_ADVANCE = 0.05  # of an epoch: one of two hours gets 20 lines and not 360
@@ -28,16 +29,21 @@ class Doing:
     Attributes:
         epoch: The epoch that it starts or trains.
         since_s: When that was first seen, in monotonic seconds.
-        progress: How far it is, where that takes long enough to be said.
+        progress: How far it is, where that takes long enough to be shown.
+        read_s: When that was read.
     """
 
     epoch: int
     since_s: float
     progress: Progress | None = None
+    read_s: float = -math.inf
 
 
 class UnderWay:
-    """What the running trials are doing, a second old at most.
+    """What the running trials are doing.
+
+    Which epoch each of them trains is in the history. How far it is, is in a file of each: only those of
+    trials that are shown are read, since a thousand may be running.
 
     Args:
         clock: Monotonic seconds.
@@ -45,32 +51,38 @@ class UnderWay:
 
     def __init__(self, run: Run, clock: Callable[[], float] = time.monotonic) -> None:
         self._run, self._clock = run, clock
-        self._looked_s = float("-inf")
         self._doing: dict[str, Doing] = {}
 
-    def now(self) -> Mapping[str, Doing]:
-        """By trial. What an earlier epoch has left behind is not among it."""
-        if self._clock() - self._looked_s >= _LOOK_EVERY_S:
-            self._looked_s = self._clock()
-            self._doing = {trial.trial_id: self._look_at(trial) for trial in self._run.history.running()}
-        return self._doing
+    def update(self) -> list[TrialRecord]:
+        """Note which epochs have begun, as exactly as it is called often; give the running trials."""
+        now_s, doing, running = self._clock(), self._doing, self._run.history.running()
+        fresh = {trial.trial_id: Doing(trial.epochs + 1, now_s) for trial in running}
+        self._doing = {
+            name: known if (known := doing.get(name)) and known.epoch == each.epoch else each
+            for name, each in fresh.items()
+        }
+        return running
 
-    def _look_at(self, trial: TrialRecord) -> Doing:
-        known, epoch = self._doing.get(trial.trial_id), trial.epochs + 1
-        progress = read_progress(TrialFolder(self._run.ledger.trial_folder(trial.trial_id)).progress)
-        return Doing(
-            epoch=epoch,
-            since_s=known.since_s if known and known.epoch == epoch else self._clock(),
-            progress=progress if progress and progress.epoch in (0, epoch) else None,
-        )
+    def of(self, trial: TrialRecord) -> Doing | None:
+        """What a trial is doing, how far a second old at most; None of one that does not run."""
+        doing, now_s = self._doing.get(trial.trial_id), self._clock()
+        if doing and now_s - doing.read_s >= _READ_EVERY_S:
+            found = read_progress(TrialFolder(self._run.ledger.trial_folder(trial.trial_id)).progress)
+            is_of_it = found is not None and found.epoch in (
+                0,
+                doing.epoch,
+            )  # not of the epoch before or after
+            doing = replace(doing, progress=found if is_of_it else None, read_s=now_s)
+            self._doing[trial.trial_id] = doing
+        return doing
 
 
 class UnderWayLines:
     """Says what is under way where no live view shows it, and nothing else is printed.
 
-    The first line comes after 20 s without one. While an epoch or the decoding gets on, another one follows
-    every 20 s at most, each a twentieth further than the last; where nothing says how far it is, after
-    twice the time each, up to ten minutes.
+    The first line comes after 20 s without one, and names the first four trials. While an epoch or the
+    decoding of one of these advances, another line follows every 20 s at most, each a twentieth further than
+    the last; where none shows how far it is, after twice the time each, up to ten minutes.
 
     Args:
         clock: Monotonic seconds.
@@ -80,18 +92,20 @@ class UnderWayLines:
         self._under_way, self._output, self._clock = UnderWay(run, clock), output, clock
         self._shares: dict[tuple[str, str, int], float] = {}
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="under-way", daemon=True)
+        self._thread = threading.Thread(target=self._print, name="under-way", daemon=True)
         self.on_line()
 
     def start(self) -> None:
-        """Look from now on, in a thread of its own."""
+        """Print lines from now on, in a thread of its own; nothing with --quiet."""
         self.on_line()
-        self._thread.start()
+        if not self._output.is_quiet:
+            self._thread.start()
 
     def stop(self) -> None:
         """Print no further line."""
         self._end.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def on_line(self) -> None:
         """Another line of the run was printed: silence begins again."""
@@ -99,9 +113,11 @@ class UnderWayLines:
 
     def print_if_due(self) -> None:
         """Print what is under way, if there is news of it or nothing was printed for long."""
-        now, silent_s = self._under_way.now(), self._clock() - self._printed_s
-        if not now or silent_s < _LINE_EVERY_S:
+        running, silent_s = self._under_way.update(), self._clock() - self._printed_s
+        if not running or silent_s < _LINE_EVERY_S:
             return
+        shown = running[:_MOST_NAMED]
+        now = {trial.trial_id: doing for trial in shown if (doing := self._under_way.of(trial))}
         shares: dict[tuple[str, str, int], float] = {
             (name, each.progress.doing, each.epoch): each.progress.done / max(1, each.progress.total)
             for name, each in now.items()
@@ -110,8 +126,8 @@ class UnderWayLines:
         has_news = any(share >= self._shares.get(key, 0) + _LEAST_ADVANCE for key, share in shares.items())
         if not has_news and silent_s < self._silence_s:
             return
-        parts = [f"{name} {self._text(each)}" for name, each in list(now.items())[:_MOST_NAMED]]
-        more = [f"{len(now) - _MOST_NAMED} more"] if len(now) > _MOST_NAMED else []
+        parts = [f"{name} {self._text(each)}" for name, each in now.items()]
+        more = [f"{len(running) - _MOST_NAMED} more"] if len(running) > _MOST_NAMED else []
         self._output.print(f"under way: {'; '.join([*parts, *more])}", style="dim")
         longer_s = 2 * (_LINE_EVERY_S if has_news else self._silence_s)
         self._printed_s, self._shares = self._clock(), shares
@@ -122,6 +138,6 @@ class UnderWayLines:
             return str(doing.progress)
         return f"epoch {doing.epoch}, {duration(self._clock() - doing.since_s, whole=True)} so far"
 
-    def _look(self) -> None:
-        while not self._end.wait(_LOOK_EVERY_S):
+    def _print(self) -> None:
+        while not self._end.wait(_READ_EVERY_S):
             self.print_if_due()

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from search.output import Output
+from search.output import Output, Status
 from search.report.screen import FoldedFrame
 
 
@@ -38,6 +38,15 @@ def test_a_frame_that_the_terminal_has_folded_is_erased_whole(width: int, height
 def erased(frame: FoldedFrame) -> int:
     codes = frame.position_cursor().segment.control or []
     return sum(code[0].name == "ERASE_IN_LINE" for code in codes)
+
+
+def test_a_line_in_place_has_the_seconds_since_its_first_text() -> None:
+    now_s = [5.0]
+    line = Status("preflight", clock=lambda: now_s[0])
+    now_s[0] = 17.0
+    assert str(line.__rich__()) == "preflight (12 s)"
+    line.update("preflight: reading data")
+    assert str(line.__rich__()) == "preflight: reading data (12 s)"
 
 
 def test_plain_is_without_colour_and_live_view_even_where_a_terminal_is_forced(

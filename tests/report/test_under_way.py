@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
+import pytest
+
 from search.output import Output
+from search.report import under_way
 from search.report.live import LiveView
 from search.report.under_way import UnderWayLines
 from tests.support.energy_scenes import Scene
@@ -86,6 +90,30 @@ def test_quiet_has_no_such_line(tmp_path: Path) -> None:
     scene.clock.now_s += 100
     lines.print_if_due()
     assert shown(terminal) == ""
+
+
+def test_only_trials_that_are_shown_have_their_files_read_and_none_of_quiet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(tmp_path, "search.limits.trials=6")
+    ids = [task.trial_id for _ in range(6) if (task := scene.run.next_task())]
+    read: list[str] = []
+    monkeypatch.setattr(under_way, "read_progress", lambda file: read.append(file.parent.name))
+    output = console()
+    lines = UnderWayLines(scene.run, output, scene.clock)
+    lines.print_if_due()
+    assert read == []  # nothing is printed yet
+    scene.clock.now_s += 20
+    lines.print_if_due()
+    assert read == ids[:4]
+    assert shown(output).endswith(f"{ids[3]} epoch 1, 20 s so far; 2 more\n")
+    view = console(is_terminal=True, height=8)
+    view.print(LiveView(scene.run, clock=scene.clock))
+    assert len(read) - 4 == sum(trial_id in shown(view) for trial_id in ids) < 6
+    quiet = UnderWayLines(scene.run, Output(is_quiet=True, console=output.console), scene.clock)
+    quiet.start()
+    assert "under-way" not in {thread.name for thread in threading.enumerate()}
+    quiet.stop()
 
 
 def test_progress_is_written_every_two_seconds_and_gone_at_the_end(tmp_path: Path) -> None:
