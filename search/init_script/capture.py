@@ -25,7 +25,8 @@ from typing import Any
 
 Plain = dict[str, Any]
 _PLAIN = (bool, int, float, str)
-_subcommands: dict[str, None] = {}  # those that the words before the flags may name and do not
+_words: list[str] = []  # those before the flags, as far as no subcommand is found in them
+_subcommands: dict[str, None] = {}  # those that the words may name and do not
 
 
 class Found(SystemExit):
@@ -36,6 +37,7 @@ def main() -> None:
     """Run the script with each library's parser replaced."""
     out, script, *arguments = sys.argv[1:]
     sys.argv = [script, *arguments]
+    _words.extend(arguments)
     sys.path[0] = str(Path(script).resolve().parent)
 
     def replace(owner: Any, name: str, library: str, flags_of: Callable[..., Iterable[Plain]]) -> None:
@@ -74,9 +76,9 @@ def _argparse(replace: Replace) -> None:
 def _chosen(commands: Iterable[str]) -> str | None:
     """The subcommand that the words before the flags name; where they name none, all are written down."""
     known = list(commands)
-    for place, word in enumerate(sys.argv[1:], start=1):
+    for place, word in enumerate(_words, start=1):
         if word in known:
-            del sys.argv[1 : place + 1]  # what follows is of the subcommand
+            del _words[:place]  # what follows is of the subcommand
             return word
     _subcommands.update(dict.fromkeys(known))
     return None
@@ -162,12 +164,9 @@ def _of_absl(each: Any) -> Plain:
 
 def _fire(replace: Replace) -> None:
     def flags_of(component: Any = None, *_: Any, **__: Any) -> Iterable[Plain]:
-        parts = [component]
-        while members := _members(parts[-1]):
-            name = _chosen(members)
-            parts += [members[name]] if name else []
-            if not name:
-                break
+        parts = [_own_names() if component is None else component]
+        while (members := _members(parts[-1])) and (name := _chosen(members)):
+            parts.append(members[name])
         parameters = [
             each for part in parts if callable(part) for each in inspect.signature(part).parameters.values()
         ]
@@ -178,6 +177,12 @@ def _fire(replace: Replace) -> None:
         ]
 
     replace(importlib.import_module("fire"), "Fire", "fire", flags_of)
+
+
+def _own_names() -> dict[str, Any]:
+    """What the script itself defines, which fire takes where it is given nothing."""
+    own = vars(sys.modules["__main__"]).items()
+    return {name: each for name, each in own if callable(each) and each.__module__ == "__main__"}
 
 
 def _members(component: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 
 from search.errors import UserError
 from search.init_script.flag import Flag
+from search.init_script.ranges import range_of
 
 _CAPTURE = Path(__file__).with_name("capture.py")
 _LIMIT_S = 300.0  # imports of torch and its kind on a cold disk
@@ -89,12 +90,13 @@ def _captured(path: Path, python: str, arguments: Sequence[str]) -> tuple[list[F
         text = _printed([python, str(_CAPTURE), str(out), str(path.absolute()), *arguments, "--help"], path)
         if out.exists():
             found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-            if not found["flags"] and (commands := found["subcommands"]):
+            flags = [Flag.of(plain) for plain in found["flags"]]
+            if (commands := found["subcommands"]) and not any(map(range_of, flags)):
                 raise UnreadableScript(
                     f"{path} has its flags in subcommands ({', '.join(commands)}): name one, such as "
                     f'--arguments "{shlex.join([*arguments, commands[0]])}"'
                 )
-            return [Flag.of(plain) for plain in found["flags"]], found["library"]
+            return flags, found["library"]
     return _of_help(text), "--help"
 
 

@@ -52,10 +52,10 @@ def scores_of(path: Path) -> Scores:
     if source or metric:
         return Scores(source=source, metric=metric)
     columns = list(_columns(tree))
-    metric, file = _score_among(columns), _table_file(tree)
-    return (
-        Scores(source=_csv(file, columns), metric=metric) if metric and file else Scores(source="", metric="")
-    )
+    metric, file = _score_among(columns), next(_written_tables(tree), "")
+    if not metric or not file:
+        return Scores(source="", metric="")
+    return Scores(source=_csv(file, columns), metric=metric)
 
 
 def _score_among(names: Iterable[str]) -> str:
@@ -70,36 +70,68 @@ def _csv(file: str, columns: Iterable[str]) -> str:
     return f"csv: {pattern}" if epoch == "epoch" else f"csv: {{file: {pattern}, epoch: {json.dumps(epoch)}}}"
 
 
-def _table_file(tree: ast.AST) -> str:
-    """The name of the first CSV file that is written in the source."""
-    words = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
-    return next((Path(word).name for word in words if isinstance(word, str) and word.endswith(".csv")), "")
+def _written_tables(tree: ast.AST) -> Iterator[str]:
+    """The names of CSV files that the source does not read; with * for what they are filled with."""
+    read = {
+        id(node) for call in _calls(tree, r"(read|load)\w*$|open$|add_argument$") for node in _if_read(call)
+    }
+    for node in ast.walk(tree):
+        text = ""
+        if isinstance(node, ast.JoinedStr):
+            text = "".join(str(part.value) if isinstance(part, ast.Constant) else "*" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            text = re.sub(r"%[a-z]|\{[^{}]*\}", "*", node.value)
+        if id(node) not in read and (name := re.search(r"[^\s/\\]+\.csv$", text)):
+            yield name[0]
+
+
+def _if_read(call: ast.Call) -> Iterator[ast.AST]:
+    """All of a call that reads; nothing of one that opens a file to write it."""
+    given = [*call.args, *(keyword.value for keyword in call.keywords)]
+    modes = [each.value for each in given if isinstance(each, ast.Constant)]
+    if not any(isinstance(mode, str) and re.fullmatch(r"[wax][bt+]*", mode) for mode in modes):
+        yield from ast.walk(call)
 
 
 def _columns(tree: ast.AST) -> Iterator[str]:
     """Names of columns: lists that a writer is given, keys of rows, and a line of names between commas."""
-    for call in ast.walk(tree):
-        if isinstance(call, ast.Call) and re.search(
-            r"[Ww]riter|writerow|DataFrame|append|write$", ast.unparse(call.func)
-        ):
-            for node in ast.walk(call):
-                parts = {ast.List: "elts", ast.Tuple: "elts", ast.Dict: "keys"}.get(type(node), "")
-                words = [getattr(part, "value", None) for part in getattr(node, parts or "_", ())]
-                if isinstance(node, ast.Constant) and isinstance(node.value, str) and "," in node.value:
-                    words = [word.strip() for word in node.value.split(",")]
-                yield from (word for word in words if isinstance(word, str) and word)
+    for call in _calls(tree, r"[Ww]riter|writerow|DataFrame|append|write$"):
+        for node in ast.walk(call):
+            if isinstance(node, ast.List | ast.Tuple):
+                yield from _words(node.elts)
+            elif isinstance(node, ast.Dict):
+                yield from _words(node.keys)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "," in node.value:
+                yield from filter(None, map(str.strip, node.value.split(",")))
 
 
 def _logged_names(tree: ast.AST) -> Iterator[str]:
     """Keys of dictionaries in calls whose name ends with log, dumps, report or print, in their order."""
-    for call in ast.walk(tree):
-        if isinstance(call, ast.Call) and re.search(r"log|dumps|report|print", ast.unparse(call.func)):
-            for node in ast.walk(call):
-                if isinstance(node, ast.Dict):
-                    keys = [key.value for key in node.keys if isinstance(key, ast.Constant)]
-                    yield from (key for key in keys if isinstance(key, str))
-            yield from (
-                word.value
-                for word in call.args[:1]
-                if isinstance(word, ast.Constant) and isinstance(word.value, str)
-            )
+    for call in _calls(tree, r"log|dumps|report|print"):
+        for node in ast.walk(call):
+            if isinstance(node, ast.Dict):
+                yield from _words(node.keys)
+        yield from _words(call.args[:1])
+
+
+def _calls(tree: ast.AST, pattern: str) -> Iterator[ast.Call]:
+    """The calls of what has a name with this pattern."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and re.search(pattern, _name(node.func)):
+            yield node
+
+
+def _name(called: ast.AST) -> str:
+    """Dotted, without what stands in brackets: `open("log.csv").write` is open.write, and logs nothing."""
+    if isinstance(called, ast.Attribute):
+        return f"{_name(called.value)}.{called.attr}"
+    if isinstance(called, ast.Call):
+        return _name(called.func)
+    return called.id if isinstance(called, ast.Name) else ""
+
+
+def _words(nodes: Iterable[ast.AST | None]) -> Iterator[str]:
+    """Those that are texts."""
+    for node in nodes:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value:
+            yield node.value

@@ -105,6 +105,22 @@ CLICK_GROUP = """
         raise SystemExit("it would train now")
     main()
 """
+# Fire, as far as it is asked.
+FIRE = "def Fire(component=None): raise SystemExit('it would train now')"
+FIRE_GLOBALS = """
+    import fire
+    def score(lr=9.0): pass
+    def train(lr=0.03, batch_size=48): pass
+    fire.Fire()
+"""
+FIRE_CLASS = """
+    import fire
+    class Trainer:
+        def __init__(self, lr=0.03): pass
+        def score(self): pass
+        def train(self, batch_size=48): pass
+    fire.Fire(Trainer)
+"""
 # Libraries that need not be installed: what they print for --help, or a stand-in that behaves alike.
 TYRO_HELP = """
     print('''usage: train.py [-h] [--lr FLOAT] [--batch-size INT]
@@ -223,9 +239,14 @@ def test_a_help_texts_choices_are_values_and_completion_is_no_flag_of_the_script
     assert "completion" not in text
 
 
-@pytest.mark.parametrize("script", [SUBPARSERS, CLICK_GROUP], ids=["argparse", "click"])
+@pytest.mark.parametrize(
+    "script",
+    [SUBPARSERS, CLICK_GROUP, FIRE_GLOBALS, FIRE_CLASS],
+    ids=["argparse", "click", "fire", "fire's class"],
+)
 def test_a_subcommands_flags_are_those_that_follow_its_name(tmp_path: Path, script: str) -> None:
     path = tmp_path / "train.py"
+    (tmp_path / "fire.py").write_text(FIRE)
     path.write_text(textwrap.dedent(script))
     write_space(path, out=tmp_path / "train.yaml", arguments=["train"])
     command = load_space(str(tmp_path / "train.yaml"), spaces_dir=SPACES).trainable.command
@@ -248,9 +269,21 @@ def test_flags_of_a_subcommand_of_lightning_are_its_own_and_its_checkpoint_is_no
     assert command["run"] == ["{python}", "main.py", "fit", *flags]
 
 
-def test_flags_that_are_all_in_subcommands_are_refused_with_their_names(tmp_path: Path) -> None:
+def test_a_subcommand_whose_parser_cannot_be_asked_is_read_by_its_own_help(tmp_path: Path) -> None:
+    path = tmp_path / "train.py"
+    unset = 'default=lambda: __import__("os").environ["LR_OF_NO_ONE"], type=float, help="[default: 0.03]"'
+    path.write_text(textwrap.dedent(CLICK_GROUP).replace("default=0.03", unset))
+    write_space(path, out=tmp_path / "train.yaml", arguments=["train"])
+    command = load_space(str(tmp_path / "train.yaml"), spaces_dir=SPACES).trainable.command
+    assert command
+    assert command["defaults"]["lr"] == 0.03
+
+
+@pytest.mark.parametrize("script", [CLICK_GROUP, SUBPARSERS, FIRE_GLOBALS])
+def test_flags_that_are_all_in_subcommands_are_refused_with_their_names(tmp_path: Path, script: str) -> None:
+    (tmp_path / "fire.py").write_text(FIRE)
     with pytest.raises(UnreadableScript, match=r'subcommands \(score, train\).* --arguments "score"'):
-        written(tmp_path, CLICK_GROUP)
+        written(tmp_path, script)
 
 
 def test_a_program_that_is_no_python_is_read_by_its_help(tmp_path: Path) -> None:
@@ -301,8 +334,14 @@ def test_what_a_script_logs_and_where_is_seen_in_its_source_without_running_it(t
             '{csv: "{checkpoint_dir}/**/h.csv"}',
             "val_acc",
         ),
+        (
+            'pd.read_csv("train.csv"); csv.reader(open("test.csv")); '
+            'open(f"{out}/fold{k}_log.csv", "w").write("epoch,val_acc\\n")',
+            '{csv: "{checkpoint_dir}/**/fold*_log.csv"}',
+            "val_acc",
+        ),
     ],
-    ids=["writer", "DictWriter", "pandas", "text"],
+    ids=["writer", "DictWriter", "pandas", "text", "beside tables that are read"],
 )
 def test_a_table_that_a_script_writes_is_seen_with_its_columns(
     tmp_path: Path, writing: str, metrics: str, metric: str
