@@ -9,10 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from search import launch, training
-from search.bucket.address import Address, is_address
-from search.bucket.lease import LeaseWatch
-from search.bucket.staging import check_writable
-from search.bucket.store import check_usable
+from search.bucket.address import is_address
 from search.errors import user_errors_as_value_error
 from search.export.write import export_run
 from search.forecast import Forecast, forecast_here
@@ -33,7 +30,9 @@ from search.run_place import (
     local_results,
     place_to_promote,
     place_to_search,
+    place_to_watch,
     ship,
+    writable_results,
 )
 from search.sampling.designs import designed
 from search.sampling.earlier_runs import with_portfolio
@@ -45,7 +44,6 @@ from search.sources import (
     earlier_run_overrides,
     opened_run,
     override_list,
-    run_address,
     run_folder,
     space_words,
 )
@@ -337,9 +335,7 @@ def preflight(
     """
     output = output or Output()
     found: dict[str, Sequence[Report]] = {}
-    given, runs = override_list(overrides), local_results(Path(results))
-    if is_address(results):
-        check_writable(Address.parse(results))
+    given, runs = override_list(overrides), writable_results(Path(results))
     for space in spaces:
         checked = checked_space(space, given, may_be_fixed=True)
         with restored_environment():
@@ -380,26 +376,15 @@ def report(
         ValueError: There is no such run, or the page cannot be written.
     """
     results = Path(results)
-    folder = run_folder(run, results)
     if against is not None:
-        other = run_folder(against, results)
+        folder, other = run_folder(run, results), run_folder(against, results)
         beside = Path() if is_address(results) else results
         return write_comparison(folder, other, path or beside / f"compare-{folder.name}-{other.name}.html")
     if watch_every_s is not None:
-
-        def write(_: Path, *, refresh_s: float | None = None, should_draw: bool = True) -> Written:
-            newest = run_folder(run, results)  # of a bucket's run: fetched again
-            return write_page(newest, refresh_s=refresh_s, should_draw=should_draw)
-
-        address = run_address(run, results)
-        return watch(
-            folder,
-            every_s=watch_every_s,
-            say=(output or Output()).print,
-            write=write,
-            lost_holder=LeaseWatch(check_usable(address)).lost_holder if address else None,
-        )
-    return write_page(folder)
+        place = place_to_watch(run, results)
+        say = (output or Output()).print
+        return watch(place.newest, place.lost_holder, every_s=watch_every_s, say=say)
+    return write_page(run_folder(run, results))
 
 
 @user_errors_as_value_error()

@@ -1,18 +1,21 @@
-"""Where a run is written: in a folder of results, or in one whose bucket is kept up to date meanwhile.
+"""Where a run is written, or read while it is: in a folder of results, or in a bucket by way of one.
 
 And the two commands that move a bucket's run as it is: `ship` what is here alone, `fetch` it whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from search.bucket.address import Address, BucketError, is_address
 from search.bucket.fetch import fetch_run
-from search.bucket.staging import fresh_address, holding
+from search.bucket.lease import LeaseWatch
+from search.bucket.staging import check_writable, fresh_address, holding
+from search.bucket.store import check_usable
 from search.errors import user_errors_as_value_error
 from search.ledger import Ledger, RunFolder, fresh_folder, named_folder
 from search.output import Output
@@ -72,6 +75,42 @@ def place_to_promote(run: str | Path, results: Path, output: Output) -> Iterator
     folder = run_folder(run, results)
     _check_no_copy(folder)
     yield RunPlace(folder, str(folder.parent))
+
+
+@dataclass(frozen=True)
+class WatchedRun:
+    """A run that another process may be writing.
+
+    Attributes:
+        newest: Gives its folder; of a bucket's run a copy, fetched at each call.
+        lost_holder: Gives the process that had it and is gone; empty while that may live.
+    """
+
+    newest: Callable[[], Path]
+    lost_holder: Callable[[], str]
+
+
+def place_to_watch(run: str | Path, results: Path) -> WatchedRun:
+    """The place of an existing run that is read again and again, with its lock or lease.
+
+    Raises:
+        BucketError: The bucket does not answer.
+    """
+    newest = partial(run_folder, run, results)
+    if (address := run_address(run, results)) is not None:
+        return WatchedRun(newest, LeaseWatch(check_usable(address)).lost_holder)
+    return WatchedRun(newest, lambda: Ledger(newest()).lost_holder)
+
+
+def writable_results(results: Path) -> Path:
+    """`local_results`, once a bucket has been seen to take objects.
+
+    Raises:
+        BucketError: It takes none.
+    """
+    if is_address(results):
+        check_writable(Address.parse(results))
+    return local_results(results)
 
 
 def local_results(results: Path) -> Path:

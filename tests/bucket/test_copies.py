@@ -15,6 +15,7 @@ from search.bucket.store import Store
 from search.ledger import Ledger, RunFolder
 from search.ledger.lock import hold
 from search.output import Output
+from search.run_place import place_to_watch
 from tests.support.fake_clock import FakeClock
 from tests.support.faulty_bucket import ADDRESS, FaultyBucket, mirror_of, write_event
 
@@ -143,6 +144,15 @@ def test_a_run_without_a_lease_that_does_not_go_on_is_no_longer_watched(ledger: 
     assert watched.lost_holder() == ""
     clock.now_s = GONE_S
     assert watched.lost_holder() == "its process"
+
+
+def test_a_run_that_is_watched_is_fetched_again_at_each_writing(ledger: Ledger) -> None:
+    _ship(ledger, 0)
+    place = place_to_watch(str(ADDRESS), Path("results"))
+    assert RunFolder(place.newest()).journal.read_bytes() == ledger.journal.read_bytes()
+    _ship(ledger, 1)
+    assert RunFolder(place.newest()).journal.read_bytes() == ledger.journal.read_bytes()
+    assert place.lost_holder() == ""
 
 
 def test_a_run_of_which_nothing_is_here_is_not_fetched_to_be_shipped(ledger: Ledger) -> None:

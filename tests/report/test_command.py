@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from search import cli
-from search.report.page import Written, watch, write_at_end
+from search.report.page import write_at_end
 from search.space import dump_space
 from tests.support.recorded_console import console, shown
 from tests.support.toy_runs import executed, made_space
@@ -60,21 +60,3 @@ def test_a_page_that_cannot_be_written_is_a_warning(folder: Path) -> None:
     write_at_end(folder, output)
     assert shown(output).startswith("warning: no report (StorageError: ")
     assert shown(output).endswith(f"later: python scripts/report.py {folder}\n")
-
-
-def test_watching_writes_at_its_pace_until_the_run_has_ended() -> None:
-    calls: list[tuple[float | None, bool]] = []
-    slept: list[float] = []
-
-    def write(folder: Path, *, refresh_s: float | None = None, should_draw: bool = True) -> Written:
-        calls.append((refresh_s, should_draw))
-        return Written(path=folder / "report.html", seconds=0.0, is_over=len(calls) >= 3)
-
-    printed: list[str] = []
-    written = watch(Path("run"), every_s=5.0, say=printed.append, write=write, sleep=slept.append)
-    assert calls == [(5.0, False), (5.0, False), (5.0, False), (None, True)]
-    assert slept == [5.0, 5.0]
-    assert printed == [
-        "run/report.html: written every 5 s until the run has ended; Ctrl-C stops the watching, not the run"
-    ]
-    assert written.is_over

@@ -16,6 +16,7 @@ from search.ledger import Ledger
 from search.report.page import watch
 from search.report.page.writer import Written
 from search.run import Run
+from search.run_place import place_to_watch
 from search.space import dump_space
 from tests.support.toy_runs import SteadyMeter, made_space, sampler_for
 
@@ -42,7 +43,16 @@ def gone_process() -> int:
 
 def test_it_is_written_until_the_run_has_ended_and_drawn_once(tmp_path: Path) -> None:
     pages, printed, slept = Pages(over_at=3), [], []
-    watch(tmp_path, every_s=5.0, say=printed.append, write=pages, sleep=slept.append)
+    place = place_to_watch(tmp_path, tmp_path)
+    written = watch(
+        place.newest,
+        place.lost_holder,
+        every_s=5.0,
+        say=printed.append,
+        write=pages,
+        sleep=slept.append,
+    )
+    assert written.is_over
     assert pages.asked == [{"refresh_s": 5.0, "should_draw": False}] * 3 + [{}]
     assert slept == [5.0, 5.0]
     assert printed == [
@@ -55,7 +65,10 @@ def test_of_a_run_that_was_killed_it_does_not_wait_for_the_end(tmp_path: Path) -
     pid = gone_process()
     (tmp_path / ".lock").write_text(f"process {pid} on {platform.node()}")
     pages, printed = Pages(over_at=None), []
-    written = watch(tmp_path, every_s=5.0, say=printed.append, write=pages, sleep=pytest.fail)
+    place = place_to_watch(tmp_path, tmp_path)
+    written = watch(
+        place.newest, place.lost_holder, every_s=5.0, say=printed.append, write=pages, sleep=pytest.fail
+    )
     assert not written.is_over
     assert len(pages.asked) == 2
     assert printed[1] == f"process {pid} was killed before the run ended; run its command again to resume"
@@ -87,7 +100,8 @@ def test_the_page_of_a_real_run_loads_itself_again_until_it_is_over(tmp_path: Pa
         texts.append((ledger.folder / "report.html").read_text(encoding="utf-8"))
         execute_here(run, SteadyMeter())
 
-    written = watch(ledger.folder, every_s=7.0, say=lambda text: None, sleep=sleep)
+    place = place_to_watch(ledger.folder, tmp_path)
+    written = watch(place.newest, place.lost_holder, every_s=7.0, say=lambda text: None, sleep=sleep)
     assert written.is_over
     assert len(texts) == 1
     assert 'http-equiv="refresh" content="7' in texts[0]

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from search.ledger import Ledger
 from search.ledger.journal import StorageError, unwritten
 from search.output import Output
 from search.report.charts.chart import Chart
@@ -169,12 +168,12 @@ def write_at_end(folder: Path, output: Output) -> None:
 
 
 def watch(
-    folder: Path,
+    newest: Callable[[], Path],
+    lost_holder: Callable[[], str],
     *,
     every_s: float,
     say: Callable[[str], None],
     write: Callable[..., Written] = write_page,
-    lost_holder: Callable[[], str] | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Written:
     """Write the page every `every_s` seconds until the run has ended or was killed; returns the last one.
@@ -183,22 +182,21 @@ def watch(
     the page. A killed run never ends, so its holder is asked for too: one that is gone ends the watching.
 
     Args:
+        newest: Gives the run's folder, as it is now.
+        lost_holder: The process that had the run and is gone, empty while it may live.
         say: Prints a line.
         write: Writes the page, as `write_page` does.
-        lost_holder: The process that had the run and is gone, empty while it may live; by default by the
-            folder's lock.
         sleep: Waits for some seconds.
     """
-    lost_holder = lost_holder or (lambda: Ledger(folder).lost_holder)
-    written = write(folder, refresh_s=every_s, should_draw=False)
+    written = write(newest(), refresh_s=every_s, should_draw=False)
     say(
         f"{written.path}: written every {every_s:g} s until the run has ended; "
         "Ctrl-C stops the watching, not the run"
     )
     while not written.is_over and not (lost := lost_holder()):
         sleep(every_s)
-        written = write(folder, refresh_s=every_s, should_draw=False)
-    last = write(folder)
+        written = write(newest(), refresh_s=every_s, should_draw=False)
+    last = write(newest())
     if not last.is_over:
         say(f"{lost} was killed before the run ended; run its command again to resume")
     return last
