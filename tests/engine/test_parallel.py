@@ -99,10 +99,18 @@ def weights(training: Any) -> dict[str, Tensor]:
 
 
 def assert_equal(one: Any, several: Any, rows: Any, rows_of_several: Any) -> None:
+    """To 1e-5 after an epoch, and to ten times as much after each further one.
+
+    Sums in another order differ in fp32's last digit (6e-8), and each step passes its difference on: 4.7e-5 of a
+    loss of 4.1 after two epochs of a ResNet-20, on one kind of processor.
+    """
+    tolerance = TOLERANCE
     for alone, together in zip(rows, rows_of_several, strict=True):
-        assert together == pytest.approx(alone, abs=TOLERANCE)
+        assert together == pytest.approx(alone, abs=tolerance, rel=tolerance)
+        tolerance *= 10
+    of_several = weights(several)
     for name, alone in weights(one).items():
-        torch.testing.assert_close(weights(several)[name], alone, rtol=0, atol=TOLERANCE)
+        torch.testing.assert_close(of_several[name], alone, rtol=0, atol=tolerance / 10)
 
 
 @pytest.mark.slow
@@ -136,12 +144,12 @@ def test_a_training_is_resumed_by_any_number_of_processes_and_leaves_none() -> N
     undisturbed = begun(1)
     rows = epochs(undisturbed, 3)
     first = begun(2)
-    assert epochs(first, 1) == [pytest.approx(rows[0], abs=TOLERANCE)]
+    assert epochs(first, 1) == [pytest.approx(rows[0], rel=TOLERANCE, abs=TOLERANCE)]
     second = begun(1)
     second.load_state_dict(first.state_dict())
     del first
     third = begun(2)
-    assert epochs(second, 1) == [pytest.approx(rows[1], abs=TOLERANCE)]
+    assert epochs(second, 1) == [pytest.approx(rows[1], rel=TOLERANCE, abs=TOLERANCE)]
     third.load_state_dict(second.state_dict())
     assert_equal(undisturbed, third, rows[2:], epochs(third, 1))
     started_here = set(descendants(os.getpid())) - before
