@@ -10,6 +10,8 @@ from torchmetrics.functional.classification import (
     binary_average_precision,
     binary_f1_score,
     binary_precision,
+    multiclass_accuracy,
+    multiclass_f1_score,
 )
 
 from trainables.engine.classifiers.metrics import ClassificationMetrics
@@ -39,6 +41,24 @@ def test_scores_over_two_batches_are_those_over_all_examples():
             "num_examples": 4,
         }
     )
+
+
+@pytest.mark.parametrize("num_classes", [2, 5, 6, 30])
+def test_scores_are_those_of_torchmetrics(num_classes: int) -> None:
+    """Of 30 classes some are in no batch, and some of those are predicted."""
+    draw = torch.Generator().manual_seed(num_classes)
+    metrics, logits, labels = ClassificationMetrics(num_classes, torch.device("cpu")), [], []
+    for size in (16, 1, 7):
+        logits.append(torch.randn(size, num_classes, generator=draw))
+        labels.append(torch.randint(num_classes, (size,), generator=draw))
+        metrics.update(logits[-1], labelled(*labels[-1].tolist()))
+    found, given = metrics.compute(), (torch.cat(logits), torch.cat(labels), num_classes)
+    assert found["accuracy"] == pytest.approx(float(multiclass_accuracy(*given, average="micro")))
+    for average in ("macro", "weighted"):
+        expected = float(multiclass_f1_score(*given, average=average))
+        assert found[f"f1_{average}"] == pytest.approx(expected, rel=1e-5)
+    top5 = float(multiclass_accuracy(*given, average="micro", top_k=5)) if num_classes >= 6 else None
+    assert found.get("top5_accuracy") == (None if top5 is None else pytest.approx(top5))
 
 
 def test_accuracy_is_micro_not_the_mean_over_classes():

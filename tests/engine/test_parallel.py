@@ -101,8 +101,8 @@ def weights(training: Any) -> dict[str, Tensor]:
 def assert_equal(one: Any, several: Any, rows: Any, rows_of_several: Any) -> None:
     """To 1e-5 after an epoch, and to ten times as much after each further one.
 
-    Sums in another order differ in fp32's last digit (6e-8), and each step passes its difference on: 4.7e-5 of a
-    loss of 4.1 after two epochs of a ResNet-20, on one kind of processor.
+    Sums in another order differ in fp32's last digit (6e-8), and each step passes its difference on: 4.7e-5
+    of a loss of 4.1 after two epochs of a ResNet-20, on one kind of processor.
     """
     tolerance = TOLERANCE
     for alone, together in zip(rows, rows_of_several, strict=True):

@@ -10,7 +10,6 @@ from io import BytesIO
 import torch
 from PIL import Image
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from trainables.core.optional import Table
 from trainables.engine.images.batches import Batch
@@ -58,9 +57,10 @@ class Predictions:
         columns = [torch.cat(parts).cpu() for parts in zip(*self._seen, strict=True)]
         self._seen.clear()
         labels, predicted = columns[:2]
-        matrix = multiclass_confusion_matrix(predicted, labels, len(self._names))  # [label, predicted]
+        num_classes = len(self._names)
+        matrix = (labels * num_classes + predicted).bincount(minlength=num_classes**2)
         return {
-            **confusion_tables(self._names, matrix),
+            **confusion_tables(self._names, matrix.reshape(num_classes, num_classes)),
             "mistakes": self._mistakes(*columns),
             "predictions": self._predictions(*columns),
             "examples": self._examples(predicted == labels),
