@@ -10,6 +10,7 @@ from pathlib import Path
 
 from search.backends.backend import Capacity, NodeCapacity
 from search.backends.errors import SessionError
+from search.backends.room import NUM_PARTS
 from search.space import Resources, Space
 from search.trial.background import Background, BackgroundSpec, background_of
 from search.trial.task import TrialTask
@@ -28,7 +29,7 @@ def resolve_resources(
     """The resources with what was left open chosen from what there is.
 
     A GPU each, and one for each of its processes, where there are GPUs; as many trials at a time as cores or
-    GPUs allow.
+    GPUs allow, and of trials that are packed as many as cores allow.
 
     Args:
         beside: The background workload, which has its own share.
@@ -42,7 +43,9 @@ def resolve_resources(
     gpus = resources.gpus_per_trial
     if gpus is None:
         gpus = float(min(capacity.num_gpus, 1) and resources.num_processes)
-    fits = _num_fitting(resources.cores_per_trial, gpus, capacity, beside)
+    # How many fit into a GPU's memory is known once they are measured; of parts there are so many.
+    share = min(gpus, 1 / NUM_PARTS) if resources.pack else gpus
+    fits = _num_fitting(resources.cores_per_trial, share, capacity, beside)
     if fits < 1:
         raise SessionError(_unfit_text(resources.cores_per_trial, gpus, capacity, beside))
     limits = (fits, resources.workers, capacity.max_workers)

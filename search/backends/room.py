@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from search.run.memory_need import MemoryNeed
+from search.backends.memory_need import MemoryNeed
 from search.trial.task import MemoryShare
 
 USABLE = 0.9  # of a device: drivers, allocators and other programs have the rest

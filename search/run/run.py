@@ -16,7 +16,6 @@ from search.ledger.journal_lines import bounded
 from search.ledger.sessions import DeviceRow
 from search.ranking import Configuration, Ranking
 from search.run.flatness import Flatness
-from search.run.memory_need import MemoryNeed, MemoryNeeds
 from search.run.observers import Observer
 from search.run.resume import replay
 from search.run.scheduler import (
@@ -98,8 +97,6 @@ class Run:
         self._ranking = self._ranking_of_history()
         self._replay()
         self._ranking = self._ranking_of_history()
-        self._memory_needs = MemoryNeeds(space)
-        self._memory_needs.add_all(self.history.trials.values())
         self.auto_precision = self.history.sessions.auto_precision or auto_precision
         self.batch_sizes = {**(batch_sizes or {}), **self.history.sessions.batch_sizes}
         self._account.begin(self.history)
@@ -263,7 +260,6 @@ class Run:
         if row.sensors:  # the first row of an attempt
             row = replace(row, notes={**row.notes, **self._notes(trial)})
         self._record("epoch", trial_id, row=row.to_dict())
-        self._memory_needs.add_measured(trial.hparams, row.rung, row.memory_mib)
         self._epoch_watch.add(row)
         self._account.on_epoch()
         ending = None if is_known else self._take(trial, self._scheduler.on_epoch(trial, row))
@@ -310,11 +306,6 @@ class Run:
         """The task for another attempt, with the number of epochs that earlier attempts completed."""
         return replace(task, known_epochs=self.history.trials[task.trial_id].epochs)
 
-    def memory_need(self, trial_id: str) -> MemoryNeed | None:
-        """What the trial's next epoch needs of its device, by trials like it; None where that is unknown."""
-        trial = self.history.trials[trial_id]
-        return self._memory_needs.need(trial.hparams, trial.next_rung(self.space.ladder))
-
     def move(self, trial_id: str, *, need_mib: float | None, reason: str) -> TrialTask | None:
         """Take in that a trial leaves its place for one with another share of a device's memory.
 
@@ -329,11 +320,9 @@ class Run:
         if reason_to_end := self.stop_reason():
             self._end(trial_id, Ending("interrupted", message=reason_to_end))
             return None
-        trial = self.history.trials[trial_id]
-        rung = trial.next_rung(self.space.ladder)
+        rung = self.history.trials[trial_id].next_rung(self.space.ladder)
         self._account.close_windows(trial_id)
         self._record("trial_moved", trial_id, rung=rung, memory_mib=need_mib, reason=reason)
-        self._memory_needs.add(trial.hparams, rung, need_mib)
         return self._task(trial_id)
 
     def give_up(self, trial_id: str, why: str) -> None:

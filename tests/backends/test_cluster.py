@@ -45,6 +45,10 @@ def chosen(resources: Resources, *, cpus: int, gpus: int) -> tuple[int | None, f
         (Resources(gpus_per_trial=0.25), 16, 1, (4, 0.25)),
         (Resources(gpus_per_trial=0), 16, 4, (16, 0.0)),
         (Resources(workers=1), 16, 4, (1, 1.0)),
+        (Resources(pack="memory"), 16, 1, (16, 1.0)),  # by cores: how many fit on a GPU, its memory says
+        (Resources(pack="memory"), 200, 1, (50, 1.0)),  # a fiftieth of it is the smallest share
+        (Resources(pack="memory", workers=3), 16, 1, (3, 1.0)),
+        (Resources(pack="memory"), 16, 0, (16, 0.0)),
         (Resources(workers=64), 16, 0, (16, 0.0)),
         (Resources(cpus_per_trial=0.5), 2, 0, (4, 0.0)),
     ],

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from search.backends.memory_need import MemoryNeed
 from search.backends.ray.packing import Packing, Slots, reserved, tasks_of
 from search.backends.room import NodeMemory, Room
 from search.ledger import Ledger
 from search.run import Run
-from search.run.memory_need import MemoryNeed
 from search.trial import EpochRow
 from search.trial.failure import Failure
 from search.trial.task import MemoryShare, TrialTask, task_for
@@ -225,9 +225,9 @@ def test_a_resumed_run_knows_what_was_measured_and_places_alike(tmp_path: Path) 
     packed.given()
     packed.epoch(trial(1), 300)
     again = Packed(tmp_path, 32, 32, 32, 64)
-    needs = [packed.run.memory_need(trial(number)) for number in range(3)]
+    needs = [packed.tasks.need(trial(number)) for number in range(3)]
     assert needs == [MemoryNeed(pytest.approx(330), is_measured=True)] * 3
-    assert [again.run.memory_need(trial(number)) for number in range(3)] == needs
+    assert [again.tasks.need(trial(number)) for number in range(3)] == needs
     assert again.given() == {trial(0): 340, trial(1): 340}
 
 

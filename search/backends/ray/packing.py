@@ -15,7 +15,7 @@ same small part for each trial, whose share then grows and shrinks where it is, 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -24,6 +24,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.backends.errors import SessionError
+from search.backends.memory_need import HEADROOM, MemoryNeed, MemoryNeeds
 from search.backends.ray.cluster import is_own_session
 from search.backends.room import USABLE, NodeMemory, Room
 from search.energy.counters.counter import SensorError
@@ -31,7 +32,6 @@ from search.energy.gpu_memory import GpuMemory
 from search.energy.gpus import visible_gpus
 from search.preflight.machine import free_memory_gib, memory_gib
 from search.run import Run
-from search.run.memory_need import HEADROOM, MemoryNeed
 from search.trial import EpochRow
 from search.trial.failure import Failure
 from search.trial.task import MemoryShare, TrialTask
@@ -98,6 +98,8 @@ class Packing(Slots):
     ) -> None:
         super().__init__(run, slots)
         self._room, self._has_gpus, self._say = room, has_gpus, say
+        self._needs = MemoryNeeds(run.space)
+        self._needs.add_all(run.history.trials.values())
         self._shares: dict[str, MemoryShare] = {}
         self._left: dict[str, MemoryShare] = {}  # what trials had when they left: their workers hold no more
         self._waiting: list[_Waiting] = []
@@ -125,10 +127,12 @@ class Packing(Slots):
         return None
 
     def on_epoch(self, trial_id: str, row: EpochRow) -> bool:
-        if not super().on_epoch(trial_id, row):
+        continues = super().on_epoch(trial_id, row)
+        self._needs.add_measured(self._run.history.trials[trial_id].hparams, row.rung, row.memory_mib)
+        if not continues:
             self._leave(trial_id)
             return False
-        need = self._run.memory_need(trial_id)
+        need = self.need(trial_id)
         share = self._shares[trial_id]
         if need and (resized := self._resized(trial_id, share, need)):
             self._shares[trial_id] = share = resized
@@ -153,9 +157,18 @@ class Packing(Slots):
     def may_keep(self, idle: Sequence[TrialTask]) -> bool:
         return self._room.has_room_for((task.cpus, self._left[task.trial_id]) for task in idle)
 
+    def need(self, trial_id: str) -> MemoryNeed | None:
+        """What the trial's next epoch needs of its device, by trials like it; None where that is unknown."""
+        return self._needs.need(*self._next_epoch(trial_id))
+
+    def _next_epoch(self, trial_id: str) -> tuple[Mapping[str, Any], int]:
+        """What decides its memory: the trial's hparams, and the rung at whose budget it runs."""
+        trial = self._run.history.trials[trial_id]
+        return trial.hparams, trial.next_rung(self._run.space.ladder)
+
     def _placed(self, task: TrialTask) -> TrialTask | None:
         """The task with its share of the device that it has a place on; None where none has room."""
-        share = self._room.place(task.trial_id, cpus=task.cpus, need=self._run.memory_need(task.trial_id))
+        share = self._room.place(task.trial_id, cpus=task.cpus, need=self.need(task.trial_id))
         if share is None:
             return None
         self._shares[task.trial_id] = share
@@ -189,6 +202,7 @@ class Packing(Slots):
         self._leave(trial_id)
         task = self._run.move(trial_id, need_mib=need_mib, reason=reason)
         if task is not None:
+            self._needs.add(*self._next_epoch(trial_id), need_mib)
             self._waiting.insert(0, _Waiting(task))  # its epochs are paid for
             if had.is_known:
                 self._say(f"{trial_id}  is moved, which costs it no attempt: {reason}")
