@@ -222,9 +222,9 @@ def _run_to_the_end(
             auto_precision=_auto_precision(space, how, found),
             batch_sizes=batch_sizes_of(found),
         )
-        if run.auto_precision:
-            output.print(f"precision: {run.auto_precision}", style="dim")
-        for model, choice in run.batch_sizes.items():
+        if precision := run.history.sessions.auto_precision:
+            output.print(f"precision: {precision}", style="dim")
+        for model, choice in run.history.sessions.batch_sizes.items():
             output.print(f"batch size of {model or space.trainable.title}: {choice}", style="dim")
         if how.rerun_failed:
             run.rerun_failed()

@@ -12,9 +12,8 @@ from search.ledger.history import TrialRecord
 from search.space.parameters import identity
 from trainables.core.contract import Mode
 
-_Place = tuple[
-    int, float, int
-]  # the rung's negative, the mean with its sign turned, the first trial's number
+# The rung's negative, the mean with its sign turned, the first trial's number.
+_Place = tuple[int, float, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +81,6 @@ def configurations(
     return sorted(filter(None, found), key=lambda each: _place(each, mode))
 
 
-def ranked(trials: Iterable[TrialRecord], metric: str, mode: Mode, *, repeats: int = 1) -> list[TrialRecord]:
-    """The trials that can be compared, those of the best configuration first; see `configurations`."""
-    found = configurations(trials, metric, mode, repeats=repeats)
-    return [trial for each in found for trial in each.scored]
-
-
 class Ranking:
     """The configurations of a run as `configurations` gives them, kept up to date trial by trial.
 
@@ -96,9 +89,7 @@ class Ranking:
 
     def __init__(self, trials: Iterable[TrialRecord], metric: str, mode: Mode, *, repeats: int = 1) -> None:
         self._metric, self._mode, self._repeats = metric, mode, repeats
-        self._groups: dict[
-            object, dict[str, TrialRecord]
-        ] = {}  # repeats of each point, as they were asked for
+        self._groups: dict[object, dict[str, TrialRecord]] = {}  # repeats of each point, in their order
         self._points: dict[str, object] = {}
         self._places: dict[object, _Place] = {}
         self._ordered: list[tuple[_Place, Configuration]] = []
@@ -108,6 +99,10 @@ class Ranking:
     def configurations(self) -> list[Configuration]:
         """Those with a score, best first."""
         return [each for _, each in self._ordered.copy()]  # the live view asks from a thread of its own
+
+    def ranked(self) -> list[TrialRecord]:
+        """The trials that have a score, those of the best configuration first."""
+        return [trial for each in self.configurations() for trial in each.scored]
 
     def best(self) -> TrialRecord | None:
         """The trial that represents the best configuration."""

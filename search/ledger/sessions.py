@@ -80,6 +80,26 @@ class RunSessions:
         """The points that the first session chose; None where it chose none."""
         return next((each.portfolio for each in self.all if each.portfolio is not None), None)
 
+    def choices(
+        self,
+        *,
+        auto_precision: str,
+        batch_sizes: Mapping[str, str],
+        portfolio: Sequence[Mapping[str, Any]] | None,
+    ) -> dict[str, Any]:
+        """The choices for the first event of a further session: what an earlier one chose stays.
+
+        Args:
+            auto_precision: Empty without a choice; `batch_sizes` likewise.
+            portfolio: The space's: of a run that is resumed it is the earlier one already. It may be empty.
+        """
+        found = {
+            "auto_precision": self.auto_precision or auto_precision,
+            "batch_sizes": {**batch_sizes, **self.batch_sizes},
+            "portfolio": portfolio,
+        }
+        return {name: value for name, value in found.items() if value not in ("", {}, None)}
+
     @property
     def beside_mj(self) -> int:
         """What all devices used for the run beside its trials, as far as it was read."""

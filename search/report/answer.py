@@ -25,7 +25,7 @@ def search_answer(run: Run, reason: str) -> dict[str, Any]:
     `seconds` and `kwh` are what counts against the limits: all sessions of a resumed run, idle devices and
     background work included. So `kwh` is more than the sum of `energy_j` over trials.
     """
-    space, order, forecast = run.space, run.configurations(), kept_forecast(run.ledger)
+    space, order, forecast = run.space, run.ranking.configurations(), kept_forecast(run.ledger)
     return {
         "folder": str(run.ledger.folder),
         "ended": reason,

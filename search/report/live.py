@@ -78,7 +78,7 @@ class LiveView:
         space = self._run.space
         text = Text(f"{space.name}", style="bold", overflow="ellipsis")
         text.append(f"  {space.title}", style="not bold")
-        for best in self._run.configurations()[:1]:
+        for best in self._run.ranking.configurations()[:1]:
             trial = best.first
             text.append(f"\nbest {trial.trial_id}  {space.metric} ", style="not bold")
             text.append(mean_text(best), style="bold green")
@@ -103,7 +103,7 @@ class LiveView:
     def _trials(self, width: int, num_rows: int) -> Table:
         """Running trials, then the best ones, with joules and as many hparams as there is room for."""
         running = self._under_way.update()
-        others = [trial for trial in self._run.ranked() if trial.status != "running"]
+        others = [trial for trial in self._run.ranking.ranked() if trial.status != "running"]
         shown = [*running, *others][:num_rows]
         columns = ["trial", "status", "rung", "epoch", self._run.space.metric, "curve", "time"]
         rows = [self._cells(trial) for trial in shown]

@@ -75,7 +75,7 @@ def print_winner(run: Run, reason: str, output: Output) -> None:
     Args:
         reason: Why it ended, such as "all 24 trials done".
     """
-    space, order = run.space, run.configurations()
+    space, order = run.space, run.ranking.configurations()
     if not order:
         output.print(f"ended: {reason}   no trial has a score")
         return
@@ -147,7 +147,7 @@ def _print_top(run: Run, output: Output) -> None:
 
     Time and energy are those of all repeats; a dash where one's joules are unknown.
     """
-    space, shown = run.space, run.configurations()[:_TOP]
+    space, shown = run.space, run.ranking.configurations()[:_TOP]
     joules = [[one.energy.total_mj for one in each.trials] for each in shown]
     has_joules = any(mj is not None for each in joules for mj in each)
     table = Table(box=None, pad_edge=False, header_style="dim")

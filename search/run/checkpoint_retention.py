@@ -94,7 +94,7 @@ class CheckpointRetention:
             self._give_up_hopeless()
 
     def _keep_best(self, *ended: str) -> None:
-        best = self._run.best()
+        best = self._run.ranking.best()
         best_id = best.trial_id if best else None
         for trial_id in (*ended, self._best):
             if trial_id is None or self._run.history.trials[trial_id].status in _GOES_ON:
@@ -114,11 +114,12 @@ class CheckpointRetention:
         used = sum(self._paused_bytes.values()) + sum(self._size(each) for each in others if each)
         if used <= limit:
             return
-        for trial_id in sorted(self._paused_bytes, key=self._run.place_of, reverse=True):  # the worst first
+        paused = [self._run.history.trials[trial_id] for trial_id in self._paused_bytes]
+        for trial in sorted(paused, key=self._run.ranking.place_of, reverse=True):  # the worst first
             if used <= limit:
                 return
-            used -= self._paused_bytes[trial_id]
-            self._give_up(trial_id, f"its checkpoint went: over {self._limit_gib:g} GiB of disk")
+            used -= self._paused_bytes[trial.trial_id]
+            self._give_up(trial.trial_id, f"its checkpoint went: over {self._limit_gib:g} GiB of disk")
 
     def _give_up(self, trial_id: str, why: str) -> None:
         self._run.give_up(trial_id, why)

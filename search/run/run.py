@@ -14,7 +14,7 @@ from search.ledger import Ledger
 from search.ledger.history import History, TrialRecord
 from search.ledger.journal_lines import bounded
 from search.ledger.sessions import DeviceRow
-from search.ranking import Configuration, Ranking
+from search.ranking import Ranking
 from search.run.flatness import Flatness
 from search.run.observers import Observer
 from search.run.resume import replay
@@ -56,6 +56,7 @@ class Run:
         clock: Monotonic seconds.
 
     Attributes:
+        ranking: The trials that have a score, of all sessions.
         has_failed: It was ended by a failure that is no trial's.
     """
 
@@ -94,18 +95,17 @@ class Run:
         self._interrupted_by: str | None = None
         self.has_failed = False
         # Twice: `_replay` records what a kill kept from being written, and recording updates a ranking.
-        self._ranking = self._ranking_of_history()
+        self.ranking = self._ranking_of_history()
         self._replay()
-        self._ranking = self._ranking_of_history()
-        self.auto_precision = self.history.sessions.auto_precision or auto_precision
-        self.batch_sizes = {**(batch_sizes or {}), **self.history.sessions.batch_sizes}
+        self.ranking = self._ranking_of_history()
         self._account.begin(self.history)
         with_load = {"background": background.to_dict()} if background else {}
-        chosen = {"auto_precision": self.auto_precision, "batch_sizes": self.batch_sizes}
-        choices = {name: choice for name, choice in chosen.items() if choice}
-        if (points := space.portfolio.to_dict().get("points")) is not None:
-            choices["portfolio"] = points
-        self._record("session_started", None, **with_load, **choices)
+        chosen = self.history.sessions.choices(
+            auto_precision=auto_precision,
+            batch_sizes=batch_sizes or {},
+            portfolio=space.portfolio.to_dict().get("points"),
+        )
+        self._record("session_started", None, **with_load, **chosen)
         self._account.open_devices()
 
     def observe(self, observer: Observer) -> None:
@@ -121,21 +121,6 @@ class Run:
     def num_training(self) -> int:
         """Trials that are training now; those that wait to be resumed are not counted."""
         return len(self.history.running()) - len(self._unfinished)
-
-    def configurations(self) -> list[Configuration]:
-        """The configurations that have a score, best first: without repeats a trial each."""
-        return self._ranking.configurations()
-
-    def ranked(self) -> list[TrialRecord]:
-        """The trials that have a score, those of the best configuration first."""
-        return [trial for each in self.configurations() for trial in each.scored]
-
-    def best(self) -> TrialRecord | None:
-        return self._ranking.best()
-
-    def place_of(self, trial_id: str) -> tuple[float, ...]:
-        """What scored trials are ordered by; smaller is better."""
-        return self._ranking.place_of(self.history.trials[trial_id])
 
     @property
     def spent(self) -> Spent:
@@ -237,7 +222,7 @@ class Run:
             **self._scheduler.choice,
             number=number,
             proposed_by=proposal.proposed_by,
-            hparams=with_batch_size(proposal.hparams, self.batch_sizes),
+            hparams=with_batch_size(proposal.hparams, self.history.sessions.batch_sizes),
             seed=self.space.training.seed if proposal.seed is None else proposal.seed,
             parent_trial=proposal.parent_trial,
         )
@@ -271,7 +256,8 @@ class Run:
         """What the run chose for a trial, for its row."""
         notes = {"background": self._background.note} if self._background else {}
         if is_auto(self.space.fixed) and not self.should_test:  # a promoted trial has its search's
-            notes["batch_size"] = f"chosen for this model: {reason_for(trial.hparams, self.batch_sizes)}"
+            reason = reason_for(trial.hparams, self.history.sessions.batch_sizes)
+            notes["batch_size"] = f"chosen for this model: {reason}"
         return notes
 
     def check_epoch_time(self, trial_id: str, seconds: float, *, has_start: bool = False) -> None:
@@ -375,7 +361,7 @@ class Run:
             seed=trial.seed,
             folder=self.ledger.trial_folder(trial_id),
             should_test=self.should_test,
-            auto_precision=self.auto_precision,
+            auto_precision=self.history.sessions.auto_precision,
             run_id=self.history.run_id,
             known_epochs=trial.epochs,
         )
@@ -420,7 +406,7 @@ class Run:
         event = self.ledger.append({"event": kind, **trial, **elapsed, **_bounded(content)})
         self.history.apply(event)
         if trial_id is not None:
-            self._ranking.update(self.history.trials[trial_id])
+            self.ranking.update(self.history.trials[trial_id])
         for observer in self._observers:
             observer.on_event(event)
 

@@ -100,6 +100,18 @@ def test_every_trial_trains_in_what_the_run_chose_also_when_the_machine_chooses_
     assert resumed.history.sessions.auto_precision == FAST
 
 
+def test_a_run_without_a_choice_takes_the_one_of_a_later_session_and_none_after_it(tmp_path: Path) -> None:
+    space = made_space(tmp_path, DIGITS)
+    ledger = Ledger.create(tmp_path / "run")
+    chosen = ["", FAST, SLOW, ""]
+    runs = [Run(space, sampler_for(space), ledger, auto_precision=choice) for choice in chosen]
+    assert [run.history.sessions.auto_precision for run in runs] == ["", FAST, FAST, FAST]
+    written = [event for event in ledger.events() if event["event"] == "session_started"]
+    assert [event.get("auto_precision") for event in written] == [None, FAST, FAST, FAST]
+    assert "batch_sizes" not in written[0]
+    assert "portfolio" not in written[0]
+
+
 def test_a_promotion_trains_in_what_the_search_chose(tmp_path: Path, monkeypatch) -> None:
     space = made_space(tmp_path, DIGITS)
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"), auto_precision=FAST)

@@ -345,7 +345,7 @@ def test_a_run_writes_the_number_down_and_keeps_it_when_it_is_resumed(tmp_path: 
     assert task is not None
     assert (task.hparams["batch_size"], task.hparams["effective_batch_size"]) == (24, 48)
     resumed = Run(space, sampler_for(space), run.ledger, batch_sizes={"resnet20": "8: another machine"})
-    assert resumed.batch_sizes == {"resnet20": "32: why"}
+    assert resumed.history.sessions.batch_sizes == {"resnet20": "32: why"}
     execute_here(resumed, SteadyMeter())
     trials = resumed.history.trials.values()
     assert {trial.hparams["batch_size"] for trial in trials} <= {16, 24}

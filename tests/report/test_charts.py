@@ -34,7 +34,7 @@ def test_every_figure_is_one_that_plotly_accepts_and_has_titles(run: Run) -> Non
 
 def test_the_best_over_epochs_ends_with_the_trial_that_ranks_first(run: Run) -> None:
     line, *points = charts(run)["history_epochs"].series
-    best = run.best()
+    best = run.ranking.best()
     assert best is not None
     assert line.y[-1] == best.value("val_accuracy")
     assert sum(len(series.x) for series in points) == sum(

@@ -34,7 +34,7 @@ def figures(run: Run) -> dict[str, tuple[str, str]]:
 def test_the_head_has_score_epochs_time_and_energy_each_beside_what_to_hold_it_against(run: Run) -> None:
     found = figures(run)
     assert list(found) == ["best val_accuracy", "epochs", "time", "energy"]
-    best = run.best()
+    best = run.ranking.best()
     assert best is not None
     assert found["best val_accuracy"][0] == f"{best.value('val_accuracy'):.4g}"
     assert found["best val_accuracy"][1].startswith(f"{best.trial_id} at rung {best.rung} (")

@@ -86,7 +86,7 @@ def test_in_a_terminal_the_view_shows_best_trial_rungs_and_limits(tmp_path: Path
     run, _ = executed(made_space(tmp_path), tmp_path)
     output = console(is_terminal=True)
     output.print(LiveView(run))
-    best = run.best()
+    best = run.ranking.best()
     assert best is not None
     assert f"best {best.trial_id}  val_accuracy {value_text(best.value('val_accuracy'))}" in shown(output)
     assert f"rung 0  1 epoch   {'█' * 24} 12" in shown(output)
@@ -114,7 +114,7 @@ def test_in_80_columns_no_hyperparameter_is_folded(tmp_path: Path) -> None:
     print_summary(run, output)
     head, *rows = shown(output).splitlines()[:6]
     assert head.split() == ["rank", "trial", "val_accuracy", "rung", "time", "energy", "hparams"]
-    hparams = run.configurations()[0].first.hparams
+    hparams = run.ranking.configurations()[0].first.hparams
     assert all(f" {name}={value_text(hparams[name])}" in " ".join(rows) for name in run.space.parameters)
 
 
@@ -238,7 +238,7 @@ def test_the_time_left_is_corrected_by_what_the_work_took(tmp_path: Path) -> Non
 def test_a_script_reads_the_end_of_a_search_as_json(tmp_path: Path) -> None:
     run, reason = executed(made_space(tmp_path), tmp_path)
     answer = json.loads(json.dumps(search_answer(run, reason), allow_nan=False))
-    best = run.best()
+    best = run.ranking.best()
     assert best is not None
     assert answer["ended"] == "all 12 trials done"
     assert answer["best"]["trial"] == best.trial_id

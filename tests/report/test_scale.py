@@ -62,7 +62,7 @@ def test_thinned_plots_say_of_how_many_they_show_some(
     monkeypatch.setattr(slices, "_MOST_POINTS", 4)
     run = toy_run(tmp_path / "toy")
     text = write_page(run.ledger.folder, should_draw=False).path.read_text(encoding="utf-8")
-    ranked = len(run.ranked())
+    ranked = len(run.ranking.ranked())
     assert (
         f"Score of each trial at its highest rung (6 of {ranked} trials, evenly spaced; the line is of all)"
         in text

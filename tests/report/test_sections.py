@@ -50,7 +50,7 @@ def test_the_table_holds_every_trial_in_its_rank(run: Run) -> None:
     (table,) = [part for part in sections(run)["trials"].elements if isinstance(part, Table)]
     assert [row[0].text for row in table.rows] == [str(rank) for rank in range(1, 13)]
     names = [row[1].text.removesuffix(" (default)") for row in table.rows]
-    assert names == [trial.trial_id for trial in run.ranked()]
+    assert names == [trial.trial_id for trial in run.ranking.ranked()]
     assert list(table.columns) == [
         *("rank", "trial", "val_accuracy", "lr", "batch_size", "rung", "epochs", "state", "time (s)"),
         "energy (J)",

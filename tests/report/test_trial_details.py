@@ -26,7 +26,7 @@ def details_of(run: Run) -> TrialDetails:
 
 def test_every_trial_has_its_curve_and_what_differs_from_the_default(run: Run) -> None:
     data = details_of(run).data
-    assert list(data["trials"]) == [trial.trial_id for trial in run.ranked()]
+    assert list(data["trials"]) == [trial.trial_id for trial in run.ranking.ranked()]
     assert data["names"][:2] == ["lr", "batch_size"]
     default = next(trial for trial in run.history.trials.values() if trial.proposed_by == "default")
     assert data["trials"][default.trial_id][4] == []
@@ -43,7 +43,7 @@ def test_every_trial_has_its_curve_and_what_differs_from_the_default(run: Run) -
 
 
 def test_a_log_is_shown_by_its_last_lines_without_what_a_terminal_obeys(run: Run) -> None:
-    best = run.ranked()[0]
+    best = run.ranking.ranked()[0]
     log = run.ledger.trial(best.trial_id).log
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("".join(f"line {number}\n" for number in range(40)) + "\x1b[2J" + "x" * 900)
@@ -86,7 +86,7 @@ def test_a_promoted_trial_has_its_full_score_and_confusion(tmp_path: Path) -> No
 def test_a_row_opens_its_trial_by_a_button(run: Run) -> None:
     page = page_of(run)
     named = [each["data-trial"] for each in page.of("button") if "data-trial" in each]
-    assert named == [trial.trial_id for trial in run.ranked()]
+    assert named == [trial.trial_id for trial in run.ranking.ranked()]
     (data,) = [json.loads(text) for text in page.scripts if text.startswith('{"metric"')]
     assert list(data["trials"]) == named
     (table,) = [part for part in sections(run)["trials"].elements if isinstance(part, Table)]

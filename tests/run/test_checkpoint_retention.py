@@ -43,7 +43,7 @@ def test_only_the_best_of_the_ended_trials_keeps_its_checkpoint(tmp_path: Path) 
     run = Run(fateful_space(tmp_path), listed(*points), Ledger.create(tmp_path / "run"))
     run.observe(CheckpointRetention(run))
     execute_here(run, SteadyMeter())
-    assert run.best() is run.history.trials["trial-0004"]
+    assert run.ranking.best() is run.history.trials["trial-0004"]
     assert kept(run) == ["trial-0004"]
 
 

@@ -248,7 +248,10 @@ def test_random_weights_on_ants_and_bees_are_no_better_than_guessing_and_everyth
     output = console(width=400)
     print_summary(run, output)
     print_winner(run, "done", output)
-    assert f"is no better than guessing ({run.best().value('val_accuracy_by_guessing'):.2g})" in shown(output)
+    assert (
+        f"is no better than guessing ({run.ranking.best().value('val_accuracy_by_guessing'):.2g})"
+        in shown(output)
+    )
     answer = json.loads(json.dumps(search_answer(run, "done")))
     assert answer["guessing"]["is_better"] is False
     run_data = read_run(run.ledger.folder)

@@ -142,7 +142,7 @@ def test_joules_that_are_not_the_trials_own_end_the_run_when_the_first_rung_shou
     reason = f"{UNFIT}, and search.ladder measures rungs in joules"
     assert scene.run.end() == reason
     assert scene.ends() == [("stopped", UNFIT)]
-    assert scene.run.best() is None
+    assert scene.run.ranking.best() is None
     assert scene.run.rungs.counts() == [0, 0, 0]
     scene.open()
     assert scene.run.stop_reason() == reason

@@ -114,7 +114,7 @@ def test_a_rung_lets_the_front_pass(tmp_path: Path) -> None:
     front = [(row["trial_id"], row["val_accuracy"], row["latency_ms"]) for row in table(run, "pareto.csv")]
     assert front == [("trial-0000", "0.9", "53.0"), ("trial-0003", "0.5", "13.0")]
     assert [row["rank"] for row in table(run, "trials.csv")] == ["1", "2", "3", "4", "5"]
-    best = run.best()
+    best = run.ranking.best()
     assert best is not None
     assert best.trial_id == "trial-0000"  # by the metric alone
 
@@ -164,7 +164,7 @@ def test_a_model_that_is_too_large_ends_before_its_first_epoch(tmp_path: Path) -
     assert (rows["trial-0001"]["rank"], rows["trial-0001"]["val_accuracy"]) == ("", "")
     assert reason == "the whole list was tried, after 3 trials"
     assert asked(tmp_path) == ["params_m at 3"] * 3  # at the budget of the top rung, once for each trial
-    best = run.best()
+    best = run.ranking.best()
     assert best is not None
     assert best.trial_id == "trial-0002"
 

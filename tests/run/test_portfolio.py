@@ -59,7 +59,7 @@ def sources(space: Space) -> list[str]:
 def test_the_best_points_of_the_runs_beside_it_follow_the_default_configuration(tmp_path: Path) -> None:
     run = earlier(tmp_path, "a")
     space, text = begun(tmp_path, START)
-    at_rung_1 = [trial for trial in run.ranked() if trial.value_at("val_accuracy", 1) is not None]
+    at_rung_1 = [trial for trial in run.ranking.ranked() if trial.value_at("val_accuracy", 1) is not None]
     best, second, third = sorted(at_rung_1, key=lambda trial: -(trial.value_at("val_accuracy", 1) or 0.0))[:3]
     # Fewer than five ended the top rung, so the one below judges; a quarter of 12 trials are candidates.
     assert len(at_rung_1) >= 5 > sum(trial.rung == 2 for trial in run.history.trials.values())

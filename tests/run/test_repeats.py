@@ -12,7 +12,7 @@ import pytest
 import jouletune
 from search.ledger.history import TrialRecord
 from search.promotion import chosen, full_training
-from search.ranking import configurations, ranked
+from search.ranking import configurations
 from search.report.answer import search_answer
 from search.report.formatting import mean_text
 from search.report.page.conclusion import conclusion
@@ -59,8 +59,8 @@ def test_a_lucky_repeat_does_not_beat_a_steady_configuration() -> None:
 
 
 def test_without_repeats_each_trial_ranks_alone() -> None:
-    found = ranked([*LUCKY, *STEADY], "val_accuracy", "max")
-    assert [each.trial_id for each in found][:2] == ["trial-0002", "trial-0005"]
+    found = configurations([*LUCKY, *STEADY], "val_accuracy", "max")
+    assert [each.first.trial_id for each in found][:2] == ["trial-0002", "trial-0005"]
     (alone,) = configurations([trial(0, 0.1, 0.5)], "val_accuracy", "max")
     assert (alone.spread, mean_text(alone)) == (None, "0.5")
 

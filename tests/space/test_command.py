@@ -208,7 +208,7 @@ def test_a_scripts_checkpoint_goes_with_the_trials_own(tmp_path: Path) -> None:
     run = Run(read, sampler_for(read), Ledger.create(tmp_path / "run"))
     run.observe(CheckpointRetention(run))
     execute_here(run, SteadyMeter())
-    best = run.best()
+    best = run.ranking.best()
     assert best
     kept = {path.parts[-3] for path in (tmp_path / "run").glob("trials/*/checkpoint/state.json")}
     assert kept == {best.trial_id}

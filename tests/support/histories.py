@@ -177,8 +177,8 @@ class Searches(RuleBasedStateMachine):
             return
         trials, space = list(self.run.history.trials.values()), self.space
         found = configurations(trials, space.metric, space.mode)
-        assert list(map(ids, self.run.configurations())) == list(map(ids, found))
-        best = self.run.best()
+        assert list(map(ids, self.run.ranking.configurations())) == list(map(ids, found))
+        best = self.run.ranking.best()
         assert (best and best.trial_id) == (found[0].first.trial_id if found else None)
         paused = {trial.trial_id for trial in trials if trial.status == "paused"}
         hopeless = self.run.rungs.hopeless(num_open=0)

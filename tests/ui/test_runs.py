@@ -72,7 +72,7 @@ def texts(runs: Runs, name: str) -> dict[str, str]:
 
 def test_a_row_has_what_the_run_found_and_what_it_cost(results: Path, ended: Run) -> None:
     row = texts(runs_in(results), "priced")
-    best = ended.configurations()[0]
+    best = ended.ranking.configurations()[0]
     default = ended.history.trials["trial-0000"].value_at("val_accuracy", best.rung)
     joules = ended.history.trials_mj / 1000
     kwh = joules / JOULES_PER_KWH

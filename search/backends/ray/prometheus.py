@@ -85,7 +85,7 @@ class RunGauges:
         statuses = Counter(trial.status for trial in self._run.history.trials.values())
         for status in get_args(Status):
             self._set("trials", statuses[status], status=status)
-        if best := self._run.best():
+        if best := self._run.ranking.best():
             self._set("best", best.value(self._run.space.metric), metric=self._run.space.metric)
 
     def _set(self, name: str, value: float | None, **tags: str) -> None:
