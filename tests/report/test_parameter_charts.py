@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from scipy.interpolate import griddata
+from threadpoolctl import threadpool_info
 
 from search.report.charts.chart import Chart
 from search.report.page.contour import contour
@@ -46,6 +49,19 @@ def test_the_map_ends_where_the_trials_end(tmp_path: Path) -> None:
     assert chart.surface is not None
     assert chart.surface.heights[-1][0] is None
     assert chart.surface.heights[0][-1] == pytest.approx(0.5)
+
+
+def test_the_map_is_worked_out_by_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_at(tmp_path, [(0.001, 16), (0.1, 16), (0.1, 128)] * 3)
+    threads: list[int] = []
+
+    def watched(*args: Any, **options: Any) -> Any:
+        threads.extend(each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas")
+        return griddata(*args, **options)
+
+    monkeypatch.setattr("scipy.interpolate.griddata", watched)
+    assert map_of(run, [0.0, 0.5, 1.0] * 3) is not None
+    assert set(threads) == {1}
 
 
 @pytest.mark.parametrize("points", [[(0.001, 16), (0.01, 32), (0.1, 64)], [(0.001, 16), (0.01, 16)]])

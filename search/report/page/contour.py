@@ -11,6 +11,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from threadpoolctl import threadpool_limits
+
 from search.ledger.history import TrialRecord
 from search.report.charts.chart import VERMILION, Chart, Scale, Series, Surface, evenly, shortened
 from search.report.page.run_data import RunData
@@ -97,7 +99,10 @@ def _surface(
     means = totals / np.bincount(which.ravel())  # of trials at one point
     at = np.meshgrid(np.linspace(0, 1, _SIDE), np.linspace(0, 1, _SIDE))
     try:
-        heights = griddata(points, means, tuple(at), method="linear")
+        # SciPy solves a system of two equations for each triangle, and on two busy cores BLAS's threads wait
+        # for each other: 500 trials took 6 s, and with one thread 5 ms.
+        with threadpool_limits(limits=1, user_api="blas"):
+            heights = griddata(points, means, tuple(at), method="linear")
     except (QhullError, ValueError):  # all on one line, or fewer than three of them
         return None
     rows = [[None if math.isnan(value) else float(value) for value in row] for row in heights]
