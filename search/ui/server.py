@@ -13,10 +13,12 @@ import json
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from aiohttp import ClientConnectionResetError, web
+from jinja2 import Environment, FileSystemLoader
 
 from search.ledger import LedgerError
 from search.printable import printable
@@ -106,7 +108,7 @@ class Pages:
         self._tell()
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
-        return _page("list.html")
+        return _page("list")
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["file"]
@@ -116,7 +118,7 @@ class Pages:
 
     async def _run(self, request: web.Request) -> web.StreamResponse:
         await self._found(request)
-        return _page("run.html")
+        return _page("run")
 
     async def _found(self, request: web.Request) -> tuple[RunRow, int]:
         """The run that an address names; a folder that is new is looked for."""
@@ -222,8 +224,15 @@ def _row(row: RunRow, version: int) -> dict[str, Any]:
     return {**row.to_dict(), "version": version}
 
 
-def _page(name: str) -> web.Response:
-    return web.Response(text=_text(name), content_type="text/html")
+def _page(kind: str) -> web.Response:
+    """The list, or the frame of a run: a template with a script of its name."""
+    page = _templates().get_template(f"{kind}.html").render(kind=kind)
+    return web.Response(text=page, content_type="text/html")
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(loader=FileSystemLoader(_HERE), autoescape=True, trim_blocks=True)
 
 
 def _text(name: str) -> str:
