@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from tests.support.report_pages import Page, fateful_run, page_of, toy_run
 from tests.support.sealed_journals import reseal
 from tests.support.toy_runs import made_space, sampler_for
 
-HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"' onload='alert(3)' <!--"
 
 
 @pytest.fixture(scope="module")
@@ -85,16 +86,45 @@ def test_a_page_without_plots_does_not_carry_plotly(tmp_path: Path) -> None:
     assert len(write_page(empty.ledger.folder, should_draw=False).path.read_bytes()) < 50_000
 
 
-def test_names_and_values_of_parameters_do_not_become_tags(tmp_path: Path) -> None:
-    hostile = fateful_run(tmp_path, {"fate": "fine"}, {"fate": "fine", "score": 0.7})
-    reseal(hostile.ledger.journal, ('"fine"', json.dumps(HOSTILE)))
-    page = page_of(hostile)
-    assert HOSTILE in page.text
-    assert not [attributes for attributes in page.of("img") if attributes.get("src") == "x"]
-    figures = len([a for a in page.of("script") if a.get("type") == "application/json"])
-    assert len(page.of("script")) == figures + 4
-    figure = next(script for script in page.scripts if "\\u0026lt;" in script)
-    assert "&lt;/script&gt;" in str(json.loads(figure))
+def test_nothing_that_a_run_says_becomes_a_tag(tmp_path: Path) -> None:
+    points = [{"fate": "fine", "score": score} for score in (0.1, 0.7)]
+    hostile = fateful_run(tmp_path, *points, {"fate": "raise"})
+    said = {
+        '"fine"': f"value {HOSTILE}",
+        '"val_accuracy"': f"metric {HOSTILE}",
+        '"precision"': f"no effect of {HOSTILE}",
+        '"fp32, as asked"': f"note {HOSTILE}",
+        json.dumps("KeyError: 'a mistake in the training code'"): f"message {HOSTILE}",
+    }
+    reseal(hostile.ledger.journal, *((old, json.dumps(text)) for old, text in said.items()))
+    space_file = hostile.ledger.space_file
+    space_file.write_text(space_file.read_text().replace("val_accuracy", json.dumps(f"metric {HOSTILE}")))
+    log = hostile.ledger.trial("trial-0000").log
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text(f"log {HOSTILE}")
+    hostile.ledger.write_json("environment.json", {"hostname": f"host {HOSTILE}"})
+    folder = hostile.ledger.folder.rename(tmp_path / """a"'><img src=x onerror=alert(3)><script>""")
+    page = Page(write_page(folder, should_draw=False).path.read_text())
+    assert all(text in page.text for text in (*said.values(), f"host {HOSTILE}", folder.name))
+    assert not page.of("img")
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+    data = [json.loads(text) for text in page.scripts[:-4]]
+    assert len(page.of("script")) == len(data) + 4  # JSON, and the page's own
+    (details,) = [each for each in data if "promoted" in each]
+    assert details["trials"]["trial-0000"][5] == f"log {HOSTILE}"
+    assert not any("<" in text for text in page.scripts[:-4])
+    plotted = [text for each in data if "layout" in each for text in texts_of(each)]
+    assert any("&lt;/script&gt;" in text for text in plotted)
+    assert not any("<" in text for text in plotted)  # Plotly takes text for a kind of HTML
+
+
+def texts_of(content: object) -> Iterator[str]:
+    """Every text in a figure."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, dict | list):
+        for each in content.values() if isinstance(content, dict) else content:
+            yield from texts_of(each)
 
 
 def test_json_in_a_script_cannot_end_it() -> None:
@@ -152,7 +182,10 @@ def test_nothing_of_the_home_is_in_a_page_and_paths_begin_where_it_was_written(
     run = toy_run(project / "results")
     log = run.ledger.trial("trial-0000").log
     log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text(f'File "{home}/secret.py", and of another machine: /home/bob/x.py, /Users/eve/y\n')
+    log.write_text(
+        f'File "{home}/secret.py", and of another machine: /home/bob/x.py, /Users/eve/y\n'
+        "/home/carol/z.py: a path that begins its line\n/home/zoë/x.py\n"
+    )
     run.ledger.write_json("environment.json", {"folder": str(project), "command": [str(home / "a b/go.py")]})
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.chdir(project)
@@ -162,10 +195,14 @@ def test_nothing_of_the_home_is_in_a_page_and_paths_begin_where_it_was_written(
     assert str(tmp_path) not in text
     assert "bob" not in text
     assert "/eve" not in text
+    assert "carol" not in text
     page = Page(text)
     assert "python scripts/promote.py 'results/run' --top 3" in page.text  # quoted for the blank above it
     assert "python ~/'a b/go.py'" in page.text
-    assert 'File \\"~/secret.py\\", and of another machine: ~/x.py, ~/y' in text
+    assert (
+        'File \\"~/secret.py\\", and of another machine: ~/x.py, ~/y'
+        "\\n~/z.py: a path that begins its line\\n~/x.py" in text
+    )
 
 
 def test_names_that_only_look_like_a_home_stay() -> None:

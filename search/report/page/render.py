@@ -10,8 +10,8 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Sequence
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -70,18 +70,23 @@ def without_home(text: object) -> object:
     commands, messages, tracebacks and logs. In quotes a shell would take `~` for a name: it is put before
     them.
     """
-    if not isinstance(text, str) or isinstance(text, Markup):
+    if not isinstance(text, str) or isinstance(text, Markup) or "/" not in text:
         return text
-    return _shortened_paths(text)
+    for pattern, instead in _path_patterns(str(Path.cwd()), str(Path.home())):
+        text = pattern.sub(instead, text)
+    return text
 
 
-def _shortened_paths(text: str) -> str:
-    here, home = str(Path.cwd()), str(Path.home())
-    if len(here) > 1:
-        text = re.sub(rf"(?<![\w.~-]){re.escape(here)}/", "", text)
+@lru_cache(maxsize=1)
+def _path_patterns(here: str, home: str) -> list[tuple[re.Pattern[str], str]]:
+    """What is shortened, and to what, in this order."""
     homes = "|".join([*([re.escape(home)] if len(home) > 1 else []), r"/(?:home|Users)/[^/\s'\"<>\\]+"])
-    text = re.sub(rf"(?<![\w.~-])'(?:{homes})/", "~/'", text)
-    return re.sub(rf"(?<![\w.~-])(?:{homes})(?![\w.-])", "~", text)
+    shortened = [(rf"(?<![\w.~-]){re.escape(here)}/", "")] if len(here) > 1 else []
+    shortened += [
+        (rf"(?<![\w.~-])'(?:{homes})/", "~/'"),
+        (rf"(?<![\w.~-])(?:{homes})(?![\w.-])", "~"),
+    ]
+    return [(re.compile(pattern), instead) for pattern, instead in shortened]
 
 
 def json_for_script(content: object, *, digits: int | None = None) -> Markup:
@@ -96,19 +101,24 @@ def json_for_script(content: object, *, digits: int | None = None) -> Markup:
     Raises:
         ValueError: A number is NaN or infinite, which `JSON.parse` in the page would refuse.
     """
-    rounded = content if digits is None else _rounded(content, digits)
-    text = _shortened_paths(json.dumps(rounded, allow_nan=False, separators=(",", ":")))
+    text = json.dumps(_shortened(content, digits), allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
-def _rounded(content: Any, digits: int) -> Any:
-    """The same lists and mappings with shorter numbers: a plot has 1,000 pixels, and a float 17 digits."""
+def _shortened(content: Any, digits: int | None) -> Any:
+    """The same lists and mappings without homes, and with shorter numbers: a plot has 1,000 pixels, and a
+    float 17 digits.
+
+    Text by text: in JSON the letter of an escape (`\\n`) stands before the path, and hides where it begins.
+    """
+    if isinstance(content, str):
+        return without_home(content)
     if isinstance(content, float):
-        return float(f"{content:.{digits}g}")
-    if isinstance(content, Mapping):
-        return {name: _rounded(value, digits) for name, value in content.items()}
+        return content if digits is None else float(f"{content:.{digits}g}")
+    if isinstance(content, dict):
+        return {without_home(name): _shortened(value, digits) for name, value in content.items()}
     if isinstance(content, list | tuple):
-        return [_rounded(value, digits) for value in content]
+        return [_shortened(value, digits) for value in content]
     return content
 
 
