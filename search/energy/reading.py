@@ -85,6 +85,8 @@ class EnergyReading:
     def without(self, kinds: Iterable[str]) -> EnergyReading:
         """The reading with these of `KINDS` unknown, and their own parts."""
         left_out = tuple(f"{kind}_" for kind in kinds)
+        if not left_out:
+            return self
         parts = self._parts().items()
         return _of_parts({part: None if f"{part}_".startswith(left_out) else mj for part, mj in parts})
 

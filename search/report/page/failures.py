@@ -62,7 +62,7 @@ def _complete(run: RunData) -> str:
     """
     num_logs = sum(run.ledger.trial(t.trial_id).log.is_file() for t in run.trials)
     num_scored = sum(trial.value(run.metric) is not None for trial in run.trials)
-    num_measured = sum(trial.energy.total_mj is not None for trial in run.trials)
+    num_measured = sum(mj is not None for mj in run.energy_mj.values())
     return (
         f"Of {len(run.trials)} trials {num_logs} have a log, {num_scored} a score and {num_measured} joules."
     )

@@ -50,17 +50,21 @@ def results(run: RunData) -> list[Result]:
     sign = 1 if run.space.mode == "max" else -1
     found: list[Result] = []
     best: tuple[int, float] | None = None
-    for num_epochs, trial, row in _epochs(run):
-        value = trial.value_at(run.metric, row.ended_rung) if row.ended_rung is not None else None
-        if value is None or row.ended_rung is None or not is_comparable(trial, run.metric):
+    epochs = (event for event in run.events if event["event"] == "epoch")
+    for num_epochs, event in enumerate(epochs, start=1):  # repeated ones too, for they were paid for
+        if not event["row"].get("completes_rung"):  # as JSON: making 15,000 EpochRows takes a second
+            continue
+        trial, rung = run.history.trials[event["trial"]], EpochRow.from_dict(event["row"]).ended_rung
+        value = None if rung is None else trial.value_at(run.metric, rung)
+        if value is None or rung is None or not is_comparable(trial, run.metric):
             continue
         # Compared as (rung, signed score): the larger budget first. The sign makes larger better in both
         # modes.
-        best = max(best or (-1, 0.0), (row.ended_rung, sign * value))
+        best = max(best or (-1, 0.0), (rung, sign * value))
         found.append(
             Result(
                 trial_id=trial.trial_id,
-                rung=row.ended_rung,
+                rung=rung,
                 value=value,
                 num_epochs=num_epochs,
                 best=sign * best[1],
@@ -275,14 +279,6 @@ def _stretch(metric: str, trial: TrialRecord, rung: int) -> Iterator[tuple[int, 
             last = None
         else:
             last = epoch, value
-
-
-def _epochs(run: RunData) -> Iterator[tuple[int, TrialRecord, EpochRow]]:
-    """Each epoch as it came, with how many had been spent by then; repeated ones count too, for they were
-    paid for."""
-    epochs = (event for event in run.events if event["event"] == "epoch")
-    for number, event in enumerate(epochs, start=1):
-        yield number, run.history.trials[event["trial"]], EpochRow.from_dict(event["row"])
 
 
 def _best_line(points: Sequence[tuple[int, float]]) -> Series:

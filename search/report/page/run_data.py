@@ -161,6 +161,12 @@ class RunData:
         of_trials_mj = self.history.trials_mj
         return None if of_trials_mj is None and not beside_mj else to_joules((of_trials_mj or 0) + beside_mj)
 
+    @cached_property
+    def energy_mj(self) -> dict[str, int | None]:
+        """By trial the millijoules of all its attempts; None where they are unknown. They are added up anew
+        whenever a trial is asked, and several sections ask."""
+        return {trial.trial_id: trial.energy.total_mj for trial in self.trials}
+
     @property
     def energy_reason(self) -> str:
         """Why joules are unknown, and how to have them estimated: for one place of the page."""

@@ -69,7 +69,7 @@ def _subtitle(run: RunData, trial: TrialRecord, rank: int | None) -> str:
     value = f"{run.metric} {value_text(trial.value(run.metric))}"
     at = "" if trial.rung is None else f"rung {trial.rung}"
     parts = [place, trial.status, value, at, f"{trial.epochs} epochs", duration(trial.seconds)]
-    energy_mj = trial.energy.total_mj
+    energy_mj = run.energy_mj[trial.trial_id]
     parts += [] if energy_mj is None else [f"{energy_mj / 1000:.1f} J"]
     parts += [f"seed {trial.seed}", f"proposed by {trial.proposed_by}", trial.message]
     return "; ".join(filter(None, parts))

@@ -22,7 +22,7 @@ _REASONS_SHOWN = 3  # for missing joules; on a cluster each node may have its ow
 
 def trial_section(run: RunData) -> Section:
     """Every trial: the ranked ones in their order, then the others."""
-    reasons = list(dict.fromkeys(filter(None, (_no_energy_reason(trial) for trial in run.trials))))
+    reasons = list(dict.fromkeys(filter(None, (_no_energy_reason(run, trial) for trial in run.trials))))
     note = (
         "The largest budget ranks first, then the metric. A column's name sorts by it; a trial's opens its "
         "curve, hyperparameters, log and confusion."
@@ -32,7 +32,7 @@ def trial_section(run: RunData) -> Section:
     if run.space.repeats > 1:
         repeated = "Repeats of a configuration rank together, by the mean of those that have a score."
         elements[1:1] = [Text(text=repeated), configuration_table(run)]
-    if reasons and all(trial.energy.total_mj is None for trial in run.trials):
+    if reasons and all(mj is None for mj in run.energy_mj.values()):
         elements.append(Text(text="Energy is empty as it is unknown: see Energy."))
     elif reasons:
         shown = "; ".join(reasons[:_REASONS_SHOWN])
@@ -99,15 +99,15 @@ def _row(run: RunData, trial: TrialRecord, rank: int | None) -> list[Cell]:
         number_cell(trial.epochs),
         Cell(text=state, order=state, hint=trial.message),
         number_cell(trial.seconds, f"{trial.seconds:.1f}"),
-        _joules_cell(trial),
+        _joules_cell(run, trial),
     ]
 
 
-def _joules_cell(trial: TrialRecord) -> Cell:
+def _joules_cell(run: RunData, trial: TrialRecord) -> Cell:
     """The joules of a trial, or an empty cell with the reason: 0 would rank it as the most frugal."""
-    mj = trial.energy.total_mj
+    mj = run.energy_mj[trial.trial_id]
     if mj is None:
-        return number_cell(None, hint=_no_energy_reason(trial))
+        return number_cell(None, hint=_no_energy_reason(run, trial))
     return number_cell(to_joules(mj), f"{to_joules(mj):.1f}")
 
 
@@ -119,7 +119,7 @@ def _hparam_cell(trial: TrialRecord, name: str) -> Cell:
     return text_cell(value)
 
 
-def _no_energy_reason(trial: TrialRecord) -> str:
-    if trial.energy.total_mj is not None:
+def _no_energy_reason(run: RunData, trial: TrialRecord) -> str:
+    if run.energy_mj[trial.trial_id] is not None:
         return ""
     return trial.sensors.get("reason") or NO_SENSOR
