@@ -6,13 +6,12 @@ Each cell has its text, what it sorts by, and a hint: where something is unknown
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from statistics import fmean
 from typing import Any, Literal
 
-from search.ledger.history import TrialRecord
 from search.printable import printable
 from search.report.formatting import duration, value_text
 from search.report.page.elements import Cell, text_cell
@@ -141,30 +140,19 @@ def _gain(run: RunData) -> Cell:
 
 def _gain_in_search(run: RunData) -> Cell:
     """At the highest rung that both completed: of the default there may be fewer epochs."""
-    best = run.configurations[0]
-    defaults = [trial for trial in run.trials if trial.proposed_by == "default"]
-    for rung in range(best.rung, -1, -1):
-        ours, others = (_values_at(run, trials, rung) for trials in (best.scored, defaults))
-        if ours and others:
-            gain = (fmean(ours) - fmean(others)) * (1 if run.space.mode == "max" else -1)
-            where = "" if rung == best.rung else f" (rung {rung})"
-            hint = f"{value_text(fmean(others))} for the default at {run.rung_name(rung)}; not promoted"
-            return Cell(text=f"{gain:+.3g}{where}", order=gain, hint=hint)
-    return Cell(text="", hint="the default has no score at a rung that the best completed")
-
-
-def _values_at(run: RunData, trials: Sequence[TrialRecord], rung: int) -> list[float]:
-    values = (trial.value_at(run.metric, rung) for trial in trials)
-    return [value for value in values if value is not None]
+    if run.beside_default is None:
+        return Cell(text="", hint="the default has no score at a rung that the best completed")
+    rung, ours, its = run.beside_default
+    gain = (fmean(ours) - fmean(its)) * (1 if run.space.mode == "max" else -1)
+    where = "" if rung == run.configurations[0].rung else f" (rung {rung})"
+    hint = f"{value_text(fmean(its))} for the default at {run.rung_name(rung)}; not promoted"
+    return Cell(text=f"{gain:+.3g}{where}", order=gain, hint=hint)
 
 
 def _epochs(run: RunData) -> Cell:
-    num_epochs, whole = (
-        sum(len(trial.rows) for trial in run.trials),
-        len(run.trials) * run.space.ladder.ends[-1],
-    )
-    hint = f"{num_epochs / whole:.0%} of {whole}, a full training of each trial" if whole else ""
-    return Cell(text=str(num_epochs), order=num_epochs, hint=hint)
+    whole = len(run.trials) * run.space.ladder.ends[-1]
+    hint = f"{run.num_epochs / whole:.0%} of {whole}, a full training of each trial" if whole else ""
+    return Cell(text=str(run.num_epochs), order=run.num_epochs, hint=hint)
 
 
 def _started(run: RunData) -> Cell:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.report.page.elements import Table, number_cell, text_cell
+from search.report.page.elements import Table, hparam_cell, number_cell, text_cell
 from search.report.page.head import head
 from search.report.page.run_data import RunData, read_run
 from search.report.page.trial_table import trial_section
@@ -80,6 +80,14 @@ def test_a_column_without_a_value_is_left_out_and_named(run: Run) -> None:
     narrow = table.without_empty_columns()
     assert (narrow.columns, [len(row) for row in narrow.rows]) == (["trial", "lr"], [2, 2])
     assert replace(table, rows=[]).without_empty_columns().columns == []
+
+
+def test_a_hyperparameter_that_is_false_everywhere_is_known_and_is_no_number() -> None:
+    cells = [hparam_cell(value) for value in (False, True, 0, 0.5, "sgd", None)]
+    assert [(cell.text, cell.order) for cell in cells] == [
+        *(("False", "False"), ("True", "True"), ("0", 0), ("0.5", 0.5), ("sgd", "sgd"), ("", None)),
+    ]
+    assert Table(caption="", columns=["nesterov"], rows=[cells[:1]] * 2).empty_columns == []
 
 
 def test_the_table_of_trials_shows_what_is_known(run: Run) -> None:

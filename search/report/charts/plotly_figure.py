@@ -12,6 +12,11 @@ from typing import Any
 from search.report.charts.chart import GREY, Chart, Label, Mark, Matrix, Scale, Series, Surface
 
 _FONT = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif"
+_COMMON = {  # of every layout; through the transparent paper the page's own is seen
+    "paper_bgcolor": "rgba(0,0,0,0)",
+    "plot_bgcolor": "rgba(0,0,0,0)",
+    "font": {"family": _FONT, "size": 12},
+}
 _DASHES = {True: "dash", False: "solid"}
 # Relative to the whole figure: relative to the plot, a legend of two lines would cover the title of the x
 # axis.
@@ -35,9 +40,7 @@ def plotly_figure(chart: Chart | Matrix) -> dict[str, Any]:
     layout: dict[str, Any] = {
         "height": chart.height_px,
         "margin": {"l": 64, "r": 16, "t": 24, "b": 96 if chart.has_legend else 56},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"family": _FONT, "size": 12},
+        **_COMMON,
         "showlegend": chart.has_legend,
         "legend": {"orientation": "h", "x": 0, "font": {"size": 11}} | _AT_THE_BOTTOM,
         "hovermode": "closest",
@@ -79,20 +82,14 @@ def _matrix_figure(matrix: Matrix) -> dict[str, Any]:
             for label, row in zip(names, texts, strict=True)
         ],
         "hoverinfo": "text",
-        "colorbar": {
-            "title": {"text": _plain(matrix.unit), "side": "right"},
-            "thickness": 12,
-            "outlinewidth": 0,
-        },
+        "colorbar": _colour_bar(matrix.unit),
     }
     if len(places) <= _MOST_NUMBERED:
         trace |= {"text": texts, "texttemplate": "%{text}", "textfont": {"size": 11}}
     layout = {
         "height": matrix.height_px,
         "margin": {"l": 64, "r": 16, "t": 12, "b": 56},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"family": _FONT, "size": 12},
+        **_COMMON,
         "xaxis": {**axis, "title": {"text": "taken for", "standoff": 8}},
         "yaxis": {**axis, "title": {"text": "class", "standoff": 8}, "autorange": "reversed"},
     }
@@ -190,12 +187,12 @@ def _surface_trace(surface: Surface) -> dict[str, Any]:
         "line": {"width": 0.5, "color": "rgba(255,255,255,0.5)"},
         "hoverinfo": "skip",
         "connectgaps": False,
-        "colorbar": {
-            "title": {"text": _plain(surface.title), "side": "right"},
-            "thickness": 12,
-            "outlinewidth": 0,
-        },
+        "colorbar": _colour_bar(surface.title),
     }
+
+
+def _colour_bar(title: str) -> dict[str, Any]:
+    return {"title": {"text": _plain(title), "side": "right"}, "thickness": 12, "outlinewidth": 0}
 
 
 def _mark_traces(mark: Mark) -> list[dict[str, Any]]:

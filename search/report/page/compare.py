@@ -102,7 +102,7 @@ def _run_row(name: str, run: RunData) -> list[Cell]:
         number_cell(best.value(run.metric) if best else None),
         number_cell(best.rung if best else None),
         number_cell(len(run.trials)),
-        number_cell(sum(len(trial.rows) for trial in run.trials)),
+        number_cell(run.num_epochs),
         text_cell(spent_text(run)),
     ]
 

@@ -156,30 +156,17 @@ def _guessing_warning(run: RunData) -> list[str]:
 
 
 def _against_default(run: RunData) -> list[str]:
-    """The best and the default within the search, which rests on few seeds and was chosen for its score.
-
-    They are compared at the highest rung that both have completed: the default may have been stopped, and its
-    score from fewer epochs would make any trial that ran longer look better.
-    """
+    """The best and the default within the search, which rests on few seeds and was chosen for its score."""
     best, default = run.best, run.default
     if best is None or default is None:
         return []
     if best.proposed_by == "default":
         return ["That is the default configuration: no searched one beats it."]
-    mine = run.configurations[0].scored
-    others = [trial for trial in run.trials if trial.proposed_by == "default"]
-    for rung in range(run.configurations[0].rung, -1, -1):
-        ours, its = (_values_at(run, trials, rung) for trials in (mine, others))
-        if its and not ours:
-            return ["The two have no score at the same rung, so they cannot be compared."]
-        if its:
-            return [_difference(run, rung, ours, its)]
+    if run.beside_default is not None:
+        return [_difference(run, *run.beside_default)]
+    if any(trial.rung is not None for trial in run.trials if trial.proposed_by == "default"):
+        return ["The two have no score at the same rung, so they cannot be compared."]
     return ["The default configuration has no score to compare with."]
-
-
-def _values_at(run: RunData, trials: Sequence[TrialRecord], rung: int) -> list[float]:
-    values = (trial.value_at(run.metric, rung) for trial in trials)
-    return [value for value in values if value is not None]
 
 
 def _difference(run: RunData, rung: int, ours: Sequence[float], its: Sequence[float]) -> str:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from search.report.charts.chart import Chart, Matrix
 from search.report.formatting import value_text
+from search.space.parameters import is_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,7 +265,8 @@ class Section:
 
 def text_cell(text: object) -> Cell:
     """A cell of text; None and empty text are unknown."""
-    return Cell(text="" if text is None else str(text), order=str(text) if text else None)
+    shown = "" if text is None else str(text)
+    return Cell(text=shown, order=shown or None)
 
 
 def number_cell(value: float | int | None, text: str | None = None, hint: str = "") -> Cell:
@@ -276,3 +278,8 @@ def number_cell(value: float | int | None, text: str | None = None, hint: str = 
         hint: Text under the mouse.
     """
     return Cell(text="" if value is None else text or value_text(value), order=value, hint=hint)
+
+
+def hparam_cell(value: Any) -> Cell:
+    """A cell of a hyperparameter. True and False are texts, although Python counts them as numbers."""
+    return number_cell(value) if is_number(value) else text_cell(value)

@@ -60,13 +60,13 @@ def _score(row: Mapping[str, Any]) -> str:
 
 def _epochs(run: RunData) -> HeadFigure:
     """Epochs trained, against a full training of every trial."""
-    num_epochs, num_trials = sum(len(trial.rows) for trial in run.trials), len(run.trials)
+    num_trials = len(run.trials)
     whole = num_trials * run.space.ladder.ends[-1]
-    share = "" if not whole else f": {num_epochs / whole:.0%} of {whole}, a full training of each"
+    share = "" if not whole else f": {run.num_epochs / whole:.0%} of {whole}, a full training of each"
     limit = run.space.limits.trials
     return HeadFigure(
         name="epochs",
-        value=str(num_epochs),
+        value=str(run.num_epochs),
         detail=f"{num_trials}{f' of {limit}' if limit else ''} trials{share}",
     )
 

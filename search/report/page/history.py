@@ -210,11 +210,10 @@ def learning_curves(run: RunData) -> Chart:
     differently. Crossing curves show where a low rung would have stopped the later winner. With more than 300
     trials only the best are drawn, ranked ones first.
     """
-    ranks = {trial.trial_id for trial in run.ranked}
-    others = [trial for trial in run.trials if trial.rows and trial.trial_id not in ranks]
-    shown = [*run.ranked, *others][:_MOST_CURVES]
+    having = [trial for trial in run.in_order if trial.rows]
+    shown = having[:_MOST_CURVES]
     title = "Learning curves on the ladder, coloured by rung"
-    if len(shown) < sum(bool(trial.rows) for trial in run.trials):
+    if len(shown) < len(having):
         title += f" (the best {len(shown)} trials)"
     rungs = sorted({row.rung for trial in shown for row in trial.rows})
     return Chart(

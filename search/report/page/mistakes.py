@@ -37,7 +37,14 @@ from search.report.page.run_data import Promotion, RunData
 from search.trial.final_outputs import MISTAKE_IMAGES
 
 _HARDEST = 10  # classes; more belong into per_class.csv
-_CLASS_SCORES = ("num_images", "accuracy", "precision", "f1")  # of per_class.csv
+# A class of low accuracy and high precision is missed; one of high accuracy and low precision attracts images
+# of others.
+_CLASS_SCORES = {"num_images": "images", "accuracy": "accuracy (share)", "precision": "precision", "f1": "F1"}
+_DETECTION_SCORES = {
+    "num_objects": "objects",
+    "ap": "average precision (IoU 0.50 to 0.95)",
+    "ar_100": "recall, 100 boxes",
+}
 _MOST_PAIRS = 10
 _MOST_MISTAKE_IMAGES = 24  # embedded in the page, so each makes it larger
 _MOST_CELLS_SIDE = 60  # classes of a confusion that the page draws; of more its PNG is embedded
@@ -58,8 +65,8 @@ def _mistakes(promotion: Promotion, source: str) -> Iterator[Element]:
     first, folder = trainings[0], promotion.ledger.trial_folder(trainings[0].trial_id)
     yield Text(text=f"From {_named(first)}: {folder}")
     yield from _confusion(folder)
-    yield from _hardest(_read(folder / "per_class.csv"))
-    yield from _hardest_to_find(_read(folder / "average_precision.csv"))
+    yield from _hardest(_read(folder / "per_class.csv"), by="accuracy", columns=_CLASS_SCORES)
+    yield from _hardest(_read(folder / "average_precision.csv"), by="ap", columns=_DETECTION_SCORES)
     pairs = _read(folder / "confused_pairs.csv")
     yield from _confused(pairs)
     yield from _mistake_images(folder, pairs)
@@ -104,36 +111,20 @@ def _named(training: TrialRecord) -> str:
     return f"the full training {training.trial_id} (hparams of {training.parent_trial}, seed {training.seed})"
 
 
-def _hardest(rows: Sequence[Mapping[str, str]]) -> Iterator[Element]:
-    """The classes with the lowest accuracy, with precision beside it.
+def _hardest(rows: Sequence[Mapping[str, str]], *, by: str, columns: Mapping[str, str]) -> Iterator[Element]:
+    """The classes with the lowest score, and what else is known of each.
 
-    A class of low accuracy and high precision is missed; one of high accuracy and low precision attracts
-    images of others.
+    Args:
+        by: The column of the score.
+        columns: What is shown of each class: titles by the columns that they are read from.
     """
-    scored = sorted((row for row in rows if row["accuracy"]), key=lambda row: float(row["accuracy"]))
+    scored = sorted((row for row in rows if row[by]), key=lambda row: float(row[by]))
     if scored:
         yield Table(
             caption="Hardest classes of the test set",
-            columns=("class", "images", "accuracy (share)", "precision", "F1"),
+            columns=("class", *columns.values()),
             rows=[
-                [text_cell(row["label"]), *(_csv_number(row[name]) for name in _CLASS_SCORES)]
-                for row in scored[:_HARDEST]
-            ],
-        )
-
-
-def _hardest_to_find(rows: Sequence[Mapping[str, str]]) -> Iterator[Element]:
-    """The classes with the lowest average precision of a detector."""
-    scored = sorted((row for row in rows if row["ap"]), key=lambda row: float(row["ap"]))
-    if scored:
-        yield Table(
-            caption="Hardest classes of the test set",
-            columns=("class", "objects", "average precision (IoU 0.50 to 0.95)", "recall, 100 boxes"),
-            rows=[
-                [
-                    text_cell(row["label"]),
-                    *(_csv_number(row[name]) for name in ("num_objects", "ap", "ar_100")),
-                ]
+                [text_cell(row["label"]), *(_csv_number(row[name]) for name in columns)]
                 for row in scored[:_HARDEST]
             ],
         )

@@ -52,10 +52,8 @@ def _forecast_outcome(run: RunData) -> list[Text]:
     if forecast is None or run.history.ended is None:
         return []
     spent = Spent(trials=len(run.trials), hours=run.seconds / 3600, energy_j=run.spent_j)
-    num_epochs = sum(len(trial.rows) for trial in run.trials)
-    return [
-        Text(text=f"Compared with its forecast, it {outcome_text(forecast, epochs=num_epochs, spent=spent)}.")
-    ]
+    outcome = outcome_text(forecast, epochs=run.num_epochs, spent=spent)
+    return [Text(text=f"Compared with its forecast, it {outcome}.")]
 
 
 def _settings(run: RunData) -> list[tuple[str, str]]:

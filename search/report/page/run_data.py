@@ -100,6 +100,17 @@ class RunData:
         """Trials with a score, those of the best configuration first."""
         return [trial for each in self.configurations for trial in each.scored]
 
+    @cached_property
+    def ranks(self) -> dict[str, int]:
+        """By trial its rank, which repeats of a configuration share; none without a score."""
+        order = enumerate(self.configurations, start=1)
+        return {trial.trial_id: rank for rank, each in order for trial in each.scored}
+
+    @cached_property
+    def in_order(self) -> list[TrialRecord]:
+        """All trials: the ranked ones in their order, then the others as they were asked for."""
+        return [*self.ranked, *(trial for trial in self.trials if trial.trial_id not in self.ranks)]
+
     @property
     def best(self) -> TrialRecord | None:
         """The trial that ranks first: the largest budget, then the metric. None if no trial has a score."""
@@ -114,6 +125,26 @@ class RunData:
     @property
     def default(self) -> TrialRecord | None:
         return next((trial for trial in self.trials if trial.proposed_by == "default"), None)
+
+    @cached_property
+    def beside_default(self) -> tuple[int, list[float], list[float]] | None:
+        """The highest rung that the best configuration and the default both completed, and the scores of
+        their repeats there; None without one.
+
+        The default may have been stopped, and its score from fewer epochs would make any trial that ran
+        longer look better.
+        """
+        defaults = [trial for trial in self.trials if trial.proposed_by == "default"]
+        for best in self.configurations[:1]:
+            for rung in range(best.rung, -1, -1):
+                ours, its = (self._values_at(trials, rung) for trials in (best.scored, defaults))
+                if ours and its:
+                    return rung, ours, its
+        return None
+
+    def _values_at(self, trials: Sequence[TrialRecord], rung: int) -> list[float]:
+        values = (trial.value_at(self.metric, rung) for trial in trials)
+        return [value for value in values if value is not None]
 
     @cached_property
     def rung_correlations(self) -> list[RungCorrelation]:
@@ -147,6 +178,11 @@ class RunData:
         trial of an initial point may have them. The order is that of the space."""
         names = dict.fromkeys((*self.space.parameters, *(n for trial in self.trials for n in trial.hparams)))
         return [name for name in names if name in self.space.parameters or self._varies(name)]
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs of all trials, repeated ones too."""
+        return sum(len(trial.rows) for trial in self.trials)
 
     @property
     def seconds(self) -> float:

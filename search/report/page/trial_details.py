@@ -6,7 +6,7 @@ have six digits, and logs are kept of those that somebody will open: the best, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from search.report.charts.chart import rung_colour
 from search.report.formatting import duration, value_text
 from search.report.page.elements import TrialDetails
 from search.report.page.mistakes import confusion_of
-from search.report.page.run_data import RunData
+from search.report.page.run_data import Promotion, RunData
 
 _MOST_LOGS = 150  # of the best and of those that failed; each takes a kilobyte
 _LOG_LINES, _LINE_CHARACTERS, _LOG_BYTES = 12, 400, 16_384
@@ -24,12 +24,9 @@ _LOG_LINES, _LINE_CHARACTERS, _LOG_BYTES = 12, 400, 16_384
 
 def trial_details(run: RunData) -> TrialDetails:
     """All trials, those with a rank first, in the order in which their table has them."""
-    ranks = {trial.trial_id: rank for rank, each in enumerate(run.configurations, 1) for trial in each.scored}
-    rest = [trial for trial in run.trials if trial.trial_id not in ranks]
-    ordered = [*run.ranked, *rest]
     names = list(dict.fromkeys((*run.shown_hparams, *(n for trial in run.trials for n in trial.hparams))))
     default = _texts(run.default, names) if run.default else [""] * len(names)
-    logs = _worth_a_log(ordered)
+    logs = _worth_a_log(run.in_order)
     return TrialDetails(
         data={
             "metric": run.metric_title,
@@ -40,16 +37,16 @@ def trial_details(run: RunData) -> TrialDetails:
             ],
             "trials": {
                 trial.trial_id: [
-                    _subtitle(run, trial, ranks.get(trial.trial_id)),
+                    _subtitle(run, trial),
                     *_curve(run, trial),
                     _differences(trial, names, default),
                     _log(run.ledger.trial(trial.trial_id).log) if trial.trial_id in logs else "",
                 ]
-                for trial in ordered
+                for trial in run.in_order
             },
             "promoted": _promoted(run),
         },
-        has_curves=any(_curve(run, trial)[0] for trial in ordered),
+        has_curves=any(_curve(run, trial)[0] for trial in run.in_order),
     )
 
 
@@ -63,8 +60,9 @@ def _differences(trial: TrialRecord, names: Sequence[str], default: Sequence[str
     return [part for number, (text, other) in texts if text != other for part in (number, text)]
 
 
-def _subtitle(run: RunData, trial: TrialRecord, rank: int | None) -> str:
+def _subtitle(run: RunData, trial: TrialRecord) -> str:
     """State, score, budget and cost in a line, and the message of what went wrong."""
+    rank = run.ranks.get(trial.trial_id)
     place = f"rank {rank} of {len(run.configurations)}" if rank else "no rank"
     value = f"{run.metric} {value_text(trial.value(run.metric))}"
     at = "" if trial.rung is None else f"rung {trial.rung}"
@@ -109,14 +107,12 @@ def _promoted(run: RunData) -> dict[str, list[Any]]:
     where it does not classify or has too many classes."""
     if run.promotion is None:
         return {}
-    return {str(row["trial_id"]): _full_training(run, row) for row in run.promotion.rows}
+    return {str(row["trial_id"]): _full_training(run.promotion, row) for row in run.promotion.rows}
 
 
-def _full_training(run: RunData, row: Any) -> list[Any]:
-    assert run.promotion is not None, "asked after a promotion"
-    trainings = run.promotion.trainings(str(row["trial_id"]))
-    folders: Iterable[Path] = (run.promotion.ledger.trial_folder(each.trial_id) for each in trainings[:1])
-    matrix = next(filter(None, map(confusion_of, folders)), None)
+def _full_training(promotion: Promotion, row: Mapping[str, Any]) -> list[Any]:
+    trainings = promotion.trainings(str(row["trial_id"]))
+    matrix = confusion_of(promotion.ledger.trial_folder(trainings[0].trial_id)) if trainings else None
     mean = row["test_mean"] if row["test_mean"] is not None else row["val_mean"]
     num = row["num_seeds"]
     sentence = f"In full: {value_text(mean)}, the mean of {num} seed{'' if num == 1 else 's'}"

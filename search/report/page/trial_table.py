@@ -13,7 +13,7 @@ from search.energy.usable import NO_SENSOR
 from search.ledger.history import TrialRecord
 from search.ranking import Configuration
 from search.report.formatting import mean_text
-from search.report.page.elements import Cell, Element, Section, Table, Text, number_cell, text_cell
+from search.report.page.elements import Cell, Element, Section, Table, Text, hparam_cell, number_cell
 from search.report.page.run_data import RunData
 from search.report.page.trial_details import trial_details
 
@@ -64,7 +64,7 @@ def _configuration(run: RunData, rank: int, each: Configuration) -> list[Cell]:
         number_cell(each.mean, mean),
         Cell(text=repeats.removesuffix(")") or "1 repeat", order=len(each.scored)),
         number_cell(each.rung),
-        *(_hparam_cell(trial, name) for name in run.shown_hparams),
+        *(hparam_cell(trial.hparams.get(name)) for name in run.shown_hparams),
     ]
 
 
@@ -75,26 +75,23 @@ def _name(trial: TrialRecord) -> str:
 def trial_table(run: RunData) -> Table:
     """A row for each trial: ranked ones in their order, then the others. Repeats of one configuration
     share a rank."""
-    order = enumerate(run.configurations, start=1)
-    ranks = {trial.trial_id: rank for rank, each in order for trial in each.scored}
-    rest = [trial for trial in run.trials if trial.trial_id not in ranks]
     columns = ("rank", "trial", run.metric, *run.shown_hparams)
     table = Table(
         caption=f"{len(run.trials)} trials of {run.name}",
         columns=[*columns, "rung", "epochs", "state", "time (s)", "energy (J)"],
-        rows=[_row(run, trial, ranks.get(trial.trial_id)) for trial in [*run.ranked, *rest]],
+        rows=[_row(run, trial) for trial in run.in_order],
     )
     return table.with_constants_last(first=3)
 
 
-def _row(run: RunData, trial: TrialRecord, rank: int | None) -> list[Cell]:
+def _row(run: RunData, trial: TrialRecord) -> list[Cell]:
     """One trial. Its state names the cause of a failure, with the message under the mouse."""
     state = trial.status + (f": {trial.cause}" if trial.cause and trial.cause != trial.status else "")
     return [
-        number_cell(rank),
+        number_cell(run.ranks.get(trial.trial_id)),
         Cell(text=_name(trial), order=trial.trial_id),
         number_cell(trial.value(run.metric)),
-        *(_hparam_cell(trial, name) for name in run.shown_hparams),
+        *(hparam_cell(trial.hparams.get(name)) for name in run.shown_hparams),
         number_cell(trial.rung),
         number_cell(trial.epochs),
         Cell(text=state, order=state, hint=trial.message),
@@ -109,14 +106,6 @@ def _joules_cell(run: RunData, trial: TrialRecord) -> Cell:
     if mj is None:
         return number_cell(None, hint=_no_energy_reason(run, trial))
     return number_cell(to_joules(mj), f"{to_joules(mj):.1f}")
-
-
-def _hparam_cell(trial: TrialRecord, name: str) -> Cell:
-    """A number sorts as a number. True and False are texts, although Python counts them as integers."""
-    value = trial.hparams.get(name)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return number_cell(value)
-    return text_cell(value)
 
 
 def _no_energy_reason(run: RunData, trial: TrialRecord) -> str:

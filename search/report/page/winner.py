@@ -11,7 +11,16 @@ from typing import Any
 
 from search.report.charts.chart import BLUE, Chart, Mark, Scale, Series
 from search.report.gain import set_text
-from search.report.page.elements import Cell, Element, Section, Table, Text, number_cell, text_cell
+from search.report.page.elements import (
+    Cell,
+    Element,
+    Section,
+    Table,
+    Text,
+    hparam_cell,
+    number_cell,
+    text_cell,
+)
 from search.report.page.run_data import Promotion, RunData
 
 
@@ -118,7 +127,6 @@ def _table(run: RunData, promotion: Promotion) -> Table:
 def _row(run: RunData, row: Mapping[str, Any]) -> list[Cell]:
     """One configuration. Hints say what an interval counts, and why joules are missing."""
     joules = row["energy_j"]
-    hparams = [row.get(name) for name in run.shown_hparams]
     return [
         number_cell(row["rank"]),
         text_cell(f"{row['trial_id']}{' (default)' if row['is_default'] else ''}"),
@@ -135,7 +143,7 @@ def _row(run: RunData, row: Mapping[str, Any]) -> list[Cell]:
             None if joules is None else f"{joules:.1f}",
             _energy_hint(run, row),
         ),
-        *(number_cell(v) if isinstance(v, float | int) and v is not True else text_cell(v) for v in hparams),
+        *(hparam_cell(row.get(name)) for name in run.shown_hparams),
     ]
 
 
