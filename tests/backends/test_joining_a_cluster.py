@@ -45,7 +45,9 @@ def search(address: str, folder: Path, env: dict[str, str]) -> subprocess.Comple
 def test_a_search_joins_a_cluster_and_leaves_it_running(
     cluster: tuple[str, dict[str, str]], tmp_path: Path
 ) -> None:
+    """It needs the token alone: the mode, without which Ray refuses the token, it sets itself."""
     address, env = cluster
+    del env["RAY_AUTH_MODE"]
     for name in ("first", "second"):
         folder = tmp_path / name
         folder.mkdir()
@@ -53,6 +55,20 @@ def test_a_search_joins_a_cluster_and_leaves_it_running(
         assert done.returncode == 0, done.stderr
         table = pd.read_csv(folder / "results/run/trials.csv")
         assert table["rank"].tolist() == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.slow
+def test_without_the_token_of_the_cluster_it_says_what_is_missing(
+    cluster: tuple[str, dict[str, str]], tmp_path: Path
+) -> None:
+    address, env = cluster
+    del env["RAY_AUTH_TOKEN"], env["RAY_AUTH_MODE"]
+    done = search(address, tmp_path, env)
+    assert done.returncode == 2
+    assert f"no Ray cluster joined at {address}: " in done.stderr
+    assert done.stderr.splitlines()[-1].endswith(
+        "; if its nodes were started with a token, set RAY_AUTH_TOKEN to the same, before Ray is imported"
+    )
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
+import re
 import shutil
 import signal
 import socket
@@ -19,11 +19,18 @@ from typing import Any
 from search.backends.ray.children import descendants
 
 _RAY = Path(sys.executable).with_name("ray")
+_GUIDE = Path(__file__).parents[2] / "docs/cluster.md"
 
 
 def cluster_env() -> dict[str, str]:
-    """An environment with a fresh token: its nodes and drivers may join each other, and no others."""
-    token = {"RAY_AUTH_TOKEN": secrets.token_hex(16), "RAY_AUTH_MODE": "token"}
+    """The environment of docs/cluster.md: its nodes and drivers may join each other, and no others."""
+    (line,) = re.findall(r"^export RAY_AUTH.*$", _GUIDE.read_text(), flags=re.MULTILINE)
+    path = f"{_RAY.parent}{os.pathsep}{os.environ['PATH']}"
+    made = subprocess.run(
+        ["bash", "-euc", f"{line}; env -0"], env={**os.environ, "PATH": path}, capture_output=True, check=True
+    )
+    exported = dict(each.split("=", 1) for each in made.stdout.decode().split("\0") if each)
+    token = {name: value for name, value in exported.items() if name.startswith("RAY_AUTH_")}
     return {**os.environ, **token, "NO_COLOR": "1"}
 
 

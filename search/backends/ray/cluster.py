@@ -33,6 +33,9 @@ _NO_METRICS = {
     "DASHBOARD_METRIC_PORT": "-1",
     "RAY_enable_metrics_collection": "0",
 }
+_TOKEN_HINT = (
+    "; if its nodes were started with a token, set RAY_AUTH_TOKEN to the same, before Ray is imported"
+)
 _TAKEN = (
     "Ray is started in this Python already (ray.init); a search starts a session of its own, whose workers "
     "have its settings: call ray.shutdown() first, and then search, or join a cluster by its address"
@@ -73,7 +76,7 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
     if address:
         _check_answers(address)
     os.environ.update(_DRIVER_ENV)
-    token = os.environ.get("RAY_AUTH_TOKEN") if address else _own_token()
+    token = _token_of_cluster() if address else _own_token()
     if not address:
         offer_worker_env()
     logging.getLogger("ray").setLevel(logging.ERROR)  # before Ray speaks of its token on start
@@ -134,7 +137,7 @@ def _start_or_join(address: str | None, *, dashboard: bool, folder: SessionFolde
         )
     except Exception as error:  # of no class of its own where the node is not up in 30 s
         where = f"no Ray cluster joined at {address}" if address else "Ray did not start"
-        raise SessionError(f"{where}: {str(error).splitlines()[0]}") from error
+        raise SessionError(f"{where}: {str(error).splitlines()[0]}{_TOKEN_HINT * bool(address)}") from error
 
 
 @contextmanager
@@ -298,6 +301,17 @@ def _open_session_note(address: str | None) -> str:
         f"Ray {ray.__version__} asks for no token: every user of this machine can join the search's session; "
         "Ray 2.59 and later ask for one"
     )
+
+
+def _token_of_cluster() -> str | None:
+    """The token that the user gave; with it Ray has to be told that a cluster is joined by tokens.
+
+    `ray start --head` takes token mode where it finds a token. A process that joins does not, and its
+    requests are then refused for 20 s, token or not. Told before `import ray`: see `_own_token`.
+    """
+    if token := os.environ.get("RAY_AUTH_TOKEN"):
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    return token
 
 
 def _own_token() -> str:
