@@ -30,15 +30,17 @@ from search.report.page import write_at_end
 from search.report.summary import print_promotion
 from search.run import Run
 from search.run.observers import Observer
-from search.run.resume import command_line
-from search.sampling.proposal import FixedList
-from search.space import Space
+from search.run.resume import check_same_settings, command_line
+from search.sampling.proposal import FixedList, Proposal
+from search.space import Space, SpaceError
+from search.space.parameters import identity
 from search.space.yaml_file import Override
 from search.tables.promoted import examples_in, promoted_columns, promoted_rows
 from search.trial.background import BackgroundSpec
 from trainables.core.load import TrainableRef
 from trainables.core.suggest import suggest
 
+Wanted = tuple[Space, Sequence[Proposal]]
 _COPIES = 3  # of its weights, that a full training leaves
 
 
@@ -106,16 +108,25 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
     baselines = _baselines(space, trials, request.baselines)  # before hours of training: they may be refused
     size = _size_text(ledger, trials, len(seeds))
     output.print(f"{len(trials)} configurations x {len(seeds)} seeds at full budget{size}")
-    how = _how(request, ledger, auto_precision=history.sessions.auto_precision)
+    promoted, trainings = _promoted_space(space, request, output), proposals(trials, seeds)
+    alone = {
+        ledger.baseline_folder(name): (training, [baseline_proposal(training, seeds[0])])
+        for name, training in baselines.items()
+    }
+    folders = _folders({ledger.promotion_folder: (promoted, trainings), **alone})
+    how = _how(request, ledger, folders[ledger.promotion_folder], history.sessions.auto_precision)
     run, reason = launch(
-        _promoted_space(space, request, output),
-        replace(how, spread_over=_num_to_spread(space, request, len(trials) * len(seeds))),
-        make_sampler=lambda _: FixedList(proposals(trials, seeds)),
+        promoted,
+        replace(how, spread_over=_num_to_spread(space, request, len(trainings))),
+        make_sampler=lambda _: FixedList(trainings),
         output=output,
     )
     done: list[Run] = []
     if not any(trial.status == "interrupted" for trial in run.history.trials.values()):
-        done = _run_baselines(baselines, how, ledger, seeds[0], output)
+        done = [
+            _run_baseline(training, replace(how, folder=folders[first], background=None), proposed, output)
+            for first, (training, proposed) in alone.items()
+        ]
     rows = _write_rows(ledger, space, trials, run, done, output)
     last = output.last
     print_promotion(rows, space, last)
@@ -125,7 +136,7 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
     if request.should_report:
         write_at_end(ledger.folder, last)
     if run.is_interrupted:
-        last.print(f"to train all of them, promote again: {command_line(how.command)}")
+        last.print(f"to train the rest, promote again: {command_line(how.command)}")
     expected = {row["trial_id"]: 1 if row["trial_id"] in baselines else len(seeds) for row in rows}
     has_failed = any(each.has_failed for each in (run, *done))
     return Promotion(
@@ -136,9 +147,48 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
     )
 
 
-def _how(request: FullTraining, ledger: Ledger, *, auto_precision: str) -> Launch:
+def _folders(wanted: Mapping[Path, Wanted]) -> dict[Path, Path]:
+    """Where the trainings and each baseline run: in what the same promotion has left, or in fresh folders.
+
+    So the same command resumes a promotion that was killed, and one that is asked for more seeds, trials or
+    baselines trains those alone. One that has them all is repeated in fresh folders.
+
+    Args:
+        wanted: By the folder of the first run of its kind, its space and its list.
+    """
+    found = {first: _newest_alike(first, *each) for first, each in wanted.items()}
+    has_all = all(run and _has_all(run, wanted[first][1]) for first, run in found.items())
+    return {first: run.folder if run and not has_all else fresh_folder(first) for first, run in found.items()}
+
+
+def _newest_alike(first: Path, space: Space, proposed: Sequence[Proposal]) -> Ledger | None:
+    """The newest run of this name that has the same settings and has tried nothing but what is proposed."""
+    listed = {(identity(each.hparams), each.seed) for each in proposed}
+    for folder in sorted(
+        first.parent.glob(f"{first.name}*"), key=lambda path: (len(path.name), path), reverse=True
+    ):
+        ledger = Ledger(folder)
+        try:
+            if not ledger.has_run:
+                continue
+            check_same_settings(ledger, space)
+            tried = {(identity(each.hparams), each.seed) for each in ledger.read_history().trials.values()}
+        except (LedgerError, SpaceError):
+            continue  # of other settings, or damaged: it stays as it is
+        if tried <= listed:
+            return ledger
+    return None
+
+
+def _has_all(ledger: Ledger, proposed: Sequence[Proposal]) -> bool:
+    """Whether each training has ended for good."""
+    statuses = [trial.status for trial in ledger.read_history().trials.values()]
+    return len(statuses) == len(proposed) and not {"running", "paused", "interrupted"} & set(statuses)
+
+
+def _how(request: FullTraining, ledger: Ledger, folder: Path, auto_precision: str) -> Launch:
     return Launch(
-        folder=fresh_folder(ledger.promotion_folder),
+        folder=folder,
         command=request.command,
         backend=request.backend,
         should_test=True,
@@ -223,28 +273,12 @@ def _baselines(space: Space, trials: Sequence[TrialRecord], names: Sequence[str]
     return found
 
 
-def _run_baselines(
-    baselines: Mapping[str, Space], how: Launch, ledger: Ledger, seed: int, output: Output
-) -> list[Run]:
-    """Run each baseline once, in a folder of its own and without background work: it trains on the CPU."""
-    return [
-        _run_baseline(
-            training,
-            replace(how, folder=fresh_folder(ledger.baseline_folder(name)), background=None),
-            seed,
-            output,
-        )
-        for name, training in baselines.items()
-    ]
-
-
-def _run_baseline(training: Space, how: Launch, seed: int, output: Output) -> Run:
-    """Run a baseline once: the same data, split alike, and the same meter."""
+def _run_baseline(training: Space, how: Launch, proposed: Sequence[Proposal], output: Output) -> Run:
+    """Run a baseline once, on the CPU without background work: the same data, split alike, and one meter."""
     backbone = [str(training.fixed[name]) for name in ("model", "weights") if name in training.fixed]
     on = f" on the features of {' with weights '.join(backbone)}" if backbone else ""
     output.print(f"baseline: {training.trainable}{on}, on the CPU")
-    proposal = baseline_proposal(training, seed)
-    run, _ = launch(training, how, make_sampler=lambda _: FixedList([proposal]), output=output)
+    run, _ = launch(training, how, make_sampler=lambda _: FixedList(proposed), output=output)
     return run
 
 

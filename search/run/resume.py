@@ -36,16 +36,25 @@ def prepare_to_resume(ledger: Ledger, space: Space, output: Output) -> None:
     """
     ledger.lock()
     ledger.check_writable()
-    if before := _space_before(ledger):
-        if is_same_code(ledger.folder, before.trainable, space.trainable):  # the file may have moved
-            before = replace(before, trainable=space.trainable)
-        check_resumable(ledger.folder, before, space)
+    check_same_settings(ledger, space)
     if changed := _changed_code(ledger, space):
         output.note(changed)
     ledger.tidy()
     if dropped := ledger.drop_torn_line():
         output.note(dropped)
     output.print(f"resuming the run in {ledger.folder}")
+
+
+def check_same_settings(ledger: Ledger, space: Space) -> None:
+    """Check that trials of `space` compare with those of the run.
+
+    Raises:
+        LedgerError: They do not, or the run has no record of its settings.
+    """
+    if before := _space_before(ledger):
+        if is_same_code(ledger.folder, before.trainable, space.trainable):  # the file may have moved
+            before = replace(before, trainable=space.trainable)
+        check_resumable(ledger.folder, before, space)
 
 
 def _space_before(ledger: Ledger) -> Space | None:

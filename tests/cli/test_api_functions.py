@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,46 @@ def test_promoting_again_is_another_run_beside_the_first(run: api.Result) -> Non
     settings: dict[str, Any] = {"top": 1, "seeds": 1, "epochs": 2, "should_report": False, "output": QUIET}
     folders = [api.promote(run.folder, **settings).folder.name for _ in range(2)]
     assert folders == ["promotion", "promotion-2"]
+
+
+def ended_by(folder: Path) -> list[str]:
+    """The trials of a run's journal in the order in which they ended, in all its sessions."""
+    events = map(json.loads, (folder / "journal.jsonl").read_text().splitlines())
+    return [event["trial"] for event in events if event["event"] == "trial_ended"]
+
+
+def test_a_promotion_that_was_killed_is_resumed_by_the_same_call(run: api.Result) -> None:
+    """Killed as its second training began: the first is not trained again."""
+    settings: dict[str, Any] = {"top": 2, "seeds": 2, "epochs": 2, "should_report": False, "output": QUIET}
+    rows = api.promote("mine", **settings).rows
+    journal = run.folder / "promotion/journal.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    cut = 1 + next(i for i, line in enumerate(lines) if '"trial_asked"' in line and "trial-0001" in line)
+    journal.write_text("".join(lines[:cut]))
+    for unborn in ("trial-0002", "trial-0003"):
+        shutil.rmtree(run.folder / "promotion/trials" / unborn)
+    resumed = api.promote("mine", **settings)
+    assert resumed.folder == run.folder / "promotion"
+    assert not (run.folder / "promotion-2").exists()
+    assert sorted(ended_by(resumed.folder)) == [f"trial-{number:04}" for number in range(4)]
+    assert [row["num_seeds"] for row in resumed.rows] == [2, 2]
+    scores = [{name: row[name] for name in row if name.startswith(("test_", "gain_"))} for row in rows]
+    assert scores
+    assert [
+        {name: row[name] for name in each} for row, each in zip(resumed.rows, scores, strict=True)
+    ] == scores
+    assert api.promote("mine", **settings).folder == run.folder / "promotion-2"  # it had them all
+
+
+def test_more_seeds_are_added_to_what_was_promoted(run: api.Result) -> None:
+    settings: dict[str, Any] = {"top": 2, "epochs": 2, "should_report": False, "output": QUIET}
+    first = ended_by(api.promote("mine", seeds=1, **settings).folder)
+    more = api.promote("mine", seeds=2, **settings)
+    assert more.folder == run.folder / "promotion"
+    assert len(first) == 2
+    assert len(ended_by(more.folder)) == 4
+    assert [row["num_seeds"] for row in more.rows] == [2, 2]
+    assert api.promote("mine", seeds=2, **{**settings, "epochs": 3}).folder == run.folder / "promotion-2"
 
 
 @pytest.mark.parametrize(
