@@ -52,6 +52,8 @@ from search.space.yaml_file import Override
 from search.trial import EpochRow
 from search.trial.background import background_spec
 from search.trial.worker_env import restored_environment
+from trainables.core.deferred import modules_to_load
+from trainables.core.subprocess_pool import LoadedProcess
 
 Confirm = Callable[[str], bool] | None  # asked with the size of a download
 __all__ = [
@@ -229,13 +231,15 @@ def forecast(
         known = known_trials(checked, output)
         runs = local_results(Path(results)).absolute()
         checked = with_portfolio(checked, runs / (name or launch.run_name(checked)), output)
-        defaults = checked.default_hparams(checked.trainable.load())
+        trainable = checked.trainable.load()
+        defaults = checked.default_hparams(trainable)
         source, folder = space_words(space, override_list(overrides)), runs / checked.name
         if should_download:
             download_weights(checked, source, folder, chosen, output)
-        if should_preflight:
-            launch.check_before(checked, source=source, folder=folder, output=output)
-        found = forecast_here(checked, defaults, runs, sampler_maker(known), output)
+        with LoadedProcess(modules_to_load(trainable)) as loaded:
+            if should_preflight:
+                launch.check_before(checked, source=source, folder=folder, loaded=loaded, output=output)
+            found = forecast_here(checked, defaults, runs, sampler_maker(known), output, loaded=loaded)
     print_plan(checked, designed(checked, defaults), output, found)
     return found
 

@@ -35,7 +35,7 @@ from search.ledger import Ledger
 from search.ledger.journal import StorageError
 from search.output import Output
 from search.preflight import Report, request_for
-from search.preflight.local import await_reports, examining_here
+from search.preflight.local import await_reports, examine_in_fork
 from search.preflight.request import auto_precision_of, batch_sizes_of, data_of
 from search.provenance import describe_environment
 from search.report.answer import search_answer
@@ -60,6 +60,7 @@ from search.tables import FinalTables, Tables, TrialHistories
 from search.trial.background import Background, BackgroundSpec
 from search.trial.batch_size import is_auto
 from trainables.core.contract import no_choice
+from trainables.core.subprocess_pool import LoadedProcess
 
 BACKENDS = ("ray", "ray-core", "local")
 
@@ -294,14 +295,14 @@ def _examining(space: Space, how: Launch, output: Output) -> Iterator[Callable[[
         yield lambda: await_reports(reports, output)
 
 
-def check_before(space: Space, *, source: str, folder: Path, output: Output) -> None:
+def check_before(space: Space, *, source: str, folder: Path, loaded: LoadedProcess, output: Output) -> None:
     """Check this machine without starting anything: what a dry run does first.
 
     Raises:
         PreflightError: Something is known to fail; the message lists it all.
     """
-    with examining_here(request_for(space, source=source, folder=folder)) as reports:
-        check_reports(await_reports(reports, output), output)
+    request = request_for(space, source=source, folder=folder)
+    check_reports([examine_in_fork(request, loaded, output)], output)
 
 
 def _without_unusable_gpus(space: Space, reports: Sequence[Report]) -> Space:

@@ -28,6 +28,7 @@ from search.space import Space
 from search.tariff import JOULES_PER_KWH
 from search.trial.task import task_for
 from search.trial.worker_env import offer_worker_env
+from trainables.core.subprocess_pool import LoadedProcess
 
 _SIMULATED = 21  # searches with different seeds: odd, so that the median is one of them
 _FEWEST = 5  # searches, however long each takes
@@ -250,19 +251,26 @@ def forecast_here(
     results: Path,
     make_sampler: Callable[[Space], Sampler],
     output: Output,
+    *,
+    loaded: LoadedProcess,
 ) -> Forecast | None:
     """Forecast a search of `space` on this machine; None where rungs are measured in joules.
 
     Where costs cannot be measured only trials and epochs are forecast, with a warning that says why.
+
+    Args:
+        loaded: In forks of it steps are tried, where no earlier run has the costs.
     """
     if space.ladder.joules:
         return None
     here = Capacity(num_cpus=len(os.sched_getaffinity(0)), num_gpus=len(visible_gpus(os.environ).uuids))
     space = _without_packing(replace(space, resources=resolve_resources(space.resources, here)))
-    return forecast_search(space, _measure_costs(space, defaults, results, output), make_sampler)
+    return forecast_search(space, _measure_costs(space, defaults, results, output, loaded), make_sampler)
 
 
-def _measure_costs(space: Space, defaults: Mapping[str, Any], results: Path, output: Output) -> Costs | None:
+def _measure_costs(
+    space: Space, defaults: Mapping[str, Any], results: Path, output: Output, loaded: LoadedProcess
+) -> Costs | None:
     """What configurations cost, from an earlier run or from two steps of some; None, with a message, where
     neither is possible."""
     if (costs := earlier_costs(space, results)) is not None:
@@ -275,7 +283,7 @@ def _measure_costs(space: Space, defaults: Mapping[str, Any], results: Path, out
     try:
         with output.status("trying two steps of some configurations"):
             points = points_to_probe(space, defaults)
-            return probe_costs(space, task, points, worker="search.backends.ray.worker")
+            return probe_costs(space, task, points, worker="search.backends.ray.worker", loaded=loaded)
     except ProbeError as error:
         output.warn(f"no time forecast: {error}")
         return None

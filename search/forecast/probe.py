@@ -7,14 +7,12 @@ run, each with its share of the cores: a single process would be faster than any
 
 from __future__ import annotations
 
-import importlib
-import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +31,7 @@ from trainables.core.contract import Budget, DataError, Trainable, Training, Tra
 from trainables.core.deferred import deferred
 from trainables.core.model_folder import WeightsFormat
 from trainables.core.optional import trained_weights_of
-from trainables.core.subprocess_pool import fresh_processes
+from trainables.core.subprocess_pool import LoadedProcess
 
 _in_format = deferred("trainables.engine.inference.weights:in_format")
 
@@ -70,21 +68,28 @@ def points_to_probe(space: Space, defaults: Mapping[str, Any]) -> list[Mapping[s
     return every[:: max(1, -(-len(every) // _MOST_POINTS))]
 
 
-def probe_costs(space: Space, task: TrialTask, points: Sequence[Mapping[str, Any]], *, worker: str) -> Costs:
+def probe_costs(
+    space: Space, task: TrialTask, points: Sequence[Mapping[str, Any]], *, worker: str, loaded: LoadedProcess
+) -> Costs:
     """Try the points in as many processes at once as there will be trials, each with its share of the cores.
 
     Args:
         task: A trial of the space on this machine; its hparams do not matter.
         worker: The module that trials' workers load before anything else.
+        loaded: The points are tried in forks of it.
 
     Raises:
-        ProbeError: A training does not start or fails at its first steps.
+        ProbeError: A training does not start, fails at its first steps, or is killed.
         UnfitError: There is no such model or data.
     """
     workers = space.resources.workers or 1
-    with _pool(workers, max(1, int(task.cpus))) as pool:
-        orders = [[*points[turn % len(points) :], *points[: turn % len(points)]] for turn in range(workers)]
-        answers = list(pool.map(probe, [task] * workers, orders, [time.time()] * workers, [worker] * workers))
+    orders = [[*points[turn % len(points) :], *points[: turn % len(points)]] for turn in range(workers)]
+    try:
+        loaded_s = loaded.load_s([worker])  # which each worker of a search takes for itself
+        probes = [(task, order, time.time() - loaded_s) for order in orders]
+        answers = loaded.map_at_once(probe, probes, threads=max(1, int(task.cpus)))
+    except BrokenProcessPool as error:
+        raise ProbeError("a process that tried some steps was killed, perhaps as memory ran out") from error
     seen = [found for answer in answers for found in answer.points]
     if not seen:
         raise ProbeError("no configuration could be tried")
@@ -108,14 +113,13 @@ class Probed:
     first_s: float
 
 
-def probe(task: TrialTask, points: Sequence[Mapping[str, Any]], asked_at: float, worker: str) -> Probed:
+def probe(task: TrialTask, points: Sequence[Mapping[str, Any]], asked_at: float) -> Probed:
     """Measure the cost of each point, as long as there is time.
 
     Args:
-        asked_at: Unix time of the request: what loads until the first training, a worker loads too.
-        worker: A module to import first, as workers do.
+        asked_at: Unix time from which the first training is waited for: what loads until then, a worker
+            loads too.
     """
-    importlib.import_module(worker)
     ends_s, first_s = time.monotonic() + _MOST_S, 0.0
     found: list[PointCost] = []
     for point in points:
@@ -168,9 +172,10 @@ def _measure(task: TrialTask) -> PointCost:
     start_s = time.perf_counter() - started_s
     meter = meter_for(gpus=task.gpus, cpus=task.cpus)
     try:
-        low = top = _epoch(training, task, task.ladder.rungs[0])
+        count = cache(partial(_num_all, training, task.ladder.rungs[0]))
+        low = top = _epoch(training, task, task.ladder.rungs[0], count)
         if len(set(_shapes(task.ladder))) > 1:
-            top = _epoch(training, task, task.ladder.top)
+            top = _epoch(training, task, task.ladder.top, count)
         used_mj, taken_s = meter.read().total_mj, time.perf_counter() - started_s - start_s
     finally:
         meter.close()
@@ -223,8 +228,12 @@ def _by_rung(ladder: Ladder, low_s: float, top_s: float) -> tuple[float | None, 
     return tuple(seen.get(shape) for shape in shapes)
 
 
-def _epoch(training: Training, task: TrialTask, budget: Budget) -> _Epoch:
-    """A whole epoch at `budget`, extrapolated from two steps; a first run of two steps warms up."""
+def _epoch(training: Training, task: TrialTask, budget: Budget, count: Callable[[], float]) -> _Epoch:
+    """A whole epoch at `budget`, extrapolated from two steps; a first run of two steps warms up.
+
+    Args:
+        count: Gives the number of all training examples.
+    """
     size = with_batch_size(task.hparams, {}).get("batch_size", _SURE_EXAMPLES)
     few = replace(budget, epochs=task.ladder.top.epochs, subset=_STEPS * size)
     try:
@@ -238,18 +247,18 @@ def _epoch(training: Training, task: TrialTask, budget: Budget) -> _Epoch:
     if "num_examples" not in values or "train_s" not in values:
         return _Epoch(taken_s, 0.0)  # it does not train on examples, so there is nothing to extrapolate
     of_one_s = values["train_s"] / values["num_examples"]
-    return _Epoch(of_one_s * _num_examples(training, budget) + values["eval_s"], values["eval_s"])
+    fraction = 1.0 if budget.subset is None else budget.subset
+    num = fraction if isinstance(fraction, int) else fraction * count()
+    return _Epoch(of_one_s * num + values["eval_s"], values["eval_s"])
 
 
-def _num_examples(training: Training, budget: Budget) -> float:
-    """The number of examples of an epoch at `budget`; of a fraction, by epochs on small fractions."""
-    if isinstance(budget.subset, int):
-        return budget.subset
+def _num_all(training: Training, budget: Budget) -> float:
+    """The number of all training examples, by epochs at `budget` on small fractions of them."""
     share = 0.001
     while True:
         num = training.run_epoch(replace(budget, subset=share))["num_examples"]
         if num >= _SURE_EXAMPLES or share == 1:
-            return num / share * (1.0 if budget.subset is None else budget.subset)
+            return num / share
         # A fifth more than should be needed: rounding could leave it just below, and cost another epoch.
         share = min(1.0, share * 1.2 * _SURE_EXAMPLES / num)
 
@@ -266,17 +275,3 @@ def _saved_mib(content: Mapping[str, Any]) -> float:
         file = TrialFolder(Path(folder)).checkpoint
         save_checkpoint(file, content)
         return file.stat().st_size / _MIB
-
-
-@contextmanager
-def _pool(workers: int, threads: int) -> Iterator[ProcessPoolExecutor]:
-    """New Python processes, as workers are, each with the number of threads that Ray would set."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    try:
-        with fresh_processes(workers) as pool:
-            yield pool
-    finally:
-        del os.environ["OMP_NUM_THREADS"]
-        if before is not None:
-            os.environ["OMP_NUM_THREADS"] = before

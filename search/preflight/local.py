@@ -19,8 +19,9 @@ from search.preflight.node_checks import examine
 from search.preflight.request import PreflightError, PreflightRequest, Report, problems_of, request_for
 from search.space import Space
 from search.trial.worker_env import offer_worker_env
-from trainables.core.subprocess_pool import fresh_processes
+from trainables.core.subprocess_pool import LoadedProcess, fresh_processes
 
+Examine = Callable[[PreflightRequest], Report]
 _POLL_EVERY_S = 0.2  # the line on a terminal follows the check this closely
 _FIRST_LINE_S, _LINE_EVERY_S = 30.0, 600.0
 
@@ -50,11 +51,18 @@ def examining(request: PreflightRequest) -> Iterator[NodeCheck]:
     In this process it would load torch, which takes 0.5 GiB, and a user's file could end it. The process
     ends with the check, not with the context, which may be a whole search.
     """
-    with tempfile.TemporaryDirectory(prefix="jouletune-preflight-") as folder, fresh_processes(1) as pool:
+    with fresh_processes(1) as pool, _examining(request, pool.submit) as check:
+        check.report.add_done_callback(lambda _: pool.shutdown(wait=False))
+        yield check
+
+
+@contextmanager
+def _examining(
+    request: PreflightRequest, submit: Callable[[Examine, PreflightRequest], Future[Report]]
+) -> Iterator[NodeCheck]:
+    with tempfile.TemporaryDirectory(prefix="jouletune-preflight-") as folder:
         progress = Path(folder) / "progress"
-        report = pool.submit(examine, replace(request, progress=progress))
-        report.add_done_callback(lambda _: pool.shutdown(wait=False))
-        yield NodeCheck(report, progress)
+        yield NodeCheck(submit(examine, replace(request, progress=progress)), progress)
 
 
 def now_and_then(
@@ -133,6 +141,18 @@ def examining_here(request: PreflightRequest) -> Iterator[Callable[[Callable[[st
     offer_worker_env()
     with examining(replace(request, may_use_cpu=True)) as check:
         yield lambda say: [await_report(check, say=say)]
+
+
+def examine_in_fork(request: PreflightRequest, loaded: LoadedProcess, output: Output) -> Report:
+    """The check of this machine in a fork of `loaded`, from whose libraries other forks gain as well.
+
+    Raises:
+        PreflightError: It died on the way.
+    """
+    offer_worker_env()
+    with _examining(replace(request, may_use_cpu=True), loaded.submit) as check:
+        (report,) = await_reports(lambda say: [await_report(check, say=say)], output)
+    return report
 
 
 def examine_space(

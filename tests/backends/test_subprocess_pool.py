@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
 
 from tests.support.processes import ROOT, is_alive, wait_for
+from trainables.core.subprocess_pool import LoadedProcess
 
 WORK = """
 import os, time
@@ -22,13 +25,14 @@ def work(seconds):
 BUSY = """
 import sys, time
 sys.path.insert(0, {root!r})
-from trainables.core.subprocess_pool import fresh_processes
+from trainables.core.subprocess_pool import LoadedProcess, fresh_processes
 from work_of_test import work
 
-with fresh_processes(1) as pool:
+with {pool} as pool:
     pool.submit(work, {seconds}).result()
     time.sleep(600)
 """
+FRESH, FORK = "fresh_processes(1)", "LoadedProcess()"
 # What a user saves without a __main__ guard, types or pipes.
 UNGUARDED = """
 import os, sys
@@ -41,10 +45,14 @@ print(sys.modules["__main__"].__dict__ is globals())
 """
 
 
-@pytest.mark.parametrize("seconds", [0, 600], ids=["idle", "at work"])
-def test_a_killed_process_leaves_none_behind(tmp_path: Path, seconds: int) -> None:
+@pytest.mark.parametrize(
+    ("pool", "seconds"),
+    [(FRESH, 0), (FRESH, 600), (FORK, 600)],
+    ids=["idle", "at work", "at work in a fork"],
+)
+def test_a_killed_process_leaves_none_behind(tmp_path: Path, pool: str, seconds: int) -> None:
     script = tmp_path / "busy.py"
-    script.write_text(BUSY.format(root=str(ROOT), seconds=seconds))
+    script.write_text(BUSY.format(root=str(ROOT), pool=pool, seconds=seconds))
     (tmp_path / "work_of_test.py").write_text(WORK)
     parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
     assert parent.stdout
@@ -66,3 +74,32 @@ def test_a_script_without_a_main_guard_is_run_once(tmp_path: Path, how: str) -> 
         [sys.executable, *arguments], input=text, cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.stdout == "the script runs\nb d\nTrue\n", done.stderr
+
+
+def test_forks_have_what_their_process_has_loaded_and_leave_nothing_in_it() -> None:
+    is_loaded = "'colorsys' in __import__('sys').modules"
+    with LoadedProcess(["colorsys", "no_such_module"]) as loaded:
+        assert loaded.submit(eval, is_loaded).result()
+        began_s = loaded.load_s()
+        assert 0 < began_s < loaded.load_s(["fractions"])
+        parents = loaded.map_at_once(eval, [("__import__('os').getppid()",)] * 2, threads=1)
+        assert len(set(parents)) == 1
+        assert loaded.submit(os.putenv, "A", "1").result() is None
+        assert loaded.submit(eval, "__import__('os').getenv('A')").result() is None
+
+
+def test_forks_compute_with_their_share_of_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "torch.py").write_text(
+        "def set_num_threads(number):\n    global threads\n    threads = number\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    told = "(__import__('torch').threads, __import__('os').environ['OMP_NUM_THREADS'])"
+    with LoadedProcess(["torch"]) as loaded:
+        assert loaded.map_at_once(eval, [(told,)] * 2, threads=3) == [(3, "3")] * 2
+
+
+def test_a_fork_that_dies_is_an_error_and_the_next_one_works() -> None:
+    with LoadedProcess() as loaded:
+        with pytest.raises(BrokenProcessPool):
+            loaded.submit(os._exit, 3).result()
+        assert loaded.submit(os.path.basename, "a/b").result() == "b"

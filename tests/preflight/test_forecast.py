@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,15 @@ from search.backends.local import execute_here
 from search.budget import Ladder, Spent
 from search.forecast import Costs, Forecast, PointCost, Span, earlier_costs, forecast_search, observed_costs
 from search.forecast.earlier import attempts_of
-from search.forecast.probe import ProbeError, UnfitError, _epoch, points_to_probe, probe
+from search.forecast.probe import (
+    ProbeError,
+    UnfitError,
+    _epoch,
+    _num_all,
+    points_to_probe,
+    probe,
+    probe_costs,
+)
 from search.ledger import Ledger
 from search.report.forecast import (
     ForecastReporter,
@@ -31,6 +41,7 @@ from search.trial.task import task_for
 from tests.support.recorded_console import console, shown
 from tests.support.toy_runs import SteadyMeter, executed, made_space, sampler_for
 from trainables.core.contract import Budget, DataError
+from trainables.core.subprocess_pool import LoadedProcess
 
 
 def point(
@@ -590,7 +601,8 @@ def test_an_epoch_is_forecast_from_two_steps_of_it(
     space = made_space(tmp_path)
     task = task_for(space, trial_id="probe", hparams={"batch_size": 32}, seed=0, folder=tmp_path)
     training = Steady()
-    epoch = _epoch(training, task, Budget(epochs=1, subset=subset))  # type: ignore[arg-type]
+    budget = Budget(epochs=1, subset=subset)
+    epoch = _epoch(training, task, budget, lambda: _num_all(training, budget))  # type: ignore[arg-type]
     assert epoch.seconds == pytest.approx(0.01 * num_examples + 0.5, rel=0.01)
     assert epoch.scoring_s == 0.5
     assert training.subsets[:2] == [64, 64]
@@ -611,7 +623,8 @@ def test_data_with_less_than_two_steps_is_tried_whole(tmp_path: Path) -> None:
         made_space(tmp_path), trial_id="probe", hparams={"batch_size": 32}, seed=0, folder=tmp_path
     )
     training = Few()
-    epoch = _epoch(training, task, Budget(epochs=1, subset=None))  # type: ignore[arg-type]
+    budget = Budget(epochs=1, subset=None)
+    epoch = _epoch(training, task, budget, lambda: _num_all(training, budget))  # type: ignore[arg-type]
     assert epoch.seconds == pytest.approx(1.0)
     assert training.subsets[:2] == [None, None]
 
@@ -641,7 +654,7 @@ def test_a_probe_knows_what_weights_a_trial_leaves(tmp_path: Path, form, share: 
     space = here(made_space(tmp_path, text=text, overrides=[f"search.promote.weights={form}"]))
     hparams = {"model": "mnist_cnn", "batch_size": 8, "optimizer": "adamw", "lr": 1e-3}
     task = task_for(space, trial_id="probe", hparams=hparams, seed=0, folder=tmp_path)
-    (seen,) = probe(task, [hparams], time.time(), "search.trial").points
+    (seen,) = probe(task, [hparams], time.time()).points
     assert seen.weights_mib is not None
     assert seen.checkpoint_mib is not None
     # AdamW's state is three times the weights: themselves and two moments.
@@ -656,14 +669,31 @@ def test_a_probe_starts_a_real_training_and_names_what_fails(tmp_path: Path) -> 
     space = here(made_space(tmp_path, text=text))
     hparams = {"model": "mnist_cnn", "batch_size": 8}
     task = task_for(space, trial_id="probe", hparams=hparams, seed=0, folder=tmp_path)
-    answer = probe(task, [hparams], time.time() - 4, "search.trial")
+    answer = probe(task, [hparams], time.time() - 4)
     (seen,) = answer.points
     assert answer.first_s > 4
     assert seen.epoch_s[0] == seen.epoch_s[1]  # one budget but for the epochs: measured once
     assert seen.checkpoint_mib is not None
     assert seen.checkpoint_mib > 0.1
     with pytest.raises(UnfitError, match="no_such_model"):
-        probe(task, [{"model": "no_such_model"}], 0.0, "search.trial")
+        probe(task, [{"model": "no_such_model"}], 0.0)
+
+
+class OutOfMemory(LoadedProcess):
+    """Its forks are killed by the kernel."""
+
+    def load_s(self, modules: Sequence[str] = ()) -> float:
+        return 0.0
+
+    def map_at_once(self, function: Callable[..., Any], arguments: Any, *, threads: int) -> list[Any]:
+        raise BrokenProcessPool
+
+
+def test_a_probe_that_is_killed_costs_the_time_alone(tmp_path: Path) -> None:
+    space = here(made_space(tmp_path))
+    task = task_for(space, trial_id="probe", hparams={}, seed=0, folder=tmp_path)
+    with pytest.raises(ProbeError, match="was killed, perhaps as memory ran out"):
+        probe_costs(space, task, [{}], worker="", loaded=OutOfMemory())
 
 
 def test_a_probe_that_fails_says_at_which_configuration(tmp_path: Path) -> None:
@@ -675,4 +705,4 @@ def test_a_probe_that_fails_says_at_which_configuration(tmp_path: Path) -> None:
     points = [{"model": "mnist_cnn", "batch_size": 8}, {"model": "mnist_cnn", "batch_size": -1}]
     task = task_for(space, trial_id="probe", hparams=points[0], seed=0, folder=tmp_path)
     with pytest.raises(ProbeError, match=r"^batch_size -1: \w+: "):
-        probe(task, points, 0.0, "search.trial")
+        probe(task, points, 0.0)

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from trainables.core.contract import Trainable
+
 
 @dataclass(frozen=True)
 class Deferred:
@@ -30,16 +32,22 @@ class Deferred:
             raise ValueError(f"a deferred function is named package.module:function, got {self.target!r}")
 
     @property
+    def module(self) -> str:
+        """Where the function is."""
+        return self.target.partition(":")[0]
+
+    @property
     def __wrapped__(self) -> Callable[..., Any]:
         """The function itself, where `inspect.unwrap` and `inspect.signature` look for it.
 
         Raises:
             ImportError: The module cannot be imported, or has no such function.
         """
-        module, _, name = self.target.partition(":")
-        function = getattr(importlib.import_module(module), name, None)
+        name = self.target.partition(":")[2]
+        function = getattr(importlib.import_module(self.module), name, None)
         if not callable(function):
-            raise ImportError(f"{module} has no function {name}, which {self.target!r} names", name=module)
+            text = f"{self.module} has no function {name}, which {self.target!r} names"
+            raise ImportError(text, name=self.module)
         found: Callable[..., Any] = function
         return found
 
@@ -54,3 +62,13 @@ def deferred(target: str) -> Deferred:
         ValueError: `target` is not of that form. That the function exists is seen at the first call.
     """
     return Deferred(target)
+
+
+_BEFORE_A_TRIAL = ("check_data", "check_device", "choose_precision", "rehearse", "start")
+
+
+def modules_to_load(trainable: Trainable) -> list[str]:
+    """The program's own modules that a check and a training of `trainable` import when they begin."""
+    functions = (getattr(trainable, name) for name in _BEFORE_A_TRIAL)
+    named = (function.module for function in functions if isinstance(function, Deferred))
+    return [module for module in dict.fromkeys(named) if module.startswith("trainables.")]
