@@ -17,7 +17,7 @@ from search.run import Run
 from search.run.flatness import flat_reason, is_due
 from search.sampling.sampler import make_sampler
 from search.space import Space, SpaceError
-from tests.support.ray_sessions import cut, outcome, whole
+from tests.support.ray_sessions import cut, outcome, whole, whole_with_cuts
 from tests.support.sealed_journals import write_sealed
 from tests.support.toy_runs import SteadyMeter, defaults_of, executed, listed, made_space, sampler_for
 
@@ -102,14 +102,14 @@ def test_without_the_limit_a_flat_search_goes_on_where_it_ended(tmp_path: Path, 
     assert len(further.history.trials) == 60
 
 
-@pytest.mark.slow  # 40 s: each kill repeats the search
+@pytest.mark.slow
 def test_killed_at_every_event_it_ends_for_the_same_reason(tmp_path: Path) -> None:
     space = made_space(tmp_path, overrides=STOPPING)
-    undisturbed = whole(space, tmp_path / "whole", sampler_for(space))
+    undisturbed = whole_with_cuts(space, tmp_path / "whole", sampler_for(space))
     events = undisturbed.ledger.events()
     first = next(n for n, event in enumerate(events) if event["event"] == "gain_estimated")
-    for events_left in range(first - 3, len(events) - 1):
-        again = cut(space, tmp_path / f"cut-{events_left}", lambda: sampler_for(space), events_left)
+    for number in range(first - 3, len(events) - 1):
+        again = whole(space, tmp_path / f"cut-{number}", sampler_for(space))
         assert gains_of(again) == gains_of(undisturbed)
         assert again.history.ended == undisturbed.history.ended
         assert outcome(again) == outcome(undisturbed)

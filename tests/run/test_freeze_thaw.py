@@ -19,7 +19,7 @@ from search.run.checkpoint_retention import CheckpointRetention
 from search.sampling.proposal import Sampler
 from search.sampling.sampler import make_sampler
 from search.space import Space, SpaceError
-from tests.support.ray_sessions import cut, outcome, whole
+from tests.support.ray_sessions import cut, outcome, whole, whole_with_cuts
 from tests.support.toy_runs import SteadyMeter, defaults_of, kept, made_space
 
 THAW = ["search.scheduler.mode=freeze_thaw", "search.ladder.epochs=[1, 3, 9]", "search.limits.trials=14"]
@@ -63,21 +63,24 @@ def test_once_another_trial_has_ended_the_ladder_the_default_does_so_without_a_p
 
 
 CHANGES = [
-    pytest.param([], id="epochs"),
-    pytest.param([JOINT], id="joint"),
-    pytest.param(["search.horizon=rung"], id="a schedule per rung"),
-    pytest.param(["search.scheduler.control_fraction=1"], id="controls"),
-    pytest.param(["search.ladder.epochs=[4]"], id="one rung"),
+    pytest.param([], 1, id="epochs"),
+    pytest.param([JOINT], 3, id="joint"),
+    pytest.param(["search.horizon=rung"], 3, id="a schedule per rung"),
+    pytest.param(["search.scheduler.control_fraction=1"], 3, id="controls"),
+    pytest.param(["search.ladder.epochs=[4]"], 3, id="one rung"),
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", CHANGES)
-def test_killed_at_every_event_it_decides_the_same(tmp_path: Path, changes: Sequence[str]) -> None:
+@pytest.mark.parametrize(("changes", "every"), CHANGES)
+def test_killed_at_every_event_it_decides_the_same(
+    tmp_path: Path, changes: Sequence[str], every: int
+) -> None:
+    """At every third of the variants, which share all but what is asked next."""
     space = made_space(tmp_path, overrides=[*THAW, *changes])
-    undisturbed = whole(space, tmp_path / "whole", chooser(space))
-    for events_left in range(1, len(undisturbed.ledger.events()) - 1):
-        again = cut(space, tmp_path / f"cut-{events_left}", lambda: chooser(space), events_left)
+    undisturbed = whole_with_cuts(space, tmp_path / "whole", chooser(space))
+    for number in range(1, len(undisturbed.ledger.events()) - 1, every):
+        again = whole(space, tmp_path / f"cut-{number}", chooser(space))
         assert (outcome(again), decisions(again)) == (outcome(undisturbed), decisions(undisturbed))
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -22,7 +23,7 @@ from search.sampling.earlier_runs import with_portfolio
 from search.sampling.sampler import make_sampler
 from search.sampling.warm_start import known_trials
 from search.space import Space, SpaceError, dump_space
-from tests.support.ray_sessions import outcome, session, whole
+from tests.support.ray_sessions import outcome, whole, whole_with_cuts
 from tests.support.toy_runs import TOY, as_searched, defaults_of, made_space
 
 START = "search.start=portfolio"
@@ -112,25 +113,33 @@ def test_a_rerun_from_the_runs_own_space_tries_the_same_points_wherever_the_earl
 
 
 def test_killed_and_resumed_it_tries_the_same_points_though_other_runs_have_come(tmp_path: Path) -> None:
-    assert_killed_alike(tmp_path, "asha", [5])
+    assert_killed_alike(tmp_path, "asha", lambda events: [5])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["asha", "asha_stopping", "freeze_thaw"])
 def test_killed_at_every_event_it_tries_the_same_points(tmp_path: Path, mode: str) -> None:
-    assert_killed_alike(tmp_path, mode, None)
+    assert_killed_alike(tmp_path, mode, every_event_of_the_portfolio)
 
 
-def assert_killed_alike(folder: Path, mode: str, events: Sequence[int] | None) -> None:
-    """Kill a search with a portfolio after each of these events, or of all; another run comes meanwhile."""
+def every_event_of_the_portfolio(events: Sequence[Mapping[str, Any]]) -> Iterable[int]:
+    """Every event until the last point has been asked for, and each fourth of those that follow."""
+    last = max(n for n, event in enumerate(events) if event.get("proposed_by") == "portfolio")
+    return [*range(1, last + 2), *range(last + 2, len(events) - 1, 4)]
+
+
+def assert_killed_alike(
+    folder: Path, mode: str, kills: Callable[[Sequence[Mapping[str, Any]]], Iterable[int]]
+) -> None:
+    """Kill a search with a portfolio after each of these of its events; another run comes meanwhile."""
     earlier(folder, "a")
     changes = (f"search.scheduler.mode={mode}", "search.seed=3")
     space, _ = begun(folder, START, *changes)
-    undisturbed = searched(space, folder / "whole")
+    undisturbed = whole_with_cuts(space, folder / "whole", make_sampler(space, defaults_of(space)))
     earlier(folder, "b", "search.seed=1", "search.limits.trials=16")
-    for left in events or range(1, len(undisturbed.ledger.events()) - 1):
-        target = folder / "results" / f"cut-{left}"
-        assert session(space, target, make_sampler(space, defaults_of(space)), events_left=left) is None
+    for number in kills(undisturbed.ledger.events()):
+        target = folder / "results" / f"cut-{number}"
+        (folder / target.name).rename(target)
         as_searched(space, Ledger(target))
         resumed, _ = begun(folder, *changes, name=target.name)  # without the flag
         assert resumed.portfolio == space.portfolio

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,18 @@ class FragileLedger(Ledger):
         return stamped
 
 
+class CopyingLedger(Ledger):
+    """Copies its folder right after each event is on disk, which is what a kill at that moment leaves."""
+
+    num_copies = 0
+
+    def append(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        stamped = super().append(event)
+        shutil.copytree(self.folder, self.folder.with_name(f"cut-{self.num_copies}"))
+        self.num_copies += 1
+        return stamped
+
+
 def session(
     space: Space, folder: Path, sampler: Sampler, *, events_left: int = 10**9, before: bool = False
 ) -> Run | None:
@@ -72,6 +85,16 @@ def cut(
     """The run in `folder`, killed at this event and resumed to its end."""
     assert session(space, folder, make_sampler(), events_left=events_left, before=before) is None
     return whole(space, folder, make_sampler())
+
+
+def whole_with_cuts(space: Space, folder: Path, sampler: Sampler) -> Run:
+    """The run in `folder` come to its end; beside it, in cut-N, is what a kill right after event N leaves.
+
+    `cut` repeats the events before each kill; these are there once, which takes half the time.
+    """
+    run = Run(space, sampler, CopyingLedger.create(folder))
+    execute_here(run, SteadyMeter())
+    return run
 
 
 def outcome(run: Run) -> list[tuple[object, ...]]:
