@@ -11,14 +11,14 @@ import pytest
 from tests.support.kill_tests import Command
 from tests.support.processes import ROOT, typed, wait_for
 
-NUM_TRIALS = 8
+NUM_TRIALS = 4
 
 pytestmark = pytest.mark.slow
 
 # The node has no sensor, so watts are stated: joules follow the CPU time of each trial's processes.
 CHANGES = {
     "folder: .": f"folder: {ROOT / 'spaces'}",
-    "ladder: {epochs: [1, 3, 6]}": "ladder: {epochs: [1, 2, 3]}",
+    "ladder: {epochs: [1, 3, 6]}": "ladder: {epochs: [1, 3]}",
     "limits: {trials: 24}": f"limits: {{trials: {NUM_TRIALS}}}\n  resources: {{workers: 2}}",
     "promote: {top: 2, seeds: 3}": (
         "promote: {top: 1, seeds: 1}\n  metering: {cpu_watts_idle: 5, cpu_watts_max: 65}"
@@ -52,7 +52,7 @@ def test_a_script_is_searched_killed_resumed_metered_and_promoted(tmp_path: Path
     example(tmp_path)
     command = Command(tmp_path)
     command.start()
-    command.wait_for_events(8)
+    command.wait_for_events(5)
     command.kill_all()
     wait_for(lambda: not scripts_of(tmp_path))
     command.start()
