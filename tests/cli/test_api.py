@@ -278,8 +278,10 @@ def test_a_package_of_the_callers_own_with_such_a_name_is_named(tmp_path: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["file", "standard input"])
-def test_a_plain_script_searches_twice_with_its_own_trainable(tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize(("how", "names"), [("file", ("one", "two")), ("standard input", ("one",))])
+def test_a_plain_script_searches_with_its_own_trainable_and_again(
+    tmp_path: Path, how: str, names: tuple[str, ...]
+) -> None:
     """Without a __main__ guard, from its own folder, with paths that start there."""
     (tmp_path / "curve.py").write_text("def value(lr, epoch):\n    return lr / 10 + epoch / 100\n")
     toy = (ROOT / "trainables/toy.py").read_text()
@@ -288,7 +290,7 @@ def test_a_plain_script_searches_twice_with_its_own_trainable(tmp_path: Path, ho
         "import jouletune\n"
         "space = {'parameters': {'lr': {'min': 0.01, 'max': 0.1}}, 'search': {'trainable': './mine.py',\n"
         "    'data': 'none', 'ladder': {'epochs': [1, 2]}}}\n"
-        "for name in ('one', 'two'):\n"
+        f"for name in {names}:\n"
         "    run = jouletune.search(space, name=name, trials=2, workers=1, is_quiet=True)\n"
         "    print(name, run.ended)\n"
     )
@@ -302,7 +304,7 @@ def test_a_plain_script_searches_twice_with_its_own_trainable(tmp_path: Path, ho
         timeout=300,
         check=False,
     )
-    assert done.stdout == "one all 2 trials done\ntwo all 2 trials done\n", done.stderr
+    assert done.stdout == "".join(f"{name} all 2 trials done\n" for name in names), done.stderr
 
 
 @pytest.mark.slow
