@@ -27,9 +27,11 @@ search: $(READY)  ## the main job; ARGS="--trials 8" adds flags
 test: $(READY)  ## the default tests: no GPU, no network
 	$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
+# In the order of their names: xdist's own begins files of a single test last, and those are the longest.
 test-all: test test-oldest-ray test-s3 test-browser test-docs  ## the slow ones too: half an hour more
-	$(PYTHON) -m pytest -n 2 --dist loadfile -m "slow and not gpu" --ignore tests/project/test_docs_run.py \
-		--ignore tests/report/test_browser.py --ignore tests/ui/test_in_a_browser.py $(TAKE_THE_MACHINE:%=--ignore %) $(ARGS)
+	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not gpu" \
+		--ignore tests/project/test_docs_run.py --ignore tests/report/test_browser.py \
+		--ignore tests/ui/test_in_a_browser.py $(TAKE_THE_MACHINE:%=--ignore %) $(ARGS)
 	$(PYTHON) -m pytest -m "slow and not gpu" $(TAKE_THE_MACHINE) $(ARGS)
 
 # A document's commands wait for Ray as long as they compute, and each document has a folder of its own.
