@@ -6,7 +6,6 @@ workers too: half an hour.
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 
@@ -21,14 +20,13 @@ from search.run.checkpoint_retention import CheckpointRetention
 from search.tables import Tables
 from tests.support.kill_tests import MOMENTS, Moment
 from tests.support.killed_searches import (
-    NUM_TRIALS,
+    NUM_KILLS,
     assert_nothing_is_lost_or_counted_twice,
     killable,
     space_text,
 )
 from tests.support.toy_runs import SteadyMeter, made_space, sampler_for
 
-NUM_KILLS = int(os.environ.get("JOULETUNE_KILLS", "4"))
 COLUMNS = [
     "rank",
     "trial_id",
@@ -65,6 +63,7 @@ def killed(folder: Path, mode: str, workers: int) -> int:
     for moment in moments(workers):
         command.start()
         moment(command, draw)
+        assert command.was_killed or NUM_KILLS >= 25, "it ended before it was killed"
         num_waited += any(trial.status == "paused" for trial in trials_in(command.journal.parent))
     command.start()
     assert command.wait_for_end() == 0, command.log.read_text()[-3000:]
@@ -82,16 +81,17 @@ def trials_in(folder: Path) -> list[TrialRecord]:
     return list(History(ledger.events()).trials.values()) if ledger.has_run else []
 
 
-@pytest.mark.parametrize("how", ["reset", "reset fails"])
-def test_a_worker_lost_between_two_trials_costs_no_attempt(tmp_path: Path, how: str) -> None:
-    command = killable(tmp_path, "asha", 1)
-    command.order.write_text(how)
+def test_workers_lost_between_two_trials_cost_no_attempt(tmp_path: Path) -> None:
+    command = killable(tmp_path, "asha", 1, "--trials", "8")
     command.start()
-    command.wait_for(lambda: not command.order.exists())
+    for how in ("reset", "reset fails"):
+        command.order.write_text(how)
+        command.wait_for(lambda: not command.order.exists())
+        assert not command.order.exists(), command.log.read_text()[-3000:]
     assert command.wait_for_end() == 0, command.log.read_text()[-3000:]
     table = pd.read_csv(tmp_path / "results" / "killed" / "trials.csv")
     assert set(table["status"]) <= {"finished", "stopped", "paused"}
-    assert table["attempts"].tolist() == [1] * NUM_TRIALS
+    assert table["attempts"].tolist() == [1] * 8
 
 
 @pytest.mark.parametrize(("mode", "workers"), IN_SHORT if NUM_KILLS < 25 else IN_FULL)

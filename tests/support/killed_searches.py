@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from search.trial import EpochRow
 from tests.support.kill_tests import SLOW, Command
 from tests.support.toy_runs import TOY
 
-NUM_TRIALS = 30
+NUM_KILLS = int(os.environ.get("JOULETUNE_KILLS", "4"))
+NUM_TRIALS = 18 if NUM_KILLS < 25 else 30  # a kill takes up to ten events of a hundred
 _SEARCH = """search:
   trainable: MODEL
   data: none
   ladder: {epochs: [1, 3, 6]}
-  limits: {trials: 30}
+  limits: {trials: TRIALS}
   scheduler: {mode: MODE, eta: 3}
   resources: {workers: WORKERS}
 """
@@ -28,6 +30,7 @@ _SEARCH = """search:
 def space_text(model: str, mode: str, workers: int) -> str:
     """The toy's parameters, searched so."""
     search = _SEARCH.replace("MODEL", model).replace("MODE", mode).replace("WORKERS", str(workers))
+    search = search.replace("TRIALS", str(NUM_TRIALS))
     return TOY.partition("search:")[0] + search
 
 
