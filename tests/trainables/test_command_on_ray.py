@@ -52,7 +52,7 @@ def test_a_script_is_searched_killed_resumed_metered_and_promoted(tmp_path: Path
     example(tmp_path)
     command = Command(tmp_path)
     command.start()
-    command.wait_for_events(5)
+    command.wait_for_events(8)
     command.kill_all()
     wait_for(lambda: not scripts_of(tmp_path))
     command.start()
