@@ -37,7 +37,7 @@ _in_format = deferred("trainables.engine.inference.weights:in_format")
 
 _STEPS = 2  # measured, after as many that warm up
 _MOST_POINTS = 9  # configurations; each model with three batch sizes, of three models
-_MOST_S = 20.0  # no further configuration is tried after this time
+_MOST_S = 20.0  # no further configuration is tried that would take longer than this altogether
 _SURE_EXAMPLES = 64  # a fraction with this many examples gives the number of all within 1 %
 _MIB = 2**20
 _HANDOVER_S = 0.06  # from a training's end to the next one's start in a warm worker of Ray, on 2 idle cores
@@ -120,16 +120,18 @@ def probe(task: TrialTask, points: Sequence[Mapping[str, Any]], asked_at: float)
         asked_at: Unix time from which the first training is waited for: what loads until then, a worker
             loads too.
     """
-    ends_s, first_s = time.monotonic() + _MOST_S, 0.0
+    ends_s, first_s, longest_s = time.monotonic() + _MOST_S, 0.0, 0.0
     found: list[PointCost] = []
     for point in points:
-        if found and time.monotonic() > ends_s:
+        if found and time.monotonic() + longest_s > ends_s:
             break
         try:
             tried = replace(task, hparams=point)
             _start_training(tried)  # the first loads libraries and data
             first_s = first_s or time.time() - asked_at
+            began_s = time.monotonic()
             found.append(_measure(tried))
+            longest_s = max(longest_s, time.monotonic() - began_s)
         except UnfitError:
             raise
         except Exception as error:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ from search.report.forecast import (
 )
 from search.run import Run
 from search.space import Space, dump_space
-from search.trial.task import task_for
+from search.trial.task import TrialTask, task_for
 from tests.support.recorded_console import console, shown
 from tests.support.toy_runs import SteadyMeter, executed, made_space, sampler_for
 from trainables.core.contract import Budget, DataError
@@ -677,6 +678,25 @@ def test_a_probe_starts_a_real_training_and_names_what_fails(tmp_path: Path) -> 
     assert seen.checkpoint_mib > 0.1
     with pytest.raises(UnfitError, match="no_such_model"):
         probe(task, [{"model": "no_such_model"}], 0.0)
+
+
+def test_no_configuration_is_begun_that_would_end_after_twenty_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 100.0
+
+    def measured(task: TrialTask) -> PointCost:
+        nonlocal now_s
+        now_s += 9.0
+        return point(1.0)
+
+    monkeypatch.setattr("search.forecast.probe._start_training", lambda task: None)
+    monkeypatch.setattr("search.forecast.probe._measure", measured)
+    monkeypatch.setattr(
+        "search.forecast.probe.time", SimpleNamespace(monotonic=lambda: now_s, time=time.time)
+    )
+    task = task_for(here(made_space(tmp_path)), trial_id="probe", hparams={}, seed=0, folder=tmp_path)
+    assert len(probe(task, [{"lr": 0.1}, {"lr": 0.2}, {"lr": 0.3}], 0.0).points) == 2
 
 
 class OutOfMemory(LoadedProcess):
