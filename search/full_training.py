@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from search.backends.backend import LaunchableBackend
-from search.launch import Launch, launch
+from search.launch import Launch, launch, naming_the_way_on
 from search.ledger import Ledger, LedgerError, fresh_folder
 from search.ledger.history import History, TrialRecord
 from search.output import Output
@@ -105,30 +105,22 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
     ledger, space, history = _open(request)
     trials = chosen(history, space, top=request.top or space.promote.top)
     seeds = fresh_seeds(space.training.seed, request.num_seeds or space.promote.seeds)
-    baselines = _baselines(space, trials, request.baselines)  # before hours of training: they may be refused
-    size = _size_text(ledger, trials, len(seeds))
-    output.print(f"{len(trials)} configurations x {len(seeds)} seeds at full budget{size}")
-    promoted, trainings = _promoted_space(space, request, output), proposals(trials, seeds)
-    alone = {
-        ledger.baseline_folder(name): (training, [baseline_proposal(training, seeds[0])])
-        for name, training in baselines.items()
-    }
-    folders = _folders({ledger.promotion_folder: (promoted, trainings), **alone})
+    wanted = _wanted(ledger, space, request, trials, seeds, output)
+    folders = _folders(wanted)
     how = _how(request, ledger, folders[ledger.promotion_folder], history.sessions.auto_precision)
-    run, reason = launch(
-        promoted,
-        replace(how, spread_over=_num_to_spread(space, request, len(trainings))),
-        make_sampler=lambda _: FixedList(trainings),
-        output=output,
-    )
-    done: list[Run] = []
-    if not any(trial.status == "interrupted" for trial in run.history.trials.values()):
+    resume = f"to train the rest, promote again: {command_line(how.command)}"
+    last = output.last
+    with naming_the_way_on(how.folder, resume, last):
+        promoted, trainings = wanted.pop(ledger.promotion_folder)
+        spread = replace(how, spread_over=_num_to_spread(space, request, len(trainings)))
+        run, reason = launch(promoted, spread, make_sampler=lambda _: FixedList(trainings), output=output)
+        is_cut = any(trial.status == "interrupted" for trial in run.history.trials.values())
+        alone = {} if is_cut else wanted
         done = [
-            _run_baseline(training, replace(how, folder=folders[first], background=None), proposed, output)
-            for first, (training, proposed) in alone.items()
+            _run_baseline(*each, replace(how, folder=folders[first], background=None), output)
+            for first, each in alone.items()
         ]
     rows = _write_rows(ledger, space, trials, run, done, output)
-    last = output.last
     print_promotion(rows, space, last)
     last.print(f"ended: {reason}   files: {ledger.promoted_file} and {how.folder}")
     if model := _winners_model(rows, [run, *done]):
@@ -136,8 +128,8 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
     if request.should_report:
         write_at_end(ledger.folder, last)
     if run.is_interrupted:
-        last.print(f"to train the rest, promote again: {command_line(how.command)}")
-    expected = {row["trial_id"]: 1 if row["trial_id"] in baselines else len(seeds) for row in rows}
+        last.print(resume)
+    expected = {row["trial_id"]: 1 if row["trial_id"] in request.baselines else len(seeds) for row in rows}
     has_failed = any(each.has_failed for each in (run, *done))
     return Promotion(
         folder=how.folder,
@@ -145,6 +137,32 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
         is_complete=not has_failed and all(row["num_seeds"] == expected[row["trial_id"]] for row in rows),
         answer=promotion_answer(how.folder, reason, space.metric, rows),
     )
+
+
+def _wanted(
+    ledger: Ledger,
+    space: Space,
+    request: FullTraining,
+    trials: Sequence[TrialRecord],
+    seeds: Sequence[int],
+    output: Output,
+) -> dict[Path, Wanted]:
+    """The trainings, then each baseline, by the folder of the first run of its kind; prints how many.
+
+    Raises:
+        LedgerError: As of `_baselines`, before hours of training.
+    """
+    baselines = _baselines(space, trials, request.baselines)
+    size = _size_text(ledger, trials, len(seeds))
+    output.print(f"{len(trials)} configurations x {len(seeds)} seeds at full budget{size}")
+    trainings = (_promoted_space(space, request, output), proposals(trials, seeds))
+    alone = {
+        name: (training, [baseline_proposal(training, seeds[0])]) for name, training in baselines.items()
+    }
+    return {
+        ledger.promotion_folder: trainings,
+        **{ledger.baseline_folder(name): each for name, each in alone.items()},
+    }
 
 
 def _folders(wanted: Mapping[Path, Wanted]) -> dict[Path, Path]:
@@ -273,7 +291,7 @@ def _baselines(space: Space, trials: Sequence[TrialRecord], names: Sequence[str]
     return found
 
 
-def _run_baseline(training: Space, how: Launch, proposed: Sequence[Proposal], output: Output) -> Run:
+def _run_baseline(training: Space, proposed: Sequence[Proposal], how: Launch, output: Output) -> Run:
     """Run a baseline once, on the CPU without background work: the same data, split alike, and one meter."""
     backbone = [str(training.fixed[name]) for name in ("model", "weights") if name in training.fixed]
     on = f" on the features of {' with weights '.join(backbone)}" if backbone else ""

@@ -140,13 +140,8 @@ def run_search(space: Space, how: Launch, *, should_report: bool, output: Output
         print_packing(space, output)
     last = output.last
     resume = f"resume: {resume_command(how.command, how.folder)}"
-    try:
+    with naming_the_way_on(how.folder, resume, last):
         run, reason = launch(space, how, make_sampler=sampler_maker(known), output=output)
-    except KeyboardInterrupt:
-        if Ledger(how.folder).has_run:
-            last.print(f"{INTERRUPTED}\n{resume}")
-            raise SearchInterrupted from None
-        raise
     print_summary(run, last)
     if should_report:
         write_at_end(how.folder, last)
@@ -154,6 +149,22 @@ def run_search(space: Space, how: Launch, *, should_report: bool, output: Output
     if run.is_interrupted:
         last.print(resume)
     return Result(how.folder, answer=search_answer(run, reason), has_failed=run.has_failed)
+
+
+@contextmanager
+def naming_the_way_on(folder: Path, resume: str, output: Output) -> Iterator[None]:
+    """Print the line `resume` where a second Ctrl-C ends the block at once and there is a run in `folder`.
+
+    Raises:
+        SearchInterrupted: The line was printed.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        if Ledger(folder).has_run:
+            output.print(f"{INTERRUPTED}\n{resume}")
+            raise SearchInterrupted from None
+        raise
 
 
 def launch(

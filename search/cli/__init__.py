@@ -119,7 +119,7 @@ def _run(command: str, arguments: Sequence[str] | None, *, prog: str | None) -> 
     if command in _OF_MODELS:  # without the search: its errors are its own
         return _run_alone(module.main, options)
     # Both load pydantic, which --help does without.
-    from search.errors import INTERRUPTED, USER_ERRORS, SearchInterrupted, UserError, exit_status
+    from search.errors import USER_ERRORS, SearchInterrupted, UserError, exit_status
     from search.printable import printable
 
     try:
@@ -136,7 +136,7 @@ def _run(command: str, arguments: Sequence[str] | None, *, prog: str | None) -> 
     except SearchInterrupted:
         return 130
     except KeyboardInterrupt:
-        print(INTERRUPTED, file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         return 130
     return status
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from search import launch
+from search import cli, launch
 from search.backends.local import LocalBackend
 from search.report.summary import print_winner
 from search.run import Run
@@ -70,6 +71,23 @@ def test_a_second_ctrl_c_says_how_to_resume_as_well(
     lines = last_lines(tmp_path, monkeypatch, capsys, interrupt, "--name", "mine")
     assert lines[-2] == "interrupted; what was done until now is in the run's journal"
     assert lines[-1] == "resume: python scripts/search.py --space ./toy.yaml --no-report --name mine"
+
+
+def test_a_second_ctrl_c_in_a_promotion_says_that_the_same_command_trains_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(run: Run) -> None:
+        if run.should_test:
+            raise KeyboardInterrupt
+
+    last_lines(tmp_path, monkeypatch, capsys, interrupt, "--name", "mine")
+    words = ["mine", "--top", "1"]
+    monkeypatch.setattr(sys, "argv", ["scripts/promote.py", *words])
+    assert cli.run("promote", words) == 130
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "interrupted; what was done until now is in the run's journal",
+        "to train the rest, promote again: python scripts/promote.py mine --top 1",
+    ]
 
 
 def test_a_run_that_ends_by_itself_has_nothing_to_resume(
