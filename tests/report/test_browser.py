@@ -72,13 +72,14 @@ def found(text: str, tmp_path: Path, script: str, **how: Any) -> Any:
 
 
 LOOK = """
+const drawn = () => document.querySelectorAll('.plot svg.main-svg').length > 0;
 document.querySelectorAll('[data-figure]').forEach((box) => box.scrollIntoView());
-await new Promise((done) => setTimeout(done, 2000));
+for (let waits = 0; !drawn() && waits < 150; waits += 1) await new Promise((done) => setTimeout(done, 100));
 const table = document.querySelector('[data-trial-place]');
 const dialog = document.getElementById('trial');
 const named = () => Array.from(table.tBodies[0].rows, (row) => row.querySelector('button').dataset.trial);
 const seen = {
-  plots: document.querySelectorAll('.plot svg.main-svg').length > 0,
+  plots: drawn(),
   beyond_the_side: document.documentElement.scrollWidth > innerWidth,
   asked_for: performance.getEntriesByType('resource').map((each) => each.name)
     .filter((name) => !/^(data|blob):/.test(name)),
