@@ -10,7 +10,7 @@ from search.backends.local import execute_here
 from search.ledger import Ledger, LedgerError
 from search.run import Run
 from search.run.resume import check_resumable
-from tests.support.ray_sessions import FATES, cut, outcome, session, whole
+from tests.support.ray_sessions import FATES, cut, outcome, session, whole, whole_with_cuts
 from tests.support.toy_runs import SteadyMeter, fateful_space, listed, made_space, sampler_for
 
 
@@ -122,10 +122,10 @@ def test_limits_ranges_and_eta_may_change(tmp_path: Path) -> None:
 def test_with_promotion_paused_trials_stay_promotable(tmp_path: Path, horizon: str, objective: str) -> None:
     changes = ["search.scheduler={mode: asha, eta: 3}", f"search.horizon={horizon}"]
     space = made_space(tmp_path, overrides=[*changes, f"search.objective={objective}"])
-    undisturbed = whole(space, tmp_path / "whole", sampler_for(space))
+    undisturbed = whole_with_cuts(space, tmp_path / "whole", sampler_for(space))
     num_events = len(undisturbed.ledger.events())
-    for events_left in range(3, num_events - 1, 4):
-        again = cut(space, tmp_path / f"cut-{events_left}", lambda: sampler_for(space), events_left)
+    for number in range(3, num_events - 1, 4):
+        again = whole(space, tmp_path / f"cut-{number}", sampler_for(space))
         assert outcome(again) == outcome(undisturbed)
 
 
@@ -142,10 +142,10 @@ def test_a_trial_that_waits_to_be_resumed_takes_no_slot(tmp_path: Path) -> None:
 def test_killed_at_every_event_control_trials_are_neither_lost_nor_doubled(tmp_path: Path, mode: str) -> None:
     changes = [f"search.scheduler={{mode: {mode}, eta: 2, control_fraction: 1}}", "search.limits.trials=8"]
     space = made_space(tmp_path, overrides=changes)
-    undisturbed = whole(space, tmp_path / "whole", sampler_for(space))
+    undisturbed = whole_with_cuts(space, tmp_path / "whole", sampler_for(space))
     assert controls(undisturbed)
-    for events_left in range(1, len(undisturbed.ledger.events()) - 1):
-        again = cut(space, tmp_path / f"cut-{events_left}", lambda: sampler_for(space), events_left)
+    for number in range(1, len(undisturbed.ledger.events()) - 1):
+        again = whole(space, tmp_path / f"cut-{number}", sampler_for(space))
         assert (outcome(again), controls(again)) == (outcome(undisturbed), controls(undisturbed))
         for trial_id, trial in undisturbed.history.trials.items():
             assert again.history.trials[trial_id].control_rungs == trial.control_rungs
