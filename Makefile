@@ -28,7 +28,7 @@ test: $(READY)  ## the default tests: no GPU, no network
 	$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
 # In the order of their names: xdist's own begins files of a single test last, and those are the longest.
-test-all: test test-oldest-ray test-s3 test-browser test-docs  ## the slow ones too: half an hour more
+test-all: test test-oldest-ray test-s3 test-browser test-docs  ## the slow ones too: most of an hour more
 	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not gpu" \
 		--ignore tests/project/test_docs_run.py --ignore tests/report/test_browser.py \
 		--ignore tests/ui/test_in_a_browser.py $(TAKE_THE_MACHINE:%=--ignore %) $(ARGS)

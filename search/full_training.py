@@ -10,7 +10,7 @@ from typing import Any
 from search.backends.backend import LaunchableBackend
 from search.launch import Launch, launch, naming_the_way_on
 from search.ledger import Ledger, LedgerError, fresh_folder
-from search.ledger.history import History, TrialRecord
+from search.ledger.history import GOES_ON, History, TrialRecord
 from search.output import Output
 from search.promotion import (
     BASELINES,
@@ -174,34 +174,41 @@ def _folders(wanted: Mapping[Path, Wanted]) -> dict[Path, Path]:
     Args:
         wanted: By the folder of the first run of its kind, its space and its list.
     """
-    found = {first: _newest_alike(first, *each) for first, each in wanted.items()}
-    has_all = all(run and _has_all(run, wanted[first][1]) for first, run in found.items())
-    return {first: run.folder if run and not has_all else fresh_folder(first) for first, run in found.items()}
+    left = {first: _newest_alike(first, *each) for first, each in wanted.items()}
+    has_all = all(each and each.has_all for each in left.values())
+    return {
+        first: each.folder if each and not has_all else fresh_folder(first) for first, each in left.items()
+    }
 
 
-def _newest_alike(first: Path, space: Space, proposed: Sequence[Proposal]) -> Ledger | None:
+@dataclass(frozen=True)
+class _Left:
+    """What an earlier promotion has left of a list.
+
+    Attributes:
+        has_all: Each training of the list has ended for good.
+    """
+
+    folder: Path
+    has_all: bool
+
+
+def _newest_alike(first: Path, space: Space, proposed: Sequence[Proposal]) -> _Left | None:
     """The newest run of this name that has the same settings and has tried nothing but what is proposed."""
     listed = {(identity(each.hparams), each.seed) for each in proposed}
-    for folder in sorted(
-        first.parent.glob(f"{first.name}*"), key=lambda path: (len(path.name), path), reverse=True
-    ):
-        ledger = Ledger(folder)
+    runs = sorted(first.parent.glob(f"{first.name}*"), key=lambda path: (len(path.name), path.name))
+    for ledger in map(Ledger, reversed(runs)):
         try:
             if not ledger.has_run:
                 continue
             check_same_settings(ledger, space)
-            tried = {(identity(each.hparams), each.seed) for each in ledger.read_history().trials.values()}
+            tried = list(ledger.read_history().trials.values())
         except (LedgerError, SpaceError):
             continue  # of other settings, or damaged: it stays as it is
-        if tried <= listed:
-            return ledger
+        if {(identity(each.hparams), each.seed) for each in tried} <= listed:
+            have_ended = all(each.status not in GOES_ON for each in tried)
+            return _Left(ledger.folder, has_all=have_ended and len(tried) == len(proposed))
     return None
-
-
-def _has_all(ledger: Ledger, proposed: Sequence[Proposal]) -> bool:
-    """Whether each training has ended for good."""
-    statuses = [trial.status for trial in ledger.read_history().trials.values()]
-    return len(statuses) == len(proposed) and not {"running", "paused", "interrupted"} & set(statuses)
 
 
 def _how(request: FullTraining, ledger: Ledger, folder: Path, auto_precision: str) -> Launch:

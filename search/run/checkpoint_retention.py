@@ -5,14 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from search.ledger.history import Event
+from search.ledger.history import GOES_ON, Event
 from search.ledger.journal import StorageError
 from search.run import Run
 from search.trial.checkpoints import drop_previous
 from trainables.core.checkpoint import previous_of
 
 _TRAINS = {"running", "interrupted"}
-_GOES_ON = {*_TRAINS, "paused"}
 _GIB = 2**30
 # Paused trials are examined after every 8th result at a rung: finding the hopeless ones compares all that
 # wait, which at each pause would cost more with every trial.
@@ -74,7 +73,7 @@ class CheckpointRetention:
         if event["status"] == "paused":
             self._paused_bytes[event["trial"]] = self._size(event["trial"])
             self._check_paused()
-        elif event["status"] not in _GOES_ON:
+        elif event["status"] not in GOES_ON:
             self._drop_ended(event["trial"])
 
     def _drop_ended(self, trial_id: str) -> None:
@@ -97,7 +96,7 @@ class CheckpointRetention:
         best = self._run.ranking.best()
         best_id = best.trial_id if best else None
         for trial_id in (*ended, self._best):
-            if trial_id is None or self._run.history.trials[trial_id].status in _GOES_ON:
+            if trial_id is None or self._run.history.trials[trial_id].status in GOES_ON:
                 continue
             if trial_id != best_id or self._run.ledger.trial(trial_id).best.is_file():
                 self._delete(trial_id)

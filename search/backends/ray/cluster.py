@@ -33,9 +33,7 @@ _NO_METRICS = {
     "DASHBOARD_METRIC_PORT": "-1",
     "RAY_enable_metrics_collection": "0",
 }
-_TOKEN_HINT = (
-    "; if its nodes were started with a token, set RAY_AUTH_TOKEN to the same, before Ray is imported"
-)
+_TOKEN_HINT = "if its nodes were started with a token, set RAY_AUTH_TOKEN to the same, before Ray is imported"
 _TAKEN = (
     "Ray is started in this Python already (ray.init); a search starts a session of its own, whose workers "
     "have its settings: call ray.shutdown() first, and then search, or join a cluster by its address"
@@ -136,8 +134,10 @@ def _start_or_join(address: str | None, *, dashboard: bool, folder: SessionFolde
             _temp_dir=str(folder.path) if folder else None,
         )
     except Exception as error:  # of no class of its own where the node is not up in 30 s
-        where = f"no Ray cluster joined at {address}" if address else "Ray did not start"
-        raise SessionError(f"{where}: {str(error).splitlines()[0]}{_TOKEN_HINT * bool(address)}") from error
+        reason = str(error).splitlines()[0]
+        if address:
+            raise SessionError(f"no Ray cluster joined at {address}: {reason}; {_TOKEN_HINT}") from error
+        raise SessionError(f"Ray did not start: {reason}") from error
 
 
 @contextmanager
