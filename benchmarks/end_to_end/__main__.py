@@ -18,10 +18,13 @@ What is in `--out` is not measured again, so that a run that was ended continues
 from __future__ import annotations
 
 import argparse
+import functools
 import json
+import multiprocessing
 import os
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,7 +32,7 @@ from typing import Any
 from benchmarks.end_to_end.folders import write_crops, write_digits
 from benchmarks.end_to_end.measure import Search, measure
 from benchmarks.end_to_end.ours import OURS
-from benchmarks.end_to_end.plain_training import train
+from benchmarks.end_to_end.plain_training import test_accuracy
 from benchmarks.end_to_end.trace import Epoch, changes, named_after
 
 CONTENDERS = ("ray_tune", *OURS, "optuna", "random")
@@ -52,13 +55,15 @@ def main() -> None:
     data = [] if options.no_digits else [_written(folder / "digits", write_digits)]
     if options.voc:
         data.append(_written(folder / "crops", lambda into: write_crops(options.voc, options.object, into)))
-    kept = Kept(options.out)
-    for seed in range(options.seeds):
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(len(_SCORING_SEEDS), spawn) as scoring:
+        kept = Kept(options.out, scoring)
+        for seed in range(options.seeds):
+            for images in data:
+                for who in options.contenders:
+                    kept.search(who, images, seed)
         for images in data:
-            for who in options.contenders:
-                kept.search(who, images, seed)
-    for images in data:
-        _print_table(kept, images, options.contenders, options.seeds)
+            _print_table(kept, images, options.contenders, options.seeds)
 
 
 def _written(folder: Path, write: Callable[[Path], Path]) -> Path:
@@ -68,8 +73,9 @@ def _written(folder: Path, write: Callable[[Path], Path]) -> Path:
 class Kept:
     """Searches and scored hyperparameters, each measured once and kept in a file."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, scoring: Executor) -> None:
         self._file = file
+        self._scoring = scoring
         self._rows: dict[str, Any] = {}
         if file.exists():
             self._rows = dict(json.loads(line) for line in file.read_text().splitlines())
@@ -82,9 +88,8 @@ class Kept:
         """The mean of full trainings with these hyperparameters."""
 
         def score() -> float:
-            return statistics.fmean(
-                list(train(hparams, data, seed=seed, part="test"))[-1] for seed in _SCORING_SEEDS
-            )
+            of_seed = functools.partial(test_accuracy, hparams, data)
+            return statistics.fmean(self._scoring.map(of_seed, _SCORING_SEEDS))
 
         accuracy: float = self._row(f"scored {data.name} {json.dumps(dict(sorted(hparams.items())))}", score)
         return accuracy

@@ -95,7 +95,8 @@ def measure(who: str, data: Path, seed: int) -> Search:
             str(trace),
             str(seed),
         ]
-        env = {**os.environ, "RAY_AUTH_TOKEN": secrets.token_hex(16)}  # else stock Ray writes one at home
+        # Else stock Ray writes a token at home, and waits for a cluster that was once started here.
+        env = {**os.environ, "RAY_AUTH_TOKEN": secrets.token_hex(16), "RAY_ADDRESS": "local"}
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")

@@ -100,13 +100,14 @@ class ConsoleView:
             )
 
     def _started_line(self, event: Mapping[str, Any]) -> str:
-        """Why a trial is not judged at the lowest rungs: its bracket, or ranks that mislead."""
-        start = event["start_rung"]
-        why = (
-            "its bracket"
-            if start == self._run.rungs.bracket_of(event["number"])
-            else (f"rung {start - 1} ranks trials unlike the highest rung")
-        )
+        """Why a trial is not judged at the lowest rungs: its bracket, chance or ranks that mislead."""
+        start, rungs = event["start_rung"], self._run.rungs
+        if start == rungs.bracket_of(event["number"]):
+            why = "its bracket"
+        elif rungs.is_at_chance(start - 1):
+            why = f"no trial is better than guessing at the end of rung {start - 1}"
+        else:
+            why = f"rung {start - 1} ranks trials unlike the highest rung"
         return f"{event['trial']}  starts at rung {start}: {why}"
 
     def _warn_of_unwritten(self, epoch: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from search.budget import Limits
 from search.energy.usable import Unmeasured
+from search.guessing import ChanceLevel
 from search.ledger.history import Event, History, Status, TrialRecord
 from search.run.objective import LadderEnergy, Objective
 from search.rungs import RungDecision, Rungs
@@ -67,6 +68,7 @@ class TrialScheduler:
         self._space, self._sampler = space, sampler
         self._chooser = sampler if isinstance(sampler, ChoosingSampler) else None
         self._objective = Objective(space)
+        self._chance_level = ChanceLevel(space)
         self._used = LadderEnergy(space.ladder)
 
     @property
@@ -194,6 +196,8 @@ class TrialScheduler:
         # Ray Tune reports stopped trials to Optuna as complete with their last, cheap value (17 of 24 trials
         # in a run), and never the value at a rung; TPE ranks pruned trials well once it knows (rung, value).
         self._sampler.report(trial.trial_id, rung, *values)
+        if self._space.scheduler.skip_rungs_at_chance:
+            self.rungs.set_at_chance(rung, self._chance_level.on_result(rung, trial.rows[-1].metrics))
         final_reason = trial.rows[-1].done_reason or self._elimination_reason(value)
         if final_reason:
             self.rungs.withdraw(trial.trial_id)

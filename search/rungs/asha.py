@@ -91,6 +91,7 @@ class Rungs:
         self._brackets: dict[str, int] = {}
         self._unjudged: list[dict[str, float]] = [{} for _ in range(num_rungs)]
         self._weakness = [0.0] * num_rungs  # how likely it is of each rung's ranking
+        self._at_chance: set[int] = set()  # rungs at which no trial is better than guessing
         self._growth = Growth(epsilon) if self._kind == "pasha" else None
         self._top_rung = min(1, num_rungs - 1) if self._growth else num_rungs - 1
         self._results = [Results(len(self._signs)) for _ in range(num_rungs)]
@@ -120,7 +121,22 @@ class Rungs:
 
     @property
     def start_rung(self) -> int:
-        """The lowest rung that new trials are judged at: above each whose ranking is seen to be weak.
+        """The lowest rung that new trials are judged at: above each whose scores are all like guessing, or
+        whose ranking is seen to be weak."""
+        above_chance = min(max(self._at_chance, default=-1) + 1, self._top_rung)
+        return max(self._lowest_trusted, above_chance)
+
+    def set_at_chance(self, rung: int, is_at_chance: bool) -> None:
+        """Take in whether no trial that has come to the end of `rung` is better than guessing there."""
+        (self._at_chance.add if is_at_chance else self._at_chance.discard)(rung)
+
+    def is_at_chance(self, rung: int) -> bool:
+        """What `set_at_chance` was last told of the rung."""
+        return rung in self._at_chance
+
+    @property
+    def _lowest_trusted(self) -> int:
+        """The rung above each whose ranking is seen to be weak.
 
         A rung is compared with the highest one that enough trials have completed with it, not with the next:
         the ranks of epochs 1 and 3 agree in any search, and both may say nothing of the last epoch.
@@ -321,7 +337,8 @@ class Rungs:
         # been promoted still count in `len(results)`, so that one in eta of all results passes, not of
         # those waiting.
         # A rung that is seen to be weak promotes nothing: its best are no better than a new trial, or worse.
-        for results in reversed(self._results[self.start_rung : self._top_rung]):
+        # One at chance promotes as ever: its trials are as good as new ones, and have begun.
+        for results in reversed(self._results[self._lowest_trusted : self._top_rung]):
             trial_id = results.first_waiting()
             if trial_id is not None and results.place(trial_id) < self._num_passing(len(results)):
                 return trial_id

@@ -157,6 +157,7 @@ class Scheduler(Section):
     brackets: Annotated[Count, MUST_MATCH] = 1
     epsilon: ZeroOrMore | None = None
     control_fraction: Annotated[ShareOrZero, MUST_MATCH] = 0.03
+    skip_rungs_at_chance: Flag = True
     skip_weak_rungs: Flag = False
 
     @model_validator(mode="after")

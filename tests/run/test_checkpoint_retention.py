@@ -17,24 +17,18 @@ from search.ledger.journal import StorageError
 from search.run import Run
 from search.run.checkpoint_retention import CheckpointRetention
 from search.space import Space
-from tests.support.ray_sessions import FragileLedger, Killed, outcome
+from tests.support.ray_sessions import CopyingLedger, outcome
 from tests.support.toy_runs import Calling, SteadyMeter, fateful_space, kept, listed
 from trainables.core.checkpoint import previous_of
 
 Points = Sequence[dict[str, Any]]
 
 
-def session(space: Space, folder: Path, points: Points, *, events_left: int = 10**9) -> Run | None:
-    """One process's life on the run in `folder`: the run at its end, or None where it was killed."""
-    ledger = FragileLedger(folder) if Ledger(folder).has_run else FragileLedger.create(folder)
-    assert isinstance(ledger, FragileLedger)
-    ledger.events_left = events_left
-    try:
-        run = Run(space, listed(*points), ledger)
-        run.observe(CheckpointRetention(run))
-        execute_here(run, SteadyMeter())
-    except Killed:
-        return None
+def whole(space: Space, folder: Path, points: Points, ledger: type[Ledger] = Ledger) -> Run:
+    """The run in `folder` come to its end."""
+    run = Run(space, listed(*points), ledger(folder) if Ledger(folder).has_run else ledger.create(folder))
+    run.observe(CheckpointRetention(run))
+    execute_here(run, SteadyMeter())
     return run
 
 
@@ -119,19 +113,14 @@ def test_killed_anywhere_a_run_gives_up_what_an_undisturbed_one_gives_up(
     points = [{"fate": fates[n % len(fates)], "score": score} for n, score in enumerate(scores)]
     changes = ["search.scheduler={mode: asha, eta: 4, control_fraction: 0}", "search.ladder.epochs=[1, 2, 3]"]
     space = fateful_space(tmp_path, [*changes, f"search.limits={limits}"])
-    undisturbed = session(space, tmp_path / "whole", points)
-    assert undisturbed is not None
+    undisturbed = whole(space, tmp_path / "whole", points, CopyingLedger)
     given_up = [trial for trial in undisturbed.history.trials.values() if trial.status == "stopped"]
     assert given_up
     events = undisturbed.ledger.events()
     ends = [number for number, event in enumerate(events) if event["event"] == "trial_ended"]
-    for number in (end + after for end in ends[8::3] for after in (0, 2)):
-        folder = tmp_path / f"killed-{number}"
-        if session(space, folder, points, events_left=number - 1) is None:
-            again = session(space, folder, points)
-            assert again is not None
-            assert outcome(again) == outcome(undisturbed), number
-        shutil.rmtree(folder)
+    for number in (end + after for end in ends[8::3] for after in (0, 1)):  # before and after it is given up
+        again = whole(space, tmp_path / f"cut-{number}", points)
+        assert outcome(again) == outcome(undisturbed), number
 
 
 def test_a_paused_trial_counts_with_the_one_checkpoint_that_it_will_have(tmp_path: Path) -> None:
@@ -153,10 +142,10 @@ def test_what_a_killed_worker_left_beside_a_paused_trial_s_checkpoint_goes_at_th
 ) -> None:
     points = [{"fate": "fine", "score": score} for score in (0.5, 0.3, 0.7)]
     space = fateful_space(tmp_path, ["search.scheduler={mode: asha, eta: 4, control_fraction: 0}"])
-    assert session(space, tmp_path / "run", points)
+    whole(space, tmp_path / "run", points)
     checkpoint = tmp_path / "run/trials/trial-0001/checkpoint.pt"
     shutil.copy(checkpoint, previous_of(checkpoint))
-    assert session(space, tmp_path / "run", points)
+    whole(space, tmp_path / "run", points)
     assert checkpoint.exists()
     assert not previous_of(checkpoint).exists()
 
@@ -166,8 +155,7 @@ def test_a_checkpoint_that_cannot_be_deleted_is_a_message_of_the_disk(
 ) -> None:
     points = [{"fate": "fine", "score": score} for score in (0.5, 0.3)]
     space = fateful_space(tmp_path)
-    run = session(space, tmp_path / "run", points)
-    assert run is not None
+    run = whole(space, tmp_path / "run", points)
     checkpoint = run.ledger.trial_folder("trial-0001") / "checkpoint.pt"
     shutil.copy(run.ledger.trial_folder("trial-0000") / "checkpoint.pt", checkpoint)
 
@@ -185,8 +173,7 @@ def test_what_cannot_be_deleted_changes_nothing_of_what_is_given_up(
     points = [{"fate": "fine", "score": 0.9 - 0.05 * number} for number in range(16)]
     changes = ["search.scheduler={mode: asha, eta: 4, control_fraction: 0}", "search.limits.trials=16"]
     space = fateful_space(tmp_path, changes)
-    undisturbed = session(space, tmp_path / "whole", points)
-    assert undisturbed is not None
+    undisturbed = whole(space, tmp_path / "whole", points)
     run = Run(space, listed(*points), Ledger.create(tmp_path / "run"))
     keeper, undeleted = CheckpointRetention(run), []
 
