@@ -109,6 +109,7 @@ class ChanceLevel:
         self._sign = 1 if space.mode == "max" else -1
         self._best: dict[int, Mapping[str, float]] = {}
         self._counts: Counter[int] = Counter()
+        self._beaten: set[int] = set()  # for good: a hundred more that guess do not take it back
 
     def on_result(self, rung: int, metrics: Mapping[str, float]) -> bool:
         """Take in what a trial scores at the end of `rung`; whether no trial there is better than guessing.
@@ -116,6 +117,8 @@ class ChanceLevel:
         False as long as fewer than four have come there, and where the score of guessing or the size of the
         validation set is unknown.
         """
+        if rung in self._beaten:
+            return False
         metric, best = self._space.metric, self._best.setdefault(rung, metrics)
         if self._sign * (metrics[metric] - best[metric]) > 0:
             self._best[rung] = best = metrics
@@ -124,4 +127,6 @@ class ChanceLevel:
         if count < FEWEST_AT_CHANCE:
             return False
         found = _against_guessing(self._space, [best[metric]], best.get, count)
-        return found is not None and found.is_better is False
+        if found is None or found.is_better is not False:
+            self._beaten.add(rung)
+        return rung not in self._beaten
