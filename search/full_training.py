@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -124,7 +125,8 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
     print_promotion(rows, space, last)
     last.print(f"ended: {reason}   files: {ledger.promoted_file} and {how.folder}")
     if model := _winners_model(rows, [run, *done]):
-        last.print(f"the winner's model: {model}   python scripts/predict.py {model} IMAGES")
+        predict = f"python scripts/predict.py {shlex.quote(str(model))} IMAGES"
+        last.print(f"the winner's model: {model}   {predict}")
     if request.should_report:
         write_at_end(ledger.folder, last)
     if run.is_interrupted:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from search.cli.parser import CommandParser
+
+if TYPE_CHECKING:
+    from search.bucket.address import Address
 
 _EPILOG = """examples:
   {command} lr_bs-20261121-090000
@@ -39,8 +45,9 @@ def main(options: argparse.Namespace) -> int:
     from search.ledger.check import check_record, repair_lines
     from search.sources import run_address, run_folder
 
-    if options.repair and run_address(options.run, options.results):
-        parser().error(f"--repair is for folders: python -m jouletune fetch {options.run}, then repair that")
+    address = run_address(options.run, options.results)
+    if options.repair and address:
+        options.refuse(f"--repair is for folders: python -m jouletune fetch {address}, then repair that")
     run = Ledger.open(run_folder(options.run, options.results, with_states=True))
     num_problems = 0
     for ledger in (run, *run.parts()):
@@ -50,19 +57,18 @@ def main(options: argparse.Namespace) -> int:
         if found.problems and options.repair:
             _print(repair_lines(ledger))
         elif found.problems:
-            print(f"  to repair it, keeping a copy: {_repair_command(options)}")
+            print(f"  to repair it, keeping a copy: {_repair_command(run.folder, address)}")
         num_problems += len(found.problems)
     return 1 if num_problems else 0
 
 
-def _repair_command(options: argparse.Namespace) -> str:
-    """What repairs the run; a bucket's as a folder, which is whole again then."""
-    from search.sources import run_address
-
-    if (address := run_address(options.run, options.results)) is not None:
+def _repair_command(folder: Path, address: Address | None) -> str:
+    """What repairs the run, from whatever folder it is typed; a bucket's as a folder, which is whole again
+    then."""
+    if address is not None:
         fetch = f"python -m jouletune fetch {address}"
         return f"{fetch} && python scripts/check.py results/{address.name} --repair"
-    return f"python scripts/check.py {options.run} --repair"
+    return f"python scripts/check.py {shlex.quote(str(folder))} --repair"
 
 
 def _print(lines: Iterable[tuple[str, str]]) -> None:

@@ -43,6 +43,6 @@ def main(options: argparse.Namespace) -> int:
 
     targets = {name: getattr(options, name) for name in _TARGETS}
     if not any(targets.values()):
-        parser().error(f"give at least one of {', '.join(f'--{name}' for name in _TARGETS)}")
+        options.refuse(f"give at least one of {', '.join(f'--{name}' for name in _TARGETS)}")
     api.export(options.run, results=options.results, **targets)
     return 0

@@ -33,6 +33,8 @@ class CommandParser(argparse.ArgumentParser):
             epilog=epilog.replace("{command}", command),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        # For what a command finds wrong after parsing: under the name that it was called by.
+        self.set_defaults(refuse=self.error)
 
     def parse_args(  # type: ignore[override]  # typeshed has four overloads of it
         self, args: Sequence[str] | None = None, namespace: Any = None

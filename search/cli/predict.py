@@ -68,7 +68,7 @@ def parser(prog: str = "jouletune predict") -> CommandParser:
 def main(options: argparse.Namespace) -> int:
     """Predict, print or write the answers, and give the exit status."""
     if options.batch_size is not None and options.batch_size < 1:
-        parser().error(f"--batch-size must be at least 1, got {options.batch_size}")
+        options.refuse(f"--batch-size must be at least 1, got {options.batch_size}")
     from trainables.engine.inference import predict  # torch, 3 s that --help does without
 
     try:

@@ -50,11 +50,11 @@ def main(options: argparse.Namespace) -> int:
     from search import api
 
     if (options.run is None) == (options.compare is None):
-        parser().error("give RUN, or --compare RUN1 RUN2")
+        options.refuse("give RUN, or --compare RUN1 RUN2")
     if options.out and not options.compare:
-        parser().error("--out is for --compare; the page of one run lies in its folder")
+        options.refuse("--out is for --compare; the page of one run lies in its folder")
     if options.watch and options.compare:
-        parser().error("--watch follows one run: leave --compare out")
+        options.refuse("--watch follows one run: leave --compare out")
     run, against = options.compare or (options.run, None)
     written = api.report(
         run, results=options.results, against=against, path=options.out, watch_every_s=options.watch

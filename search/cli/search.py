@@ -95,6 +95,11 @@ def _add_limits(flags: CommandParser) -> None:
         help="fraction (0.5) or number (500) of training examples at the top rung",
     )
     add("--budget-size", metavar="PX", help="resolution of the top rung in pixels")
+    add(
+        "--early-stop-threshold",
+        metavar="T",
+        help="stop a trial whose metric is worse than this at the end of a rung",
+    )
     add("--seed", metavar="N", help="seed of the split, the subsets, the sampler and the trials")
     add("--workers", metavar="N", help="number of concurrent trials (default: as many as fit)")
     add(
@@ -189,6 +194,7 @@ def overrides(options: argparse.Namespace) -> list[str | tuple[str, Any]]:
         "search.budget.epochs": options.budget_epochs,
         "search.budget.subset": options.budget_subset,
         "search.budget.resolution": options.budget_size,
+        "search.early_stop_threshold": options.early_stop_threshold,
         "search.seed": options.seed,
         "search.trials": options.trials_file and options.trials_file.resolve(),
         "search.chosen_ablations": options.ablation,
@@ -204,7 +210,7 @@ def _resolve_rerun(options: argparse.Namespace) -> None:
     from search.sources import named_run
 
     if mistake := _rerun_mistake(options):
-        parser().error(mistake)
+        options.refuse(mistake)
     if options.rerun_failed:
         options.results, options.name, own_space = named_run(options.rerun_failed, options.results)
         options.space = options.space or own_space

@@ -143,13 +143,13 @@ def _request(options: argparse.Namespace) -> TrainingRequest:
     from search.training import TrainingRequest
 
     if options.keep_every is not None and (options.out is None or options.keep_every < 1):
-        parser().error(f"--keep-every must be at least 1, beside --out, got {options.keep_every}")
+        options.refuse(f"--keep-every must be at least 1, beside --out, got {options.keep_every}")
     is_check = options.probe or options.smoke is not None or options.overfit is not None
     is_check = is_check or options.lr_range is not None
     if options.lr_range is not None and options.lr_range < 20:
-        parser().error(f"--lr-range needs at least 20 steps, got {options.lr_range}")
+        options.refuse(f"--lr-range needs at least 20 steps, got {options.lr_range}")
     if options.resume and is_check:
-        parser().error("--resume goes with a training, not with --smoke, --probe, --overfit or --lr-range")
+        options.refuse("--resume goes with a training, not with --smoke, --probe, --overfit or --lr-range")
     return TrainingRequest(
         space=options.space,
         overrides=[*data_overrides(options.data), *options.set],

@@ -6,6 +6,7 @@ would push the one trial that ran out of memory off the screen.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,9 +68,8 @@ def print_failures(run: Run, output: Output) -> None:
         say(_failure_text(group, run))
         output.print(f"  remedy: {group.remedy}")
     if any(trial.status == "failed" for trial in run.history.trials.values()):
-        output.print(
-            f"once fixed, run them again: python scripts/search.py --rerun-failed {run.ledger.address}"
-        )
+        name = shlex.quote(run.ledger.address)
+        output.print(f"once fixed, run them again: python scripts/search.py --rerun-failed {name}")
 
 
 def _failure_text(group: FailureGroup, run: Run) -> str:

@@ -197,7 +197,8 @@ def _print_rank_correlations(run: Run, output: Output) -> None:
         if each.overall is None:
             continue
         half = f"; better half {_correlation_text(each.better_half)}" if each.better_half else ""
-        control = f" ({each.num_control_trials} control trials)" if each.num_control_trials else ""
+        number = each.num_control_trials
+        control = f" ({number} control trial{'s' if number > 1 else ''})" if number else ""
         output.print(
             f"rung {each.rung} against rung {each.rung + 1}, {each.num_trials} trials{control}: "
             f"Spearman {_correlation_text(each.overall)}{half}",

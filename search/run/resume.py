@@ -122,10 +122,7 @@ def resume_command(command: Sequence[str], folder: Path) -> str:
 
 def command_line(command: Sequence[str]) -> str:
     """The command line that gave these arguments, as a shell takes it."""
-    program, *arguments = command
-    if Path(program).name == "__main__.py":
-        return shlex.join(["python", "-m", "search", *arguments])
-    return shlex.join([*(["python"] if program.endswith(".py") else []), program, *arguments])
+    return shlex.join([*(["python"] if command[0].endswith(".py") else []), *command])
 
 
 def check_resumable(folder: Path, before: Space, now: Space) -> None:

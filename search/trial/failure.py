@@ -10,6 +10,7 @@ bases, so that no library has to be imported for it; then from its message; what
 from __future__ import annotations
 
 import re
+import shlex
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -206,4 +207,4 @@ def remedy_for(cause: str, folder: Path, trial_id: str) -> str:
         cause: One of `Cause`.
         folder: The run's.
     """
-    return _REMEDIES[cause].format(run=folder, trial=trial_id)
+    return _REMEDIES[cause].format(run=shlex.quote(str(folder)), trial=trial_id)

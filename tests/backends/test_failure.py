@@ -151,5 +151,11 @@ def test_every_cause_has_a_remedy_with_the_commands_of_the_run(cause: str, remed
     assert remedy_for(cause, Path("results/mine"), "trial-0003") == remedy
 
 
+def test_a_remedy_can_be_pasted_for_a_run_in_a_folder_with_blanks() -> None:
+    assert remedy_for("weights_missing", Path("my results/a run"), "trial-0003") == (
+        "fetch them: python scripts/preflight.py --space 'my results/a run'/space.yaml --download"
+    )
+
+
 def test_no_cause_is_without_a_remedy() -> None:
     assert all(remedy_for(cause, Path("run"), "trial-0000") for cause in get_args(Cause))

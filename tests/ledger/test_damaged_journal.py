@@ -264,6 +264,15 @@ def test_check_says_what_is_whole_and_touches_nothing(copy: Path, capsys: pytest
     assert files == {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
 
 
+def test_the_repair_that_is_named_finds_a_run_in_other_results(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit_lines(copy, lambda lines: lines[:4] + lines[5:])
+    assert command("check", [copy.name, "--results", str(copy.parent)]) == 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "to repair it" in line]
+    assert line == f"  to repair it, keeping a copy: python scripts/check.py {copy} --repair"
+
+
 @pytest.mark.parametrize("keep", [1, 2, 9])
 def test_a_repaired_run_resumes_to_the_end_of_an_undisturbed_one(
     done: tuple[Space, Path], copy: Path, keep: int, capsys: pytest.CaptureFixture[str]

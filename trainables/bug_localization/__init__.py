@@ -7,7 +7,7 @@ ago the file was last fixed, and how often. Lam et al. have a sixth, which a sec
 relating the terms of reports to those of code: that one is not here, so no figure of theirs is claimed.
 
 Data: `{reports: FILE, tree: FOLDER}`, a table in the columns of Ye, Bunescu and Liu 2014 ("Learning to Rank
-Relevant Files for Bug Reports") with the tree of sources (see `engine.bug_reports.table`); `python-stdlib`,
+Relevant Files for Bug Reports") with the tree of sources (see `bug_localization.table`); `python-stdlib`,
 docstrings of Python's own library as reports about the modules that they were taken out of. Parts are split
 by time; with `split: report` they are drawn at random. The resolution is the
 number of wrong files that a training report is shown with; all files are ranked at every rung.

@@ -6,7 +6,7 @@ Detection"), DETR (`detr_r50`; Carion et al. 2020), D-FINE (`d_fine_l`; Peng et 
 `file:/path/config.json`; torchvision's as `torchvision/NAME`.
 
 Data: `shapes` (made here), `coco:PATH`, `{coco: FILE, images: FOLDER}`, `voc:FOLDER` (see
-`engine.detection.sources`). Images are stretched to squares; scores are in the pixels they have on disk.
+`detection.data_sources`). Images are stretched to squares; scores are in the pixels they have on disk.
 
 Defaults are RT-DETR's own recipe: AdamW at 1e-4, the backbone at a tenth of it (as the authors have it for
 ResNet-18, the default; with larger backbones and RT-DETRv2 their files differ), decay of 1e-4 on matrices, 16

@@ -6,6 +6,7 @@ later. Files are replaced whole, so that a browser that reloads never reads half
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -160,7 +161,8 @@ def write_at_end(folder: Path, output: Output) -> None:
         with output.status("writing the page"):
             written = write_page(folder)
     except Exception as error:
-        output.warn(f"no report ({type(error).__name__}: {error}); later: python scripts/report.py {folder}")
+        later = f"python scripts/report.py {shlex.quote(str(folder))}"
+        output.warn(f"no report ({type(error).__name__}: {error}); later: {later}")
         return
     for line in written.warnings:
         output.warn(line)
