@@ -21,6 +21,18 @@ if TYPE_CHECKING:
 
 DECIDERS = {"rung": "ranks", "model": "model", "random": "chance"}  # of a freeze-thaw search, for people
 
+_LIMIT_UNITS = {  # by the name in a space; money has its own
+    "trials": "trials",
+    "hours": "h",
+    "kwh": "kWh",
+    "co2e_kg": "kg CO2e",
+    "disk_gib": "GiB of checkpoints",
+    "cache_gib": "GiB of decoded images",
+    "grace_minutes": "min for running epochs at the end",
+    "epoch_minutes": "min for an epoch",
+    "stop_when_flat": "once it is flat",
+}
+
 
 def value_text(value: Any) -> str:
     """A value in four significant digits; a dash for what is unknown."""
@@ -151,9 +163,12 @@ def limits_text(limits: Limits, spent: Spent, num_done: int) -> str:
 
 
 def given_limits_text(limits: Limits) -> str:
-    """The limits that a space has: "24 trials, 0.5 kwh, stop_when_flat"; empty without any."""
+    """The limits that a space has: "24 trials, 0.5 kWh, once it is flat"; empty without any."""
+    units = {**_LIMIT_UNITS, "cost": limits.tariff.currency}
     given = {name: value for name, value in limits.stated.items() if value not in (None, False)}
-    return ", ".join(name if value is True else f"{value:g} {name}" for name, value in given.items())
+    return ", ".join(
+        units[name] if value is True else f"{value:g} {units[name]}" for name, value in given.items()
+    )
 
 
 def rerun_text(estimate: RerunEstimate) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.cli import COMMANDS, main
+from search.cli import COMMANDS, main, search
 from search.cli.reference import PATH, reference
 from search.ledger import Ledger
 from search.space import dump_space
@@ -60,10 +60,31 @@ def test_a_limit_of_energy_is_a_flag_checked_like_the_files(tmp_path: Path, spac
     done = typed(
         "search", "--space", space, "--dry-run", "--skip-preflight", "--kwh", "0.25", folder=tmp_path
     )
-    assert "0.25 kwh" in done.stdout, done.stderr
+    assert "0.25 kWh" in done.stdout, done.stderr
     done = typed("search", "--space", space, "--dry-run", "--kwh", "-1", folder=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"{space.name}: search.limits.kwh: must be above 0, got -1\n"
+
+
+def test_the_threshold_below_which_trials_stop_is_a_flag() -> None:
+    options = search.parser().parse_args(["--space", "lr_bs", "--early-stop-threshold", "-0.3"])
+    assert search.overrides(options) == ["search.early_stop_threshold=-0.3"]
+
+
+@pytest.mark.parametrize(
+    ("words", "mistake"),
+    [
+        (["search", "--rerun-failed"], "--rerun-failed needs a run: write --rerun-failed RUN, or --name"),
+        (["report"], "give RUN, or --compare RUN1 RUN2"),
+        (["export", "mine"], "give at least one of --optuna, --sweep, --tensorboard, --mlflow"),
+    ],
+)
+def test_flags_are_refused_under_the_name_by_which_the_command_was_called(
+    words: list[str], mistake: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(words)
+    assert capsys.readouterr().err.startswith(f"jouletune {words[0]}: error: {mistake}")
 
 
 def test_every_command_has_a_section_in_the_documents() -> None:

@@ -15,12 +15,21 @@ from search.forecast import Forecast, Span, forecast_search
 from search.ledger import Ledger
 from search.report.answer import search_answer
 from search.report.console import ConsoleView
-from search.report.formatting import budget_text, duration, limits_text, parameter_text, rung_text, value_text
+from search.report.formatting import (
+    budget_text,
+    duration,
+    given_limits_text,
+    limits_text,
+    parameter_text,
+    rung_text,
+    value_text,
+)
 from search.report.live import LiveView, sparkline
 from search.report.plan import print_plan
 from search.report.summary import print_summary, print_winner
 from search.run import Run
 from search.space import Choice, Normal, Real
+from search.tariff import Tariff
 from search.trial import EpochRow
 from tests.support.energy_scenes import Scene
 from tests.support.fake_clock import FakeClock
@@ -52,6 +61,12 @@ def test_budgets_ranges_and_limits_read_as_words() -> None:
     assert parameter_text(Real(8.0, 64.0, step=8)) == "8 to 64, in steps of 8"
     assert parameter_text(Choice((16, 32))) == "16, 32"
     assert parameter_text(Normal(0.0, 1.0)) == "normal around 0 with deviation 1"
+    assert given_limits_text(Limits()) == ""
+    assert given_limits_text(
+        Limits(trials=24, hours=2, kwh=0.5, disk_gib=10, cost=3, tariff=Tariff(currency="EUR"))
+    ) == ("24 trials, 2 h, 0.5 kWh, 10 GiB of checkpoints, 3 EUR")
+    every = Limits(**dict.fromkeys(Limits().stated, True))
+    assert given_limits_text(every).count(", ") == len(Limits().stated) - 1
     limits = Limits(trials=24, hours=2, kwh=0.5)
     assert limits_text(limits, Spent(hours=0.5), 6) == "6/24 trials  0.50/2 h  unknown/0.5 kWh"
     assert (
