@@ -27,6 +27,7 @@ from search.promotion import (
     with_gpus,
 )
 from search.report.answer import promotion_answer
+from search.report.formatting import counted
 from search.report.page import write_at_end
 from search.report.summary import print_promotion
 from search.run import Run
@@ -156,7 +157,9 @@ def _wanted(
     """
     baselines = _baselines(space, trials, request.baselines)
     size = _size_text(ledger, trials, len(seeds))
-    output.print(f"{len(trials)} configurations x {len(seeds)} seeds at full budget{size}")
+    output.print(
+        f"{counted(len(trials), 'configuration')} x {counted(len(seeds), 'seed')} at full budget{size}"
+    )
     trainings = (_promoted_space(space, request, output), proposals(trials, seeds))
     alone = {
         name: (training, [baseline_proposal(training, seeds[0])]) for name, training in baselines.items()

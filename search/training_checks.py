@@ -14,7 +14,7 @@ from rich.text import Text
 
 from search.ledger import csv_text
 from search.output import Output
-from search.report.formatting import hparams_text
+from search.report.formatting import counted, hparams_text
 from search.sources import checked_space, override_list
 from search.training import TrainingRequest, prepare_training, train
 from search.trial.failure import classify
@@ -110,7 +110,7 @@ def smoke_test(task: TrialTask, num_examples: int, request: TrainingRequest, out
         word = _OUTCOMES[result.has_passed]
         num_failed += result.has_passed is False
         output.print(Text.assemble(word, f"  {result.name}: {result.text}"))
-    output.print(f"smoke test failed: {num_failed} checks" if num_failed else "smoke test passed")
+    output.print(f"smoke test failed: {counted(num_failed, 'check')}" if num_failed else "smoke test passed")
     return num_failed == 0
 
 

@@ -63,7 +63,8 @@ def check_run(folder: RunFolder, space: Space, history: History) -> EnergyCheck:
     elif stale:
         check.notes.append(f"{stale}: older than the journal; the run continues, or was killed")
     total_j = sum(float(row["energy_device_j"]) for row in devices)
-    check.checked = f"{len(trials)} trials, {len(devices)} device rows, {total_j:.3f} J"
+    rows = f"{len(devices)} device row{'' if len(devices) == 1 else 's'}"
+    check.checked = f"{len(trials)} trials, {rows}, {total_j:.3f} J"
     return check
 
 

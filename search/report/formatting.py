@@ -41,6 +41,11 @@ def value_text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things that take an s for several: "1 trial", "24 trials"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def objective_texts(values: ObjectiveValues) -> list[str]:
     """The value of each objective, joules with their uncertainty: "0.9512", "120.4 ± 5.2 J"."""
     texts = [value_text(number) for number in values.numbers]
@@ -177,11 +182,11 @@ def rerun_text(estimate: RerunEstimate) -> str:
         return "no trial of the run has failed"
     causes = ", ".join(f"{count} {cause}" for cause, count in estimate.causes.items())
     few, many = estimate.epochs
-    parts = [f"{few} epochs" if few == many else f"{few} to {many} epochs"]
+    parts = [counted(few, "epoch") if few == many else f"{few} to {many} epochs"]
     seconds, joules = estimate.seconds, estimate.joules
     parts.append(f"{_range_text(seconds, duration)} of training" if seconds else "time unknown")
     parts.append(_range_text(joules, lambda each: f"{each:.1f} J") if joules else "energy unknown")
-    text = f"{estimate.num_trials} failed trials will be run again ({causes}): {', '.join(parts)}"
+    text = f"{counted(estimate.num_trials, 'failed trial')} will be run again ({causes}): {', '.join(parts)}"
     if not seconds:
         text += "; this run has not completed an epoch"
     if estimate.scaled:

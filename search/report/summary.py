@@ -21,7 +21,7 @@ from search.output import Output
 from search.rank_correlation import Correlation, rung_correlations
 from search.report.failures import print_failures
 from search.report.forecast import kept_forecast, outcome_text
-from search.report.formatting import DECIDERS, duration, hparams_text, mean_text, objective_texts
+from search.report.formatting import DECIDERS, counted, duration, hparams_text, mean_text, objective_texts
 from search.report.gain import default_of, gain_sentence, guessing_text
 from search.report.portfolio import portfolio_sentence
 from search.report.unmeasured import estimate_note, no_energy_text
@@ -51,7 +51,9 @@ def print_summary(run: Run, output: Output) -> None:
     energy = "energy unknown" if spent.kwh is None else f"{spent.kwh:.4f} kWh"
     energy += estimate_note(run.history.trials.values())
     worth = space.limits.tariff.text(spent.energy_j)
-    line = f"{len(run.history.trials)} trials ({counts}) in {duration(spent.hours * 3600)}, {energy}"
+    line = (
+        f"{counted(len(run.history.trials), 'trial')} ({counts}) in {duration(spent.hours * 3600)}, {energy}"
+    )
     output.print(", ".join(filter(None, (line, worth))))
     if spent.energy_j is not None:
         output.print(space.limits.tariff.basis)
@@ -198,7 +200,7 @@ def _print_rank_correlations(run: Run, output: Output) -> None:
             continue
         half = f"; better half {_correlation_text(each.better_half)}" if each.better_half else ""
         number = each.num_control_trials
-        control = f" ({number} control trial{'s' if number > 1 else ''})" if number else ""
+        control = f" ({counted(number, 'control trial')})" if number else ""
         output.print(
             f"rung {each.rung} against rung {each.rung + 1}, {each.num_trials} trials{control}: "
             f"Spearman {_correlation_text(each.overall)}{half}",

@@ -30,7 +30,7 @@ def test_an_untouched_run_adds_up(tmp_path: Path) -> None:
     folder = ended_run(tmp_path).run.ledger.folder
     done = typed("check_energy", folder, folder=folder)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "2 trials, 1 device rows, 32.000 J: everything adds up\n"
+    assert done.stdout == "2 trials, 1 device row, 32.000 J: everything adds up\n"
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_table_that_was_removed_after_the_run_is_named(tmp_path: Path, name: s
 
 def test_what_was_checked_is_counted(tmp_path: Path) -> None:
     run = ended_run(tmp_path).run
-    assert check_run(run.ledger, run.space, run.history).checked == "2 trials, 1 device rows, 32.000 J"
+    assert check_run(run.ledger, run.space, run.history).checked == "2 trials, 1 device row, 32.000 J"
 
 
 def test_a_folder_without_a_run_is_reported(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from search.report.answer import search_answer
 from search.report.console import ConsoleView
 from search.report.formatting import (
     budget_text,
+    counted,
     duration,
     given_limits_text,
     limits_text,
@@ -51,6 +52,11 @@ def test_time_spans_are_short(seconds: float, text: str) -> None:
 )
 def test_values_keep_four_digits_and_the_unknown_is_a_dash(value: object, text: str) -> None:
     assert value_text(value) == text
+
+
+def test_one_is_no_plural() -> None:
+    assert counted(1, "control trial") == "1 control trial"
+    assert [counted(number, "trial") for number in (0, 24)] == ["0 trials", "24 trials"]
 
 
 def test_budgets_ranges_and_limits_read_as_words() -> None:

@@ -137,7 +137,7 @@ def test_a_rung_without_trained_trials_is_scaled_and_reported(tmp_path: Path) ->
 def test_what_is_unknown_is_reported_to_be(tmp_path: Path) -> None:
     space = fateful_space(tmp_path)
     assert rerun_text(estimated(space, record(0, status="failed"))) == (
-        "1 failed trials will be run again (1 crash): 1 to 3 epochs, time unknown, energy unknown; "
+        "1 failed trial will be run again (1 crash): 1 to 3 epochs, time unknown, energy unknown; "
         "this run has not completed an epoch"
     )
     unmeasured = estimated(space, record(0, 0, mj=None), record(1, status="failed"))
@@ -163,7 +163,7 @@ def test_a_dry_run_prints_the_estimate_of_the_runs_own_space_and_starts_nothing(
     monkeypatch.chdir(tmp_path)
     assert cli.run("search", ["--rerun-failed", "mine", "--dry-run"]) == 0
     output = capsys.readouterr().out
-    assert output.startswith("1 failed trials will be run again (1 crash): 1 to 3 epochs, ")
+    assert output.startswith("1 failed trial will be run again (1 crash): 1 to 3 epochs, ")
     assert len(output.splitlines()) == 1
     assert run.ledger.journal.read_bytes() == before
 
@@ -177,7 +177,7 @@ def test_the_failed_trials_of_a_named_run_are_tried_again_by_its_own_space(
     assert search("--rerun-failed", run.ledger.folder) == 0
     assert {trial.status for trial in replayed(run).trials.values()} == {"finished"}
     output = capsys.readouterr().out
-    assert output.index("1 failed trials will be run again") < output.index("training in this process")
+    assert output.index("1 failed trial will be run again") < output.index("training in this process")
 
 
 @pytest.mark.parametrize(

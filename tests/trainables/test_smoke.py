@@ -115,4 +115,4 @@ def test_the_command_prints_one_result_per_line_and_fails_with_one(
     assert cli.run("train", ["--space", str(tmp_path / "s.yaml"), "--smoke"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert "failed  test: test_accuracy is missing, got only " in lines
-    assert lines[-1] == "smoke test failed: 1 checks"
+    assert lines[-1] == "smoke test failed: 1 check"

@@ -15,7 +15,7 @@ from statistics import fmean
 
 from search.guessing import NO_BETTER, REMEDY
 from search.ledger.history import TrialRecord
-from search.report.formatting import duration, hparams_text, mean_text, value_text
+from search.report.formatting import counted, duration, hparams_text, mean_text, value_text
 from search.report.gain import default_of, gain_sentence, guessing_text
 from search.report.page.bounds import bound_sentence
 from search.report.page.run_data import RunData
@@ -190,7 +190,7 @@ def spent_text(run: RunData) -> str:
     counts = Counter(trial.status for trial in run.trials)
     states = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none started yet"
     worth = run.space.limits.tariff.text(joules)
-    line = f"{len(run.trials)} trials ({states}) in {duration(run.seconds)}, {energy}"
+    line = f"{counted(len(run.trials), 'trial')} ({states}) in {duration(run.seconds)}, {energy}"
     return ", ".join(filter(None, (line, worth)))
 
 
