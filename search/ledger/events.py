@@ -19,7 +19,7 @@ from search.trial import EpochRow
 from trainables.core.files import is_safe_name
 
 _WINDOW = {"window", "end", "seconds", "energy", "start_s", "start_energy", "sensors", "statistics"}
-_REQUIRED: Mapping[str, set[str]] = {
+REQUIRED: Mapping[str, set[str]] = {
     "journal_started": {"schema", "run"},
     "session_started": set(),
     "trial_asked": {"trial", "number", "proposed_by", "hparams", "seed"},
@@ -59,13 +59,13 @@ class EventChecker:
         # The first line names the schema and the run; a second such line is of two journals in one file.
         if (kind == "journal_started") != (seq == 0):
             raise BadLine("begins the journal a second time" if seq else "does not begin a journal")
-        if kind not in _REQUIRED:
+        if kind not in REQUIRED:
             raise BadLine(f"is an event of unknown kind ({kind!r}): a later version may have written it")
         if seq == 0 and event.get("schema", SCHEMA_VERSION) != SCHEMA_VERSION:
             raise BadLine(other_schema(event["schema"]))
-        if missing := _REQUIRED[kind] - event.keys():
+        if missing := REQUIRED[kind] - event.keys():
             raise BadLine(f"({kind}) lacks {', '.join(sorted(missing))}")
-        if "trial" in _REQUIRED[kind]:
+        if "trial" in REQUIRED[kind]:
             self._check_trial(kind, event)
         if kind == "epoch":
             _check_row(event["row"])

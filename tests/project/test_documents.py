@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from search.ledger.events import REQUIRED
 from search.tables import RESERVED, trial_columns
 from search.tables.analysis import CONFIGURATION_COLUMNS, PARETO_COLUMNS
 from search.tables.columns import Column
@@ -92,6 +93,11 @@ def test_the_tree_in_contributing_is_the_tree() -> None:
     for folder, names in shown.items():
         optional = {"results"} if not folder else set()  # a checkout without a run may lack it
         assert names | optional == _present(ROOT / folder) | optional, folder
+
+
+def test_every_event_of_a_journal_is_explained() -> None:
+    section = README.read_text().split("## journal.jsonl\n")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(REQUIRED)
 
 
 def test_every_space_says_its_command() -> None:
