@@ -55,9 +55,16 @@ def listed_values(parameter: Parameter, levels: int | None) -> list[Any]:
     return list({identity(value): value for value in values}.values())
 
 
+def ablated(space: Space, defaults: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each point of the space's ablations after the name of its group; one may be in several groups."""
+    for name, variants in space.ablations.items():
+        for values in variants:
+            yield from ((name, _settled(space, defaults, chosen)) for chosen in _combined(values))
+
+
 def _points(space: Space, defaults: Mapping[str, Any]) -> Iterator[Point]:
     yield from (({**defaults, **point}, "list") for point in space.trials)
-    yield from ((point, "design") for point in _ablated(space, defaults))
+    yield from ((point, "design") for _, point in ablated(space, defaults))
     if space.design == "one-factor":
         yield from ((point, "design") for point in _one_factor(space, defaults))
     elif space.design is not None:
@@ -77,12 +84,6 @@ def _one_factor(space: Space, defaults: Mapping[str, Any]) -> Iterator[dict[str,
         needed = _needed(space, defaults, name)
         for value in listed_values(parameter, space.levels):
             yield _settled(space, defaults, {**needed, name: value})
-
-
-def _ablated(space: Space, defaults: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for variants in space.ablations.values():
-        for values in variants:
-            yield from (_settled(space, defaults, chosen) for chosen in _combined(values))
 
 
 def _combined(values: Mapping[str, Iterable[Any]]) -> Iterator[dict[str, Any]]:

@@ -215,7 +215,12 @@ TRIAL_TABLE: Table[TrialRow] = [
         "when it ended; empty while it runs or is interrupted",
         lambda row: _clock_time(row.trial.ended_at),
     ),
-    Column("message", "", "of a failure, in one line", lambda row: row.trial.message),
+    Column(
+        "message",
+        "",
+        "why it failed, or ended below the top rung, in one line",
+        lambda row: row.trial.message,
+    ),
     Column(
         "notes",
         "",

@@ -25,6 +25,8 @@ from search.report.page.run_data import RunData, read_run
 from search.report.page.winner import winner_section
 from search.report.page.writer import sections_of
 from search.run import Run
+from search.sampling.designs import designed
+from search.sampling.proposal import FixedList
 from search.space import Choice, Integer, Normal, Real, dump_space
 from tests.support.report_pages import charts, fateful_run, page_of, promoted, sections, toy_run, words
 from tests.support.toy_runs import (
@@ -32,6 +34,7 @@ from tests.support.toy_runs import (
     TOY,
     SteadyMeter,
     as_searched,
+    defaults_of,
     executed,
     listed,
     made_space,
@@ -385,3 +388,29 @@ def test_the_data_of_a_run_without_environment_are_read(run: Run) -> None:
     assert isinstance(run_data, RunData)
     assert all(isinstance(trial, TrialRecord) for trial in run_data.trials)
     assert words(sections(run)["environment"]).startswith("environment.json is missing")
+
+
+def test_ablations_stand_beside_the_default_by_their_groups(tmp_path: Path) -> None:
+    groups = "{size: {batch_size: [16, 128]}, rate: [{lr: 1e-4, batch_size: 16}, {lr: 5.0}]}"
+    space = made_space(tmp_path, TOY, (f"search.ablations={groups}", "search.scheduler.mode=none"))
+    run, _ = executed(space, tmp_path, FixedList(designed(space, defaults_of(space))))
+    dump_space(run.space, run.ledger.space_file)
+    section = sections(run)["ablations"]
+    note, table = section.elements
+    assert "one seed each" in note.text
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    assert [(row["ablation"].text, row["changed"].text) for row in rows] == [
+        ("default", ""),
+        ("size", "batch_size=16"),
+        ("size", "batch_size=128"),
+        ("rate", "lr=0.0001 batch_size=16"),
+        ("rate", "lr=5"),
+    ]
+    values = {trial.trial_id: trial.value("val_accuracy") for trial in run.history.trials.values()}
+    base, *others = (values[row["trial"].text] for row in rows)
+    assert [row["val_accuracy"].order for row in rows] == [base, *others]
+    assert [row["against the default"].order for row in rows] == [None, *(one - base for one in others)]
+
+
+def test_a_search_without_ablations_has_no_section_of_them(run: Run) -> None:
+    assert "ablations" not in sections(run)

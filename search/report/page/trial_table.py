@@ -85,8 +85,6 @@ def trial_table(run: RunData) -> Table:
 
 
 def _row(run: RunData, trial: TrialRecord) -> list[Cell]:
-    """One trial. Its state names the cause of a failure, with the message under the mouse."""
-    state = trial.status + (f": {trial.cause}" if trial.cause and trial.cause != trial.status else "")
     return [
         number_cell(run.ranks.get(trial.trial_id)),
         Cell(text=_name(trial), order=trial.trial_id),
@@ -94,10 +92,16 @@ def _row(run: RunData, trial: TrialRecord) -> list[Cell]:
         *(hparam_cell(trial.hparams.get(name)) for name in run.shown_hparams),
         number_cell(trial.rung),
         number_cell(trial.epochs),
-        Cell(text=state, order=state, hint=trial.message),
+        state_cell(trial),
         number_cell(trial.seconds, f"{trial.seconds:.1f}"),
         _joules_cell(run, trial),
     ]
+
+
+def state_cell(trial: TrialRecord) -> Cell:
+    """The state of a trial, with the cause of a failure, and the message under the mouse."""
+    state = trial.status + (f": {trial.cause}" if trial.cause and trial.cause != trial.status else "")
+    return Cell(text=state, order=state, hint=trial.message)
 
 
 def _joules_cell(run: RunData, trial: TrialRecord) -> Cell:

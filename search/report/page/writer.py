@@ -16,6 +16,7 @@ from pathlib import Path
 from search.ledger.journal import StorageError, unwritten
 from search.output import Output
 from search.report.charts.chart import Chart
+from search.report.page.ablations import ablations_section
 from search.report.page.compare import comparison
 from search.report.page.data import data_section
 from search.report.page.deciders import deciders_section
@@ -42,6 +43,7 @@ _SECTIONS: tuple[Callable[[RunData], Section], ...] = (
     winner_section,
     history_section,
     parameters_section,
+    ablations_section,
     objectives_section,
     trial_section,
     mistakes_section,
