@@ -93,6 +93,20 @@ class CommandParser(argparse.ArgumentParser):
             help="what to train on, as search.data says it: a folder or file, or a name such as mnist5k",
         )
 
+    def add_budget(self) -> None:
+        """Add --budget-epochs, --budget-subset and --budget-size."""
+        self.add_argument(
+            "--budget-epochs",
+            metavar="N",
+            help="epochs of the top rung; lower rungs keep their proportions",
+        )
+        self.add_argument(
+            "--budget-subset",
+            metavar="S",
+            help="fraction (0.5) or number (500) of training examples at the top rung",
+        )
+        self.add_argument("--budget-size", metavar="PX", help="resolution of the top rung in pixels")
+
     def add_results(self, meaning: str = "where runs are") -> None:
         """Add --results DIR."""
         self.add_argument(
@@ -173,8 +187,19 @@ def chosen_output(options: argparse.Namespace) -> Output:
     return Output(is_quiet=options.quiet, has_json=options.json, is_plain=options.plain)
 
 
-def data_overrides(given: str | None) -> list[str | tuple[str, Any]]:
-    """What --data says as an override of the space: text as it was typed, but for a mapping in braces."""
+def space_overrides(options: argparse.Namespace) -> list[str | tuple[str, Any]]:
+    """What `add_budget`, `add_data` and `add_set` took, as overrides of the space file; --set is the last."""
+    budget = {
+        "search.budget.epochs": options.budget_epochs,
+        "search.budget.subset": options.budget_subset,
+        "search.budget.resolution": options.budget_size,
+    }
+    given = (f"{key}={value}" for key, value in budget.items() if value is not None)
+    return [*given, *_data_overrides(options.data), *options.set]
+
+
+def _data_overrides(given: str | None) -> list[str | tuple[str, Any]]:
+    """What --data says: text as it was typed, but for a mapping in braces."""
     if given is None:
         return []
     return [f"search.data={given}" if given.startswith("{") else ("search.data", given)]

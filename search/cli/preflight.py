@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from search.cli.parser import CommandParser, data_overrides, print_json
+from search.cli.parser import CommandParser, print_json, space_overrides
 
 _EPILOG = """examples:
   {command} --space lr_bs.yaml
@@ -27,6 +27,7 @@ def parser(prog: str = "preflight.py") -> CommandParser:
     add("--space", required=True, nargs="+", metavar="FILE", help="names in spaces/, or paths")
     flags.add_data()
     flags.add_set()
+    flags.add_budget()
     add("--download", action="store_true", help="fetch missing weights; nothing else uses the network")
     add("--trial", action="store_true", help="also train each model for an epoch of 64 examples")
     flags.add_results("where runs are to be written")
@@ -45,7 +46,7 @@ def main(options: argparse.Namespace) -> int:
     findings, problems = api.preflight(
         options.space,
         results=options.results,
-        overrides=[*data_overrides(options.data), *options.set],
+        overrides=space_overrides(options),
         should_download=options.download,
         should_train=options.trial,
         address=options.address,

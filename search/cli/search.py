@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.cli.parser import CommandParser, chosen_output, data_overrides, launch_settings, print_json
+from search.cli.parser import CommandParser, chosen_output, launch_settings, print_json, space_overrides
 
 if TYPE_CHECKING:
     from search.output import Output
@@ -88,13 +88,7 @@ def _add_limits(flags: CommandParser) -> None:
     add("--kwh", metavar="E", help="stop after this many kilowatt-hours, as far as they are measured")
     add("--cost", metavar="C", help="stop after energy for this much money, by search.report.price_per_kwh")
     add("--stop-when-flat", action="store_true", help="stop once further trials are unlikely to gain")
-    add("--budget-epochs", metavar="N", help="epochs of the top rung; lower rungs keep their proportions")
-    add(
-        "--budget-subset",
-        metavar="S",
-        help="fraction (0.5) or number (500) of training examples at the top rung",
-    )
-    add("--budget-size", metavar="PX", help="resolution of the top rung in pixels")
+    flags.add_budget()
     add(
         "--early-stop-threshold",
         metavar="T",
@@ -191,9 +185,6 @@ def overrides(options: argparse.Namespace) -> list[str | tuple[str, Any]]:
         "search.limits.kwh": options.kwh,
         "search.limits.cost": options.cost,
         "search.limits.stop_when_flat": "true" if options.stop_when_flat else None,
-        "search.budget.epochs": options.budget_epochs,
-        "search.budget.subset": options.budget_subset,
-        "search.budget.resolution": options.budget_size,
         "search.early_stop_threshold": options.early_stop_threshold,
         "search.seed": options.seed,
         "search.trials": options.trials_file and options.trials_file.resolve(),
@@ -202,7 +193,7 @@ def overrides(options: argparse.Namespace) -> list[str | tuple[str, Any]]:
         "search.resources.gpus_per_trial": options.gpus_per_trial,
     }
     given = (f"{key}={value}" for key, value in flags.items() if value is not None)
-    return [*given, *data_overrides(options.data), *options.set]
+    return [*given, *space_overrides(options)]
 
 
 def _resolve_rerun(options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.cli.parser import CommandParser, data_overrides
+from search.cli.parser import CommandParser, space_overrides
 
 if TYPE_CHECKING:
     from search.training import TrainingRequest
@@ -35,6 +35,7 @@ def parser(prog: str = "train.py") -> CommandParser:
     add("--space", required=True, metavar="FILE", help="a name in spaces/, or a path")
     flags.add_data()
     flags.add_set()
+    flags.add_budget()
     add(
         "--hparam",
         action="append",
@@ -152,7 +153,7 @@ def _request(options: argparse.Namespace) -> TrainingRequest:
         options.refuse("--resume goes with a training, not with --smoke, --probe, --overfit or --lr-range")
     return TrainingRequest(
         space=options.space,
-        overrides=[*data_overrides(options.data), *options.set],
+        overrides=space_overrides(options),
         hparams=options.hparam,
         trial=options.trial,
         seed=options.seed,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from search.cli import COMMANDS, main, search
+from search.cli import COMMANDS, main, preflight, search, train
+from search.cli.parser import space_overrides
 from search.cli.reference import PATH, reference
 from search.ledger import Ledger
 from search.space import dump_space
@@ -69,6 +71,16 @@ def test_a_limit_of_energy_is_a_flag_checked_like_the_files(tmp_path: Path, spac
 def test_the_threshold_below_which_trials_stop_is_a_flag() -> None:
     options = search.parser().parse_args(["--space", "lr_bs", "--early-stop-threshold", "-0.3"])
     assert search.overrides(options) == ["search.early_stop_threshold=-0.3"]
+
+
+@pytest.mark.parametrize("command", [search, train, preflight])
+def test_data_and_budget_are_flags_wherever_a_space_is(command: ModuleType) -> None:
+    words = ["--space", "lr_bs", "--data", "photos", "--budget-size", "32", "--set", "search.seed=1"]
+    assert space_overrides(command.parser().parse_args(words)) == [
+        "search.budget.resolution=32",
+        ("search.data", "photos"),
+        "search.seed=1",
+    ]
 
 
 @pytest.mark.parametrize(
