@@ -29,7 +29,8 @@ def parser(prog: str = "export.py") -> CommandParser:
         "--sweep",
         type=Path,
         metavar="FILE",
-        help="the space as a W&B sweep file; beside it, as FILE-runs.csv, the runs as W&B exports them",
+        help="the space as a W&B sweep file; beside sweep.yaml, as sweep-runs.csv, the runs as W&B "
+        "exports them",
     )
     add("--tensorboard", type=Path, metavar="DIR", help="event files: curves and hyperparameters")
     add("--mlflow", type=Path, metavar="DIR", help="an experiment in DIR/mlflow.db; needs mlflow")

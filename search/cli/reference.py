@@ -14,8 +14,8 @@ _HEAD = """# The commands
 
 Written by `make docs` from the parsers of `search/cli/`: change them there.
 
-Each command is a subcommand of `jouletune` (after `pip install -e .`) and of `python -m jouletune`, and
-most are a script of the same name in `scripts/`, which needs no installation.
+Each command is a subcommand of `jouletune` (which `make setup` and `pip install -e .` install) and of
+`python -m jouletune`, and most are a script of the same name in `scripts/`, which needs no installation.
 
 | command | |
 |---|---|

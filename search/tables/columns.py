@@ -22,7 +22,7 @@ class Column(Generic[Taken]):
     """One column.
 
     Attributes:
-        unit: As the documents write it, such as "J" or "share"; empty for names and texts.
+        unit: As the documents write it, such as "J" or "fraction"; empty for names and texts.
         meaning: One or two sentences, in Markdown.
         value: From what a row is made of to its cell; None is an empty cell.
     """

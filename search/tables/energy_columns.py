@@ -221,18 +221,18 @@ ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
     # own. Under 1 the second means that the sampler missed something, such as a machine that was suspended.
     _mean(
         "exclusive_fraction",
-        "share",
+        "fraction",
         "of its training's time alone on its GPUs, or on its CPUs where it has no GPU",
     ),
     _mean(
         "coverage_fraction",
-        "share",
+        "fraction",
         "of its training's time for which the counters' increments are in its joules",
     ),
     # What the device showed, all of it: on a shared GPU the neighbours' work is in these too, so they
     # explain a trial's joules (throttled, starved, cool) and are no measure of them.
     _mean("gpu_power_mean_w", "W", "of its whole GPUs while it trained, others' work included"),
-    _mean("gpu_util_mean", "share", "of the GPU"),
+    _mean("gpu_util_mean", "fraction", "of the GPU"),
     _mean("gpu_temp_mean_c", "°C", "of the GPU's core"),
     _mean("gpu_sm_clock_mean_mhz", "MHz", "of the GPU's cores; below its usual value: throttled"),
     _mean("gpu_memory_clock_mean_mhz", "MHz", "of the GPU's memory"),

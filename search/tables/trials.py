@@ -126,7 +126,7 @@ TRIAL_TABLE: Table[TrialRow] = [
     ),
     Column(
         "subset",
-        "share or count",
+        "fraction or count",
         (
             "of the training set, at that rung; with a ladder of joules of the epoch that ended it,"
             " which may have jumped there from a lower one"
