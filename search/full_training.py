@@ -101,9 +101,10 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
     """Train the best trials at full budget with fresh seeds, print how they compare, and write promoted.csv.
 
     Raises:
-        LedgerError: There is no run, or no trial of it has a score.
+        LedgerError: There is no run, or no trial of it has a score; or a number is not above 0.
         SpaceError: Its space cannot be used; and what `launch` raises.
     """
+    _check_numbers(request)
     ledger, space, history = _open(request)
     trials = chosen(history, space, top=request.top or space.promote.top)
     seeds = fresh_seeds(space.training.seed, request.num_seeds or space.promote.seeds)
@@ -140,6 +141,24 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
         is_complete=not has_failed and all(row["num_seeds"] == expected[row["trial_id"]] for row in rows),
         answer=promotion_answer(how.folder, reason, space.metric, rows),
     )
+
+
+def _check_numbers(request: FullTraining) -> None:
+    """0 is not the space's own, and -1 not all but one.
+
+    Raises:
+        LedgerError: One of the numbers is not above 0.
+    """
+    numbers = {
+        "top": request.top,
+        "seeds": request.num_seeds,
+        "epochs": request.epochs,
+        "workers": request.workers,
+        "num_processes": request.num_processes,
+    }
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise LedgerError(f"{name} must be a whole number above 0, got {number}")
 
 
 def _wanted(

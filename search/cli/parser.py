@@ -274,3 +274,10 @@ def fraction(text: str) -> float:
     if not 0 < share < 1:
         raise argparse.ArgumentTypeError(f"must be above 0 and below 1, got {text}")
     return share
+
+
+def count(text: str) -> int:
+    """A whole number above 0."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, got {text}")
+    return int(text)

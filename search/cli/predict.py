@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.cli.parser import CommandParser, fraction
+from search.cli.parser import CommandParser, count, fraction
 from search.printable import csv_cell, printable
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def parser(prog: str = "jouletune predict") -> CommandParser:
     add("--device", default="cpu", help="a torch device (default: cpu)")
     add(
         "--batch-size",
-        type=int,
+        type=count,
         metavar="N",
         help="images at a time (default: as many as the test scored at once)",
     )
@@ -67,8 +67,6 @@ def parser(prog: str = "jouletune predict") -> CommandParser:
 
 def main(options: argparse.Namespace) -> int:
     """Predict, print or write the answers, and give the exit status."""
-    if options.batch_size is not None and options.batch_size < 1:
-        options.refuse(f"--batch-size must be at least 1, got {options.batch_size}")
     from trainables.engine.inference import predict  # torch, 3 s that --help does without
 
     try:

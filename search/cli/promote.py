@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from search.cli.parser import CommandParser, chosen_output, launch_settings, print_json
+from search.cli.parser import CommandParser, chosen_output, count, launch_settings, print_json
 
 _EPILOG = """examples:
   {command} results/lr_bs --top 3
@@ -27,9 +27,9 @@ def parser(prog: str = "promote.py") -> CommandParser:
     add = flags.add_argument
     flags.add_run()
     flags.add_set("override a key of the run's space, such as search.trainable=PATH if the file has moved")
-    add("--top", type=int, metavar="N", help="number of best trials to retrain (default: from the space)")
-    add("--seeds", type=int, metavar="N", help="trainings of each trial (default: from the space)")
-    add("--epochs", type=int, metavar="N", help="epochs of each training (default: from the space)")
+    add("--top", type=count, metavar="N", help="number of best trials to retrain (default: from the space)")
+    add("--seeds", type=count, metavar="N", help="trainings of each trial (default: from the space)")
+    add("--epochs", type=count, metavar="N", help="epochs of each training (default: from the space)")
     add(
         "--baseline",
         action="append",
@@ -40,7 +40,7 @@ def parser(prog: str = "promote.py") -> CommandParser:
         "CPU",
     )
     flags.add_results()
-    add("--workers", type=int, metavar="N", help="number of concurrent trainings (default: as many as fit)")
+    add("--workers", type=count, metavar="N", help="number of concurrent trainings (default: as many as fit)")
     add(
         "--share-gpus",
         action="store_true",
@@ -48,7 +48,7 @@ def parser(prog: str = "promote.py") -> CommandParser:
     )
     add(
         "--processes-per-trial",
-        type=int,
+        type=count,
         metavar="N",
         help="train each in N processes, a GPU or cores of its own each (default: 1, or as many as there are "
         "GPUs for each training)",

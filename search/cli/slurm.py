@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from search.cli import search
-from search.cli.parser import CommandParser
+from search.cli.parser import CommandParser, count
 
 _EXAMPLES = """examples:
   {command} submit --space lr_bs.yaml --nodes 4 --gpus-per-node 8 --time 4:00:00
@@ -67,12 +67,12 @@ def parser(prog: str = "jouletune slurm") -> CommandParser:
 def _add_allocation(flags: CommandParser) -> None:
     add = flags.add_argument
     add("action", choices=["submit"], help="what to do")
-    add("--nodes", type=_count, required=True, metavar="N", help="number of nodes")
+    add("--nodes", type=count, required=True, metavar="N", help="number of nodes")
     add(
         "--time", required=True, metavar="T", help="time limit of one job as sbatch takes it, such as 4:00:00"
     )
-    add("--gpus-per-node", type=_count, metavar="N", help="GPUs of each node (default: none)")
-    add("--cpus-per-node", type=_count, metavar="N", help="cores of each node (default: whole nodes)")
+    add("--gpus-per-node", type=count, metavar="N", help="GPUs of each node (default: none)")
+    add("--cpus-per-node", type=count, metavar="N", help="cores of each node (default: whole nodes)")
     add("--partition", metavar="NAME", help="partition (default: the cluster's)")
     add("--account", metavar="NAME", help="account that pays (default: the user's)")
 
@@ -119,10 +119,3 @@ def _mistake(options: argparse.Namespace) -> str | None:
         if getattr(options, flag[2:].replace("-", "_")) not in (None, False):
             return f"{flag} is of no use in a job: {reason}"
     return None if options.space else "the following arguments are required: --space"
-
-
-def _count(text: str) -> int:
-    """A whole number above 0."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"must be a whole number above 0, got {text}")
-    return int(text)

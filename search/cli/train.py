@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.cli.parser import CommandParser, space_overrides
+from search.cli.parser import CommandParser, count, space_overrides
 
 if TYPE_CHECKING:
     from search.training import TrainingRequest
@@ -84,7 +84,7 @@ def _add_states(flags: CommandParser) -> None:
     )
     add(
         "--keep-every",
-        type=int,
+        type=count,
         metavar="N",
         help="also keep the state of every N epochs in --out, as epoch-0010.pt and so on",
     )
@@ -94,7 +94,7 @@ def _add_checks(flags: CommandParser) -> None:
     checks = flags.add_mutually_exclusive_group()
     checks.add_argument(
         "--smoke",
-        type=int,
+        type=count,
         nargs="?",
         const=64,
         metavar="N",
@@ -108,7 +108,7 @@ def _add_checks(flags: CommandParser) -> None:
     )
     checks.add_argument(
         "--lr-range",
-        type=int,
+        type=count,
         nargs="?",
         const=100,
         metavar="N",
@@ -117,7 +117,7 @@ def _add_checks(flags: CommandParser) -> None:
     )
     checks.add_argument(
         "--overfit",
-        type=int,
+        type=count,
         metavar="N",
         help="overfit N examples instead, without augmentation; if that fails, prints what to check",
     )
@@ -143,14 +143,16 @@ def _request(options: argparse.Namespace) -> TrainingRequest:
     """What is to be trained; flags that do not go together end the command."""
     from search.training import TrainingRequest
 
-    if options.keep_every is not None and (options.out is None or options.keep_every < 1):
-        options.refuse(f"--keep-every must be at least 1, beside --out, got {options.keep_every}")
+    if options.keep_every is not None and options.out is None:
+        options.refuse("--keep-every needs --out DIR, where the states are kept")
     is_check = options.probe or options.smoke is not None or options.overfit is not None
     is_check = is_check or options.lr_range is not None
     if options.lr_range is not None and options.lr_range < 20:
         options.refuse(f"--lr-range needs at least 20 steps, got {options.lr_range}")
-    if options.resume and is_check:
-        options.refuse("--resume goes with a training, not with --smoke, --probe, --overfit or --lr-range")
+    given = {"--resume": options.resume, "--test": options.test, "--keep-every": options.keep_every}
+    if is_check and (idle := [flag for flag, value in given.items() if value]):
+        what = f"{' and '.join(idle)} {'goes' if len(idle) == 1 else 'go'} with a training"
+        options.refuse(f"{what}, not with --smoke, --probe, --overfit or --lr-range")
     return TrainingRequest(
         space=options.space,
         overrides=space_overrides(options),

@@ -128,6 +128,8 @@ def test_more_seeds_are_added_to_what_was_promoted(run: api.Result) -> None:
     [
         ("nothing", {}, LedgerError, "nothing holds no run"),
         ("mine", {"overrides": {"search.trainable": "toi"}}, SpaceError, "did you mean toy?"),
+        ("mine", {"top": 0}, LedgerError, "top must be a whole number above 0, got 0"),
+        ("mine", {"seeds": -1}, LedgerError, "seeds must be a whole number above 0, got -1"),
         (
             "mine",
             {"background_share": 0.5},

@@ -88,6 +88,13 @@ def test_data_and_budget_are_flags_wherever_a_space_is(command: ModuleType) -> N
     [
         (["search", "--rerun-failed"], "--rerun-failed needs a run: write --rerun-failed RUN, or --name"),
         (["report"], "give RUN, or --compare RUN1 RUN2"),
+        (["promote", "mine", "--top", "-1"], "argument --top: must be a whole number above 0, got -1"),
+        (["promote", "mine", "--seeds", "0"], "argument --seeds: must be a whole number above 0, got 0"),
+        (["train", "--space", "lr_bs", "--overfit", "0"], "argument --overfit: must be a whole number above"),
+        (
+            ["train", "--space", "lr_bs", "--probe", "--test", "--resume", "x.pt"],
+            "--resume and --test go with a training, not with --smoke, --probe, --overfit or --lr-range",
+        ),
         (["export", "mine"], "give at least one of --optuna, --sweep, --tensorboard, --mlflow"),
     ],
 )
@@ -193,7 +200,7 @@ def test_states_on_the_way_are_kept_where_that_is_asked_for(tmp_path: Path, spac
     ]
     refused = typed("train", *arguments, folder=tmp_path)
     assert refused.returncode == 2
-    assert "--keep-every must be at least 1, beside --out, got 4" in refused.stderr
+    assert refused.stderr == "train.py: error: --keep-every needs --out DIR, where the states are kept\n"
 
 
 def test_a_trainable_that_cannot_say_what_memory_it_needs_is_reported(tmp_path: Path, space: Path) -> None:
