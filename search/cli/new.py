@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -45,8 +46,19 @@ def main(options: argparse.Namespace) -> int:
     except NewTrainableError as error:
         print(error, file=sys.stderr)
         return 2
-    for path in written:
-        print(f"wrote {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
-    space, test = written[2], written[3]
-    print(f"next: python scripts/train.py --space {space} --smoke, and python -m pytest {test}")
+    names = [_from_here(path) for path in written]
+    for name in names:
+        print(f"wrote {name}")
+    train = "python scripts/train.py" if Path("scripts/train.py").is_file() else "jouletune train"
+    space, test = (shlex.quote(name) for name in names[2:])
+    print(f"next: {train} --space {space} --smoke, and python -m pytest {test}")
     return 0
+
+
+def _from_here(path: Path) -> str:
+    """The path as it is typed here; a bare name would be looked for in spaces/."""
+    path = Path.cwd() / path
+    if not path.is_relative_to(Path.cwd()):
+        return str(path)
+    name = str(path.relative_to(Path.cwd()))
+    return name if "/" in name else f"./{name}"

@@ -12,6 +12,8 @@ import pytest
 
 from search.cli import run
 from search.new_trainable import NewTrainableError, write_trainable
+from search.space import SPACES
+from search.space.yaml_file import find_file
 
 REPOSITORY = Path(__file__).parents[2]
 SMALL = ["--backend", "local", "--trials", "2", "--name", "two", "--skip-preflight"]
@@ -72,6 +74,19 @@ def test_files_of_ones_own_work_in_any_folder(tmp_path: Path) -> None:
     search, results = str(REPOSITORY / "scripts/search.py"), str(tmp_path / "results")
     done(tmp_path, search, "--space", "./glyphs.yaml", *SMALL, "--results", results, path=REPOSITORY)
     assert len((tmp_path / "results/two/trials.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("folder", [".", "models"])
+def test_the_command_that_comes_next_finds_the_space(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("new", ["trainable", "glyphs", "--folder", folder]) == 0
+    *_, line = capsys.readouterr().out.splitlines()
+    place = "./" if folder == "." else "models/"
+    smoke = f"jouletune train --space {place}glyphs.yaml --smoke"
+    assert line == f"next: {smoke}, and python -m pytest {place}test_glyphs.py"
+    assert find_file(f"{place}glyphs.yaml", SPACES).samefile(tmp_path / place / "glyphs.yaml")
 
 
 @pytest.mark.parametrize("name", ["toy", "detection", "engine", "template", "command"])
