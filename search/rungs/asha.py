@@ -402,4 +402,4 @@ def _check_settings(
     if not 1 <= num_brackets <= most_brackets:
         raise ValueError(f"num_brackets must be from 1 to {most_brackets}, got {num_brackets}")
     if not 0 <= control_fraction <= 1:
-        raise ValueError(f"control_fraction must be a share from 0 to 1, got {control_fraction}")
+        raise ValueError(f"control_fraction must be a fraction from 0 to 1, got {control_fraction}")

@@ -37,7 +37,7 @@ def _zero_or_more(value: Any) -> float:
 
 def _share_or_zero(value: Any) -> float:
     if not 0 <= _number(value) <= 1:
-        raise ValueError(f"must be a share from 0 to 1, got {shown(value)}")
+        raise ValueError(f"must be a fraction from 0 to 1, got {shown(value)}")
     return _number(value)
 
 
@@ -87,7 +87,7 @@ def _share_or_count(value: Any) -> float | int:
             raise ValueError("1 may mean all examples or a single one; write 1.0 for all of them")
         return _count(value)
     if not 0 < _number(value) <= 1:
-        raise ValueError(f"must be a share above 0 and up to 1.0, or a whole count, got {shown(value)}")
+        raise ValueError(f"must be a fraction above 0 and up to 1.0, or a whole count, got {shown(value)}")
     return _number(value)
 
 

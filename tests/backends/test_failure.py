@@ -127,7 +127,7 @@ def test_a_cuda_error_leaves_the_process_unusable() -> None:
         ),
         (
             "disk",
-            "make room on the disk that the message names (/dev/shm is memory: lower num_workers there), or "
+            "make room on the disk that the message names (/dev/shm is memory: fewer loader processes need less), or "
             "lower limits.cache_gib",
         ),
         (

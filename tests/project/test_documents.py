@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from search.ledger.events import REQUIRED
+from search.space.fields import Section
+from search.space.schema import LadderAxes, SearchSection
 from search.tables import RESERVED, trial_columns
 from search.tables.analysis import CONFIGURATION_COLUMNS, PARETO_COLUMNS
 from search.tables.columns import Column
@@ -93,6 +95,18 @@ def test_the_tree_in_contributing_is_the_tree() -> None:
     for folder, names in shown.items():
         optional = {"results"} if not folder else set()  # a checkout without a run may lack it
         assert names | optional == _present(ROOT / folder) | optional, folder
+
+
+def test_every_key_of_a_space_is_explained() -> None:
+    section = (ROOT / "docs/spaces.md").read_text().split("## Every key\n")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| (`.+?`) \| (.+) \|$", section, re.MULTILINE))
+    names = [name for cell in rows for name in re.findall(r"`(\w+)`", cell)]
+    assert sorted(names) == sorted(SearchSection.model_fields.keys() - {"chosen_ablations"})
+    for name, field in SearchSection.model_fields.items():
+        kind = LadderAxes if name == "ladder" else type(field.default)
+        if issubclass(kind, Section):  # the keys of `command` are in docs/own-script.md
+            (text,) = (text for cell, text in rows.items() if f"`{name}`" in cell)
+            assert [key for key in kind.model_fields if not re.search(rf"`{key}\b", text)] == [], name
 
 
 def test_every_event_of_a_journal_is_explained() -> None:

@@ -167,7 +167,7 @@ SECTION = {
         "search.ladder.subset: 1 may mean all examples or a single one; write 1.0 for all of them"
     ),
     "ladder={epochs: 1, subset: 1.5}": (
-        "search.ladder.subset: must be a share above 0 and up to 1.0, or a whole count, got 1.5"
+        "search.ladder.subset: must be a fraction above 0 and up to 1.0, or a whole count, got 1.5"
     ),
     "ladder={epochs: 1, resolution: 28.5}": "search.ladder.resolution: must be a whole number, got 28.5",
     "ladder=[1, 3]": "search.ladder: must be a mapping of keys, got [1, 3]",
@@ -177,7 +177,7 @@ SECTION = {
     "trainable=clasification": "search.trainable: no trainable is named 'clasification'; did you mean",
     "trainable=./absent.py": "search.trainable: trainable file ",
     "scheduler.eta=1.5": "search.scheduler.eta: must be from 2 to 1000, got 1.5",
-    "scheduler.control_fraction=2": "search.scheduler.control_fraction: must be a share from 0 to 1, got 2",
+    "scheduler.control_fraction=2": "search.scheduler.control_fraction: must be a fraction from 0 to 1, got 2",
     "scheduler.epsilon=0.1": (
         "search.scheduler.epsilon: acts with mode: pasha only, got mode: asha; leave it out"
     ),
