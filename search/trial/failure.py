@@ -51,8 +51,8 @@ _REMEDIES: Mapping[str, str] = {  # by cause; a test asks for one of each
     f"python scripts/preflight.py {_SPACE} --download",
     "data": f"fix the file or folder that the message names, then run: python scripts/preflight.py {_SPACE} "
     "--trial",
-    "disk": "make room on the disk that the message names (/dev/shm is memory: fewer loader processes need less), or "
-    "lower limits.cache_gib",
+    "disk": "make room on the disk that the message names (/dev/shm is memory: fewer loader "
+    "processes need less), or lower limits.cache_gib",
     "crash": f"read the traceback in the log; {_REPEAT}",
     "lost_worker": "its process was killed from outside: look for it in dmesg (memory) and in the node's "
     "health; lower --workers if memory was short",

@@ -127,8 +127,8 @@ def test_a_cuda_error_leaves_the_process_unusable() -> None:
         ),
         (
             "disk",
-            "make room on the disk that the message names (/dev/shm is memory: fewer loader processes need less), or "
-            "lower limits.cache_gib",
+            "make room on the disk that the message names (/dev/shm is memory: fewer loader "
+            "processes need less), or lower limits.cache_gib",
         ),
         (
             "crash",

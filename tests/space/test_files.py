@@ -177,7 +177,9 @@ SECTION = {
     "trainable=clasification": "search.trainable: no trainable is named 'clasification'; did you mean",
     "trainable=./absent.py": "search.trainable: trainable file ",
     "scheduler.eta=1.5": "search.scheduler.eta: must be from 2 to 1000, got 1.5",
-    "scheduler.control_fraction=2": "search.scheduler.control_fraction: must be a fraction from 0 to 1, got 2",
+    "scheduler.control_fraction=2": (
+        "search.scheduler.control_fraction: must be a fraction from 0 to 1, got 2"
+    ),
     "scheduler.epsilon=0.1": (
         "search.scheduler.epsilon: acts with mode: pasha only, got mode: asha; leave it out"
     ),
