@@ -55,9 +55,10 @@ test-browser: $(BROWSER_TESTS)  ## the pages in headless Chromium, live ones too
 torture: $(READY)  ## searches killed, failed by their disk and damaged, for ten minutes; ARGS="--minutes 30 --seed 7"
 	$(PYTHON) tests/support/torture.py $(ARGS)
 
-docs: $(READY)  ## the documents that are made from the code: columns in results/README.md, docs/data.md, docs/cli.md
+docs: $(READY)  ## the documents that are made from the code: columns in results/README.md, docs/{data,hyperparameters,cli}.md
 	$(PYTHON) -m search.tables.documents
 	$(PYTHON) -m tests.support.data_tables
+	$(PYTHON) -m tests.support.hparam_tables
 	$(PYTHON) -m search.cli.reference
 
 check: $(READY)  ## formatting, lint, types

@@ -48,6 +48,12 @@ class CurveTable(DataSource):
 
 @dataclass(frozen=True, kw_only=True)
 class Hparams:
+    """What may be searched.
+
+    Attributes:
+        row: The curve, from 0.
+    """
+
     row: int = 0
 
     def __post_init__(self) -> None:

@@ -20,6 +20,14 @@ _EXAMPLES = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Hparams:
+    """What may be searched.
+
+    Attributes:
+        lr: Best at 0.1 for a batch of 64.
+        batch_size: Best in proportion to it.
+        noise: Standard deviation of a score.
+    """
+
     lr: float = 0.01
     batch_size: int = 64
     noise: float = 0.005

@@ -15,7 +15,7 @@ from search.tables.analysis import CONFIGURATION_COLUMNS, PARETO_COLUMNS
 from search.tables.columns import Column
 from search.tables.documents import DOCUMENTED, README, with_tables
 from search.tables.promoted import PROMOTED_COLUMNS
-from tests.support import data_tables
+from tests.support import data_tables, hparam_tables
 from tests.support.toy_runs import executed, made_space
 from trainables.core.load import load_trainable, trainable_names
 
@@ -121,3 +121,13 @@ def test_every_space_says_its_command() -> None:
 
 def test_the_tables_of_data_sources_are_those_of_the_trainables() -> None:
     assert data_tables.DOCUMENT.read_text() == data_tables.document(), "python -m tests.support.data_tables"
+
+
+def test_the_tables_of_hyperparameters_are_those_of_the_trainables() -> None:
+    assert hparam_tables.DOCUMENT.read_text() == hparam_tables.document(), "make docs writes it"
+
+
+@pytest.mark.parametrize("name", trainable_names())
+def test_every_hyperparameter_has_a_meaning(name: str) -> None:
+    hparams = load_trainable(name).hparams
+    assert hparam_tables.defaults(hparams).keys() - hparam_tables.meanings(hparams).keys() == set()

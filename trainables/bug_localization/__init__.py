@@ -43,6 +43,7 @@ class Hparams(TrainingHparams):
     Attributes:
         hidden: Units of a layer.
         layers: Number of layers before the last.
+        drop_rate: Dropout after each hidden layer.
         loss: "squared" and "cross_entropy" take each file by itself, "listwise" all of a report.
         positive_weight: What a right file counts against a wrong one; of no effect with "listwise".
         negative_pool: Wrong files that are drawn for each that is kept, those with the highest rVSM: 1

@@ -38,10 +38,13 @@ class Hparams(TrainingHparams):
     """What may be set or searched for, beside what every training takes.
 
     Attributes:
+        model: resnet20, mnist_cnn, a name of timm, or torchvision/NAME.
         weights: "none" is random ones, "hub" the model's own from where its library keeps them,
             "file:PATH" a file of this model's, by absolute path, in which {model} is the model's name.
+        drop_rate: Dropout before the last layer.
         drop_path_rate: Rate at which whole blocks are left out of a training step, the last ones most often
             (Huang et al. 2016, "Deep Networks with Stochastic Depth"); for models of timm.
+        label_smoothing: Fraction of each label that is spread over all classes.
         image_scale: Side of all images, of test images too, as a share of the rung's resolution: what image
             size is worth, as a hyperparameter like any other.
         augment: "none", "crop" (pad an eighth with black, crop), "light", "strong", or a strength in [0, 1].

@@ -39,8 +39,10 @@ class Hparams(TrainingHparams):
     """What may be set or searched for, beside what every training takes.
 
     Attributes:
-        layers: Blocks of each transformer; `heads` of its attention.
-        width: Numbers of a node, a multiple of heads; `hidden` those between the two layers of a block.
+        layers: Blocks of each transformer.
+        heads: Attention heads of each block.
+        width: Numbers of a node, a multiple of heads.
+        hidden: Numbers between the two layers of a block.
         features: Numbers of a tree, whose cosine is taken.
         drop_rate: Dropout of all layers.
         vocabulary: The most frequent words that have an id of their own.

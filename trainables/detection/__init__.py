@@ -54,6 +54,9 @@ class Hparams(TrainingHparams):
     """What may be set or searched for, beside what every training takes.
 
     Attributes:
+        model: rt_detr_r18, rt_detr_r50, rt_detr_r101, detr_r50, d_fine_l, a small one of each kind
+            (rt_detr_tiny, detr_tiny, d_fine_tiny), torchvision/NAME, hub/OWNER/NAME or
+            file:/path/config.json.
         weights: "none" is random ones, "hub" the model's own, of COCO, "backbone" those of its backbone
             alone, of ImageNet, as the papers begin (`names.BACKBONES`, or what torchvision takes).
             "file:PATH" is a file of this model's by absolute path: `model.safetensors` beside its

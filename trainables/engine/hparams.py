@@ -26,25 +26,30 @@ class TrainingHparams:
         HAS_LAYER_ORDER: Of a subclass: whether its models may say in what order their layers come, as those
             of timm do. Where they cannot, layer_decay must be 1.
         optimizer: A name timm knows, checked at start; "sgd" is Nesterov's, "momentum" plain.
+        lr: Of the head, before any schedule.
         sgd_lr: Takes the place of lr where the optimiser is "sgd" or "momentum", whose good rates are some 30
             times those of AdamW: a space with both gives each a range, under a condition. Null is lr.
-        weight_decay: Of matrices and filters, or with `decay_norms_and_biases` of every parameter, as
-            papers before about 2018 have it.
+        momentum: Of optimisers that have one, such as "sgd".
+        weight_decay: Of matrices and filters.
+        decay_norms_and_biases: weight_decay is of every parameter, as papers before about 2018 have it.
         batch_size: Examples per forward pass, as long as memory holds them. "auto" is what memory holds at
             the largest resolution, which a run chooses once for each model (`engine.batch_by_memory`).
-        schedule: Of no effect with the horizon "anytime", where the rate stays up after warm-up.
+        schedule: "cosine", "linear", "step", "plateau", "exponential", "one_cycle" or "none". Of no effect
+            with the horizon "anytime", where the rate stays up after warm-up.
         decay_milestones: Where "step" falls: rising epochs, or fractions of the training where below 1.
         decay_rate: What the rate is multiplied by at each milestone, on each plateau, and by "exponential"
             after each epoch; null is the usual 0.1, and 0.7 of "exponential".
         min_lr_ratio: "cosine", "linear" and "one_cycle" end at this times lr.
-        warmup_epochs: The rate rises from 0 over these first; `warmup_fraction` counts them in trainings.
+        warmup_epochs: The rate rises from 0 over these first.
+        warmup_fraction: The same as a fraction of the training; one of the two is 0.
         backbone_lr_ratio: The backbone learns at this times lr, the new head at lr.
         unified_lr_epoch: From this many epochs on the backbone learns at lr as well; below 1 a fraction
             of the training; null is never.
         layer_decay: Each layer of the backbone learns at this times the rate of the one above it.
         freeze_fraction: Fraction of the backbone, from the input side, that keeps its weights.
-        unfreeze_epoch: It keeps them for this many epochs and then learns too; null is for ever.
-        unfreeze_lr_ratio: From then on all rates are times this.
+        unfreeze_epoch: What is frozen keeps its weights for this many epochs and then learns too; null is for
+            ever.
+        unfreeze_lr_ratio: Once it learns too, all rates are times this.
         max_grad_norm: Largest norm of all gradients together; null does not clip.
         grad_accum_steps: Batches per optimiser step.
         effective_batch_size: Examples per optimiser step, in equal batches of batch_size at most: what

@@ -35,7 +35,13 @@ class Hparams:
         width: ReLUs of each layer.
         threshold: Goodness that right labels shall be above and wrong ones below.
         optimizer: A name timm knows; each layer has one of its own.
-        schedule: Of no effect with the horizon "anytime", where averaged weights are scored.
+        lr: Of each layer.
+        momentum: Of optimisers that have one, such as "sgd".
+        weight_decay: Of matrices.
+        batch_size: Images per step.
+        warmup_epochs: The rate rises from 0 over these first.
+        schedule: As of networks that learn by backpropagation. Of no effect with the horizon "anytime",
+            where averaged weights are scored.
         augment: "none", "crop" (pad an eighth with black, crop), "light", "strong", or a strength in [0, 1].
     """
 

@@ -26,7 +26,7 @@ class Hparams:
         c: Weight of the errors against the margin, LIBLINEAR's C.
         orientations: Bins of each cell's histogram.
         cells: Cells a side, as far as they have two pixels each.
-        max_iter: Of LIBLINEAR; a note says when they did not do.
+        max_iter: Maximum number of iterations of LIBLINEAR; a note says when they did not suffice.
     """
 
     c: float = 1.0

@@ -42,6 +42,7 @@ class Hparams(TrainingHparams):
     """What may be set or searched for, beside what every training takes.
 
     Attributes:
+        model: A network of timm that gives maps of its stages.
         batch_size: Patches, each of any image.
         weights: The backbone's: "none" is random ones, "hub" its own, "file:PATH" a file of this network's.
         width: Channels from which the last layers are made; a multiple of 56.

@@ -35,7 +35,9 @@ class Hparams(TrainingHparams):
         hidden: Units of the LSTM, in each direction.
         layers: LSTMs on top of each other.
         bidirectional: Read from the bottom up as well.
-        drop_rate: Of what the LSTM has read; `head_drop_rate` of the features before the last layer.
+        drop_rate: Dropout of what the LSTM has read.
+        head_drop_rate: Dropout of the features before the last layer.
+        label_smoothing: Fraction of each label that is spread over all classes.
         augment: "none", "crop" (pad an eighth with black, crop), "light", "strong", or a strength in [0, 1].
     """
 

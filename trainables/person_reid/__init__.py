@@ -55,11 +55,13 @@ class Hparams(TrainingHparams):
     """What may be set or searched for, beside what every training takes.
 
     Attributes:
+        model: resnet50, densenet121, hrnet_w18 or another convolutional network of timm, pcb, or pcb/NAME.
         weights: "none" is random ones, "hub" the backbone's own, "file:PATH" a file of it by absolute path.
         features: Numbers that describe an image, or each of its stripes; null is 512, and 256 of pcb.
         drop_rate: Dropout before the classifiers.
+        label_smoothing: Fraction of each label that is spread over all persons.
         metric_loss: "triplet", "circle" or "none", beside the cross entropy.
-        metric_loss_weight: What it is multiplied by.
+        metric_loss_weight: What that loss between images is multiplied by.
         images_per_identity: Images of each person in a batch where there is such a loss.
         augment: "none", "crop" (pad 10 px of 256 with black, crop), "light", "strong", or a strength.
         flip: Mirror half of the training images.
