@@ -22,7 +22,7 @@ from search.energy.usable import unusable_reason
 from search.ledger import Ledger, LedgerError
 from search.output import Output
 from search.provenance import versions
-from search.report.formatting import duration, energy_text, hparams_text, value_text
+from search.report.formatting import counted, duration, energy_text, hparams_text, value_text
 from search.secrets import without_secrets
 from search.sources import Overrides, SpaceSource, checked_space, override_list, run_folder
 from search.space import SpaceError
@@ -135,6 +135,7 @@ def train(task: TrialTask, request: TrainingRequest, output: Output) -> list[Epo
 
         for line in draw_plots(task.folder, f"seed {task.training.seed}"):
             output.warn(line)
+    output.print(_ending_line(task, rows, folder=task.folder if file else None))
     return rows
 
 
@@ -154,6 +155,16 @@ def _train_rows(task: TrialTask, request: TrainingRequest, meter: EnergyMeter) -
         resume=request.resume,
         should_keep_model=request.out is not None,
     )
+
+
+def _ending_line(task: TrialTask, rows: Sequence[EpochRow], *, folder: Path | None) -> str:
+    """ "trained 9 epochs: val_accuracy 0.93, on the test set 0.92   files: final"."""
+    metric, last = task.metric, rows[-1]
+    score = (last.test or {}).get(metric.replace("val_", "test_", 1))
+    test = "" if score is None else f", on the test set {value_text(score)}"
+    files = f"   files: {folder}" if folder else ""
+    value = value_text(last.metrics.get(metric))
+    return f"trained {counted(last.epoch, 'epoch')}: {metric} {value}{test}{files}"
 
 
 def _print_row(row: EpochRow, output: Output) -> None:
