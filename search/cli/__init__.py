@@ -8,6 +8,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 COMMANDS = {
@@ -60,6 +61,9 @@ def _main(arguments: Sequence[str] | None) -> int:
         print(_usage())
         return 0 if words else 2
     command, *rest = words
+    if command in ("-V", "--version"):
+        print(f"jouletune {_version()}")
+        return 0
     if command not in COMMANDS:
         from trainables.core.suggest import suggest  # only for a mistake
 
@@ -171,9 +175,20 @@ def _usage() -> str:
             "",
             *lines,
             "",
-            "jouletune COMMAND --help shows its flags and examples.",
+            "jouletune COMMAND --help shows its flags and examples; jouletune --version the version.",
         ]
     )
+
+
+def _version() -> str:
+    """That of the checkout; of an installation without one, what was installed."""
+    import tomllib  # only for who asks
+    from importlib.metadata import version
+
+    project = Path(__file__).parents[2] / "pyproject.toml"
+    if not project.is_file():
+        return version("jouletune")
+    return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
 
 
 def _is_installed(name: str) -> bool:

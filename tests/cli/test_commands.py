@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -52,6 +53,12 @@ def test_an_unknown_command_is_answered_with_the_nearest(
     assert capsys.readouterr().err == (
         f"jouletune: error: there is no command {command}{meant} (--help lists them)\n"
     )
+
+
+def test_the_version_is_that_of_the_project(capsys: pytest.CaptureFixture[str]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"jouletune {project['version']}\n"
 
 
 def test_no_command_at_all_prints_them_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
