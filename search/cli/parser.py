@@ -42,9 +42,8 @@ class CommandParser(argparse.ArgumentParser):
         """The options; ends the process with status 2 where a word of `args` has no place."""
         options, left = self.parse_known_args(args, namespace)
         if left:
-            self.error(
-                "; ".join(self._unknown(word) for word in left if word.startswith("-")) or _unexpected(left)
-            )
+            unknown = "; ".join(self._unknown(word) for word in left if word.startswith("-"))
+            self.error(unknown or _unexpected(left, lacks_space=getattr(options, "space", "") is None))
         return options
 
     def error(self, message: str) -> NoReturn:
@@ -260,12 +259,14 @@ def _names_for(flag: str, options: argparse.Namespace) -> list[str]:
     return []
 
 
-def _unexpected(words: Sequence[str]) -> str:
+def _unexpected(words: Sequence[str], *, lacks_space: bool) -> str:
     plural = "s" if len(words) > 1 else ""
-    return (
-        f"unexpected argument{plural}: {' '.join(words)}; a flag that takes several values is repeated "
-        "for each"
+    remedy = (
+        f"a space is named by a flag: --space {words[0]}"
+        if lacks_space
+        else "a flag that takes several values is repeated for each"
     )
+    return f"unexpected argument{plural}: {' '.join(words)}; {remedy}"
 
 
 def fraction(text: str) -> float:
