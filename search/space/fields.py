@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from typing import Annotated, Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -182,7 +182,13 @@ _M = TypeVar("_M", bound=BaseModel)
 
 
 class Section(BaseModel):
-    """Keys that belong together. A key without a value is a key left out; unknown keys are errors."""
+    """Keys that belong together. A key without a value is a key left out; unknown keys are errors.
+
+    Attributes:
+        ELSEWHERE: Keys of another section that are looked for in this one, with where they belong.
+    """
+
+    ELSEWHERE: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -221,8 +227,10 @@ def _text_of(model: type[BaseModel], detail: ErrorDetails, cause: Exception | No
     if cause is not None:
         return str(cause)
     if detail["type"] == "extra_forbidden":
-        keys = _model_at(model, detail["loc"][:-1]).model_fields
-        return f"there is no such key{did_you_mean(detail['loc'][-1], keys)}"
+        section, key = _model_at(model, detail["loc"][:-1]), str(detail["loc"][-1])
+        if issubclass(section, Section) and (place := section.ELSEWHERE.get(key)):
+            return f"there is no such key here; write {place}"
+        return f"there is no such key{did_you_mean(key, section.model_fields)}"
     if detail["type"] == "literal_error":
         return not_among(detail["ctx"]["expected"], detail["input"])
     if detail["type"] == "model_type":

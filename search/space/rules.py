@@ -21,7 +21,7 @@ from search.space.errors import KeyedError, Problems, did_you_mean, listed, show
 from search.space.hparams import HparamsCheck
 from search.space.parameters import Choice, Fixed, Parameter, described, num_values
 from search.space.plain_scalars import ReadScalar
-from search.space.schema import Sampler, SearchSection, SweepFile
+from search.space.schema import Sampler, Scheduler, SearchSection, SweepFile
 from search.space.space import Space
 from search.space.sweep_program import is_of_sweep
 from trainables.core.contract import Trainable
@@ -162,6 +162,14 @@ def _outside(value: Any, entry: Parameter | Fixed) -> str:
     if isinstance(value, str) and described(entry).startswith("a "):
         return wrong_kind(described(entry), value)
     return f"must be {described(entry)}, got {shown(value)}"
+
+
+def _check_scheduler_key(draft: Draft, problems: Problems) -> None:
+    """W&B has a `scheduler` too, which means nothing here; ours, one level up, would mean nothing either."""
+    given = draft.file.scheduler
+    for key in given if isinstance(given, Mapping) else ():
+        if key in Scheduler.model_fields:
+            problems.add(f"scheduler.{key}", f"there is no such key here; write search.scheduler.{key}")
 
 
 def _check_batch_size(draft: Draft, problems: Problems) -> None:
@@ -382,6 +390,7 @@ def _check_horizon(draft: Draft, problems: Problems) -> None:
 # In the order in which a reader of the message meets them: the file from the top, then the whole.
 RULES: tuple[Rule, ...] = (
     _check_name,
+    _check_scheduler_key,
     _check_conditions,
     _check_initial_points,
     _check_portfolio,

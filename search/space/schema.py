@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -301,6 +301,8 @@ class SearchSection(TrainingSection):
 
 class SweepFile(Section):
     """W&B's keys, of which some mean nothing here, and `search`, which is ours."""
+
+    ELSEWHERE: ClassVar[Mapping[str, str]] = {name: f"search.{name}" for name in SearchSection.model_fields}
 
     name: Text | None = None
     description: Any = None

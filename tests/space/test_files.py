@@ -247,6 +247,10 @@ FILES = {
     "a: !!int x": "file: is not YAML: invalid literal for int()",
     "[" * 600: "file: is nested too deeply",
     f"{LR}\n{SEARCH}\nparamters: 1": "paramters: there is no such key; did you mean parameters?",
+    f"{LR}\n{SEARCH}\nlimits: {{trials: 3}}": "limits: there is no such key here; write search.limits",
+    f"{LR}\n{SEARCH}\nscheduler: {{job: j, mode: none}}": (
+        "scheduler.mode: there is no such key here; write search.scheduler.mode"
+    ),
     f"{LR}\nname: a/b\n{SEARCH}": "name: must do as a folder's name (no slash, no leading dot), got 'a/b'",
     f"{LR}\nmethod: baies\n{SEARCH}": "method: must be one of bayes, random, grid, custom, got 'baies'",
     f"{LR}\nmethod: grid\n{SEARCH}": "parameters.lr: a grid needs values or whole numbers",
