@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -34,9 +35,30 @@ def metric_of(
     notices = [
         f"metric.name: the trainable's own metric is {trainable.metric}; each epoch must report {name}"
     ]
+    known = {} if is_command else _known_modes(trainable, is_own=section.trainable.endswith(".py"))
+    if mode := known.get(name):
+        if given.goal not in (None, _GOALS[mode]):
+            problems.add("metric.goal", f"must be {_GOALS[mode]} for {name}, got {given.goal}")
+        return name, mode, notices
+    if near := difflib.get_close_matches(name, [trainable.metric, *known] if known else [], n=1):
+        problems.add("metric.name", f"{section.trainable} reports no {name}; did you mean {near[0]}?")
     if given.goal is None:
         notices.append(_MINIMIZED)
     return name, "max" if given.goal == "maximize" else "min", notices
+
+
+def _known_modes(trainable: Trainable, *, is_own: bool) -> dict[str, Mode]:
+    """The scores that it is known to report beside its metric, and whether more or less of each is better.
+
+    Args:
+        is_own: It is a file of the user's, whose scales do not say that: less of an error rate is better.
+    """
+    scales = {} if is_own else trainable.scales
+    of_scores: dict[str, Mode] = {
+        f"val_{name}": "min" if scale.low == 0 and scale.high is None else "max"
+        for name, scale in scales.items()
+    }
+    return of_scores | {name: measure.mode for name, measure in trainable.measures.items()}
 
 
 def ladder_of(

@@ -472,3 +472,36 @@ def test_a_path_in_the_home_of_a_user_that_is_not_there_is_a_problem_of_the_file
 ) -> None:
     toy = "parameters: {lr: {min: 0.01, max: 0.5}}\nsearch: {trainable: toy, data: none}"
     assert problems_of(tmp_path, toy, *changes) == [NO_HOME]
+
+
+@pytest.mark.parametrize(
+    ("metric", "mode"),
+    [
+        ("{name: val_loss}", "min"),
+        ("{name: val_f1_macro}", "max"),
+        ("{name: val_top5_accuracy, goal: maximize}", "max"),
+        ("{name: my_own_score}", "min"),  # as W&B takes what nothing is known of
+    ],
+)
+def test_a_score_that_a_trainable_is_known_to_report_has_its_own_goal(
+    tmp_path: Path, metric: str, mode: str
+) -> None:
+    path = write_space(tmp_path, f"{LR}\nmetric: {metric}\nsearch: {{data: digits, ladder: {{epochs: 1}}}}")
+    assert load_space(str(path), spaces_dir=tmp_path).mode == mode
+
+
+@pytest.mark.parametrize(
+    ("metric", "problem"),
+    [
+        (
+            "{name: val_acuracy}",
+            "metric.name: classification reports no val_acuracy; did you mean val_accuracy?",
+        ),
+        ("{name: val_loss, goal: maximize}", "metric.goal: must be minimize for val_loss, got maximize"),
+    ],
+)
+def test_a_score_that_a_trainable_does_not_report_so_is_named(
+    tmp_path: Path, metric: str, problem: str
+) -> None:
+    text = f"{LR}\nmetric: {metric}\nsearch: {{data: digits, ladder: {{epochs: 1}}}}"
+    assert problems_of(tmp_path, text) == [problem]
