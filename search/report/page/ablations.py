@@ -48,12 +48,16 @@ def _rows(run: RunData) -> Iterator[list[Cell]]:
         yield [
             text_cell(group),
             text_cell(hparams_text(point, changed)),
-            number_cell(found and found.mean, found and mean_text(found)),
+            _score(found),
             _difference(found, base),
-            number_cell(found and found.rung),
+            number_cell(found.rung if found else None),
             text_cell(trial.trial_id),
             state_cell(trial),
         ]
+
+
+def _score(found: Configuration | None) -> Cell:
+    return number_cell(None) if found is None else number_cell(found.mean, mean_text(found))
 
 
 def _difference(found: Configuration | None, base: Configuration | None) -> Cell:
