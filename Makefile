@@ -11,8 +11,6 @@ PEERS_READY := $(PEERS_VENV)/.ready
 OLDEST_RAY := .ray-2.46.0
 S3_TESTS := .s3
 BROWSER_TESTS := .browser
-# Folders whose slow tests count cores, nodes or joules of the whole machine: one after the other.
-TAKE_THE_MACHINE := tests/backends tests/energy tests/slurm
 ARGS ?=
 
 .PHONY: setup setup-bench search test test-all test-docs test-oldest-ray test-s3 test-browser torture docs check format dashboard spaces bench bench-overhead bench-scale bench-decisions bench-search bench-attribution bench-losses bench-horizon bench-data bench-end-to-end bench-forecast bench-packing lock
@@ -31,8 +29,7 @@ test: $(READY)  ## the default tests: no GPU, no network
 test-all: test test-oldest-ray test-s3 test-browser test-docs  ## the slow ones too: most of an hour more
 	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not gpu" \
 		--ignore tests/project/test_docs_run.py --ignore tests/report/test_browser.py \
-		--ignore tests/ui/test_in_a_browser.py $(TAKE_THE_MACHINE:%=--ignore %) $(ARGS)
-	$(PYTHON) -m pytest -m "slow and not gpu" $(TAKE_THE_MACHINE) $(ARGS)
+		--ignore tests/ui/test_in_a_browser.py $(ARGS)
 
 # A document's commands wait for Ray as long as they compute, and each document has a folder of its own.
 test-docs: $(READY)  ## every shell line of the documents, two documents at a time

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from search.report.page import write_page
+from search.report.page import write_comparison, write_page
 from tests.support.report_pages import Page, promoted, toy_run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -96,11 +96,13 @@ await new Promise((done) => setTimeout(done, 500));
 seen.closed = [dialog.open, location.hash];
 return seen;
 """
-AXE_RUN = """
+AXE_ABOUT = """
 const about = async () => (await axe.run(document, { runOnly: LEVELS })).violations
   .map((each) => [each.id, each.nodes.length, each.nodes[0].html]);
 await new Promise((done) => setTimeout(done, 1000));
 const page = await about();
+"""
+AXE_OF_DIALOG = """
 document.querySelector('button[data-trial]').click();
 await new Promise((done) => setTimeout(done, 1000));
 return {
@@ -138,14 +140,28 @@ def test_a_page_runs_under_its_own_policy_and_opens_the_trial_of_its_address(
 @pytest.mark.skipif(AXE is None, reason="axe-core is not there: make test-browser installs it")
 @pytest.mark.parametrize("is_dark", [False, True])
 def test_axe_finds_no_violation_of_level_a_or_aa(text: str, tmp_path: Path, is_dark: bool) -> None:
-    assert AXE is not None
-    (folder,) = AXE.submodule_search_locations or ()
-    axe = (Path(folder) / "axe.min.js").read_text(encoding="utf-8")
-    with_axe = text.replace("</body>", f"<script>{axe}</script></body>")
-    script = AXE_RUN.replace("LEVELS", json.dumps(LEVELS))
-    assert found(with_axe, tmp_path, script, is_dark=is_dark) == {
+    assert found_by_axe(text, tmp_path, AXE_OF_DIALOG, is_dark=is_dark) == {
         "is_dark": is_dark,
         "page": [],
         "dialog": [],
         "is_open": True,
     }
+
+
+@pytest.mark.skipif(AXE is None, reason="axe-core is not there: make test-browser installs it")
+@pytest.mark.parametrize("is_dark", [False, True])
+def test_axe_finds_none_in_a_comparison(tmp_path: Path, is_dark: bool) -> None:
+    (one, other) = (toy_run(tmp_path / name).ledger.folder for name in ("one", "other"))
+    page = tmp_path / "compare.html"
+    write_comparison(one, other, page)
+    assert found_by_axe(page.read_text(), tmp_path, "return page;", is_dark=is_dark) == []
+
+
+def found_by_axe(text: str, tmp_path: Path, script: str, *, is_dark: bool) -> Any:
+    """What a script returns that knows `about()`, and `page`, which is what axe finds at first."""
+    assert AXE is not None
+    (folder,) = AXE.submodule_search_locations or ()
+    axe = (Path(folder) / "axe.min.js").read_text(encoding="utf-8")
+    with_axe = text.replace("</body>", f"<script>{axe}</script></body>")
+    about = AXE_ABOUT.replace("LEVELS", json.dumps(LEVELS))
+    return found(with_axe, tmp_path, about + script, is_dark=is_dark)
