@@ -22,7 +22,7 @@ from search.space.schema import CommandSection, SearchSection, SweepFile
 from search.space.sweep_program import args_of_sweep, folder_of_sweep, is_of_sweep, middles, run_of_sweep
 from trainables.command.ecosystems import MetricsSpec, resume_arguments
 from trainables.command.launcher import launch_problem
-from trainables.command.template import NAME, NEWEST, PLACES, is_pair, places, variables
+from trainables.command.template import NAME, NEWEST, PLACES, form_of, is_pair, places, variables
 from trainables.core.contract import Mode
 from trainables.core.load import TrainableRef
 
@@ -68,11 +68,8 @@ class CommandCheck:
             _check_program(command, folder, problems)
         metric = command.metric or metrics.metric or self.sweep.metric.name
         mode = command.mode or self._goal(command)
-        if metric is None:
-            problems.add("search.command.metric", "is missing; name the value that the script prints")
-        if mode is None:
-            problems.add("search.command.mode", "is missing; write max or min")
-        if len(problems.lines) > num_before:
+        self._check_metric(metric, mode, problems)
+        if len(problems.lines) > num_before or metric is None or mode is None:
             return None
         return TrainableRef.of_command(
             {
@@ -90,6 +87,17 @@ class CommandCheck:
                 "with_args": list(self._with_args),
             }
         )
+
+    def _check_metric(self, metric: str | None, mode: Mode | None, problems: Problems) -> None:
+        if self._is_of_sweep and (metric is None or mode is None):
+            if not problems.concern("metric"):
+                text = "is missing, and ranks trials; write metric: {name: val_acc, goal: maximize}"
+                problems.add("metric", text)
+            return
+        if metric is None:
+            problems.add("search.command.metric", "is missing; name the value that the script prints")
+        if mode is None:
+            problems.add("search.command.mode", "is missing; write max or min")
 
     @property
     def _is_of_sweep(self) -> bool:
@@ -177,7 +185,7 @@ class CommandCheck:
                 problems.add(
                     where, "must begin with a letter and have letters, digits, blanks and . _ - / only"
                 )
-            elif name in PLACES and name not in self._with_args:
+            elif name in PLACES and name not in self._with_args and not _is_argument(command, name):
                 problems.add(where, _where_it_goes(name, entries.get(name)))
         known = [*{**defaults, **entries}, *self.declared.broken]
         for name in command.flags:
@@ -251,6 +259,12 @@ def _flattened(defaults: Mapping[str, Any], declared: Declared) -> Iterator[tupl
             waiting += [((*path, name), each) for name, each in value.items()]
         else:
             yield ".".join(path), value
+
+
+def _is_argument(command: CommandSection, name: str) -> bool:
+    """Whether a place's name is a hyperparameter's: W&B's words take any, and no word asks for the place."""
+    words = [*command.run, *command.resume, *command.test]
+    return any(map(form_of, words)) and name not in places(words)
 
 
 def _is_mixed(entry: Parameter | Fixed) -> bool:

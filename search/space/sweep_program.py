@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from search.space.errors import Problems, did_you_mean, listed, shown
-from search.space.parameters import Fixed, Parameter, is_number, middle
+from search.space.parameters import Choice, Fixed, Integer, Parameter, Real, is_number, middle
 from search.space.schema import SearchSection, SweepFile
-from trainables.command.template import FORMS, PLACES, escaped
+from trainables.command.template import FORMS, escaped
 
 # A script that trains as long as it likes is asked after so many of its scores; it ends where it ends.
 OPEN_EPOCHS = [1, 3, 9, 27, 81]
+# What scripts call their epochs; of a group too, as `trainer.max_epochs`, but none that only warms up.
+_EPOCHS = re.compile(r"(?!.*warm)(.*[./])?((n|num|max|train|total|num_train)[_-]?)?epochs?")
 _USUAL = ("${env}", "${interpreter}", "${program}", "${args}")
 _WORD = re.compile(r"\$\{(\w+)\}")
 
@@ -75,29 +77,41 @@ def folder_of_sweep(program: Any, folder: Path) -> Path:
 
 
 def args_of_sweep(entries: Mapping[str, Parameter | Fixed]) -> tuple[str, ...]:
-    """Parameters of one value that are places of a command here, such as `epochs: {value: 10}`.
+    """Parameters of one number that are places of a command here, such as `epochs: {value: 10}`.
 
     The script gets them where it gets its hyperparameters, as from W&B's agent: its epochs from the ladder,
-    and each training's own seed.
+    and each training's own seed. Of several values, or text, they are hyperparameters as any other.
     """
-    return tuple(name for name in ("epochs", "seed") if isinstance(entries.get(name), Fixed))
+    values = {name: _largest(entries.get(name)) for name in ("epochs", "seed")}
+    return tuple(name for name, given in values.items() if len(given) == 1 and is_number(given[0]))
 
 
 def epochs_of_sweep(entries: Mapping[str, Parameter | Fixed]) -> list[int]:
-    """The ladder that a sweep file without one gets: up to its own `epochs`, or open at the top."""
-    entry = entries.get("epochs")
-    if isinstance(entry, Fixed) and is_number(entry.value) and entry.value >= 1:
-        top = round(entry.value)
-        return sorted({max(1, top // 9), max(1, top // 3), top})
-    return OPEN_EPOCHS
+    """The ladder that a sweep file without one gets: up to its own epochs, by whichever name, or open."""
+    named = [entry for name, entry in entries.items() if _EPOCHS.fullmatch(name.lower())]
+    top = round(max(filter(is_number, (value for entry in named for value in _largest(entry))), default=0))
+    return sorted({max(1, top // 9), max(1, top // 3), top}) if top >= 1 else OPEN_EPOCHS
+
+
+def _largest(entry: Parameter | Fixed | None) -> Sequence[Any]:
+    """Values among which the largest of an entry is."""
+    match entry:
+        case Fixed():
+            return [entry.value]
+        case Choice():
+            return entry.values
+        case Real() | Integer():
+            return entry.ends
+    return []
 
 
 def middles(entries: Mapping[str, Parameter | Fixed], given: Mapping[str, Any]) -> dict[str, Any]:
     """Trial 0 where a sweep file says none: the middle of each range, on its own scale."""
+    passed = (*given, *args_of_sweep(entries))
     return {
         name: middle(entry)
         for name, entry in entries.items()
-        if name not in given and name not in PLACES and not isinstance(entry, Fixed)
+        if name not in passed and not isinstance(entry, Fixed)
     }
 
 
@@ -110,13 +124,18 @@ def program_notices(
             "search.command.defaults: not given; trial 0, which the others are compared with, has the middle "
             f"of the range for {listed(list(chosen))}"
         )
+    if isinstance(entries.get("seed"), Parameter) and "seed" not in args_of_sweep(entries):
+        yield (
+            "parameters.seed: searched as any other, so a lucky seed may win; of one value it is each "
+            "training's own"
+        )
     if has_ladder:
         return
     epochs = epochs_of_sweep(entries)
     if epochs is OPEN_EPOCHS:
         yield (
             f"search.ladder: not given; trials are compared after {listed([str(each) for each in epochs])} "
-            "epochs, and end where their script does"
+            f"epochs, and end where their script does, or after {epochs[-1]}"
         )
     else:
         yield f"search.ladder: not given; up to the file's own epochs, {epochs}"

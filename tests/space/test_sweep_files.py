@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,40 +10,12 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from search.space import SPACES, Choice, Real, Space, SpaceError, dump_space, load_space
+from search.space import Choice, Real, SpaceError, dump_space, load_space
 from search.space.parameters import Fixed
 from search.space.plain_scalars import plain_scalar
 from search.space.space import yaml_text
 from tests.support.space_files import load
-from trainables.command.spec import CommandSpec
-
-FIT = 'import json\nprint(json.dumps({"epoch": 1, "val_acc": 0.5}))\n'
-SEARCH = """
-search:
-  trainable: command
-  command: {run: "{python} fit.py --epochs {epochs}", defaults: %s}
-  ladder: {epochs: [1]}
-  limits: {trials: 4}
-metric: {name: val_acc, goal: maximize}
-"""
-
-
-def sweep(folder: Path, text: str, defaults: str | None = None, *overrides: str) -> Space:
-    """The space of a sweep file, searched with a script where its trial 0 is given."""
-    (folder / "fit.py").write_text(FIT)
-    path = folder / "sweep.yaml"
-    path.write_text(text + (SEARCH % defaults if defaults else ""), encoding="utf-8")
-    return load_space(str(path), overrides=overrides, spaces_dir=folder)
-
-
-def problems(folder: Path, text: str, defaults: str | None = None, *overrides: str) -> tuple[str, ...]:
-    with pytest.raises(SpaceError) as caught:
-        sweep(folder, text, defaults, *overrides)
-    return caught.value.problems
-
-
-def about(space: Space, where: str) -> list[str]:
-    return [note.removeprefix(f"{where}: ") for note in space.notices if note.startswith(f"{where}:")]
+from tests.support.sweep_files import about, problems, sweep
 
 
 @pytest.mark.parametrize(
@@ -356,124 +327,6 @@ def test_a_reserved_name_is_answered_with_where_it_goes(tmp_path: Path, name: st
 def test_a_fixed_number_of_epochs_is_answered_with_its_ladder(tmp_path: Path) -> None:
     [problem] = problems(tmp_path, "parameters: {epochs: {value: 50}, lr: {min: 0.1, max: 0.2}}", "{lr: 0.1}")
     assert "write ladder: {epochs: [5, 16, 50]}. The script gets it where its command has {epochs}" in problem
-
-
-PROGRAM = """
-program: fit.py
-method: random
-metric: {name: val_acc, goal: maximize}
-parameters:
-  lr: {distribution: log_uniform_values, min: 1.0e-4, max: 1.0e-2}
-  layers: {values: [2, 4]}
-  wd: {value: 0}
-"""
-
-
-def test_a_sweep_file_alone_is_searched_from_the_middle_of_its_ranges_and_says_so(tmp_path: Path) -> None:
-    space = sweep(tmp_path, PROGRAM)
-    description = space.trainable.command
-    assert description
-    assert description["defaults"] == {"lr": 0.001, "layers": 2, "wd": 0}
-    assert description["metrics"] == {"wandb": {"lines": True}}
-    assert [rung.epochs for rung in space.ladder.rungs] == [1, 3, 9, 27, 81]
-    assert space.scheduler.mode == "asha_stopping"
-    notices = "\n".join(space.notices)
-    assert (
-        "trial 0, which the others are compared with, has the middle of the range for lr, layers" in notices
-    )
-    assert "search.ladder: not given; trials are compared after 1, 3, 9, 27, 81 epochs" in notices
-    assert "search.scheduler.mode: asha_stopping, since search.command.resume is not given" in notices
-
-
-@pytest.mark.parametrize(
-    ("form", "words"),
-    [("", ["--epochs=9", "--lr=0.001", "--seed=7"]), ("no_hyphens", ["epochs=9", "lr=0.001", "seed=7"])],
-)
-def test_a_sweeps_own_epochs_are_its_ladder_and_reach_the_script(
-    tmp_path: Path, form: str, words: list[str]
-) -> None:
-    text = (
-        "program: fit.py\nmetric: {name: val_acc, goal: maximize}\n"
-        f"command: ['${{interpreter}}', '${{program}}', '${{args{'_' + form if form else ''}}}']\n"
-        "parameters: {epochs: {value: 9}, seed: {value: 42},"
-        " lr: {distribution: log_uniform_values, min: 1e-4, max: 1e-2}}"
-    )
-    space = sweep(tmp_path, text)
-    assert [rung.epochs for rung in space.ladder.rungs] == [1, 3, 9]
-    assert list(space.parameters) == ["lr"]
-    assert space.fixed == {}
-    assert space.trainable.command
-    spec = CommandSpec.of(space.trainable.command)
-    line = spec.run_line({"lr": 0.001}, {"epochs": 9, "seed": 7, "python": "python"})
-    assert sorted(line[2:]) == words
-    assert json.loads(spec.json_of({"lr": 0.001}, {"epochs": 9, "seed": 7})) == {
-        "epochs": 9,
-        "seed": 7,
-        "lr": 0.001,
-    }
-
-
-def test_with_that_the_program_is_what_is_searched(tmp_path: Path) -> None:
-    keys = "search: {command: {defaults: {lr: 0.001, layers: 2}}, ladder: {epochs: [1, 3, 9]}}"
-    space = sweep(tmp_path, PROGRAM + keys)
-    description = space.trainable.command
-    assert description
-    assert description["run"] == ["/usr/bin/env", "{python}", "fit.py", "${args}"]
-    assert (space.metric, space.mode, space.title) == ("val_acc", "max", "python fit.py")
-    assert not any(note.startswith("program") for note in space.notices)
-
-
-def test_a_sweep_file_in_a_folder_below_is_searched_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "below").mkdir()
-    (tmp_path / "below" / "train.py").write_text("")
-    (tmp_path / "below" / "sweep.yaml").write_text(
-        "program: train.py\nmetric: {name: val_acc}\nparameters: {lr: {min: 0.1, max: 0.2}}\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    command = load_space("./below/sweep.yaml", spaces_dir=SPACES).trainable.command
-    assert command
-    assert command["folder"] == str(tmp_path / "below")
-
-
-def test_the_words_of_a_sweeps_command_are_kept(tmp_path: Path) -> None:
-    keys = "search: {command: {defaults: {lr: 0.001, layers: 2}}, ladder: {epochs: [1]}}"
-    command = (
-        'command: ["${env}", python3, -m, fit, "--epochs={epochs}", "hydra={a}", 3, "${args_no_hyphens}"]\n'
-    )
-    description = sweep(tmp_path, PROGRAM + command + keys).trainable.command
-    assert description
-    assert description["run"] == [
-        "/usr/bin/env",
-        "python3",
-        "-m",
-        "fit",
-        "--epochs={epochs}",
-        "hydra={{a}}",
-        "3",
-        "${args_no_hyphens}",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("command", "problem"),
-    [
-        ('["${env}", "${programme}"]', "command: ${programme} is not known; did you mean ${program}?"),
-        ("python fit.py", "command: must be a list of words such as"),
-        (
-            '[python, fit.py, "--x=${args}"]',
-            "command: ${args} in '--x=${args}' must be a word of its own",
-        ),
-        (
-            '[python, fit.py, "${envvar:NO_SUCH_VARIABLE}"]',
-            "search.command: the variable NO_SUCH_VARIABLE is not set",
-        ),
-    ],
-)
-def test_a_command_that_cannot_be_filled_is_named(tmp_path: Path, command: str, problem: str) -> None:
-    keys = "search: {command: {defaults: {lr: 0.001, layers: 2}}, ladder: {epochs: [1]}}"
-    assert problems(tmp_path, f"{PROGRAM}command: {command}\n{keys}")[0].startswith(problem)
 
 
 def test_a_metric_without_a_goal_is_minimized_as_wandb_does_and_that_is_reported(tmp_path: Path) -> None:
