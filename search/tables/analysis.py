@@ -26,6 +26,7 @@ from search.tables.columns import (
     column_names,
     for_metric,
     header,
+    hparams_group,
     rows_of,
 )
 
@@ -106,7 +107,7 @@ CONFIGURATION_TABLE: Table[ConfigurationRow] = [
         "of all repeats, as in trials.csv; empty where that of one is unknown",
         lambda row: row.energy_j,
     ),
-    ColumnGroup("*hyperparameters*", "", "each under its own name", lambda row: row.found.first.hparams),
+    hparams_group(lambda row: row.found.first.hparams),
     Column(
         "trials",
         "",
@@ -144,7 +145,7 @@ PARETO_TABLE: Table[ParetoRow] = [
         lambda row: row.values.cost and row.values.cost.scope,
     ),
     Column("energy_quality", "", "as in trials.csv", lambda row: row.trial.sensors.get("quality", "")),
-    ColumnGroup("*hyperparameters*", "", "each under its own name", lambda row: row.trial.hparams),
+    hparams_group(lambda row: row.trial.hparams),
 ]
 
 

@@ -6,7 +6,7 @@ list: a new column is one entry more in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -14,6 +14,7 @@ Item = TypeVar("Item")
 Taken = TypeVar("Taken", contravariant=True)
 Whole = TypeVar("Whole")
 
+_HPARAMS = "hparams."
 METRIC = "*the metric*"  # the documents' name for the column that is named like the run's metric
 
 
@@ -40,15 +41,28 @@ class ColumnGroup(Generic[Taken]):
     Attributes:
         name: What the documents call them, such as "*hyperparameters*".
         values: From what a row is made of to its cells by column name.
+        prefix: Before a name that a fixed column of the table has; without one that column takes precedence.
     """
 
     name: str
     unit: str
     meaning: str
     values: Callable[[Taken], Mapping[str, Any]]
+    prefix: str = ""
 
 
 Table = Sequence[Column[Item] | ColumnGroup[Item]]
+
+
+def hparams_group(values: Callable[[Taken], Mapping[str, Any]]) -> ColumnGroup[Taken]:
+    """The columns of the hyperparameters: a script may call one `rank`, or `seconds`."""
+    meaning = f"each under its own name; as `{_HPARAMS}NAME` where another column has that name"
+    return ColumnGroup("*hyperparameters*", "", meaning, values, prefix=_HPARAMS)
+
+
+def hparams_apart(hparams: Mapping[str, Any], taken: Container[str]) -> dict[str, Any]:
+    """Hyperparameters by the names of their columns in a table whose own columns are `taken`."""
+    return _apart(hparams, taken, _HPARAMS)
 
 
 def header(table: Table[Item], items: Iterable[Item] = ()) -> list[str]:
@@ -57,13 +71,13 @@ def header(table: Table[Item], items: Iterable[Item] = ()) -> list[str]:
     Columns of groups are those of any row: trials have different hyperparameters where the space has
     conditions, and a metric may appear in the second epoch only.
     """
-    rows = list(items)
+    rows, fixed = list(items), column_names(table)
     names: list[str] = []
     for column in table:
         if isinstance(column, Column):
             names.append(column.name)
         else:
-            names += [name for row in rows for name in column.values(row)]
+            names += [name for row in rows for name in _apart(column.values(row), fixed, column.prefix)]
     return list(dict.fromkeys(names))
 
 
@@ -71,12 +85,13 @@ def row_of(table: Table[Item], item: Item) -> dict[str, Any]:
     """The row by column name.
 
     A fixed column takes precedence over a group's of its name, and an earlier group over a later one: a
-    script may report a metric `epochs`, and a trainable have a hyperparameter `seed`. The trial's own must
-    stay what the documents describe.
+    script may report a metric `epochs`, and have a hyperparameter `seed`. The trial's own must stay what the
+    documents describe.
     """
     row: dict[str, Any] = {}
+    fixed = column_names(table)
     for group in reversed(_groups(table)):
-        row.update(group.values(item))
+        row.update(_apart(group.values(item), fixed, group.prefix))
     row.update({column.name: column.value(item) for column in table if isinstance(column, Column)})
     return row
 
@@ -139,3 +154,7 @@ def _lifted(column: Column[Item], part: Callable[[Whole], Item], meaning: str | 
 
 def _groups(table: Table[Item]) -> list[ColumnGroup[Item]]:
     return [column for column in table if isinstance(column, ColumnGroup)]
+
+
+def _apart(values: Mapping[str, Any], taken: Container[str], prefix: str) -> dict[str, Any]:
+    return {f"{prefix}{name}" if name in taken else name: value for name, value in values.items()}

@@ -21,7 +21,7 @@ from search.intervals import Interval, Scores, gain_interval, score_interval
 from search.ledger import Ledger
 from search.ledger.history import History, TrialRecord
 from search.space import Space
-from search.tables.columns import ColumnGroup, Table, column_names, plain
+from search.tables.columns import Table, column_names, hparams_apart, hparams_group, plain
 
 UNTESTED = ", on validation"
 # The hparams of a baseline that its row shows: the network whose features it was computed on. Its others (the
@@ -89,12 +89,7 @@ PROMOTED_TABLE: Table[Mapping[str, Any]] = [
     plain("seconds", "s", "all trainings together, their starts left out"),
     plain("energy_j", "J", "all trainings together, their starts left out"),
     plain("energy_reason", "", "why `energy_j` is empty"),
-    ColumnGroup(
-        "*hyperparameters*",
-        "",
-        "each under its own name",
-        lambda row: {name: value for name, value in row.items() if name not in PROMOTED_COLUMNS},
-    ),
+    hparams_group(lambda row: {name: value for name, value in row.items() if name not in PROMOTED_COLUMNS}),
 ]
 PROMOTED_COLUMNS: tuple[str, ...] = column_names(PROMOTED_TABLE)
 ExamplesOf = Callable[[TrialRecord], Iterable[Mapping[str, str]]]
@@ -106,7 +101,7 @@ def _no_examples(run: TrialRecord) -> Iterable[Mapping[str, str]]:
 
 def promoted_columns(trials: Sequence[TrialRecord]) -> list[str]:
     """The columns of promoted.csv: its own, then each hyperparameter of any trial."""
-    hparams = [name for trial in trials for name in trial.hparams]
+    hparams = [name for trial in trials for name in hparams_apart(trial.hparams, PROMOTED_COLUMNS)]
     return list(dict.fromkeys((*PROMOTED_COLUMNS, *hparams)))
 
 
@@ -130,7 +125,13 @@ def promoted_rows(
     promoted = _Promoted(promotion, space, examples)
     default = next((trial.trial_id for trial in trials if trial.proposed_by == "default"), None)
     defaults = promoted.scores(default) if default else Scores()
-    rows = [{**_row(trial.trial_id, promoted, default, defaults), **trial.hparams} for trial in trials]
+    rows = [
+        {
+            **_row(trial.trial_id, promoted, default, defaults),
+            **hparams_apart(trial.hparams, PROMOTED_COLUMNS),
+        }
+        for trial in trials
+    ]
     known = {name for trial in trials for name in trial.hparams} & _BACKBONE
     for baseline, its_examples in baselines:
         other = _Promoted(baseline, space, its_examples)

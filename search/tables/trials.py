@@ -23,6 +23,7 @@ from search.tables.columns import (
     column_names,
     for_metric,
     header,
+    hparams_group,
     rows_of,
 )
 from search.tables.energy_columns import ENERGY_OF_TRIAL, TrialEnergyRow
@@ -139,7 +140,7 @@ TRIAL_TABLE: Table[TrialRow] = [
         "side of the training images, at that rung",
         lambda row: row.budget and row.budget.resolution,
     ),
-    ColumnGroup("*hyperparameters*", "", "each under its own name", lambda row: row.trial.hparams),
+    hparams_group(lambda row: row.trial.hparams),
     # The score above is of the rung's last epoch, by which trials are ranked; these two show how much later
     # epochs lost, which is overfitting where it is much.
     Column(

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from search.ledger.trial_energy import TrialEnergy
-from search.tables import Tables, energy_rows, trial_columns, trial_rows
+from search.tables import Tables, energy_rows, promoted_columns, promoted_rows, trial_columns, trial_rows
 from tests.support.fake_clock import FakeClock
-from tests.support.toy_runs import executed, fateful_space, listed, made_space
+from tests.support.toy_runs import FATEFUL, executed, fateful_space, listed, made_space
 
 
 def test_the_largest_budget_ranks_first_and_failures_last(tmp_path: Path) -> None:
@@ -95,3 +95,26 @@ def test_tables_are_written_at_most_every_few_seconds_and_at_the_end(tmp_path: P
     assert not is_written("epoch")
     assert is_written("trial_ended")
     assert is_written("run_ended")
+
+
+def test_a_hyperparameter_named_like_a_column_has_one_of_its_own(tmp_path: Path) -> None:
+    score = "score: float = 0.5"
+    lora = FATEFUL.replace(score, f"{score}\n    rank: int = 8\n    seconds: float = 2.5")
+    (tmp_path / "lora.py").write_text(lora)
+    space = made_space(
+        tmp_path,
+        "parameters: {rank: {values: [4, 8]}}\n"
+        "search: {trainable: ./lora.py, data: none, ladder: {epochs: [1]}}\n",
+    )
+    run, _ = executed(space, tmp_path, listed({"rank": 8, "seconds": 2.5}, {"rank": 4, "seconds": 2.5}))
+    [first, second] = trial_rows(run.space, run.history)
+    assert [first["rank"], first["hparams.rank"], second["rank"], second["hparams.rank"]] == [1, 8, 2, 4]
+    assert (first["hparams.seconds"], first["seconds"]) == (
+        2.5,
+        round(run.history.trials[first["trial_id"]].seconds, 3),
+    )
+    assert {"hparams.rank", "hparams.seconds"} <= set(trial_columns(run.space, run.history))
+    trials = list(run.history.trials.values())
+    [best, other] = promoted_rows(trials, run.history, run.space)
+    assert [best["rank"], best["hparams.rank"], other["rank"], other["hparams.rank"]] == [1, 8, 2, 4]
+    assert set(best) == set(promoted_columns(trials))
