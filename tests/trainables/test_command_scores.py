@@ -327,3 +327,35 @@ def test_a_script_that_scores_every_second_epoch_passes_the_smoke_test(
     arguments = ["--space", str(tmp_path / "space.yaml")]
     assert cli.run("train", [*arguments, "--smoke"]) == 0, capsys.readouterr().out
     assert "passed  resume: largest difference 0" in capsys.readouterr().out
+
+
+LOGGING = """
+import json, logging
+logging.basicConfig(level=logging.INFO)
+for epoch in (1, 2):
+    logging.info(json.dumps({COUNT"val_acc": epoch / 100}))
+"""
+
+
+def test_scores_on_standard_error_count_where_standard_output_has_none(tmp_path: Path) -> None:
+    script = LOGGING.replace("COUNT", '"epoch": epoch, ')
+    assert values(tmp_path, script, 2) == [{"val_acc": 0.01}, {"val_acc": 0.02}]
+
+
+def test_a_score_behind_other_text_and_without_its_epoch_is_hinted_at(tmp_path: Path) -> None:
+    hint = r'val_acc behind other text \(INFO:root:\) counts where its object has an "epoch" too'
+    with pytest.raises(BadResult, match=hint):
+        values(tmp_path, LOGGING.replace("COUNT", ""), 2)
+
+
+def test_standard_error_is_left_alone_where_standard_output_has_scores(tmp_path: Path) -> None:
+    printed = 'print(json.dumps({"val_acc": 0.5 + epoch / 100}), flush=True)'
+    both = LOGGING.replace("COUNT", "").replace("    logging", f"    {printed}\n    logging")
+    assert values(tmp_path, both, 2) == [{"val_acc": 0.51}, {"val_acc": 0.52}]
+
+
+def test_numbers_of_nested_objects_have_dotted_names(tmp_path: Path) -> None:
+    script = printing('{"epoch": 1, "val": {"acc": 0.5}, "train": {"loss": 2, "by": {"head": 1}}}')
+    assert values(tmp_path, script, 1, metric="val.acc") == [
+        {"val.acc": 0.5, "train.loss": 2.0, "train.by.head": 1.0}
+    ]

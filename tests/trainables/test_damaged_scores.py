@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -121,9 +122,23 @@ def test_a_table_that_is_written_whole_each_time_gives_each_row_once(tmp_path: P
     found = []
     for last in range(1, 5):
         lines = ["epoch,acc", *(f"{epoch},{epoch / 8}" for epoch in range(1, last + 1))]
-        (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
-        found += source.new(is_final=False)
+        for part in (lines[:1], lines[:-1], lines):  # read while it is written
+            (tmp_path / "a.csv").write_text("\n".join(part) + "\n")
+            found += source.new(is_final=False)
     assert [row["acc"] for row in found] == [0.125, 0.25, 0.375, 0.5]
+
+
+def test_one_array_of_json_is_read_each_time_it_is_written_whole(tmp_path: Path) -> None:
+    spec = MetricsSpec.of({"jsonl": "{checkpoint_dir}/history.json"})
+    source = source_of(spec, "val.acc", tmp_path, tmp_path)
+    found = []
+    for last in range(1, 4):
+        history = [{"epoch": epoch, "val": {"acc": epoch / 8}} for epoch in range(1, last + 1)]
+        (tmp_path / "history.json").write_text(json.dumps(history, indent=2)[:-1])
+        assert source.new(is_final=False) == []  # half written
+        (tmp_path / "history.json").write_text(json.dumps(history, indent=2))
+        found += source.new(is_final=False)
+    assert found == [{"epoch": epoch, "val.acc": epoch / 8} for epoch in (1, 2, 3)]
 
 
 def events(folder: Path) -> bytes:

@@ -25,7 +25,7 @@ from typing import Any, Protocol
 from trainables.command.ecosystems import MetricsSpec
 from trainables.command.event_files import EventFiles
 from trainables.command.missing_scores import ENOUGH, Validations, is_near, num_counted
-from trainables.command.rows import read_object
+from trainables.command.rows import flat, read_object
 from trainables.core.contract import BadResult
 from trainables.core.suggest import suggest
 
@@ -186,7 +186,8 @@ class _RowFiles:
         marks = [hash(repr(row)) for row in rows]
         given = self._given.setdefault("" if self._is_newest_alone else path, [])
         known = _num_alike(given, marks)
-        given[:] = marks
+        if known < len(marks):  # else it is being written again, or has nothing new
+            given[:] = marks
         self._names |= dict.fromkeys(name for row in rows[known:] for name in row)
         self._num_unread += rows[known:].count({})
         return [row for row in rows[known:] if row]
@@ -306,25 +307,25 @@ def _unequal(cells: Sequence[str], names: Sequence[str]) -> str:
 
 
 def _json_lines(text: str, is_final: bool) -> Rows:
+    """An object a line, or one array of them, which is written whole each time."""
+    if text.lstrip().startswith("["):
+        return _objects(text, lambda content: content)
     lines = text.splitlines() if is_final or text.endswith("\n") else text.splitlines()[:-1]
-    return [_flat(plain) for line in lines if (plain := read_object(line)) is not None]
+    return [flat(plain) for line in lines if (plain := read_object(line)) is not None]
 
 
 def _log_history(text: str, is_final: bool) -> Rows:
-    """What Hugging Face's trainer has logged; nothing of a file that is half written."""
+    """What Hugging Face's trainer has logged."""
+    return _objects(text, lambda content: content["log_history"])
+
+
+def _objects(text: str, rows_in: Callable[[Any], Any]) -> Rows:
+    """The objects of a list in JSON; nothing of a file that is half written."""
     try:
-        rows = json.loads(text)["log_history"]
+        rows = rows_in(json.loads(text))
     except (ValueError, KeyError, TypeError):
         return []
-    return [_flat(row) for row in rows if isinstance(row, dict)]
-
-
-def _flat(plain: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in plain.items():
-        flat |= _flat(value, f"{before}{name}.") if isinstance(value, Mapping) else {f"{before}{name}": value}
-    return flat
+    return [flat(row) for row in rows if isinstance(row, dict)]
 
 
 def _plain(cell: str) -> Any:

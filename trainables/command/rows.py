@@ -46,8 +46,9 @@ def read_row(line: str, metric: str, *, first_epoch: int = 1) -> Row | None:
     Raises:
         BadResult: The metric is no number, or the epoch no count.
     """
-    plain, before = _object_in(line)
-    if plain is None or not {metric, "epoch"} & plain.keys():
+    given, before = _object_in(line)
+    plain = {} if given is None else flat(given)
+    if not {metric, "epoch"} & plain.keys():
         return None
     if plain.get("epoch") is None and before and not _PROGRESS.search(before):
         return None  # such as `best so far: {"val_acc": 0.5}`
@@ -81,6 +82,14 @@ def row_of(plain: Mapping[str, Any], metric: str, *, first_epoch: int = 1) -> Ro
     return _row(values, epoch + 1 - first_epoch)
 
 
+def flat(plain: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in plain.items():
+        found |= flat(value, f"{before}{name}.") if isinstance(value, Mapping) else {f"{before}{name}": value}
+    return found
+
+
 def first_epoch_of(plain: Mapping[str, Any]) -> int | None:
     """Whether a script counts from 0 or 1, by its first row that counts; None of a row that does not.
 
@@ -97,7 +106,10 @@ def is_within(epoch: object) -> bool:
 
 def hint_in(line: str, metric: str) -> str:
     """Why a line that names the metric is not read; empty of one that does not."""
-    if metric not in line or read_object(line):
+    plain, before = _object_in(line)
+    if plain and metric in plain and before:
+        return f'{metric} behind other text ({before[:40]}) counts where its object has an "epoch" too'
+    if metric not in line or plain:
         return ""
     return (
         f"{metric} stands in a line that is no JSON object ({line.strip()[:80]}); "
@@ -148,9 +160,11 @@ def _whole(epoch: object) -> int | None:
 
 
 def _cure(value: object) -> str:
-    """What to do about a number with a decimal comma."""
-    is_number = isinstance(value, str) and re.fullmatch(r"\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*", value)
-    return "; write decimals with a point" if is_number else ""
+    """What to do about a number with a decimal comma, or in quotes."""
+    found = isinstance(value, str) and re.fullmatch(r"\s*[-+]?\d*([.,]?)\d+([eE][-+]?\d+)?\s*", value)
+    if not found:
+        return ""
+    return "; write decimals with a point" if found[1] == "," else "; write it without quotes"
 
 
 def _number(value: object) -> float | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from trainables.command.files import Files, Lines
 from trainables.command.launcher import without_launchers_lines
+from trainables.command.rows import read_object
 from trainables.core.contract import ScriptFailed
 
 _GUARDIAN = Path(__file__).with_name("guardian.py")
@@ -42,6 +43,7 @@ class Script:
     ) -> None:
         self._errors = Lines(files.stderr, is_from_end=True)
         self._lines = Lines(stdout, is_from_end=True)
+        self._has_printed = False  # an object, on standard output
         command: list[str | Path] = [
             sys.executable,
             "-I",
@@ -68,17 +70,24 @@ class Script:
     def listen(self) -> tuple[list[str], bool]:
         """The lines it has printed since the last call, and whether they are its last.
 
+        On standard output; of a script that has written no object there, as one that uses Python's `logging`,
+        those on standard error too.
+
         Raises:
             ScriptFailed: It ended with an error, and all it printed was given before.
         """
         status = self._process.poll()  # first, so that all it printed is read after its end
         lines = self._lines.new(is_final=status is not None)
+        self._has_printed = self._has_printed or any(map(read_object, lines))
+        if not self._has_printed:
+            lines += self._errors.new(is_final=status is not None)
         if status and not lines:
             raise _failure(status, self._errors.last(without_launchers_lines))
         return lines, status == 0
 
     def last_lines(self) -> list[str]:
-        return self._lines.last()
+        """Of standard output, or of standard error where nothing was printed there."""
+        return self._lines.last() or self._errors.last()
 
     def wait(self, most_s: float | None) -> bool:
         """Let it come to its end by itself; False if it takes longer than `most_s`, None being any.
