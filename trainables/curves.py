@@ -179,7 +179,7 @@ def formula_curves() -> Curves:
 
 def _from_csv(path: Path) -> Curves:
     """Columns acc_0, acc_1, ... are the curve; other columns of differing numbers are hyperparameters."""
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         lines = list(csv.reader(file))
     for number, line in enumerate(lines, start=1):
         if len(line) != len(lines[0]):

@@ -61,7 +61,7 @@ def _rows(table: Path, tree: Path) -> list[dict[str, str]]:
     if missing:
         raise DataError(f"{'; '.join(missing)}; write data: {{reports: FILE, tree: FOLDER}}")
     csv.field_size_limit(_LONGEST_CELL)
-    with table.open(encoding="utf-8", errors="replace", newline="") as file:
+    with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         reader = csv.DictReader(file, delimiter="\t")
         columns = reader.fieldnames or ()
         absent = [name for name in _COLUMNS if name not in columns]

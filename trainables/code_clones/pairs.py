@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +19,7 @@ from trainables.code_clones.trees import Tree, bracketed_tree, python_tree
 from trainables.core.contract import DataError
 from trainables.core.data_source import DataSource
 from trainables.engine.subset import split_rows
+from trainables.engine.tables import read_table
 from trainables.engine.text.python_stdlib import PYTHON, StdlibFunction, stdlib_functions
 from trainables.engine.text.stored import digest
 
@@ -201,12 +201,9 @@ def _path(source: DataSource) -> Path | None:
 
 def _rows(path: Path) -> tuple[list[dict[str, str]], list[str]]:
     """The rows of a table, and what is wrong with them in words."""
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise DataError(f"{path} has no column {', '.join(missing)}; it needs {', '.join(_COLUMNS)}")
-        rows = list(reader)
+    columns, rows = read_table(path)
+    if missing := [name for name in _COLUMNS if name not in columns]:
+        raise DataError(f"{path} has no column {', '.join(missing)}; it needs {', '.join(_COLUMNS)}")
     problems = [f"line {number}: {text}" for number, row in enumerate(rows, 2) for text in _mistakes(row)]
     return rows, problems if rows else ["it has no pairs"]
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 import torch
@@ -16,6 +14,7 @@ from torch import Tensor
 from trainables.core.contract import DataError
 from trainables.engine.findings import refuse
 from trainables.engine.subset import HELD_OUT_FRACTION, balanced_order
+from trainables.engine.tables import read_table
 
 # What a column may be called, in any case of letters; the second names are KonIQ-10k's.
 _COLUMNS = {
@@ -92,11 +91,7 @@ def read_ratings(path: Path, folder: Path) -> Ratings:
     Raises:
         DataError: There is no such table, or it has problems; all of them are named.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = _rows(path, file)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}; write quality:FILE") from error
+    rows = _rows(path)
     refuse(str(path), list(_problems(rows, folder)))
     return Ratings(
         images=tuple(row["image"] for row in rows),
@@ -106,17 +101,16 @@ def read_ratings(path: Path, folder: Path) -> Ratings:
     )
 
 
-def _rows(path: Path, file: TextIO) -> list[dict[str, str]]:
+def _rows(path: Path) -> list[dict[str, str]]:
     """By our own names of the columns; what has another name is left out."""
-    reader = csv.DictReader(file)
-    header = {name.strip().lower(): name for name in reader.fieldnames or ()}
-    found = {ours: header[name] for ours, names in _COLUMNS.items() for name in names if name in header}
+    header, rows = read_table(path)
+    found = {ours: name for ours, names in _COLUMNS.items() for name in names if name in header}
     if missing := [name for name in ("image", "score") if name not in found]:
         raise DataError(
             f"{path} has no column {' and no column '.join(missing)}, only {', '.join(header) or 'none'}; it "
             "needs image and score, and may have reference and part"
         )
-    return [{ours: (row[theirs] or "").strip() for ours, theirs in found.items()} for row in reader]
+    return [{ours: row[theirs] for ours, theirs in found.items()} for row in rows]
 
 
 def _problems(rows: Sequence[Mapping[str, str]], folder: Path) -> Iterator[str]:

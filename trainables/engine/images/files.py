@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,4 +69,4 @@ class ImageFiles:
         return self._name(self.paths[index])
 
     def _name(self, path: Path) -> str:
-        return path.relative_to(self.root).as_posix()
+        return Path(os.path.relpath(path, self.root)).as_posix()  # a table may name files anywhere
