@@ -50,6 +50,44 @@ def test_parts_are_known_by_any_usual_name(tmp_path: Path, names: tuple[str, str
     assert not files.remarks
 
 
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [("seg_train/seg_train", "seg_test/seg_test"), ("alphabet-Training", "alphabet-Testing")],
+)
+def test_parts_are_known_by_a_word_of_names_that_are_alike_otherwise(
+    tmp_path: Path, train: str, test: str
+) -> None:
+    classes(tmp_path / train, count=3)
+    classes(tmp_path / test, count=1)
+    fill(tmp_path / "seg_pred", 2)
+    files = find_image_files(tmp_path)
+    names = [name.partition("/")[0] for name in (train, test)]
+    assert files.remarks == (f"{', '.join(names)} are taken for the parts train, test, by their names",)
+    assert (files.class_names, Counter(files.parts)) == (("cat", "dog"), {"train": 6, "test": 2})
+    assert left_out(files) == {"folder beside the parts": (1, ("seg_pred/",))}
+
+
+def test_classes_that_mention_a_part_are_classes(tmp_path: Path) -> None:
+    names = ("test_tube", "train_station", "training_fake", "training_real")
+    assert find_image_files(classes(tmp_path, *names)).class_names == names
+
+
+def test_a_part_may_lie_in_a_folder_of_its_own_name(tmp_path: Path) -> None:
+    for folder, count in (("training/training", 3), ("validation/validation", 2), ("test/test", 1)):
+        classes(tmp_path / folder, count=count)
+    files = find_image_files(tmp_path)
+    assert (files.class_names, Counter(files.parts)) == (("cat", "dog"), {"train": 6, "val": 4, "test": 2})
+    assert not files.left_out
+
+
+def test_an_accent_that_is_written_in_two_ways_is_one_class(tmp_path: Path) -> None:
+    classes(tmp_path / "train", "caf\u00e9", "cat", count=3)
+    classes(tmp_path / "val", "cafe\u0301", "cat", count=1)
+    files = find_image_files(tmp_path)
+    assert sorted(files.class_names) == ["caf\u00e9", "cat"]
+    assert Counter(files.parts) == {"train": 6, "val": 2}
+
+
 def test_what_is_hidden_or_a_systems_own_is_neither_class_nor_image(tmp_path: Path) -> None:
     classes(tmp_path)
     for junk in (".ipynb_checkpoints", "__MACOSX/cat", "@eaDir", "cat/.thumbnails", "lost+found"):
@@ -154,11 +192,18 @@ def test_what_lies_beside_the_parts_is_named(tmp_path: Path) -> None:
         (".", "2 images lie in it side by side: make a folder for each class"),
         ("train/cat train/dog val/Cat", "class 'Cat' is in .*did you mean cat"),
         ("cat", "1 class folders with images; at least 2 are needed"),
+        ("images/cat images/dog meta", "did you mean imagefolder:.*/images"),
+        ("images annotations/trimaps", "annotations, images are kinds of files; give a folder"),
+        (
+            "cat/images cat/masks dog/images dog/masks",
+            "if they are classes, keep one of these folders in each",
+        ),
+        ("cat dog all/cat all/dog", "all has a folder for each of the classes beside it.*move it away"),
     ],
 )
 def test_what_could_be_misread_is_refused_with_a_way_on(tmp_path: Path, folders: str, words: str) -> None:
     for folder in folders.split():
-        fill(tmp_path / folder)
+        fill(tmp_path / folder, 0 if folder == "meta" else 2)
     with pytest.raises(DataError, match=words):
         find_image_files(tmp_path)
 

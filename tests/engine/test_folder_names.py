@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainables.engine.images.folder_names import is_never_data, part_in, part_of
+from trainables.engine.images.folder_names import is_never_data, part_and_rest, part_in, part_of
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,20 @@ def test_other_names_are_no_part(name: str) -> None:
 )
 def test_a_part_is_found_as_a_word_of_a_longer_name(name: str, part: str | None) -> None:
     assert part_in(name) == part
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("seg_train", ("train", "seg_")),
+        ("asl_alphabet_test", ("test", "asl_alphabet_")),
+        ("Validation2 images", ("val", "2 images")),
+        ("train_val2014", None),
+        ("contest_trainer", None),
+    ],
+)
+def test_a_longer_name_is_a_part_and_a_rest(name: str, found: tuple[str, str] | None) -> None:
+    assert part_and_rest(name) == found
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 from trainables.core.contract import DataError
 from trainables.core.suggest import suggest, suggest_path
 from trainables.engine.images.files import ImageFiles
-from trainables.engine.images.folder_names import PART_NAMES, PARTS, Part, part_of
+from trainables.engine.images.folder_names import PART_NAMES, PARTS, Part, part_and_rest, part_of
 from trainables.engine.images.folder_tree import FolderTree, is_image
 from trainables.engine.images.reading import endings
 
 _MAX_PARTS = 10  # folds of a cross-validation; more folders of equal insides are classes
 _LISTED = 5
+_KINDS_OF_FILE = {
+    *("images", "image", "imgs", "img", "jpegimages"),
+    *("annotations", "annotation", "labels", "masks", "mask", "segmentation", "segmentations", "trimaps"),
+}
 
 
 def find_image_files(root: Path) -> ImageFiles:
@@ -62,7 +67,12 @@ def _part_folders(tree: FolderTree, remarks: list[str]) -> dict[Part, Path]:
     for folder in folders:
         if part := part_of(folder.name):
             named[part].append(folder)
-    others = [folder for folder in folders if not part_of(folder.name)]
+    if not named and (alike := _parts_by_word(tree, folders)):
+        named |= {part: [folder] for part, folder in alike.items()}
+        names = _listed([folder.name for folder in alike.values()])
+        remarks.append(f"{names} are taken for the parts {', '.join(alike)}, by their names")
+    of_parts = [folder for same in named.values() for folder in same]
+    others = [folder for folder in folders if folder not in of_parts]
     if not _is_split(tree, named, others):
         remarks += [
             f"{folder.name} is taken for a class, for it has no class folders"
@@ -75,7 +85,26 @@ def _part_folders(tree: FolderTree, remarks: list[str]) -> dict[Part, Path]:
         tree.leave("folder beside the parts", path)
     for path in tree.listing(tree.root).files:
         tree.leave_file(path, otherwise="image outside of the parts")
-    return {part: named[part][0] for part in PARTS if named[part]}
+    return {part: _inner(tree, part, named[part][0]) for part in PARTS if named[part]}
+
+
+def _parts_by_word(tree: FolderTree, folders: Sequence[Path]) -> dict[Part, Path]:
+    """Folders such as `seg_train` with class folders in it and `seg_test`; none of other names."""
+    by_rest: defaultdict[str, dict[Part, Path]] = defaultdict(dict)
+    for folder in folders:
+        if found := part_and_rest(folder.name):
+            by_rest[found[1]].setdefault(found[0], folder)
+    alike = [found for found in by_rest.values() if "train" in found and len(found) > 1]
+    return alike[0] if len(alike) == 1 and tree.listing(alike[0]["train"]).folders else {}
+
+
+def _inner(tree: FolderTree, part: Part, folder: Path) -> Path:
+    """The part's folder, or the only one in it where that is named like it: train/train, of an archive."""
+    listing = tree.listing(folder)
+    names = [inner.name for inner in listing.folders]
+    if any(map(is_image, listing.files)) or not (names == [folder.name] or [*map(part_of, names)] == [part]):
+        return folder
+    return _inner(tree, part, listing.folders[0])
 
 
 def _is_split(tree: FolderTree, named: Mapping[Part, Sequence[Path]], others: Sequence[Path]) -> bool:
@@ -133,7 +162,10 @@ def _images_by_class(tree: FolderTree, folder: Path) -> dict[str, list[Path]]:
     _check_no_split(tree, folder, class_folders)
     for path in tree.listing(folder).files:
         tree.leave_file(path, otherwise="image outside of class folders")
-    return {class_folder.name: tree.images(class_folder) for class_folder in class_folders}
+    images: defaultdict[str, list[Path]] = defaultdict(list)
+    for class_folder in class_folders:  # macOS and archives of it write é as e and an accent
+        images[normalize("NFC", class_folder.name)] += tree.images(class_folder)
+    return images
 
 
 def _check_no_split(tree: FolderTree, folder: Path, class_folders: Sequence[Path]) -> None:
@@ -142,6 +174,13 @@ def _check_no_split(tree: FolderTree, folder: Path, class_folders: Sequence[Path
     Folders of one name (`images`) are none, nor are more than ten with fewer inside: persons, say, with
     a folder for each day.
     """
+    names = {one.name for one in class_folders}
+    for one in class_folders:
+        if len(names) > 2 and names - {one.name} <= {path.name for path in tree.listing(one).folders}:
+            raise DataError(
+                f"{one} has a folder for each of the classes beside it, so it is no class but a copy of all; "
+                "move it away"
+            )
     if len(class_folders) < 2 or any(is_image(p) for one in class_folders for p in tree.listing(one).files):
         return
     inside = [{path.name for path in tree.listing(one).folders} for one in class_folders]
@@ -149,7 +188,9 @@ def _check_no_split(tree: FolderTree, folder: Path, class_folders: Sequence[Path
     if len(common) < 2 or len(class_folders) > max(_MAX_PARTS, len(common)):
         return
     outer = _listed([one.name for one in class_folders])
-    if all(part_of(name) for name in common):
+    if any(name.lower() in _KINDS_OF_FILE for name in common):
+        remedy = "if they are classes, keep one of these folders in each, and move the others away"
+    elif all(part_of(name) for name in common):
         remedy = f"put the parts outside: {common[0]}/{class_folders[0].name}"
     else:
         remedy = f"name them by their part (train, val, test), or give imagefolder:{class_folders[0]} alone"
@@ -162,12 +203,16 @@ def _check_no_split(tree: FolderTree, folder: Path, class_folders: Sequence[Path
 def _check_classes(tree: FolderTree, folder: Path, images: Mapping[str, Sequence[Path]]) -> None:
     """Raise DataError unless two classes have images, with what may be meant instead."""
     filled = [name for name, found in images.items() if found]
+    if len(filled) > 1 and all(name.lower() in _KINDS_OF_FILE for name in filled):
+        raise DataError(
+            f"{folder}: {_listed(filled)} are kinds of files; give a folder with one for each class"
+        )
     if len(filled) > 1:
         return
     text = f"{folder} has {len(filled)} class folders with images; at least 2 are needed"
     if empty := [name for name, found in images.items() if not found]:
         text += f"; there are none in {_listed(empty)}"
-    inner = tree.listing(folder).folders
+    inner = [one for one in tree.listing(folder).folders if one.name in filled]
     loose = sum(map(is_image, tree.listing(folder).files))
     if len(inner) == 1 and len(tree.listing(inner[0]).folders) > 1:
         text += f"; did you mean imagefolder:{inner[0]}?"

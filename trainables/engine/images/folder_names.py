@@ -22,6 +22,7 @@ _NAME = re.compile(
     r"([-_. ]?(set|split|data|images|imgs))?"  # training_set, TestSet, val-images
     r"([-_. ]?(19|20)\d\d)?"  # train2017
 )
+_WORD = re.compile(rf"(?<![^\W\d_])({'|'.join(_PART_BY_NAME)})(?![^\W\d_])")
 # Of file managers, archives, file systems, NAS and Python, beside whatever is hidden. In lower case.
 _NEVER_DATA = {
     "__macosx",
@@ -64,6 +65,15 @@ def part_in(name: str) -> Part | None:
     if {"train", "val"} <= set(mentioned):
         return "train"
     return mentioned[0] if mentioned else None
+
+
+def part_and_rest(name: str) -> tuple[Part, str] | None:
+    """The one part that a longer name mentions, and the name without it: of "seg_train" train and "seg_".
+
+    Folders whose names have the same rest are parts of one data set.
+    """
+    before, *found = _WORD.split(name.lower())
+    return (_PART_BY_NAME[found[0]], before + found[1]) if len(found) == 2 else None
 
 
 def is_never_data(name: str) -> bool:
