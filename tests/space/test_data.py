@@ -21,7 +21,7 @@ IMAGES = (
     "there are mnist5k, digits, imagefolder:FOLDER, torchvision:NAME, {torchvision: NAME, download: true, "
     "val_examples: N}, npz:FILE"
 )
-BOXES = "there are shapes, coco:PATH, {coco: PATH, images: FOLDER}, voc:FOLDER"
+BOXES = "there are shapes, coco:PATH, {coco: PATH, images: FOLDER}, voc:FOLDER, yolo:PATH"
 
 WRONG = """
 lr_bs            | mnist5                                 | no data source is named 'mnist5'; IMAGES; did you mean mnist5k?

@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qsl
 
 from trainables.core.contract import DataError, DataSpec
@@ -49,7 +49,12 @@ class DataSource:
     texts, each also `| None`. The first field of a source that needs no files is
     `name: Literal["digits"] = "digits"`.
     A second argument of `Annotated` is what messages and documents show for the value.
+
+    Attributes:
+        endings: Of the files that it reads, in lower case; empty for any. A bare path is held to them.
     """
+
+    endings: ClassVar[tuple[str, ...]] = ()
 
     def to_plain(self) -> DataSpec:
         """The canonical form, which is JSON and YAML: a bare name, or a mapping without default values.
@@ -213,7 +218,8 @@ def _readers_of_path(
         placeholder = _placeholder(kind, kind.key()) if _required(kind) == [kind.key()] else ""
         path = (folder_of(kind.key()) or Path()) / Path(data).expanduser()
         is_right = {"FILE": path.is_file(), "FOLDER": path.is_dir(), "PATH": path.exists()}
-        if is_right.get(placeholder, False):
+        is_other = bool(kind.endings) and path.is_file() and path.suffix.lower() not in kind.endings
+        if is_right.get(placeholder, False) and not is_other:
             readers.append(kind)
     return readers
 

@@ -5,7 +5,7 @@ Detection"), DETR (`detr_r50`; Carion et al. 2020), D-FINE (`d_fine_l`; Peng et 
 `..._tiny` of half a million parameters; any other of these kinds, RT-DETRv2 too, as `hub/OWNER/NAME` or
 `file:/path/config.json`; torchvision's as `torchvision/NAME`.
 
-Data: `shapes` (made here), `coco:PATH`, `{coco: FILE, images: FOLDER}`, `voc:FOLDER` (see
+Data: `shapes` (made here), `coco:PATH`, `{coco: FILE, images: FOLDER}`, `voc:FOLDER`, `yolo:PATH` (see
 `detection.data_sources`). Images are stretched to squares; scores are in the pixels they have on disk.
 
 Defaults are RT-DETR's own recipe: AdamW at 1e-4, the backbone at a tenth of it (as the authors have it for

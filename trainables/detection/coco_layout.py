@@ -40,9 +40,10 @@ def files_by_part(root: Path, findings: Findings) -> dict[Part, Path]:
         return {"train": candidates[0]}
     if "train" not in by_part:
         names = ", ".join(_relative(path, root) for path in candidates[:5]) or "none"
+        meant = f"; did you mean yolo:{root}?" if any(root.glob("*.y*ml")) else ""
         findings.add_problem(
             f"{root} has no JSON file of training annotations, such as annotations/train.json or "
-            f"train/_annotations.coco.json; JSON files there: {names}"
+            f"train/_annotations.coco.json; JSON files there: {names}{meant}"
         )
     best = {part: _best_ranked(paths) for part, paths in by_part.items()}
     coverage = Counter(family for paths in best.values() for family in {_family(p, root) for p in paths})

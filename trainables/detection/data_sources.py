@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from trainables.core.data_source import AnyPath, DataSource, FolderPath
 
@@ -19,6 +19,7 @@ class Shapes(DataSource):
 class Coco(DataSource):
     """Boxes in COCO's JSON: a folder with a file per part, or one file that the program splits."""
 
+    endings: ClassVar[tuple[str, ...]] = (".json",)
     coco: AnyPath
     images: FolderPath | None = None
 
@@ -30,4 +31,12 @@ class Voc(DataSource):
     voc: FolderPath
 
 
-BOX_SOURCES = (Shapes, Coco, Voc)
+@dataclass(frozen=True, kw_only=True)
+class Yolo(DataSource):
+    """Boxes in YOLO's text files, with a data.yaml: that file, or the folder that it lies in."""
+
+    endings: ClassVar[tuple[str, ...]] = (".yaml", ".yml")
+    yolo: AnyPath
+
+
+BOX_SOURCES = (Shapes, Coco, Voc, Yolo)

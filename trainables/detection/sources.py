@@ -17,13 +17,14 @@ from trainables.core.data_summary import DataSummary
 from trainables.detection.annotations import Annotations, Objects
 from trainables.detection.box_rules import annotations_of
 from trainables.detection.coco import read_coco
-from trainables.detection.data_sources import BOX_SOURCES, Coco, Shapes, Voc
+from trainables.detection.data_sources import BOX_SOURCES, Coco, Shapes, Voc, Yolo
 from trainables.detection.entries import Category, ImageEntry
 from trainables.detection.image_files import check_files, headers_of
 from trainables.detection.shapes import shapes
 from trainables.detection.sizes import SizedImages, hold_against_files
 from trainables.detection.summary import refuse_parts_without_objects, sum_up, undecodable
 from trainables.detection.voc import read_voc
+from trainables.detection.yolo import read_yolo
 from trainables.engine.cache_folder import CacheFolder
 from trainables.engine.findings import Findings
 from trainables.engine.images.data import DataSplits, ImageSet, split_source
@@ -134,6 +135,8 @@ def _read(source: DataSource, findings: Findings) -> tuple[list[ImageEntry], lis
             return read_coco(source, findings)
         case Voc():
             return read_voc(source.voc, findings)
+        case Yolo():
+            return read_yolo(source.yolo, findings)
     raise TypeError(f"{type(source).__name__} is among BOX_SOURCES, and nothing here reads it")
 
 

@@ -1,0 +1,223 @@
+"""Boxes in YOLO's text files: a line for each object, in shares of its image, beside a data.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from trainables.core.suggest import suggest_path
+from trainables.detection.coco_json import is_finite, outline_corners
+from trainables.detection.entries import Category, Corners, ImageEntry, ObjectEntry
+from trainables.detection.image_files import is_file, read_headers
+from trainables.engine.findings import Findings
+from trainables.engine.images.folder_names import PARTS, Part, part_of
+from trainables.engine.images.folder_tree import FolderTree
+
+_ENDINGS = (".yaml", ".yml")
+_USUAL = ("data.yaml", "dataset.yaml", "data.yml")
+_EXAMPLE = "train: images/train, val: images/val, names: [cat, dog]"
+_MAX_SHARE = 2.0  # slips lie below; numbers of pixels above
+_MAX_UNFIT_FRACTION = 0.1  # of all boxes; more are no slips, but pixels
+
+
+def read_yolo(path: Path, findings: Findings) -> tuple[list[ImageEntry], list[Category]]:
+    """The images and classes that a data.yaml, or the folder that has it, names.
+
+    Its parts are folders, lists of images in text files, or several of either, relative to `path`, to the
+    file, or as Roboflow writes them. Labels lie beside images, or in `labels` where these are in `images`. A
+    line of more than five numbers is an outline, and its box is taken; with `kpt_shape` it is a box and
+    keypoints. An image without a label file has no objects. A folder without a data.yaml may have a
+    `classes.txt`. What contradicts itself goes to `findings`.
+    """
+    content, folder = _content(path, findings)
+    if content is None:
+        return [], []
+    names = _names(content, findings)
+    places = _Places(content, folder)
+    parts = [(part, image) for part in PARTS for image in places.images(part, findings)]
+    if not parts and not findings.problems:
+        findings.add_problem(f"{path} names no images; write {_EXAMPLE}")
+    headers = read_headers([image for _, image in parts])
+    labels = _Labels(names, folder, findings, has_keypoints=bool(content.get("kpt_shape")))
+    entries = []
+    for (part, image), header in zip(parts, headers, strict=True):
+        size_px = header.upright_px if header.width else None  # decoding names one that cannot be read
+        objects = labels.objects(image, size_px) if size_px else ()
+        entries.append(ImageEntry(_below(image, folder), image.name, image, part, size_px, tuple(objects)))
+    labels.check(len(entries))
+    categories = [Category(str(number), number, name) for number, name in sorted(names.items())]
+    return entries, categories
+
+
+def _content(path: Path, findings: Findings) -> tuple[Mapping[str, Any] | None, Path]:
+    """What a data.yaml says, and the folder that it lies in; None where there is none, which is a problem."""
+    if not path.exists():
+        findings.add_problem(f"{path} does not exist{suggest_path(path)}; write yolo:PATH with a data.yaml")
+        return None, path
+    folder = path if path.is_dir() else path.parent
+    file = _data_file(folder) if path.is_dir() else path
+    if file is None and (listed := folder / "classes.txt").is_file():
+        names = [line.strip() for line in listed.read_text("utf-8-sig").splitlines() if line.strip()]
+        return {"train": "images" if (folder / "images").is_dir() else ".", "names": names}, folder
+    if file is None:
+        findings.add_problem(f"{folder} has no data.yaml; write one such as {_EXAMPLE}")
+        return None, folder
+    try:
+        content = YAML(typ="safe", pure=True).load(file.read_text("utf-8-sig"))
+    except (OSError, ValueError, YAMLError) as error:
+        findings.add_problem(f"{file} is no YAML: {' '.join(str(error).split())[:200]}")
+        return None, folder
+    if not isinstance(content, dict):
+        findings.add_problem(f"{file} is no data.yaml of YOLO's; it has a mapping such as {_EXAMPLE}")
+        return None, folder
+    return content, folder
+
+
+def _data_file(folder: Path) -> Path | None:
+    """By its usual name, or the only one of its kind."""
+    found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _ENDINGS and path.is_file()]
+    usual = [path for path in found if path.name.lower() in _USUAL]
+    return (usual or found)[0] if usual or len(found) == 1 else None
+
+
+def _names(content: Mapping[str, Any], findings: Findings) -> dict[int, str]:
+    """The class of each number: of a list, a mapping, or as many as `nc` counts."""
+    names, count = content.get("names"), content.get("nc")
+    if names is None and isinstance(count, int):
+        names = list(range(count))
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    try:
+        return {int(number): str(name) for number, name in names.items()}
+    except (AttributeError, ValueError, TypeError):
+        findings.add_problem(
+            f"names must be a list of classes, or a mapping from their numbers, got {names!r:.60}"
+        )
+        return {}
+
+
+class _Places:
+    """Where a data.yaml says that images are.
+
+    Args:
+        folder: That of the file.
+    """
+
+    def __init__(self, content: Mapping[str, Any], folder: Path) -> None:
+        self._folder = folder
+        self._by_part: dict[Part, Any] = {}
+        for key, given in content.items():
+            if (part := part_of(str(key))) and given:
+                self._by_part.setdefault(part, given)
+        given = Path(str(content.get("path") or "."))
+        tops = (folder / given, folder / given.name, folder)  # the last where it is of another machine
+        self._root = next(top for top in tops if top.is_dir())
+
+    def images(self, part: Part, findings: Findings) -> Iterator[Path]:
+        """The images of a part; a place that is not there is a problem."""
+        given = self._by_part.get(part, [])
+        for text in given if isinstance(given, list) else [given]:
+            place = self._found(str(text), self._root)
+            if place is None:
+                findings.add_problem(f"{part}: {text} is not in {self._root}; correct it, or path")
+            elif place.is_dir():
+                yield from FolderTree(place).images(place)
+            else:
+                lines = place.read_text("utf-8-sig").splitlines()
+                yield from (
+                    self._found(line.strip(), place.parent) or place.parent / line.strip()
+                    for line in lines
+                    if line.strip()
+                )
+
+    def _found(self, text: str, top: Path) -> Path | None:
+        """What a path leads to, from where it may start; Roboflow's `../train/images` starts one too high."""
+        posix = text.replace("\\", "/")
+        paths = [
+            start / each
+            for start in (top, self._root, self._folder)
+            for each in (posix, posix.removeprefix("../"))
+        ]
+        return next((path for path in paths if path.is_dir() or is_file(path)), None)
+
+
+class _Labels:
+    """The objects of images, read from the text files of their names."""
+
+    def __init__(
+        self, names: Mapping[int, str], folder: Path, findings: Findings, *, has_keypoints: bool
+    ) -> None:
+        self._names, self._folder, self._findings = names, folder, findings
+        self._has_keypoints = has_keypoints
+        self._num_boxes = self._num_labels = 0
+        self._unfit: list[str] = []
+        self._last = Path()
+
+    def objects(self, image: Path, size_px: tuple[float, float]) -> Iterator[ObjectEntry]:
+        label = next(filter(is_file, self._candidates(image)), None)
+        if label is None:
+            self._last = next(iter(self._candidates(image)))
+            what = "images without a label file, taken to have no objects"
+            self._findings.add_note("files", what, image.name)
+            return
+        self._num_labels += 1
+        for number, line in enumerate(label.read_text("utf-8-sig", errors="replace").splitlines(), 1):
+            where = f"{_below(label, self._folder)} line {number}"
+            if line.strip() and (entry := self._object(line.split(), where, size_px)):
+                yield entry
+
+    def check(self, num_images: int) -> None:
+        """What is known once all are read: that there are labels, and that they are shares."""
+        if num_images and not self._num_labels:
+            self._findings.add_problem(f"no image has a label file, such as {self._last}")
+        if len(self._unfit) > _MAX_UNFIT_FRACTION * self._num_boxes:
+            what = f"number above 1, in over 10 % of {self._num_boxes} boxes: give shares of width and height"
+            for where in self._unfit:
+                self._findings.add_problem(what, where)
+
+    def _candidates(self, image: Path) -> Sequence[Path]:
+        """In `labels` in place of the last `images`, and beside the image."""
+        parts = list(image.parts)
+        places = [place for place, name in enumerate(parts[:-1]) if name.lower() == "images"]
+        if places:
+            parts[places[-1]] = "labels"
+        return list(dict.fromkeys([Path(*parts).with_suffix(".txt"), image.with_suffix(".txt")]))
+
+    def _object(self, words: Sequence[str], where: str, size_px: tuple[float, float]) -> ObjectEntry | None:
+        try:
+            category, *numbers = map(float, words)
+        except ValueError:
+            self._findings.add_problem("line that is not numbers alone", f"{where} ({' '.join(words)[:40]})")
+            return None
+        shares = _corners(numbers[:4] if self._has_keypoints else numbers)
+        if category not in self._names:
+            self._findings.add_problem("object of a class that names does not have", f"{where} ({words[0]})")
+        elif shares is None:
+            what = "line that is neither a class and a box (5 numbers) nor a class and an outline (7 or more)"
+            self._findings.add_problem(what, f"{where} ({len(words)} numbers)")
+        else:
+            self._num_boxes += 1
+            if max(shares) > _MAX_SHARE:
+                self._unfit.append(where)
+            (left, top, right, bottom), (width, height) = shares, size_px
+            corners = (left * width, top * height, right * width, bottom * height)
+            return ObjectEntry(where, str(int(category)), corners)
+        return None
+
+
+def _corners(numbers: Sequence[float]) -> Corners | None:
+    """Of a box (its middle and sides) or an outline, in shares; None where they are neither."""
+    if not all(map(is_finite, numbers)):
+        return None
+    if len(numbers) == 4:
+        x, y, width, height = numbers
+        return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+    return outline_corners(list(numbers)) if len(numbers) >= 6 else None
+
+
+def _below(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
