@@ -18,6 +18,7 @@ from trainables.engine.images.data import load_data
 from trainables.engine.images.data_check import check_source
 from trainables.engine.images.deep import Scales, read_deep
 from trainables.engine.images.files import ImageFiles
+from trainables.engine.images.reading import upright_size
 
 Write = Callable[[Path, float], object]
 
@@ -263,3 +264,8 @@ def test_what_was_seen_of_the_pixels_is_kept_with_the_cache(tmp_path: Path, monk
     again = files_of(tmp_path).survey(tmp_path / "known")
     assert again.scales == first.scales == Scales({"16-bit": (4095.0, 4095.0)})
     assert again.content_key(["a.png"]) == first.content_key(["a.png"])
+
+
+def test_a_photograph_of_200_megapixels_is_no_bomb(tmp_path: Path) -> None:
+    (tmp_path / "a.ppm").write_bytes(b"P6 16320 12240 255\n")
+    assert upright_size(tmp_path / "a.ppm") == (16320, 12240)

@@ -141,6 +141,25 @@ def test_names_with_folders_are_found(tmp_path: Path, name: str) -> None:
     assert check_detection_data(context(f"coco:{tmp_path}", tmp_path)).num_examples == 8
 
 
+def test_images_of_a_subset_lie_in_a_folder_of_its_name(tmp_path: Path) -> None:  # CVAT
+    write_images(tmp_path / "images" / "default")
+    write(tmp_path / "annotations" / "instances_default.json", whole())
+    assert check_detection_data(context(f"coco:{tmp_path}", tmp_path)).num_examples == 8
+
+
+def test_an_image_may_be_named_by_its_address_alone(tmp_path: Path) -> None:  # LVIS
+    images = [
+        {
+            **{key: value for key, value in image.items() if key != "file_name"},
+            "coco_url": f"http://h/{number}.png",
+        }
+        for number, image in enumerate(IMAGES)
+    ]
+    write(tmp_path / "boxes.json", whole(images=images))
+    write_images(tmp_path)
+    assert check_detection_data(context(f"coco:{tmp_path}", tmp_path)).num_examples == 8
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
 def test_json_of_any_unicode_is_read(tmp_path: Path, encoding: str) -> None:
     data = one_file(tmp_path)

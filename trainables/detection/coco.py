@@ -88,7 +88,7 @@ class _CocoFile:
     def images(self) -> dict[str, Content]:
         """By the key of their id, each once."""
         found: dict[str, Content] = {}
-        for number, image in enumerate(self.content["images"], start=1):
+        for number, image in enumerate(map(_with_name, self.content["images"]), start=1):
             key, name = _text(image, "id"), image.get("file_name") if isinstance(image, dict) else None
             if not key or not isinstance(name, str) or not name.strip():
                 self.findings.add_problem(
@@ -174,6 +174,12 @@ class _CocoFile:
             size_px=(width, height) if is_positive(width) and is_positive(height) else None,
             objects=tuple(objects),
         )
+
+
+def _with_name(image: Any) -> Any:
+    """With LVIS' only name of an image, its address, as its file's."""
+    url = image.get("coco_url") if isinstance(image, dict) and not image.get("file_name") else None
+    return {**image, "file_name": url.rpartition("/")[2]} if isinstance(url, str) else image
 
 
 def _text(item: Any, name: str) -> str:

@@ -134,6 +134,7 @@ def _folders(file: Path, part: Part | None, root: Path) -> list[Path]:
         tops.append(file.parent.parent)
     part = part or part_in(file.stem)
     found = [*tops, *(folder for top in tops for folder in _subfolders(top, part))]
+    found += [inner for folder in found if (inner := folder / file.stem.rpartition("_")[2]).is_dir()]
     return list(dict.fromkeys(found))
 
 

@@ -10,6 +10,8 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from trainables.engine.images.deep import ORIENTATION, Scales, is_deep, is_tiff, read_deep
 
+# Pillow's own limit, against files that are bombs, is 179 million; phones take photographs of 200.
+Image.MAX_IMAGE_PIXELS = 2**30
 # Part of the key of the cache: another number and everything is decoded again.
 MEANING = 2
 _BACKGROUND = "white"  # of transparent images: what pages, slides and most viewers show
