@@ -28,7 +28,7 @@ def table(folder: Path, content: bytes) -> Path:
         COMMAS.encode("utf-16"),
         SEMICOLONS.encode("utf-8-sig"),
         SEMICOLONS.replace(";", "\t").encode("utf-16"),
-        SEMICOLONS.replace(";", " ; ").replace("image", "Image").encode(),
+        SEMICOLONS.replace(";", " ; ").encode(),
         ("\n" + COMMAS.replace("\n", "\n\n").rstrip()).encode(),
         COMMAS.replace("score\n", "score,,\n").encode(),
         COMMAS.replace("3.5\n", "3.5,,\n").encode(),

@@ -18,7 +18,8 @@ from tests.support.space_files import load as load_toy
 
 # What messages list for the spaces lr_bs and detection.
 IMAGES = (
-    "there are mnist5k, digits, imagefolder:FOLDER, torchvision:NAME, {torchvision: NAME, download: true, "
+    "there are mnist5k, digits, imagefolder:FOLDER, labels:FILE, {labels: FILE, images: FOLDER}, "
+    "torchvision:NAME, {torchvision: NAME, download: true, "
     "val_examples: N}, npz:FILE"
 )
 BOXES = "there are shapes, coco:PATH, {coco: PATH, images: FOLDER}, voc:FOLDER, yolo:PATH"

@@ -90,7 +90,10 @@ def test_the_second_path_of_a_source_is_too(says: Says, tmp_path: Path) -> None:
 
 
 def test_a_data_source_is_looked_for_among_those_of_the_trainable(says: Says) -> None:
-    known = "mnist5k, digits, imagefolder:FOLDER, torchvision:NAME, {torchvision: NAME, download: true, "
+    known = (
+        "mnist5k, digits, imagefolder:FOLDER, labels:FILE, {labels: FILE, images: FOLDER}, torchvision:NAME, "
+    )
+    known += "{torchvision: NAME, download: true, "
     known += "val_examples: N}, npz:FILE"
     for typed, meant in {"mnist5": "mnist5k", "imagefoldr:photos": "imagefolder:photos"}.items():
         assert says("train", "--space", "lr_bs.yaml", "--set", f"search.data={typed}") == [

@@ -4,7 +4,8 @@ Models: `resnet20` (He et al. 2016, "Deep Residual Learning for Image Recognitio
 0.27 M parameters), `mnist_cnn` (the two convolutions of PyTorch's example `mnist`), every image model of
 timm by its name, every classifier of torchvision as `torchvision/NAME`.
 
-Data: `mnist5k`, `digits`, `imagefolder:FOLDER`, `torchvision:NAME` (see `engine.images.data_sources`).
+Data: `mnist5k`, `digits`, `imagefolder:FOLDER`, `labels:FILE`, `torchvision:NAME` (see
+`engine.images.data_sources`).
 
 Beside accuracy a space may optimise or bound `params_m` and `macs_g` (millions of parameters, billions of
 multiply-adds of one image), `latency_ms` (of one image on the trial's device, see `engine.model_cost`),

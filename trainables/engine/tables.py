@@ -16,7 +16,7 @@ _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """The names of a table's columns, in lower case, and its rows by them; a cell that is missing is empty.
+    """The names of a table's columns, and its rows by them; a cell that is missing is empty.
 
     UTF-8 or UTF-16, with a byte-order mark or without, between commas, semicolons or tabs, whichever the
     header has; blanks around cells do not count, nor do lines without any cell.
@@ -34,7 +34,7 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     try:
         for cells in ([cell.strip() for cell in row] for row in reader):
             if not names:
-                names = [cell.lower() for cell in cells] if any(cells) else []
+                names = cells if any(cells) else []
             elif any(cells[len(names) :]):
                 what = f"line {reader.line_num} has {len(cells)} cells, and the header {len(names)} names"
                 problems.append(f"{what}; put cells with the delimiter in them into quotes")

@@ -103,8 +103,9 @@ def read_ratings(path: Path, folder: Path) -> Ratings:
 
 def _rows(path: Path) -> list[dict[str, str]]:
     """By our own names of the columns; what has another name is left out."""
-    header, rows = read_table(path)
-    found = {ours: name for ours, names in _COLUMNS.items() for name in names if name in header}
+    names, rows = read_table(path)
+    header = {name.lower(): name for name in names}
+    found = {ours: header[name] for ours, names in _COLUMNS.items() for name in names if name in header}
     if missing := [name for name in ("image", "score") if name not in found]:
         raise DataError(
             f"{path} has no column {' and no column '.join(missing)}, only {', '.join(header) or 'none'}; it "

@@ -6,7 +6,6 @@ import importlib.util
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from time import monotonic
 
 import numpy as np
@@ -14,12 +13,13 @@ import torch
 from torch import Tensor
 
 from trainables.core.contract import DataError, TrainingContext
-from trainables.core.data_source import read_source
+from trainables.core.data_source import DataSource, read_source
 from trainables.core.data_summary import DataSummary, LeftOut
 from trainables.engine.images.class_folders import find_image_files
-from trainables.engine.images.data_sources import IMAGE_SOURCES, ImageFolder, Torchvision
+from trainables.engine.images.data_sources import IMAGE_SOURCES, ImageFolder, ImageTable, Torchvision
 from trainables.engine.images.files import ImageFiles
 from trainables.engine.images.identical import in_two_classes, in_two_parts, more_than_once
+from trainables.engine.images.labelled_table import read_labelled_table
 from trainables.engine.images.sources import load_source
 from trainables.engine.images.survey import Survey
 from trainables.engine.images.torchvision_sets import class_counts, official_parts
@@ -43,7 +43,9 @@ def check_source(context: TrainingContext) -> Sequence[str]:
     """
     source = read_source(context.data, IMAGE_SOURCES)
     if isinstance(source, ImageFolder):
-        return _image_folder(source.imagefolder, context)
+        return _image_files(find_image_files(source.imagefolder), source, context)
+    if isinstance(source, ImageTable):
+        return _image_files(read_labelled_table(source.labels, source.images), source, context)
     if isinstance(source, Torchvision):
         return _torchvision(source)
     package = _PACKAGES.get(str(source))
@@ -69,12 +71,9 @@ def _in_memory(context: TrainingContext) -> DataSummary:
     )
 
 
-def _image_folder(root: Path, context: TrainingContext) -> DataSummary:
-    files = find_image_files(root)
+def _image_files(files: ImageFiles, source: DataSource, context: TrainingContext) -> DataSummary:
     if context.resolution is None:
-        raise DataError(
-            f"imagefolder:{root} has no resolution of its own; give search.ladder a resolution in pixels"
-        )
+        raise DataError(f"{source} has no resolution of its own; give search.ladder a resolution in pixels")
     survey = files.survey(context.cache_dir, most_s=_MAX_SURVEY_S)
     unreadable = _unreadable(files, survey, context.resolution, max(1, context.num_workers))
     used = [row for row in range(len(files.paths)) if row not in unreadable]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from trainables.core.data_source import DataSource, FilePath, FolderPath
 
@@ -30,6 +30,15 @@ class ImageFolder(DataSource):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImageTable(DataSource):
+    """A CSV table of images and their classes, and perhaps parts; images are beside it or in `images`."""
+
+    endings: ClassVar[tuple[str, ...]] = (".csv", ".tsv", ".txt")
+    labels: FilePath
+    images: FolderPath | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Torchvision(DataSource):
     """`torchvision.datasets.NAME` in `$JOULETUNE_DATA` or `~/.cache/jouletune/datasets`; can be fetched.
 
@@ -45,7 +54,8 @@ class Torchvision(DataSource):
 class ImageArrays(DataSource):
     """A NumPy file: `images` (n, height, width) or (n, height, width, 3), uint8, and whole `labels` (n,)."""
 
+    endings: ClassVar[tuple[str, ...]] = (".npz",)
     npz: FilePath
 
 
-IMAGE_SOURCES = (Mnist5k, Digits, ImageFolder, Torchvision, ImageArrays)
+IMAGE_SOURCES = (Mnist5k, Digits, ImageFolder, ImageTable, Torchvision, ImageArrays)

@@ -20,11 +20,14 @@ from trainables.engine.images.data_sources import (
     Digits,
     ImageArrays,
     ImageFolder,
+    ImageTable,
     Mnist5k,
     Torchvision,
 )
 from trainables.engine.images.decoded_source import decoded_source
 from trainables.engine.images.decoding import ImageReader
+from trainables.engine.images.files import ImageFiles
+from trainables.engine.images.labelled_table import read_labelled_table
 from trainables.engine.images.resolution import WHOLE_MIDDLE, Framing
 from trainables.engine.images.source import ImageSource, in_memory_source, with_files
 from trainables.engine.images.torchvision_sets import load_torchvision
@@ -57,7 +60,10 @@ def _load_source(
         case ImageArrays():
             return _arrays(source.npz)
         case ImageFolder():
-            return _image_folder(source.imagefolder, cache, top, num_threads, framing)
+            return _decoded(find_image_files(source.imagefolder), cache, top, num_threads, framing)
+        case ImageTable():
+            files = read_labelled_table(source.labels, source.images)
+            return _decoded(files, cache, top, num_threads, framing)
         case Torchvision():
             return load_torchvision(source, cache, top=top, num_threads=num_threads, framing=framing)
     raise TypeError(f"{type(source).__name__} is among IMAGE_SOURCES, and nothing here reads it")
@@ -118,10 +124,9 @@ def _arrays(path: Path) -> ImageSource:
     return in_memory_source(channels_first, torch.from_numpy(rows), class_names=[str(name) for name in names])
 
 
-def _image_folder(
-    root: Path, cache: CacheFolder, top: int | None, num_threads: int, framing: Framing
+def _decoded(
+    files: ImageFiles, cache: CacheFolder, top: int | None, num_threads: int, framing: Framing
 ) -> ImageSource:
-    files = find_image_files(root)
     source = decoded_source(
         ImageReader(len(files.paths), files.opened, framing=framing),
         torch.tensor(files.labels),

@@ -1,0 +1,199 @@
+"""A table of images and their classes, as competitions and labelling tools hand it out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from trainables.core.contract import DataError
+from trainables.engine.findings import Findings
+from trainables.engine.images.files import ImageFiles
+from trainables.engine.images.folder_names import PARTS, part_in, part_of
+from trainables.engine.images.folder_tree import FolderTree, is_image
+from trainables.engine.tables import read_table
+
+# What a column may be called, in any case, with blanks or dashes for _; the first that is there counts.
+_IMAGE = (
+    *("image", "filename", "file_name", "file", "filepath", "filepaths", "file_path", "path", "image_path"),
+    *("image_name", "image_id", "img", "images", "name", "id"),
+)
+_LABEL = ("label", "labels", "class", "class_name", "category", "target", "species", "breed", "class_id", "y")
+_PART = ("part", "split", "set", "subset", "data_set", "dataset")
+_TRIED = 50  # images that are sought in each folder
+_MAX_MISSING_FRACTION = 0.01  # of the images, as of those that cannot be read
+
+Row = Mapping[str, str]
+
+
+def read_labelled_table(table: Path, given: Path | None) -> ImageFiles:
+    """The images that a table names, with its classes and parts.
+
+    A cell may name an image with folders in any spelling, or without its ending. In place of a column of
+    classes there may be one for each class, with a 1 for one of them. Rows without a class are left out.
+
+    Args:
+        given: The folder of the images; None is the table's, or the one in it that has most of them.
+
+    Raises:
+        DataError: The table cannot be read, or contradicts itself or its images; all problems at once.
+    """
+    header, rows = read_table(table)
+    columns = _Columns.of(table, header, rows)
+    findings = Findings()
+    folder = _folder_with_most([row[columns.image] for row in rows], table, given)
+    found = _found(columns, rows, folder, findings)
+    names = _class_names([label for label, _ in found.values()])
+    trained = {label for label, part in found.values() if part == "train"}
+    if len(trained) < 2:
+        findings.add_problem(f"{len(trained)} classes have images to train on; at least 2 are needed")
+    for label in [name for name in names if name not in trained and trained]:
+        findings.add_problem("class that the training part has no image of", label)
+    for path in sorted(folder.images - found.keys()):
+        findings.leave_out("image that the table does not name", path.name)
+    findings.refuse(str(table))
+    return ImageFiles(
+        root=folder.root,
+        paths=tuple(found),
+        labels=tuple(names.index(label) for label, _ in found.values()),
+        parts=tuple(part for _, part in found.values()),
+        class_names=tuple(names),
+        left_out=findings.left_out,
+        remarks=(f"images are in {folder.root}, classes in {columns.described}",),
+    )
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Which columns say what: `labels` is one of classes, or several of which one has a 1."""
+
+    image: str
+    labels: tuple[str, ...]
+    part: str | None
+
+    @classmethod
+    def of(cls, table: Path, header: Sequence[str], rows: Sequence[Row]) -> _Columns:
+        plain = {name.replace(" ", "_").replace("-", "_"): name for name in header if name}
+        if any(is_image(Path(name)) for name in header):
+            raise DataError(f"{table} has no header; let its first line be image,label")
+        image = next((plain[name] for name in _IMAGE if name in plain), None)
+        label = next((plain[name] for name in _LABEL if name in plain), None)
+        part = next((plain[name] for name in _PART if name in plain), None)
+        others = tuple(name for name in plain.values() if name not in (image, part))
+        labels = (label,) if label else others if _is_one_of(rows, others) else ()
+        if image is None or not labels:
+            raise DataError(
+                f"{table} has the columns {', '.join(header) or 'none'}; it needs one of images "
+                f"({', '.join(_IMAGE[:3])}) and one of classes ({', '.join(_LABEL[:3])}), and may have split"
+            )
+        return cls(image, labels, part)
+
+    def label(self, row: Row) -> str:
+        if len(self.labels) == 1:
+            return row[self.labels[0]]
+        return next((name for name in self.labels if _is_one(row[name])), "")
+
+    @property
+    def described(self) -> str:
+        return self.labels[0] if len(self.labels) == 1 else f"{len(self.labels)} columns with a 1 each"
+
+
+def _is_one_of(rows: Sequence[Row], names: Sequence[str]) -> bool:
+    """Whether these columns say by a single 1 which class a row has."""
+    return len(names) > 1 and all(
+        sum(_is_one(row[name]) for name in names) == 1
+        and all(row[name] in ("0", "0.0", "1", "1.0") for name in names)
+        for row in rows
+    )
+
+
+def _is_one(cell: str) -> bool:
+    return cell in ("1", "1.0")
+
+
+class _Folder:
+    """A folder in which images are sought by what cells say."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @cached_property
+    def images(self) -> set[Path]:
+        """All in the folder and below."""
+        return set(FolderTree(self.root).images(self.root))
+
+    def find(self, name: str) -> Path | None:
+        """By the whole name, or by its last part, with its ending or without, where one image has it."""
+        path = self.root / name.replace("\\", "/")
+        return path if path.is_file() else self._by_last_part.get(path.name)
+
+    def num_found(self, names: Sequence[str]) -> tuple[int, int]:
+        """How many of the images it has by their whole names, and how many at all."""
+        found = [(self.root / name.replace("\\", "/"), self.find(name)) for name in names]
+        return sum(path == whole for whole, path in found), sum(path is not None for _, path in found)
+
+    @cached_property
+    def _by_last_part(self) -> Mapping[str, Path]:
+        names = Counter(name for path in self.images for name in {path.name, path.stem})
+        return {name: path for path in self.images for name in (path.name, path.stem) if names[name] == 1}
+
+
+def _folder_with_most(names: Sequence[str], table: Path, given: Path | None) -> _Folder:
+    """The folder that has most of the images, of the one given or those at the table.
+
+    Raises:
+        DataError: Several have as many, and none is named like the table's part.
+    """
+    beside = table.parent
+    inner = FolderTree(beside).listing(beside).folders
+    folders = [_Folder(root) for root in ([given] if given else [*inner, beside])]
+    tried = [name for name in names[:: max(1, len(names) // _TRIED)] if name]
+    counts = {folder: folder.num_found(tried) for folder in folders}
+    tied = [folder for folder in folders if counts[folder] == max(counts.values())]
+    named = [folder for folder in tied if part_of(folder.root.name) == (part_in(table.stem) or PARTS[0])]
+    alike = [folder.root.name for folder in tied if folder.root != beside]
+    if max(counts.values())[1] and len(named) != 1 and len(alike) > 1:
+        raise DataError(
+            f"{table}: its images are in {' and in '.join(alike)} alike; say which with {{labels: {table}, "
+            "images: FOLDER}"
+        )
+    return named[0] if len(named) == 1 else tied[-1] if not max(counts.values())[1] else tied[0]
+
+
+def _found(
+    columns: _Columns, rows: Sequence[Row], folder: _Folder, findings: Findings
+) -> dict[Path, tuple[str, str]]:
+    """Class and part of each image."""
+    found: dict[Path, tuple[str, str]] = {}
+    missing = []
+    for number, row in enumerate(rows, start=2):
+        name, label, where = row[columns.image], columns.label(row), f"line {number}"
+        given = row[columns.part] if columns.part else ""
+        part, path = part_of(given) if given else PARTS[0], folder.find(name)
+        if not label:
+            findings.leave_out("row without a class", f"{where} ({name})")
+        elif path is None:
+            missing.append(f"{where} ({name})")
+        elif part is None:
+            findings.add_problem("part that is none of train, val and test", f"{where} ({given})")
+        elif found.get(path, (label, part)) != (label, part):
+            findings.add_problem("image with two classes or in two parts", f"{where} ({name})")
+        elif path in found:
+            findings.leave_out("image that is listed twice", f"{where} ({name})")
+        else:
+            found[path] = label, part
+    is_too_many = len(missing) > _MAX_MISSING_FRACTION * len(rows)
+    for where in missing:
+        if is_too_many:
+            findings.add_problem(f"image that is not in {folder.root} (images: FOLDER says where)", where)
+        else:
+            findings.leave_out("image that does not exist", where)
+    return found
+
+
+def _class_names(labels: Sequence[str]) -> list[str]:
+    """In the order of their numbers, or of their letters where they are none."""
+    names = sorted(Counter(labels))
+    return sorted(names, key=int) if all(name.isdecimal() for name in names) else names
