@@ -217,7 +217,7 @@ def _check_classes(tree: FolderTree, folder: Path, images: Mapping[str, Sequence
     if len(inner) == 1 and len(tree.listing(inner[0]).folders) > 1:
         text += f"; did you mean imagefolder:{inner[0]}?"
     elif loose:
-        text += f"; {loose} images lie in it side by side: make a folder for each class, or give a table of them, labels:FILE"
+        text += f"; {loose} images lie in it side by side: make a folder for each class, or write labels:FILE"
     counts = Counter({left.reason: left.count for left in tree.left_out()})
     if counts:
         text += f"; left out are {', '.join(f'{count} ({reason})' for reason, count in counts.most_common())}"
