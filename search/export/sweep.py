@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from search.export import ExportError
+from search.export.sweep_command import command_keys
 from search.export.tracked_trial import LoggedTrial
 from search.ledger import csv_text
 from search.space import Space
@@ -51,7 +52,8 @@ def export_sweep(space: Space, trials: Iterable[LoggedTrial], path: Path) -> lis
             "--optuna, --tensorboard and --mlflow take its trials"
         )
     notes = unsupported_parts(space)
-    head = ["W&B starts program once per point, with the parameters as flags: --lr=0.1", *notes]
+    what = "program" if space.trainable.command is None else "the command"
+    head = [f"W&B starts {what} once per point, with the parameters as flags: --lr=0.1", *notes]
     text = "".join(f"# {line}\n" for line in head) + yaml_text(sweep_of(space))
     columns, rows = run_table(space, list(trials))
     for target, content in ((path, text), (runs_file(path), csv_text(columns, rows))):
@@ -62,12 +64,13 @@ def export_sweep(space: Space, trials: Iterable[LoggedTrial], path: Path) -> lis
 
 def sweep_of(space: Space) -> dict[str, Any]:
     """The content of a sweep file; `load_space` reads the parameters back as they are here."""
+    keys, with_args, _ = command_keys(space)
     sweep: dict[str, Any] = {
-        "program": _program(space),
+        **keys,
         "name": space.name,
         "method": _METHODS.get(space.sampler, "bayes"),
         "metric": {"name": space.metric, "goal": "maximize" if space.mode == "max" else "minimize"},
-        "parameters": space.parameter_entries(),
+        "parameters": {**with_args, **space.parameter_entries()},
     }
     if space.limits.trials is not None:
         sweep["run_cap"] = space.limits.trials
@@ -81,15 +84,9 @@ def sweep_of(space: Space) -> dict[str, Any]:
     return sweep
 
 
-def _program(space: Space) -> str:
-    """The script that a command names, or a name for the one that is still to be written."""
-    words = (space.trainable.command or {}).get("run", [])
-    return next((word for word in words if word.endswith((".py", ".sh"))), "train.py")
-
-
 def unsupported_parts(space: Space) -> list[str]:
     """What a sweep file cannot express of the space, a sentence each."""
-    notes = []
+    _, _, notes = command_keys(space)
     if space.when:
         notes.append(f"left out: the conditions of {', '.join(space.when)}; W&B searches them always")
     if odd := [name for name in space.parameters if not _WANDB_NAME.fullmatch(name)]:

@@ -118,6 +118,40 @@ def test_pyyaml_reads_an_exported_sweep_as_the_space_that_it_is_of(tmp_path: Pat
     }
 
 
+def test_a_sweeps_own_command_survives_its_export(tmp_path: Path) -> None:
+    (tmp_path / "fit.py").touch()
+    text = """
+program: fit.py
+command: ['${env}', 'A=1', '${interpreter}', '${program}', 'x={y}', '${envvar:HOME}', '${args_no_hyphens}']
+metric: {name: val_acc, goal: maximize}
+parameters: {epochs: {value: 9}, seed: {value: 7}, lr: {values: [0.1, 0.2]}}
+"""
+    space = made_space(tmp_path, text)
+    exported = sweep_of(space)
+    assert (exported["program"], exported["parameters"]["epochs"]) == ("fit.py", {"value": 9})
+    assert exported["command"] == [
+        *("${env}", "A=1", "${interpreter}", "${program}", "x={y}", "${envvar:HOME}", "${args_no_hyphens}")
+    ]
+    export_sweep(space, [], tmp_path / "sweep.yaml")
+    again = load_space(str(tmp_path / "sweep.yaml"), spaces_dir=tmp_path)
+    assert (again.trainable, again.parameters) == (space.trainable, space.parameters)
+
+
+def test_places_of_a_command_have_what_a_full_training_gets(tmp_path: Path) -> None:
+    (tmp_path / "fit.py").touch()
+    run = "{python} fit.py --epochs {epochs} --seed={seed} --rate {net.lr} --out {checkpoint_dir}"
+    space = made_space(tmp_path, COMMAND, [f'search.command.run="{run}"', "search.ladder={epochs: [1, 5]}"])
+    exported = sweep_of(space)
+    assert exported["command"] == [
+        *("${interpreter}", "${program}", "--epochs", "5", "--seed=0", "--out", "checkpoint"),
+        "${args_no_boolean_flags}",
+    ]
+    assert unsupported_parts(space)[:2] == [
+        "left out: --rate {net.lr} in run; W&B passes net.lr with the others",
+        "{checkpoint_dir} is the folder checkpoint for all runs; give each its own",
+    ]
+
+
 def test_what_a_sweep_cannot_express_is_noted_in_it(tmp_path: Path) -> None:
     overrides = [
         "search.objective=[val_accuracy, energy]",
