@@ -119,7 +119,9 @@ def test_other_endings_and_loose_images_are_counted_by_their_reason(tmp_path: Pa
     for name in ("cat/a.heic", "cat/b.HEIC", "dog/c.pdf", "dog/d.txt", "README", "cat/e.mpg"):
         (tmp_path / name).write_bytes(b"x")
     fill(tmp_path, 1)
-    assert left_out(find_image_files(tmp_path)) == {
+    files = find_image_files(tmp_path)
+    assert files.remarks == ("HEIC: `pip install pillow-heif` reads it, or save it as JPEG",)
+    assert left_out(files) == {
         "file ending in .heic": (2, ("cat/a.heic", "cat/b.HEIC")),
         "file ending in .mpg": (1, ("cat/e.mpg",)),
         "file ending in .pdf": (1, ("dog/c.pdf",)),

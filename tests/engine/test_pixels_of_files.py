@@ -18,7 +18,7 @@ from trainables.engine.images.data import load_data
 from trainables.engine.images.data_check import check_source
 from trainables.engine.images.deep import Scales, read_deep
 from trainables.engine.images.files import ImageFiles
-from trainables.engine.images.reading import upright_size
+from trainables.engine.images.reading import read_image, upright_size
 
 Write = Callable[[Path, float], object]
 
@@ -269,3 +269,25 @@ def test_what_was_seen_of_the_pixels_is_kept_with_the_cache(tmp_path: Path, monk
 def test_a_photograph_of_200_megapixels_is_no_bomb(tmp_path: Path) -> None:
     (tmp_path / "a.ppm").write_bytes(b"P6 16320 12240 255\n")
     assert upright_size(tmp_path / "a.ppm") == (16320, 12240)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n",
+            "pointer of Git LFS; .*git lfs pull",
+        ),
+        (
+            b"\0\0\0\x24ftypheic\0\0\0\0mif1heic",
+            "it is HEIC, whatever its name; `pip install pillow-heif` reads",
+        ),
+        (b"<!DOCTYPE html><html>", "cannot identify image file"),
+    ],
+)
+def test_what_is_no_image_in_spite_of_its_name_says_what_it_is(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(OSError, match=reason):
+        read_image(tmp_path / "a.jpg", 32, Scales)

@@ -12,7 +12,7 @@ from trainables.core.suggest import suggest, suggest_path
 from trainables.engine.images.files import ImageFiles
 from trainables.engine.images.folder_names import PART_NAMES, PARTS, Part, part_and_rest, part_of
 from trainables.engine.images.folder_tree import FolderTree, is_image
-from trainables.engine.images.reading import endings
+from trainables.engine.images.reading import HEIC_REMEDY, endings
 
 _MAX_PARTS = 10  # folds of a cross-validation; more folders of equal insides are classes
 _LISTED = 5
@@ -42,6 +42,7 @@ def find_image_files(root: Path) -> ImageFiles:
     _check_classes(tree, folders["train"], images["train"])
     _check_other_parts(folders, images, class_names)
     remarks += _note_gaps(tree, folders, images, class_names)
+    remarks += [f"HEIC: {HEIC_REMEDY}"] if _has_heic(tree) else []
     found = [
         (path, class_names.index(name), part)
         for part, by_class in images.items()
@@ -221,7 +222,14 @@ def _check_classes(tree: FolderTree, folder: Path, images: Mapping[str, Sequence
     counts = Counter({left.reason: left.count for left in tree.left_out()})
     if counts:
         text += f"; left out are {', '.join(f'{count} ({reason})' for reason, count in counts.most_common())}"
+    if _has_heic(tree):
+        text += f"; HEIC: {HEIC_REMEDY}"
     raise DataError(f"{text}; known endings: {', '.join(sorted(endings()))}" if not filled else text)
+
+
+def _has_heic(tree: FolderTree) -> bool:
+    """Whether photographs of a phone are left out."""
+    return any(left.reason.endswith((".heic", ".heif")) for left in tree.left_out())
 
 
 def _check_other_parts(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +11,10 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from trainables.engine.images.deep import ORIENTATION, Scales, is_deep, is_tiff, read_deep
 
+with suppress(ImportError):  # the extra heic
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
 # Pillow's own limit, against files that are bombs, is 179 million; phones take photographs of 200.
 Image.MAX_IMAGE_PIXELS = 2**30
 # Part of the key of the cache: another number and everything is decoded again.
@@ -25,6 +30,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")  # brands of ISO's container
+HEIC_REMEDY = "`pip install pillow-heif` reads it, or save it as JPEG"
 _ACROSS = 5  # orientations from here on swap width and height
 # Formats that Pillow names but cannot decode, or only with a program beside it.
 _NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "PALM", "WMF"}
@@ -65,6 +72,8 @@ def _read(path: Path, resolution: int, scales: Callable[[], Scales]) -> Image.Im
     except UnidentifiedImageError:
         if is_tiff(content := path.read_bytes()):
             return _of_deep(content, scales())
+        if reason := _other_kind(content):
+            raise OSError(reason) from None
         raise
     with image:
         if is_deep(image):
@@ -73,6 +82,15 @@ def _read(path: Path, resolution: int, scales: Callable[[], Scales]) -> Image.Im
         image.draft(None, (2 * resolution * image.width // shorter, 2 * resolution * image.height // shorter))
         image.load()
         return upright_rgb(image)
+
+
+def _other_kind(content: bytes) -> str:
+    """What a file with the name of an image is in truth; empty where that is unclear."""
+    if content.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS; fetch the images with `git lfs pull`"
+    if content[4:8] == b"ftyp" and content[8:12] in _HEIC:
+        return f"it is HEIC, whatever its name; {HEIC_REMEDY}"
+    return ""
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
