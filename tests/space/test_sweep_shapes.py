@@ -79,7 +79,7 @@ parameters:
   extra: {{value: {{a: [1, true]}}}}
 search: {{command: {{defaults: {{sizes: [8], pool: null}}}}, {SMALL}
 """,
-        r'--extra=\{"a": \[1, true\]\} --pool=(null|max) --sizes=\[(64, 32|8)\]',
+        r"--extra=\{'a': \[1, True\]\} --pool=(None|max) --sizes=\[(64, 32|8)\]",
     ),
     "yes and no": (
         f"""

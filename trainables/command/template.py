@@ -91,7 +91,7 @@ def flagged(flag: str, value: Any) -> list[str]:
 
 
 def formed(form: str, hparams: Mapping[str, Any], flags: Mapping[str, str]) -> list[str]:
-    """All hyperparameters in a form of W&B's that is no JSON; there true is True.
+    """All hyperparameters in a form of W&B's that is no JSON; there values are as Python writes them.
 
     Args:
         flags: The flag of a hyperparameter where it is not `--` and its name.
@@ -103,7 +103,7 @@ def formed(form: str, hparams: Mapping[str, Any], flags: Mapping[str, str]) -> l
 
 def _formed(form: str, name: str, value: Any, flags: Mapping[str, str]) -> list[str]:
     flag = flags.get(name, f"--{name}").removesuffix("=")
-    text = str(value) if isinstance(value, bool) else text_of(value)
+    text = str(value)
     if is_pair(flag) and isinstance(value, bool) and form in _FORMS_OF_FLAGS:
         return flagged(flag, value)
     if form == "args_no_equals":
