@@ -10,6 +10,7 @@ one message.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -309,7 +310,9 @@ class _Reading:
         return data
 
     def _name(self) -> str:
-        return self._file.name or self._path.stem
+        """The file's own; of a sweep as a folder may be called, and a notice says so."""
+        name = self._file.name or self._path.stem
+        return re.sub(r"[/\\]+", "-", name).lstrip(".-") or self._path.stem if self._file.is_sweep else name
 
     def _checked(self, title: str, trainable: Trainable) -> HparamsCheck | None:
         """Check names, kinds and combinations of values against the trainable's hyperparameters."""

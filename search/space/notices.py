@@ -34,6 +34,8 @@ def _of_sweep_keys(space: Space, draft: Draft) -> Iterator[str]:
         yield f"{listed(unused)}: ignored; search.trainable says what is trained"
     if unused := [key for key in _WITHOUT_EFFECT if getattr(file, key) is not None]:
         yield f"{listed(unused)}: ignored; they are for W&B's servers"
+    if file.name not in (None, space.name):
+        yield f"name: the run is called {space.name}, for that names its folder"
     if file.method == "custom":
         yield "method: custom is a scheduler of W&B's; search.sampler is tpe here"
     if file.metrics is not None:

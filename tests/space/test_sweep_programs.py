@@ -194,3 +194,14 @@ def test_the_words_of_a_sweeps_command_are_kept(tmp_path: Path) -> None:
 def test_a_command_that_cannot_be_filled_is_named(tmp_path: Path, command: str, problem: str) -> None:
     keys = "search: {command: {defaults: {lr: 0.001, layers: 2}}, ladder: {epochs: [1]}}"
     assert problems(tmp_path, f"{PROGRAM}command: {command}\n{keys}")[0].startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [("ResNet/CIFAR \\\\ lr", "ResNet-CIFAR - lr"), ("../../up", "up"), ("/", "sweep")]
+)
+def test_a_sweeps_name_becomes_one_that_a_folder_may_have(tmp_path: Path, name: str, folder: str) -> None:
+    space = sweep(tmp_path, f'{PROGRAM}name: "{name}"\n')
+    assert (space.name, about(space, "name")) == (
+        folder,
+        [f"the run is called {folder}, for that names its folder"],
+    )
