@@ -359,3 +359,8 @@ def test_numbers_of_nested_objects_have_dotted_names(tmp_path: Path) -> None:
     assert values(tmp_path, script, 1, metric="val.acc") == [
         {"val.acc": 0.5, "train.loss": 2.0, "train.by.head": 1.0}
     ]
+
+
+def test_an_epoch_may_be_written_in_any_case(tmp_path: Path) -> None:
+    script = printing('{"Epoch": 2, "val_acc": 0.5}', '{"Epoch": 4, "val_acc": 0.75}')
+    assert values(tmp_path, script) == [{}, {"val_acc": 0.5}, {}, {"val_acc": 0.75}]

@@ -141,6 +141,34 @@ def test_one_array_of_json_is_read_each_time_it_is_written_whole(tmp_path: Path)
     assert found == [{"epoch": epoch, "val.acc": epoch / 8} for epoch in (1, 2, 3)]
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{\n "epoch": 2,\n "val": {"acc": 0.5}\n}', [{"epoch": 2, "val.acc": 0.5}]),
+        (
+            '{"loss": [2, 1], "val_acc": [0.1, 0.2]}',
+            [{"loss": 2, "val_acc": 0.1}, {"loss": 1, "val_acc": 0.2}],
+        ),
+        ('started\n{"Epoch": 1, "val_acc": 0.1}\n', [{"epoch": 1, "val_acc": 0.1}]),
+        ("[]", []),
+        ("{", []),
+    ],
+)
+def test_a_file_of_json_is_read_however_it_is_laid_out(
+    tmp_path: Path, text: str, found: list[dict[str, Any]]
+) -> None:
+    (tmp_path / "history.json").write_text(text)
+    spec = MetricsSpec.of({"jsonl": "{checkpoint_dir}/history.json"})
+    assert source_of(spec, "val_acc", tmp_path, tmp_path).new(is_final=True) == found
+
+
+def test_epochs_count_by_a_column_of_any_case(tmp_path: Path) -> None:
+    assert rows_of(tmp_path, "Epoch,acc\n2,0.5\n4,0.7\n") == [
+        {"epoch": 2, "acc": 0.5},
+        {"epoch": 4, "acc": 0.7},
+    ]
+
+
 def events(folder: Path) -> bytes:
     with SummaryWriter(str(folder / "whole")) as writer:
         for step in (1, 2):

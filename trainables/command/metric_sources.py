@@ -25,7 +25,7 @@ from typing import Any, Protocol
 from trainables.command.ecosystems import MetricsSpec
 from trainables.command.event_files import EventFiles
 from trainables.command.missing_scores import ENOUGH, Validations, is_near, num_counted
-from trainables.command.rows import flat, read_object
+from trainables.command.rows import flat, read_object, with_epoch
 from trainables.core.contract import BadResult
 from trainables.core.suggest import suggest
 
@@ -229,7 +229,9 @@ class _Renamed:
     def _renamed(self, row: Mapping[str, Any]) -> dict[str, Any]:
         spec = self._spec
         plain = {name: value for name, value in row.items() if name != "epoch" or spec.epoch == "epoch"}
-        if spec.epoch in row:
+        if spec.epoch not in row and spec.epoch == "epoch":
+            plain = with_epoch(plain)
+        elif spec.epoch in row:
             plain["epoch"] = (
                 _whole_if_near(row[spec.epoch]) if spec.kind == "trainer_state" else row[spec.epoch]
             )
@@ -307,9 +309,9 @@ def _unequal(cells: Sequence[str], names: Sequence[str]) -> str:
 
 
 def _json_lines(text: str, is_final: bool) -> Rows:
-    """An object a line, or one array of them, which is written whole each time."""
-    if text.lstrip().startswith("["):
-        return _objects(text, lambda content: content)
+    """An object a line; or what is written whole: an array, an object, or a list for each name."""
+    if (whole := _objects(text, _rows_of_whole)) or text.lstrip().startswith("["):
+        return whole
     lines = text.splitlines() if is_final or text.endswith("\n") else text.splitlines()[:-1]
     return [flat(plain) for line in lines if (plain := read_object(line)) is not None]
 
@@ -317,6 +319,16 @@ def _json_lines(text: str, is_final: bool) -> Rows:
 def _log_history(text: str, is_final: bool) -> Rows:
     """What Hugging Face's trainer has logged."""
     return _objects(text, lambda content: content["log_history"])
+
+
+def _rows_of_whole(content: Any) -> Any:
+    """The rows of a file that is one value; Keras' `history` has a list for each name."""
+    if not isinstance(content, dict):
+        return content
+    columns = list(content.values())
+    if not columns or not all(isinstance(column, list) for column in columns):
+        return [content]
+    return [dict(zip(content, cells, strict=True)) for cells in zip(*columns, strict=False)]
 
 
 def _objects(text: str, rows_in: Callable[[Any], Any]) -> Rows:

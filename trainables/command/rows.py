@@ -47,7 +47,7 @@ def read_row(line: str, metric: str, *, first_epoch: int = 1) -> Row | None:
         BadResult: The metric is no number, or the epoch no count.
     """
     given, before = _object_in(line)
-    plain = {} if given is None else flat(given)
+    plain = {} if given is None else with_epoch(flat(given))
     if not {metric, "epoch"} & plain.keys():
         return None
     if plain.get("epoch") is None and before and not _PROGRESS.search(before):
@@ -88,6 +88,13 @@ def flat(plain: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     for name, value in plain.items():
         found |= flat(value, f"{before}{name}.") if isinstance(value, Mapping) else {f"{before}{name}": value}
     return found
+
+
+def with_epoch(plain: dict[str, Any]) -> dict[str, Any]:
+    """The same with its epoch as `epoch`, where it is written `Epoch` or `EPOCH`."""
+    if "epoch" in plain:
+        return plain
+    return {"epoch" if name.lower() == "epoch" else name: value for name, value in plain.items()}
 
 
 def first_epoch_of(plain: Mapping[str, Any]) -> int | None:
