@@ -194,6 +194,7 @@ def test_what_lies_beside_the_parts_is_named(tmp_path: Path) -> None:
         (".", "2 images lie in it side by side: make a folder for each class"),
         ("train/cat train/dog val/Cat", "class 'Cat' is in .*did you mean cat"),
         ("cat", "1 class folders with images; at least 2 are needed"),
+        ("zip/zip/pets/cat zip/zip/pets/dog", "did you mean imagefolder:.*/zip/zip/pets"),
         ("images/cat images/dog meta", "did you mean imagefolder:.*/images"),
         ("images annotations/trimaps", "annotations, images are kinds of files; give a folder"),
         (

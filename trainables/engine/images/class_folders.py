@@ -213,7 +213,9 @@ def _check_classes(tree: FolderTree, folder: Path, images: Mapping[str, Sequence
     text = f"{folder} has {len(filled)} class folders with images; at least 2 are needed"
     if empty := [name for name, found in images.items() if not found]:
         text += f"; there are none in {_listed(empty)}"
-    inner = [one for one in tree.listing(folder).folders if one.name in filled]
+    inner = tuple(one for one in tree.listing(folder).folders if one.name in filled)
+    while len(inner) == 1 and len(deeper := tree.listing(inner[0]).folders) == 1:
+        inner = deeper
     loose = sum(map(is_image, tree.listing(folder).files))
     if len(inner) == 1 and len(tree.listing(inner[0]).folders) > 1:
         text += f"; did you mean imagefolder:{inner[0]}?"
