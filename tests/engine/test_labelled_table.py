@@ -53,6 +53,13 @@ def test_images_are_found_by_what_the_table_says_of_them(
     assert not files.left_out
 
 
+@pytest.mark.parametrize("form", ["{}.png,{}", "{1};{0}.png", "{}.png {}"])
+def test_two_columns_need_no_header(tmp_path: Path, form: str) -> None:
+    made(tmp_path, ".")
+    files = read(tmp_path, rows(form))
+    assert (files.class_names, files.labels, len(files.paths)) == (("cat", "dog"), (0, 1) * 3, 6)
+
+
 def test_parts_are_the_tables_and_numbers_are_in_their_order(tmp_path: Path) -> None:
     made(tmp_path, ".")
     parts = ("Train", "train", "Validation", "valid", "test", "")
@@ -95,7 +102,7 @@ def test_of_two_folders_the_one_of_the_tables_part_is_taken(tmp_path: Path) -> N
         (f"image,label,split\n{rows('{}.png,{},fold1')}", r"part that is none of train.*: line 2 \(fold1\)"),
         (f"image,label\n{rows('{}.png,cat')}", "1 classes have images to train on; at least 2 are needed"),
         (f"image,label,split\n{rows('{}.png,{},train')}5.png,cow,val\n", "two classes or in two parts"),
-        (rows("{}.png,{}"), "has no header; let its first line be image,label"),
+        (rows("{}.png,{},a"), "has no header; let its first line be image,label"),
         (f"photo,kind\n{rows('{}.png,{}')}", "has the columns photo, kind; it needs one of images"),
     ],
 )

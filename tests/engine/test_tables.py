@@ -40,6 +40,10 @@ def test_a_table_is_read_as_it_is_meant(tmp_path: Path, content: bytes) -> None:
     assert [{name: row[name] for name in ("image", "score")} for row in rows] == ROWS
 
 
+def test_blanks_part_cells_where_nothing_else_does(tmp_path: Path) -> None:
+    assert read_table(table(tmp_path, b"a b\n1 2\n")) == (["a", "b"], [{"a": "1", "b": "2"}])
+
+
 def test_a_missing_cell_is_empty_and_a_line_of_separators_is_none(tmp_path: Path) -> None:
     assert read_table(table(tmp_path, b"a,b\n1\n,\n2,3")) == (
         ["a", "b"],

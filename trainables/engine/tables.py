@@ -19,7 +19,7 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """The names of a table's columns, and its rows by them; a cell that is missing is empty.
 
     UTF-8 or UTF-16, with a byte-order mark or without, between commas, semicolons or tabs, whichever the
-    header has; blanks around cells do not count, nor do lines without any cell.
+    header has, or else blanks; blanks around cells do not count, nor do lines without any cell.
 
     Raises:
         DataError: No such file, another encoding, or rows with more cells than the header has names: each
@@ -28,7 +28,8 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     csv.field_size_limit(_LONGEST_CELL)
     text = _text(path)
     header, _, _ = text.lstrip().partition("\n")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(_DELIMITERS, key=header.count))
+    delimiter = max(_DELIMITERS, key=header.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter if delimiter in header else " ")
     names: list[str] = []
     rows, problems = [], []
     try:

@@ -41,7 +41,9 @@ def read_labelled_table(table: Path, given: Path | None) -> ImageFiles:
         DataError: The table cannot be read, or contradicts itself or its images; all problems at once.
     """
     header, rows = read_table(table)
-    columns = _Columns.of(table, header, rows)
+    columns = _Columns.of_first_row(header) or _Columns.of(table, header, rows)
+    if columns.has_no_header:
+        rows = [dict(zip(header, header, strict=True)), *rows]
     findings = Findings()
     folder = _folder_with_most([row[columns.image] for row in rows], table, given)
     found = _found(columns, rows, folder, findings)
@@ -71,7 +73,16 @@ class _Columns:
 
     image: str
     labels: tuple[str, ...]
-    part: str | None
+    part: str | None = None
+    has_no_header: bool = False
+
+    @classmethod
+    def of_first_row(cls, header: Sequence[str]) -> _Columns | None:
+        """Of an image and its class, where the first line is one already; None of any other."""
+        images = [name for name in header if is_image(Path(name))]
+        if len(header) != 2 or len(images) != 1:
+            return None
+        return cls(images[0], tuple(name for name in header if name not in images), has_no_header=True)
 
     @classmethod
     def of(cls, table: Path, header: Sequence[str], rows: Sequence[Row]) -> _Columns:
@@ -97,6 +108,8 @@ class _Columns:
 
     @property
     def described(self) -> str:
+        if self.has_no_header:
+            return "the other column"
         return self.labels[0] if len(self.labels) == 1 else f"{len(self.labels)} columns with a 1 each"
 
 
@@ -168,7 +181,7 @@ def _found(
     """Class and part of each image."""
     found: dict[Path, tuple[str, str]] = {}
     missing = []
-    for number, row in enumerate(rows, start=2):
+    for number, row in enumerate(rows, start=1 if columns.has_no_header else 2):
         name, label, where = row[columns.image], columns.label(row), f"line {number}"
         given = row[columns.part] if columns.part else ""
         part, path = part_of(given) if given else PARTS[0], folder.find(name)
