@@ -200,12 +200,16 @@ def _of_parameter(each: inspect.Parameter) -> Plain:
 
 
 def _of_actions(parser: argparse.ArgumentParser) -> Iterable[Plain]:
-    """The options of a parser of argparse; those of its subcommands are not among them."""
+    """The options of a parser of argparse, and what must stand without one; not those of its subcommands."""
     for action in parser._actions:
         spelled = [each for each in action.option_strings if each.startswith("--")] or list(
             action.option_strings
         )
-        if not spelled or isinstance(action, argparse._HelpAction | argparse._VersionAction):
+        if isinstance(action, argparse._HelpAction | argparse._VersionAction | argparse._SubParsersAction):
+            continue
+        if not spelled:
+            if action.required:
+                yield _flag(action.dest, "", None, help=action.help, is_required=True)
             continue
         is_switch = action.nargs == 0
         pair = next((each for each in spelled if each.startswith("--no-")), "")

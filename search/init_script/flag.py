@@ -13,7 +13,7 @@ class Flag:
     Attributes:
         name: Without dashes, as its help has it: `lr`, `weight-decay`, `optimizer.lr`.
         spelled: How it is given: `--lr`; `lr=` where the script takes words such as Hydra's; for true and
-            false `--amp/--no-amp`.
+            false `--amp/--no-amp`; empty of a word that stands alone.
         default: The script's own; None where it has none, or where it is no plain value.
         kind: "int", "float", "str", "bool", or "" where it is not known.
         choices: What it allows; empty where that is anything.

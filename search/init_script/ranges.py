@@ -42,6 +42,8 @@ class Range:
 def place_of(flag: Flag) -> str | None:
     """The place of a command that a flag is for; None of any other."""
     name = _plain_name(flag)
+    if not flag.spelled:
+        return None
     for place, pattern in _PLACES.items():
         if re.fullmatch(pattern, name) and _may_be(place, flag):
             return place
@@ -59,7 +61,7 @@ def _may_be(place: str, flag: Flag) -> bool:
 def range_of(flag: Flag) -> Range | None:
     """The range of a flag whose name says what it is; None of one that is left as it is."""
     name, default = _plain_name(flag), flag.default
-    if isinstance(default, bool) or flag.kind == "bool":
+    if isinstance(default, bool) or flag.kind == "bool" or not flag.spelled:
         return None
     for pattern, make in _RANGES:
         if re.fullmatch(pattern, name) and (found := make(flag)) is not None:

@@ -20,6 +20,7 @@ _SOURCES = (
 _SCORE = re.compile(
     r"(val|valid|validation|eval|test|dev).*(acc|auc|f1|map|score|top1|dice|iou)|accuracy|metrics/mAP", re.I
 )
+_NAME = re.compile(r"[\w./@-]+")  # of a score that is logged, where a sentence may be printed
 _LOSS = re.compile(r"(val|valid|validation|eval|test|dev).*(loss|error|perplexity|mse|mae)", re.I)
 
 
@@ -111,7 +112,7 @@ def _logged_names(tree: ast.AST) -> Iterator[str]:
         for node in ast.walk(call):
             if isinstance(node, ast.Dict):
                 yield from _words(node.keys)
-        yield from _words(call.args[:1])
+        yield from filter(_NAME.fullmatch, _words(call.args[:1]))
 
 
 def _calls(tree: ast.AST, pattern: str) -> Iterator[ast.Call]:

@@ -112,7 +112,8 @@ def _left(script: Script, places: dict[str, Flag]) -> Iterator[str]:
     required = [flag for flag in left if flag.is_required]
     if required:
         yield "# The script needs these as well: add them to run."
-        yield from (f"#   {_given(flag, 'VALUE')}{_words(flag)}" for flag in required)
+        given = {flag.name: _given(flag, "VALUE") if flag.spelled else flag.name.upper() for flag in required}
+        yield from (f"#   {given[flag.name]}{_words(flag)}" for flag in required)
     others = [flag for flag in left if not flag.is_required]
     if others:
         yield "# Left as they are; a line under parameters (and its default under defaults) searches one."

@@ -355,6 +355,7 @@ def test_a_table_that_a_script_writes_is_seen_with_its_columns(
     ("logging", "is_noted"),
     [
         ('print(f"Test set: accuracy {0.9:.0%}")', True),
+        ("print('Accuracy: 97%')", True),
         ("pass", True),
         ('print({"epoch": 1, "val_acc": 0.9})', False),
         ('import wandb; wandb.log({"val/acc": 0.9})', False),
@@ -374,11 +375,11 @@ def test_a_script_that_leaves_no_scores_is_noted_before_it_is_searched(
 
 
 def test_a_flag_that_must_be_given_is_named(tmp_path: Path) -> None:
-    script = ARGPARSE.replace(
-        "flags.parse_args()", "flags.add_argument('--data', required=True)\n    flags.parse_args()"
+    more = "flags.add_argument('--data', required=True); flags.add_argument('lr_file', help='rates')"
+    _, text = written(tmp_path, ARGPARSE.replace("flags.parse_args()", f"{more}\n    flags.parse_args()"))
+    assert (
+        "# The script needs these as well: add them to run.\n#   --data VALUE\n#   LR_FILE: rates\n" in text
     )
-    _, text = written(tmp_path, script)
-    assert "# The script needs these as well: add them to run.\n#   --data VALUE" in text
 
 
 @pytest.mark.parametrize(
