@@ -94,9 +94,11 @@ def test_parts_may_be_lists_of_images_and_classes_a_mapping(tmp_path: Path) -> N
         "images/a more",
         "labels/a more",
     )
-    (tmp_path / "train.txt").write_text("./images/a/0.png\nimages/a/1.png\n\n")
-    (tmp_path / "val.txt").write_text(f"{tmp_path}/images/a/2.png\n")
-    assert Counter(read(tmp_path / "data.yaml").parts) == {"train": 2, "val": 9}
+    (tmp_path / "train.txt").write_text(
+        "\n\n".join(["./images/a/0.png", *(f"images/a/{number}.png" for number in range(1, 6))])
+    )
+    (tmp_path / "val.txt").write_text(f"{tmp_path}/images/a/7.png\n")
+    assert Counter(read(tmp_path / "data.yaml").parts) == {"train": 6, "val": 9}
 
 
 def test_a_folder_of_a_labelling_tool_has_its_classes_in_a_text_file(tmp_path: Path) -> None:
@@ -164,8 +166,8 @@ def test_images_without_labels_have_no_objects_and_are_counted(tmp_path: Path) -
             r"line that is not numbers alone \(8\): labels/0.txt line 1 \(cat",
         ),
         ("train: nowhere", MIDDLE, "train: nowhere is not in .*; correct it, or path"),
-        ("val: images", MIDDLE, "training"),
-        ("nc: 2", MIDDLE, "names no images; write train: images/train"),
+        ("val: images", MIDDLE, "names no images to train on; write train: images/train"),
+        ("nc: 2", MIDDLE, "names no images to train on; write train: images/train"),
         ("- train: [", MIDDLE, "is no YAML: "),
     ],
 )

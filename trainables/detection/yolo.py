@@ -39,8 +39,8 @@ def read_yolo(path: Path, findings: Findings) -> tuple[list[ImageEntry], list[Ca
     names = _names(content, findings)
     places = _Places(content, folder)
     parts = [(part, image) for part in PARTS for image in places.images(part, findings)]
-    if not parts and not findings.problems:
-        findings.add_problem(f"{path} names no images; write {_EXAMPLE}")
+    if not any(part == "train" for part, _ in parts) and not findings.problems:
+        findings.add_problem(f"{path} names no images to train on; write {_EXAMPLE}")
     headers = read_headers([image for _, image in parts])
     labels = _Labels(names, folder, findings, has_keypoints=bool(content.get("kpt_shape")))
     entries = []
@@ -92,8 +92,8 @@ def _names(content: Mapping[str, Any], findings: Findings) -> dict[int, str]:
     if isinstance(names, list):
         names = dict(enumerate(names))
     try:
-        return {int(number): str(name) for number, name in names.items()}
-    except (AttributeError, ValueError, TypeError):
+        return {int(number): str(name) for number, name in dict(names).items()}
+    except (ValueError, TypeError):
         findings.add_problem(
             f"names must be a list of classes, or a mapping from their numbers, got {names!r:.60}"
         )

@@ -96,7 +96,9 @@ def _parts_by_word(tree: FolderTree, folders: Sequence[Path]) -> dict[Part, Path
         if found := part_and_rest(folder.name):
             by_rest[found[1]].setdefault(found[0], folder)
     alike = [found for found in by_rest.values() if "train" in found and len(found) > 1]
-    return alike[0] if len(alike) == 1 and tree.listing(alike[0]["train"]).folders else {}
+    if len(alike) != 1 or not tree.listing(alike[0]["train"]).folders:
+        return {}
+    return {part: alike[0][part] for part in PARTS if part in alike[0]}
 
 
 def _inner(tree: FolderTree, part: Part, folder: Path) -> Path:

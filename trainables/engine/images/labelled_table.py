@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ class _Columns:
 
     @classmethod
     def of(cls, table: Path, header: Sequence[str], rows: Sequence[Row]) -> _Columns:
-        plain = {name.replace(" ", "_").replace("-", "_"): name for name in header if name}
+        plain = {re.sub(r"[ -]", "_", name.lower()): name for name in header if name}
         if any(is_image(Path(name)) for name in header):
             raise DataError(f"{table} has no header; let its first line be image,label")
         image = next((plain[name] for name in _IMAGE if name in plain), None)
