@@ -186,7 +186,10 @@ def test_a_script_without_the_metric_fails_and_the_failure_says_what_it_printed(
 @pytest.mark.parametrize(
     ("line", "text"),
     [
-        ('{"val_acc": "0.5"}', "val_acc as '0.5', which is no number; write it without quotes"),
+        (
+            '{"val_acc": "0.5"}',
+            "the script gave val_acc as '0.5', which is no number; write it without quotes",
+        ),
         ('{"val_acc": true}', "the script gave val_acc as True, which is no number"),
         (
             '{"epoch": 0, "val_acc": 1}',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ NAMES = "names: [cat, dog]"
 
 def made(root: Path, text: str, images: str, labels: str = "", line: str = MIDDLE, number: int = 8) -> Path:
     """A data.yaml, and in each folder of images as many of them, each with a label file of the line."""
+    root.mkdir(exist_ok=True)
     (root / "data.yaml").write_text(text)
     for place, (folder, of_labels) in enumerate(zip(images.split(), (labels or images).split(), strict=True)):
         for index in range(number):
@@ -195,3 +197,16 @@ def test_a_bare_path_of_a_file_is_read_by_its_ending(tmp_path: Path) -> None:
         spec, problems = resolve_data(name, BOX_SOURCES, lambda _: tmp_path, must_exist=True)
         assert (spec, problems) == ({key: str(tmp_path / name)}, [])
     assert read_source({"yolo": "x"}, BOX_SOURCES) == Yolo(yolo=Path("x"))
+
+
+def test_a_folder_of_the_other_kind_or_above_is_hinted_at(tmp_path: Path) -> None:
+    made(tmp_path / "pets", f"train: images\n{NAMES}\n", "images", "labels")
+    context = TrainingContext(
+        data=f"coco:{tmp_path / 'pets'}", data_seed=0, seed=0, cache_dir=tmp_path, resolution=32
+    )
+    with pytest.raises(DataError, match=r"did you mean yolo:.*/pets\?"):
+        load_detection_data(context)
+    (tmp_path / "pets" / "data.yaml").unlink()
+    (tmp_path / "pets" / "a.json").write_text("{}")
+    with pytest.raises(DataError, match=r"JSON files there: none; did you mean coco:.*/pets\?"):
+        load_detection_data(replace(context, data=f"coco:{tmp_path}"))

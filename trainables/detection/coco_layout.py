@@ -40,7 +40,9 @@ def files_by_part(root: Path, findings: Findings) -> dict[Part, Path]:
         return {"train": candidates[0]}
     if "train" not in by_part:
         names = ", ".join(_relative(path, root) for path in candidates[:5]) or "none"
-        meant = f"; did you mean yolo:{root}?" if any(root.glob("*.y*ml")) else ""
+        deeper = [path for path in sorted(root.iterdir()) if path.is_dir() and _candidates(path)]
+        meant = f"; did you mean coco:{deeper[0]}?" if deeper and not candidates else ""
+        meant = f"; did you mean yolo:{root}?" if any(root.glob("*.y*ml")) else meant
         findings.add_problem(
             f"{root} has no JSON file of training annotations, such as annotations/train.json or "
             f"train/_annotations.coco.json; JSON files there: {names}{meant}"
