@@ -104,7 +104,8 @@ class Tariff:
     @property
     def basis(self) -> str:
         """What both are made with, as a line."""
-        return f"grams: {self.co2e_basis}; cost: {self.cost_basis}"
+        parts = f"grams: {self.co2e_basis}; cost: {self.cost_basis}"
+        return parts.replace("unknown: ", "unknown, as ")
 
     def text(self, joules: float | None) -> str:
         """As "47.1 g CO2e, 0.0137 EUR"; empty if neither is known."""

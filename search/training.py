@@ -99,6 +99,7 @@ def prepare_training(request: TrainingRequest) -> TrialTask:
         folder=request.out or Path.cwd(),
     )
     _check_model_and_data(task, name)
+    _check_device(task, request.device)
     task = replace(task, training=replace(task.training, auto_precision=_auto_precision(task)))
     task = _with_batch_size(task, request.device)
     if not request.is_check and (request.out or request.should_test):
@@ -217,6 +218,21 @@ def _check_model_and_data(task: TrialTask, space: str) -> None:
     except ValueError as error:
         raise SpaceError(space, [f"parameters.model: {error}"]) from error
     trainable.check_data(task.context())
+
+
+def _check_device(task: TrialTask, device: str) -> None:
+    """See that there is such a device, and that torch computes on it.
+
+    Raises:
+        SpaceError: It does not.
+    """
+    if device == "cpu":
+        return
+    trainable, _ = task.load()
+    try:
+        trainable.check_device(device)
+    except Exception as error:  # whatever CUDA raises, its first line says it
+        raise SpaceError("--device", [f"{device}: {str(error).splitlines()[0]}; or take cpu"]) from error
 
 
 def _check_states(task: TrialTask) -> None:

@@ -134,7 +134,12 @@ def _remarks(said: Predictions) -> list[str]:
     """What a reader of the answers should know: files that were left out, and why."""
     lines = [f"note: {note}" for note in said.notes]
     if said.num_others:
-        lines.append(f"note: {said.num_others} files are no images by their ending, and are left out")
+        are = (
+            "1 file is no image by its"
+            if said.num_others == 1
+            else f"{said.num_others} files are no images by their"
+        )
+        lines.append(f"note: {are} ending, left out")
     if said.unreadable:
         named = list(said.unreadable.items())
         lines.append(f"warning: {len(named)} of {said.num_images} images cannot be read, and have no row:")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from search.budget import Ladder, Limits, Spent
 from search.energy.units import to_joules
 from search.space import Choice, Normal, Parameter
+from search.tariff import JOULES_PER_KWH
 from trainables.core.contract import Budget
 
 if TYPE_CHECKING:
@@ -100,6 +101,11 @@ def energy_text(millijoules: int | None) -> str:
         millijoules: As counters and journal have them.
     """
     return "" if millijoules is None else f"{to_joules(millijoules):.1f} J  "
+
+
+def kwh_text(joules: float) -> str:
+    """Joules as "0.00233 kWh", in three significant digits: a small search uses thousandths, never 0.0000."""
+    return f"{joules / JOULES_PER_KWH:.3g} kWh"
 
 
 def hparams_text(hparams: Mapping[str, Any], names: Iterable[str]) -> str:

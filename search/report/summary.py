@@ -21,7 +21,15 @@ from search.output import Output
 from search.rank_correlation import Correlation, rung_correlations
 from search.report.failures import print_failures
 from search.report.forecast import kept_forecast, outcome_text
-from search.report.formatting import DECIDERS, counted, duration, hparams_text, mean_text, objective_texts
+from search.report.formatting import (
+    DECIDERS,
+    counted,
+    duration,
+    hparams_text,
+    kwh_text,
+    mean_text,
+    objective_texts,
+)
 from search.report.gain import default_of, gain_sentence, guessing_text
 from search.report.portfolio import portfolio_sentence
 from search.report.unmeasured import estimate_note, no_energy_text
@@ -48,7 +56,7 @@ def print_summary(run: Run, output: Output) -> None:
         output.print(line)
     _print_duplicate_curves(run, output)
     spent = run.spent
-    energy = "energy unknown" if spent.kwh is None else f"{spent.kwh:.4f} kWh"
+    energy = "energy unknown" if spent.energy_j is None else kwh_text(spent.energy_j)
     energy += estimate_note(run.history.trials.values())
     worth = space.limits.tariff.text(spent.energy_j)
     line = (

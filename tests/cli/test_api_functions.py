@@ -203,6 +203,27 @@ def test_a_training_that_cannot_be_is_a_value_error(
         api.train(TrainingRequest(space=SPACE, **settings), output=QUIET)
 
 
+DEVICE = """
+from trainables.core.contract import Trainable
+from trainables.toy import Hparams, start
+
+def check_device(device):
+    if device != "cuda":
+        raise RuntimeError("no such device\\nand more of it")
+    return ()
+
+about = {"metric": "val_accuracy", "mode": "max", "start": start, "check_device": check_device}
+TRAINABLE = Trainable(hparams=Hparams, **about)
+"""
+
+
+def test_a_device_that_is_not_there_is_unusable_input(folder: Path) -> None:
+    (folder / "on_cuda.py").write_text(DEVICE)
+    space = {**SPACE, "search": {**SPACE["search"], "trainable": "./on_cuda.py"}}
+    with pytest.raises(ValueError, match=r"^--device: tpu: no such device; or take cpu$"):
+        api.train(TrainingRequest(space=space, device="tpu"), output=QUIET)
+
+
 # forecast
 
 

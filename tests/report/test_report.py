@@ -20,6 +20,7 @@ from search.report.formatting import (
     counted,
     duration,
     given_limits_text,
+    kwh_text,
     limits_text,
     parameter_text,
     rung_text,
@@ -57,6 +58,12 @@ def test_values_keep_four_digits_and_the_unknown_is_a_dash(value: object, text: 
 def test_one_is_no_plural() -> None:
     assert counted(1, "control trial") == "1 control trial"
     assert [counted(number, "trial") for number in (0, 24)] == ["0 trials", "24 trials"]
+
+
+def test_few_joules_are_not_0_kwh() -> None:
+    assert [kwh_text(joules) for joules in (104.6, 8401.6, 44_280)] == [
+        *("2.91e-05 kWh", "0.00233 kWh", "0.0123 kWh")
+    ]
 
 
 def test_budgets_ranges_and_limits_read_as_words() -> None:

@@ -59,6 +59,10 @@ def test_what_is_unknown_has_its_reason_and_is_never_zero() -> None:
     assert (unknown.co2e_g(KWH), unknown.cost(KWH), unknown.text(KWH)) == (None, None, "")
     assert unknown.co2e_basis == "unknown: search.report.region is not set"
     assert unknown.cost_basis == "unknown: search.report.price_per_kwh is not set"
+    assert unknown.basis == (
+        "grams: unknown, as search.report.region is not set; "
+        "cost: unknown, as search.report.price_per_kwh is not set"
+    )
     assert GERMANY.co2e_g(None) is None
 
 

@@ -15,10 +15,13 @@ def check_gpus(device: str) -> list[str]:
         device: Device of a training; nothing is checked for "cpu".
 
     Raises:
-        RuntimeError: Torch was built without CUDA, sees no GPU, or one fails; the message says which.
+        RuntimeError: There is no such device, torch was built without CUDA, sees no GPU, or one fails; the
+            message says which.
     """
     if device == "cpu":
         return []
+    if device.partition(":")[0] != "cuda":
+        raise RuntimeError("is no device that trainings have, which are cpu, cuda, cuda:1 and so on")
     if not torch.backends.cuda.is_built():
         raise RuntimeError(f"torch {torch.__version__} was built without CUDA")
     if not torch.cuda.is_available():

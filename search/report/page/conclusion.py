@@ -15,7 +15,7 @@ from statistics import fmean
 
 from search.guessing import NO_BETTER, REMEDY
 from search.ledger.history import TrialRecord
-from search.report.formatting import counted, duration, hparams_text, mean_text, value_text
+from search.report.formatting import counted, duration, hparams_text, kwh_text, mean_text, value_text
 from search.report.gain import default_of, gain_sentence, guessing_text
 from search.report.page.bounds import bound_sentence
 from search.report.page.run_data import RunData
@@ -185,7 +185,7 @@ def _difference(run: RunData, rung: int, ours: Sequence[float], its: Sequence[fl
 def spent_text(run: RunData) -> str:
     """What the run took: "24 trials (20 stopped, 4 finished) in 1:40, 0.0123 kWh (44280.0 J)"."""
     joules = run.spent_j
-    energy = "energy unknown" if joules is None else f"{joules / 3.6e6:.4f} kWh ({joules:.1f} J)"
+    energy = "energy unknown" if joules is None else f"{kwh_text(joules)} ({joules:.1f} J)"
     energy += estimate_note(run.trials)
     counts = Counter(trial.status for trial in run.trials)
     states = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none started yet"

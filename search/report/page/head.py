@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from search.report.forecast import kept_forecast, time_text
-from search.report.formatting import duration, value_text
+from search.report.formatting import duration, kwh_text, value_text
 from search.report.gain import default_of
 from search.report.page.elements import Head, HeadFigure
 from search.report.page.run_data import RunData
 from search.report.unmeasured import estimate_note
-from search.tariff import JOULES_PER_KWH
 
 
 def head(run: RunData) -> Head:
@@ -87,6 +86,6 @@ def _energy(run: RunData) -> HeadFigure:
     detail = f"{worth} at {tariff.co2e_basis}" if tariff.co2e_g(joules) is not None else worth
     return HeadFigure(
         name="energy",
-        value=f"{joules / JOULES_PER_KWH:.3g} kWh",
+        value=kwh_text(joules),
         detail=(detail or f"CO2e {tariff.co2e_basis}") + estimate_note(run.trials),
     )
