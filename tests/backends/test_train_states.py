@@ -124,7 +124,7 @@ def test_the_same_settings_resume_and_change_nothing(
     first = scores(out)
     capsys.readouterr()
     assert train(space, "--out", out) == 0
-    assert capsys.readouterr().out.count("epoch") == 1  # the last one, which the checkpoint was saved after
+    assert capsys.readouterr().out.count("epoch ") == 1  # the last one, which the checkpoint was saved after
     assert scores(out) == first
 
 
