@@ -6,11 +6,12 @@ way.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from search.export import ExportError, check_file, check_folder
 from search.export.sweep import export_sweep, runs_file
-from search.export.tracked_trial import logged
+from search.export.tracked_trial import LoggedTrial, logged
 from search.export.trackers import export_mlflow, export_tensorboard, missing_mlflow, store_uri
 from search.ledger.history import History
 from search.output import Output
@@ -46,10 +47,7 @@ def export_run(
         output.note(notice)
     trials = [logged(trial) for trial in history.trials.values()]
     if sweep:  # first: it may refuse the space
-        notes = export_sweep(space, trials, sweep)
-        output.print(f"{sweep} and {runs_file(sweep)}: {len(trials)} runs")
-        for note in notes:
-            output.note(note)
+        _write_sweep(space, trials, sweep, output)
     if optuna:
         from search.export.optuna import export_study  # loads Optuna, 1 s
 
@@ -63,6 +61,14 @@ def export_run(
         output.print(
             f"{mlflow}: {count} trials; mlflow ui --backend-store-uri {store_uri(mlflow)} shows them"
         )
+
+
+def _write_sweep(space: Space, trials: Sequence[LoggedTrial], path: Path, output: Output) -> None:
+    """Write a W&B sweep and its table of runs, and print what of the space they cannot express."""
+    notes = export_sweep(space, trials, path)
+    output.print(f"{path} and {runs_file(path)}: {len(trials)} runs")
+    for note in notes:
+        output.note(note)
 
 
 def _problems(

@@ -98,12 +98,16 @@ class Run:
         self.ranking = self._ranking_of_history()
         self._replay()
         self.ranking = self._ranking_of_history()
+        self._begin_session(auto_precision, batch_sizes or {})
+
+    def _begin_session(self, auto_precision: str, batch_sizes: Choices) -> None:
+        """Write down that a session begins, what it chose, and which devices it has."""
         self._account.begin(self.history)
-        with_load = {"background": background.to_dict()} if background else {}
+        with_load = {"background": self._background.to_dict()} if self._background else {}
         chosen = self.history.sessions.choices(
             auto_precision=auto_precision,
-            batch_sizes=batch_sizes or {},
-            portfolio=space.portfolio.to_dict().get("points"),
+            batch_sizes=batch_sizes,
+            portfolio=self.space.portfolio.to_dict().get("points"),
         )
         self._record("session_started", None, **with_load, **chosen)
         self._account.open_devices()

@@ -40,12 +40,8 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
         )
     data, device = data.taken_by(classifier.resolutions.nearest), torch.device(context.device)
     statistics = classifier.statistics or data.train.statistics(data.score_resolution)
-    batches = Batches(
-        data,
-        context,
-        augment=Augment.named(hparams.augment, flip=hparams.flip, rand_augment=hparams.rand_augment),
-        statistics=statistics,
-    )
+    augment = Augment.named(hparams.augment, flip=hparams.flip, rand_augment=hparams.rand_augment)
+    batches = Batches(data, context, augment=augment, statistics=statistics)
     mixing = Mixing(len(data.class_names), mixup=hparams.mixup, cutmix=hparams.cutmix, seed=context.seed)
     return assemble(
         hparams,

@@ -10,11 +10,13 @@ from trainables.core.contract import Budget, TrainingContext
 from trainables.engine.assembly import assemble
 from trainables.engine.images.augment import Augment
 from trainables.engine.images.batches import Batches
+from trainables.engine.images.data import Statistics
 from trainables.engine.rehearsal import building, rehearsing
 from trainables.engine.seeds import seed_all
 from trainables.engine.supervised import SupervisedTraining
 from trainables.person_reid import TRAINABLE, Hparams
 from trainables.person_reid.batches import PersonBatch, PersonBatches
+from trainables.person_reid.data import PersonData
 from trainables.person_reid.inference import portable
 from trainables.person_reid.metrics import PersonDetails, PersonMetrics
 from trainables.person_reid.models import PersonLoss, build_person_net
@@ -37,31 +39,16 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
             resolution=data.splits.score_resolution,
             flip_test=hparams.flip_test,
         )
-    splits, has_metric_loss = (
-        data.splits.taken_by(backbone.resolutions.nearest),
-        hparams.metric_loss != "none",
-    )
+    splits = data.splits.taken_by(backbone.resolutions.nearest)
     data = replace(data, splits=splits)
     statistics = backbone.statistics or splits.train.statistics(splits.score_resolution)
-    batches = Batches(
-        splits,
-        context,
-        augment=Augment.named(
-            hparams.augment,
-            flip=hparams.flip,
-            padding=_PADDING,
-            random_erasing=hparams.random_erasing,
-        ),
-        statistics=statistics,
-    )
-    per_identity = hparams.images_per_identity if has_metric_loss else None
     return assemble(
         hparams,
         budget,
         context,
         model=model.to(torch.device(context.device), memory_format=torch.channels_last),  # type: ignore[call-overload]
         head=model.head,
-        batches=PersonBatches(batches, data, context, per_identity=per_identity),
+        batches=_batches(hparams, context, data, statistics),
         loss=PersonLoss(
             hparams.metric_loss,
             weight=hparams.metric_loss_weight,
@@ -75,6 +62,18 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
         details=PersonDetails(splits.test.name, re_ranking=hparams.re_ranking),
         portable=portable(hparams, splits, statistics, context, num_identities=data.num_identities),
     )
+
+
+def _batches(
+    hparams: Hparams, context: TrainingContext, data: PersonData, statistics: Statistics
+) -> PersonBatches:
+    """Augmented images of persons; several of each identity together where the loss compares them."""
+    augment = Augment.named(
+        hparams.augment, flip=hparams.flip, padding=_PADDING, random_erasing=hparams.random_erasing
+    )
+    batches = Batches(data.splits, context, augment=augment, statistics=statistics)
+    per_identity = hparams.images_per_identity if hparams.metric_loss != "none" else None
+    return PersonBatches(batches, data, context, per_identity=per_identity)
 
 
 def _notes(hparams: Hparams) -> dict[str, str]:

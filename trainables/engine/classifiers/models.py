@@ -91,15 +91,19 @@ def build_classifier(
         return _built(wanted)
     with reading_weights(path, name), torch.device("cpu"):  # wherever it is built: a file has values
         built = _built(wanted)
-        if weights != "hub":
-            if num_taken := load_in_order(built.model, built.head, path):
-                text = (
-                    f"the file has another implementation's names: its {num_taken} tensors, whose shapes are "
-                )
-                built = replace(
-                    built, notes={**built.notes, "weights": f"{text}the model's, were taken in order"}
-                )
-            check_loaded(built.model, built.head, path)
+        return built if weights == "hub" else _checked(built, path)
+
+
+def _checked(built: Classifier, path: Path) -> Classifier:
+    """A model with the weights of a user's file; of another implementation's file they are taken in order.
+
+    Raises:
+        WeightsError: The file is another model's.
+    """
+    if num_taken := load_in_order(built.model, built.head, path):
+        text = f"the file has another implementation's names: its {num_taken} tensors, whose shapes are the "
+        built = replace(built, notes={**built.notes, "weights": f"{text}model's, were taken in order"})
+    check_loaded(built.model, built.head, path)
     return built
 
 
