@@ -26,7 +26,7 @@ from search.backends.simulated import SimulatedBackend, VirtualClock
 from search.ledger import Ledger
 from search.ledger.history import History
 from search.run import Run
-from search.sampling.sampler import make_sampler
+from search.sampling.warm_start import make_sampler
 from search.space import Space, load_space
 from search.tables import Tables
 
@@ -77,7 +77,7 @@ def _measure(num_trials: int, workers: int, sampler: str, folder: Path) -> str:
     clock, watch = VirtualClock(), _Stopwatch()
     run = Run(
         space,
-        make_sampler(space, space.default_hparams(space.trainable.load())),
+        make_sampler(space),
         Ledger.create(folder / "run"),
         clock=clock,
     )

@@ -106,13 +106,13 @@ def share_of_time(started: Sequence[dict[str, Any]], ended_at: float) -> float:
 
 
 def _ours(seed: int, workers: int) -> Outcome:
-    from search.sampling.sampler import make_sampler
+    from search.sampling.warm_start import make_sampler
 
     overrides = [f"search.seed={seed}", f"search.limits.trials={_NUM_TRIALS}"]
     with tempfile.TemporaryDirectory() as folder:
         run = search_of_ours(
             "oversized.yaml",
-            lambda space: make_sampler(space, space.default_hparams(space.trainable.load())),
+            make_sampler,
             folder=Path(folder),
             overrides=[*overrides, f"search.resources.workers={workers}"],
         )

@@ -80,7 +80,7 @@ def _ours(num_trials: int, engine: Any = "tune_adapter") -> float:
     from search.backends.ray.backend import RayBackend
     from search.launch import Launch, launch
     from search.output import Output
-    from search.sampling.sampler import make_sampler
+    from search.sampling.warm_start import make_sampler
     from search.space import load_space
 
     started_s = time.perf_counter()
@@ -89,12 +89,11 @@ def _ours(num_trials: int, engine: Any = "tune_adapter") -> float:
         overrides=[f"search.limits.trials={num_trials}"],
         spaces_dir=ROOT,
     )
-    defaults = space.default_hparams(space.trainable.load())
     with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as silence:
         run, _ = launch(
             space,
             Launch(folder=Path(folder) / "run", command=sys.argv, backend=RayBackend(engine=engine)),
-            make_sampler=lambda space: make_sampler(space, defaults),
+            make_sampler=make_sampler,
             output=Output(console=Console(file=silence)),
         )
     assert len(run.ranking.ranked()) == num_trials

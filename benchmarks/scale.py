@@ -35,7 +35,7 @@ from search.output import Output
 from search.run import Run
 from search.run.checkpoint_retention import CheckpointRetention
 from search.sampling.proposal import Proposal, Sampler
-from search.sampling.sampler import make_sampler
+from search.sampling.warm_start import make_sampler
 from search.space import Space, dump_space, load_space
 from search.tables import Tables
 
@@ -226,7 +226,7 @@ def _searched_with_ray(space: Space, watch: Watch, folder: Path) -> Run:
 
 
 def _sampler(space: Space) -> Sampler:
-    return make_sampler(space, space.default_hparams(space.trainable.load()))
+    return make_sampler(space)
 
 
 def _restarted(what: str, folder: str) -> dict[str, float]:

@@ -6,6 +6,7 @@ The same files, messages and settings; what a user can fix is a `ValueError` who
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from search import launch, training
@@ -20,10 +21,11 @@ from search.preflight import PreflightError, Report
 from search.preflight.local import download_weights, examine_space
 from search.preflight.request import problems_of, size_text
 from search.report.page import Written, watch, write_comparison, write_page
-from search.report.plan import print_plan, print_rerun_estimate
+from search.report.plan import print_notices, print_plan, print_rerun_estimate
 from search.report.preflight import print_reports
 from search.result import Best, Result
 from search.run.resume import search_command
+from search.run_names import earlier_run_overrides, opened_run, run_folder, space_words
 from search.run_place import (
     check_nodes_are_checked,
     fetch,
@@ -34,21 +36,10 @@ from search.run_place import (
     ship,
     writable_results,
 )
-from search.sampling.designs import designed
 from search.sampling.earlier_runs import with_portfolio
-from search.sampling.warm_start import known_trials, sampler_maker
-from search.sources import (
-    Overrides,
-    SpaceSource,
-    checked_space,
-    earlier_run_overrides,
-    opened_run,
-    override_list,
-    run_folder,
-    space_words,
-)
-from search.space import Space
-from search.space.yaml_file import Override
+from search.sampling.warm_start import known_trials, make_sampler
+from search.space import Space, SpaceSource, load_space
+from search.space.yaml_file import Override, Overrides, override_list
 from search.trial import EpochRow
 from search.trial.background import background_spec
 from search.trial.worker_env import restored_environment
@@ -160,7 +151,8 @@ def search(
     given: list[Override] = [(key, value) for key, value in settings.items() if value is not None]
     given += [*earlier_run_overrides(warm_start, portfolio, results), *override_list(overrides)]
     with restored_environment():
-        checked = checked_space(space, given, output)
+        checked = load_space(space, overrides=given)
+        print_notices(checked, output)
         chosen = launch.chosen_backend(backend, address=address, dashboard=dashboard)
         beside = background_spec(background, background_share, is_here=address is None)
         check_nodes_are_checked(results, cluster=address, should_preflight=should_preflight)
@@ -225,22 +217,21 @@ def forecast(
     output = output or Output()
     with restored_environment():
         given = [*earlier_run_overrides(warm_start, portfolio, Path(results)), *override_list(overrides)]
-        checked = checked_space(space, given, output)
+        checked = load_space(space, overrides=given)
+        print_notices(checked, output)
         chosen = launch.chosen_backend(backend, address=address)
         background_spec(background, background_share, is_here=address is None)
-        known = known_trials(checked, output)
+        sampling = partial(make_sampler, known=known_trials(checked, output))
         runs = local_results(Path(results)).absolute()
         checked = with_portfolio(checked, runs / (name or launch.run_name(checked)), output)
-        trainable = checked.trainable.load()
-        defaults = checked.default_hparams(trainable)
         source, folder = space_words(space, override_list(overrides)), runs / checked.name
         if should_download:
             download_weights(checked, source, folder, chosen, output)
-        with LoadedProcess(modules_to_load(trainable)) as loaded:
+        with LoadedProcess(modules_to_load(checked.trainable.load())) as loaded:
             if should_preflight:
                 launch.check_before(checked, source=source, folder=folder, loaded=loaded, output=output)
-            found = forecast_here(checked, defaults, runs, sampler_maker(known), output, loaded=loaded)
-    print_plan(checked, designed(checked, defaults), output, found)
+            found = forecast_here(checked, runs, sampling, output, loaded=loaded)
+    print_plan(checked, output, found)
     return found
 
 
@@ -341,7 +332,7 @@ def preflight(
     found: dict[str, Sequence[Report]] = {}
     given, runs = override_list(overrides), writable_results(Path(results))
     for space in spaces:
-        checked = checked_space(space, given, may_be_fixed=True)
+        checked = load_space(space, overrides=given, may_be_fixed=True)
         with restored_environment():
             reports = found[str(space)] = examine_space(
                 checked,

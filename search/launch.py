@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -50,10 +51,9 @@ from search.run import Run
 from search.run.checkpoint_retention import CheckpointRetention
 from search.run.observers import DiskGuard, Observer
 from search.run.resume import disk_remedy, has_batch_sizes, prepare_to_resume, resume_command
-from search.sampling.designs import designed
 from search.sampling.earlier_runs import with_portfolio
 from search.sampling.proposal import Sampler
-from search.sampling.warm_start import known_trials, sampler_maker
+from search.sampling.warm_start import known_trials, make_sampler
 from search.space import Space, dump_space
 from search.space.record import COPIES, RECORD, record_of
 from search.tables import FinalTables, Tables, TrialHistories
@@ -132,8 +132,8 @@ def run_search(space: Space, how: Launch, *, should_report: bool, output: Output
     """
     known = known_trials(space, output)
     space = with_portfolio(space, how.folder, output)
-    if points := designed(space, space.default_hparams(space.trainable.load())):
-        print_plan(space, points, output)
+    if space.is_listed:
+        print_plan(space, output)
     else:
         print_scheduler(space, output)
         print_deadlines(space, output)
@@ -141,7 +141,7 @@ def run_search(space: Space, how: Launch, *, should_report: bool, output: Output
     last = output.last
     resume = f"resume: {resume_command(how.command, how.folder)}"
     with naming_the_way_on(how.folder, resume, last):
-        run, reason = launch(space, how, make_sampler=sampler_maker(known), output=output)
+        run, reason = launch(space, how, make_sampler=partial(make_sampler, known=known), output=output)
     print_summary(run, last)
     if should_report:
         write_at_end(how.folder, last)

@@ -14,7 +14,7 @@ from search.errors import user_errors_as_value_error
 from search.ledger.history import History
 from search.ranking import Configuration, configurations
 from search.report.page import write_page
-from search.sources import opened_run
+from search.run_names import opened_run
 from search.space import Space
 from search.tables import configuration_columns, configuration_rows, trial_columns, trial_rows
 

@@ -1,4 +1,4 @@
-"""Runs and spaces as people name them: what a name or mapping means, and how a message names it again."""
+"""Runs as people name them, and how a message names a space again."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from search.bucket.address import Address, is_address
 from search.bucket.fetch import fetch_copy
 from search.ledger import Ledger
 from search.ledger.history import History
 from search.output import Output
-from search.space import SPACES, Space, load_space, space_of
+from search.space import Space, SpaceSource
 from search.space.yaml_file import Override
-
-SpaceSource = str | Path | Mapping[str, Any]
-Overrides = Mapping[str, Any] | Sequence[Override]
 
 _WITHOUT_FILES = ("search.limits.", "search.resources.", "search.seed=")  # keys that decide on no file
 
@@ -79,35 +75,6 @@ def named_run(given: str | Path, results: Path) -> tuple[Path, str, str]:
     return folder.parent, folder.name, space_file
 
 
-def checked_space(
-    source: SpaceSource,
-    overrides: Sequence[Override],
-    output: Output | None = None,
-    *,
-    may_be_fixed: bool = False,
-) -> Space:
-    """The space that `source` names or is.
-
-    A text without a folder is a name in spaces/; a `Path` is that file, from here.
-
-    Args:
-        output: Where its notices are printed; None prints none.
-        may_be_fixed: Take one that leaves nothing to search: for a single training.
-
-    Raises:
-        SpaceError: It cannot be used.
-    """
-    if isinstance(source, Mapping):
-        space = space_of(source, overrides=overrides, may_be_fixed=may_be_fixed)
-    else:
-        name = source if isinstance(source, str) else str(source.absolute())
-        space = load_space(name, overrides=overrides, spaces_dir=SPACES, may_be_fixed=may_be_fixed)
-    if output:
-        for notice in space.notices:
-            output.note(notice)
-    return space
-
-
 def earlier_run_overrides(
     warm_start: Sequence[str | Path], portfolio: Sequence[str | Path], results: Path
 ) -> list[Override]:
@@ -122,11 +89,6 @@ def earlier_run_overrides(
 
 def _folders(runs: Sequence[str | Path], results: Path) -> list[str]:
     return [str(run_folder(run, results).resolve()) for run in runs]
-
-
-def override_list(overrides: Overrides) -> list[Override]:
-    """Overrides as `load_space` takes them: KEY=VALUE as after --set, or keys with values of Python's."""
-    return list(overrides.items()) if isinstance(overrides, Mapping) else list(overrides)
 
 
 def space_words(space: SpaceSource, overrides: Sequence[Override]) -> str:

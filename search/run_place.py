@@ -20,7 +20,7 @@ from search.errors import user_errors_as_value_error
 from search.ledger import Ledger, RunFolder, fresh_folder, named_folder
 from search.output import Output
 from search.run.observers import Observer
-from search.sources import run_address, run_folder
+from search.run_names import run_address, run_folder
 
 
 @dataclass(frozen=True)

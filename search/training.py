@@ -23,10 +23,10 @@ from search.ledger import Ledger, LedgerError
 from search.output import Output
 from search.provenance import versions
 from search.report.formatting import counted, duration, energy_text, hparams_text, value_text
+from search.run_names import run_folder
 from search.secrets import without_secrets
-from search.sources import Overrides, SpaceSource, checked_space, override_list, run_folder
-from search.space import SpaceError
-from search.space.yaml_file import Override
+from search.space import SpaceError, SpaceSource, load_space
+from search.space.yaml_file import Override, Overrides, override_list
 from search.tables.history import HistoryFile
 from search.trial import Checkpointing, EpochRow, run_task
 from search.trial.batch_size import is_auto, model_of, with_batch_size
@@ -85,7 +85,7 @@ def prepare_training(request: TrainingRequest) -> TrialTask:
         *_trial_overrides(request.trial),
         *map(_fixed, override_list(request.hparams)),
     ]
-    space = checked_space(request.space, overrides, may_be_fixed=True)
+    space = load_space(request.space, overrides=overrides, may_be_fixed=True)
     name = "the space" if isinstance(request.space, Mapping) else str(request.space)
     if request.resize:
         space = replace(space, ladder=_resized(space.ladder, request.resize))

@@ -15,7 +15,8 @@ from rich.text import Text
 from search.ledger import csv_text
 from search.output import Output
 from search.report.formatting import counted, hparams_text
-from search.sources import checked_space, override_list
+from search.space import load_space
+from search.space.yaml_file import override_list
 from search.training import TrainingRequest, prepare_training, train
 from search.trial.failure import classify
 from search.trial.lr_range import FILE, HIGHEST, LOWEST, RULE, coverage, suggested_range
@@ -167,6 +168,7 @@ def run_lr_range_test(task: TrialTask, num_steps: int, request: TrainingRequest,
             f"of the least loss's {found.safe:.2g})"
         )
         output.print(f"rule: {RULE}", style="dim")
-        output.print(coverage(checked_space(request.space, override_list(request.overrides)), found))
+        space = load_space(request.space, overrides=override_list(request.overrides))
+        output.print(coverage(space, found))
     output.print(f"files: {folder / FILE} and {plot.name}")
     return True

@@ -43,7 +43,7 @@ def main(options: argparse.Namespace) -> int:
     """Check the run, its promotions and their baselines, and give the exit status."""
     from search.ledger import Ledger
     from search.ledger.check import check_record, repair_lines
-    from search.sources import run_address, run_folder
+    from search.run_names import run_address, run_folder
 
     address = run_address(options.run, options.results)
     if options.repair and address:

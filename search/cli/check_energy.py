@@ -28,7 +28,7 @@ def parser(prog: str = "check_energy.py") -> CommandParser:
 def main(options: argparse.Namespace) -> int:
     """Check the run and give the exit status."""
     from search.accounting.reconciliation import check_run  # with the tables: 60 ms of --help
-    from search.sources import opened_run
+    from search.run_names import opened_run
 
     folder, space, history = opened_run(options.run, options.results)
     check = check_run(folder, space, history)

@@ -48,6 +48,24 @@ def parser(prog: str = "search.py") -> CommandParser:
     )
     add("--trials-file", type=Path, metavar="FILE", help="a JSON list of configurations to run as they are")
     add("--ablation", metavar="A,B", help="run only these ablation groups of the space")
+    _add_earlier_runs(flags)
+    add("--fresh", action="store_true", help="start a new run in NAME-2, NAME-3, ... if NAME is taken")
+    flags.add_results("the run is written to DIR/NAME")
+    _add_limits(flags)
+    flags.add_backend("trials")
+    flags.add_machine()
+    add("--download", action="store_true", help="fetch pretrained weights that are missing, without asking")
+    add("--skip-preflight", action="store_true", help="start without checking what the trials will need")
+    add("--dashboard", action="store_true", help="start Ray's dashboard and print how to sign in")
+    add("--no-report", action="store_true", help="do not write report.html and plots/ at the end")
+    add("--dry-run", action="store_true", help="print the plan and the forecast, then exit")
+    flags.add_output()
+    return flags
+
+
+def _add_earlier_runs(flags: CommandParser) -> None:
+    """Add --warm-start and --portfolio."""
+    add = flags.add_argument
     add(
         "--warm-start",
         action="append",
@@ -63,21 +81,10 @@ def parser(prog: str = "search.py") -> CommandParser:
         help="begin with the best points of an earlier run of the same trainable on any data, a name in DIR "
         "or a folder; repeatable; --set search.start=portfolio takes all in DIR",
     )
-    add("--fresh", action="store_true", help="start a new run in NAME-2, NAME-3, ... if NAME is taken")
-    flags.add_results("the run is written to DIR/NAME")
-    _add_limits(flags)
-    flags.add_backend("trials")
-    flags.add_machine()
-    add("--download", action="store_true", help="fetch pretrained weights that are missing, without asking")
-    add("--skip-preflight", action="store_true", help="start without checking what the trials will need")
-    add("--dashboard", action="store_true", help="start Ray's dashboard and print how to sign in")
-    add("--no-report", action="store_true", help="do not write report.html and plots/ at the end")
-    add("--dry-run", action="store_true", help="print the plan and the forecast, then exit")
-    flags.add_output()
-    return flags
 
 
 def _add_limits(flags: CommandParser) -> None:
+    """Add the flags that say how much is searched, and on what."""
     add = flags.add_argument
     add("--trials", metavar="N", help="maximum number of trials")
     add(
@@ -152,11 +159,13 @@ def _dry_run(options: argparse.Namespace, output: Output) -> int:
     """Print the forecast, or what --rerun-failed will cost, and give the exit status."""
     from search import api
     from search.ledger import Ledger
-    from search.report.plan import print_rerun_estimate
-    from search.sources import checked_space, run_folder
+    from search.report.plan import print_notices, print_rerun_estimate
+    from search.run_names import run_folder
+    from search.space import load_space
 
     if options.rerun_failed is not None:
-        space = checked_space(options.space, overrides(options), output)
+        space = load_space(options.space, overrides=overrides(options))
+        print_notices(space, output)
         print_rerun_estimate(Ledger.open(run_folder(options.name, options.results)), space, output)
         return 0
     settings = launch_settings(options)
@@ -198,7 +207,7 @@ def overrides(options: argparse.Namespace) -> list[str | tuple[str, Any]]:
 
 def _resolve_rerun(options: argparse.Namespace) -> None:
     """Check --rerun-failed and what it goes with; one that names a run stands for its name and space."""
-    from search.sources import named_run
+    from search.run_names import named_run
 
     if mistake := _rerun_mistake(options):
         options.refuse(mistake)

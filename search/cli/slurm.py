@@ -84,11 +84,11 @@ def main(options: argparse.Namespace) -> int:
     from search.launch import run_name
     from search.ledger import named_folder
     from search.slurm.job import Allocation, job_script, submit
-    from search.sources import checked_space
+    from search.space import load_space
 
     if is_address(options.results):
         raise UserError("--results of a job is a folder that all nodes share, and no bucket")
-    space = checked_space(options.space, search.overrides(options))
+    space = load_space(options.space, overrides=search.overrides(options))
     name = options.name or run_name(space)
     folder = named_folder(options.results.absolute(), name)
     allocation = Allocation(

@@ -247,7 +247,6 @@ def _plain(value: Any) -> Any:
 
 def forecast_here(
     space: Space,
-    defaults: Mapping[str, Any],
     results: Path,
     make_sampler: Callable[[Space], Sampler],
     output: Output,
@@ -265,12 +264,10 @@ def forecast_here(
         return None
     here = Capacity(num_cpus=len(os.sched_getaffinity(0)), num_gpus=len(visible_gpus(os.environ).uuids))
     space = _without_packing(replace(space, resources=resolve_resources(space.resources, here)))
-    return forecast_search(space, _measure_costs(space, defaults, results, output, loaded), make_sampler)
+    return forecast_search(space, _measure_costs(space, results, output, loaded), make_sampler)
 
 
-def _measure_costs(
-    space: Space, defaults: Mapping[str, Any], results: Path, output: Output, loaded: LoadedProcess
-) -> Costs | None:
+def _measure_costs(space: Space, results: Path, output: Output, loaded: LoadedProcess) -> Costs | None:
     """What configurations cost, from an earlier run or from two steps of some; None, with a message, where
     neither is possible."""
     if (costs := earlier_costs(space, results)) is not None:
@@ -279,6 +276,7 @@ def _measure_costs(
         output.note("what a script's epoch takes is known when one has been run")
         return None
     offer_worker_env()
+    defaults = space.default_hparams(space.trainable.load())
     task = task_for(space, trial_id="probe", hparams=defaults, seed=space.training.seed, folder=results)
     try:
         with output.status("trying two steps of some configurations"):

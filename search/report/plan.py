@@ -6,8 +6,6 @@ top rung is at 16 pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rich.table import Table
 from rich.text import Text
 
@@ -17,8 +15,7 @@ from search.output import Output
 from search.report.forecast import forecast_lines, ladder_table
 from search.report.formatting import given_limits_text, parameter_text, rerun_text
 from search.run.rerun import estimate_rerun
-from search.sampling.designs import describe_design
-from search.sampling.proposal import Proposal
+from search.sampling.designs import describe_design, designed
 from search.space import Space
 
 # One line of docs/ladder.md, "Why asha is the default".
@@ -28,13 +25,10 @@ _WHY_DEFAULT = (
 )
 
 
-def print_plan(
-    space: Space, proposals: Sequence[Proposal], output: Output, forecast: Forecast | None = None
-) -> None:
+def print_plan(space: Space, output: Output, forecast: Forecast | None = None) -> None:
     """Print parameters, ladder, limits, a list's points, and what the search will take.
 
     Args:
-        proposals: The points of a list or a design; none if a sampler chooses them.
         forecast: None prints the plan alone, as where rungs are measured in joules.
     """
     objective = ", ".join(f"{name} ({mode})" for name, mode in zip(space.objective, space.modes, strict=True))
@@ -42,6 +36,7 @@ def print_plan(
     output.print(_parameters(space))
     output.print(ladder_table(space, forecast))
     output.print(_horizon(space))
+    proposals = designed(space, space.default_hparams(space.trainable.load()))  # none where a sampler chooses
     for line in describe_design(proposals):
         output.print(line)
     if space.limits.trials is not None and len(proposals) > space.limits.trials:
@@ -53,6 +48,12 @@ def print_plan(
     print_packing(space, output)
     for line in forecast_lines(forecast) if forecast else ():
         output.print(line)
+
+
+def print_notices(space: Space, output: Output) -> None:
+    """Print what the user should know of the space although it is no error."""
+    for notice in space.notices:
+        output.note(notice)
 
 
 def print_rerun_estimate(ledger: Ledger, space: Space, output: Output) -> None:

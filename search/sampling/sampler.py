@@ -15,16 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.ledger.history import ProposedBy, Status
 from search.sampling.axes import axis_of, suggested
-from search.sampling.designs import designed
 from search.sampling.feasibility import INFEASIBLE, Feasibility
-from search.sampling.proposal import (
-    EarlierTrial,
-    FirstPoints,
-    FixedList,
-    Proposal,
-    Sampler,
-    start_up_points,
-)
+from search.sampling.proposal import EarlierTrial, FirstPoints, Proposal, start_up_points
 from search.space import Space
 from search.space.parameters import identity
 
@@ -50,26 +42,6 @@ STATES: Mapping[Status, TrialState] = {
     "infeasible": TrialState.PRUNED,
     "interrupted": TrialState.FAIL,
 }
-
-
-def make_sampler(space: Space, defaults: Mapping[str, Any], known: Sequence[EarlierTrial] = ()) -> Sampler:
-    """The sampler that `space` asks for.
-
-    A grid is a list too: it learns nothing, and Optuna's own cannot be asked and told to its end.
-
-    Args:
-        defaults: The default configuration: every hparam of the trainable.
-        known: Trials of earlier runs.
-    """
-    if proposals := designed(space, defaults):
-        return FixedList(proposals)
-    if space.scheduler.mode == "freeze_thaw":
-        from search.freeze_thaw.sampler import FreezeThawSampler  # scipy.stats, 0.5 s, for this mode alone
-
-        return FreezeThawSampler(space, defaults)
-    sampler = OptunaSampler(space, defaults)
-    sampler.warm_start(known)
-    return sampler
 
 
 class OptunaSampler:

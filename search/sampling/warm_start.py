@@ -1,4 +1,4 @@
-"""What earlier runs know: their ledgers read as trials that a sampler can learn from.
+"""What earlier runs know: their ledgers read as trials, and the sampler that learns from them.
 
 A sampler takes scores for what they are, so it is given those on the same data alone. What runs on other data
 know is which of their points were good, by rank: these are tried first (`earlier_runs`).
@@ -6,13 +6,14 @@ know is which of their points were good, by rank: these are tried first (`earlie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from search.ledger import Ledger, LedgerError
 from search.ledger.history import TrialRecord
 from search.output import Output
-from search.sampling.proposal import EarlierTrial, Sampler
+from search.sampling.designs import designed
+from search.sampling.proposal import EarlierTrial, FixedList, Sampler
 from search.space import Space
 from search.space.record import is_same_code
 
@@ -100,13 +101,20 @@ def known_trials(space: Space, output: Output) -> list[EarlierTrial]:
     return trials
 
 
-def sampler_maker(known: Sequence[EarlierTrial]) -> Callable[[Space], Sampler]:
-    """What makes the sampler that a space asks for, with `known` taken in."""
+def make_sampler(space: Space, known: Sequence[EarlierTrial] = ()) -> Sampler:
+    """The sampler that `space` asks for, with `known` taken in.
 
-    def make(space: Space) -> Sampler:
-        from search.sampling.sampler import make_sampler  # Optuna, 1 s: loaded while Ray starts
+    A grid is a list too: it learns nothing, and Optuna's own cannot be asked and told to its end.
+    """
+    defaults = space.default_hparams(space.trainable.load())
+    if space.is_listed:
+        return FixedList(designed(space, defaults))
+    if space.scheduler.mode == "freeze_thaw":
+        from search.freeze_thaw.sampler import FreezeThawSampler  # scipy.stats, 0.5 s, for this mode alone
 
-        defaults = space.default_hparams(space.trainable.load())
-        return make_sampler(space, defaults, known)
+        return FreezeThawSampler(space, defaults)
+    from search.sampling.sampler import OptunaSampler  # Optuna, 1 s: loaded while Ray starts
 
-    return make
+    sampler = OptunaSampler(space, defaults)
+    sampler.warm_start(known)
+    return sampler

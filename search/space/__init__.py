@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from search.space.errors import SpaceError
 from search.space.limits import MeteringSection, Resources
-from search.space.load import SPACES, load_space, space_of
+from search.space.load import SPACES, SpaceSource, load_space
 from search.space.parameters import Choice, Integer, Normal, Parameter, Real
 from search.space.schema import (
     Portfolio,
@@ -31,7 +31,7 @@ __all__ = [
     "Scheduler",
     "Space",
     "SpaceError",
+    "SpaceSource",
     "dump_space",
     "load_space",
-    "space_of",
 ]

@@ -49,6 +49,7 @@ from trainables.core.data_source import listed_sources, resolve_data
 from trainables.core.load import TrainableRef, UnknownTrainable
 
 Loader = Callable[[TrainableRef], Trainable]
+SpaceSource = str | Path | Mapping[str, Any]  # what names a space's file, or is its content
 SPACES = Path(__file__).parents[2] / "spaces"  # the program's own
 # Which sampler W&B's `method` stands for; search.sampler, if given, is used instead.
 _SAMPLERS: Mapping[str | None, Sampler] = {
@@ -61,20 +62,21 @@ _SAMPLERS: Mapping[str | None, Sampler] = {
 
 
 def load_space(
-    source: str,
+    source: SpaceSource,
     *,
     overrides: Sequence[Override] = (),
-    spaces_dir: Path,
+    spaces_dir: Path = SPACES,
     may_be_fixed: bool = False,
     is_of_run: bool = False,
     trainable_loader: Loader = TrainableRef.load,
 ) -> Space:
-    """Read and check a space file.
+    """Read and check a space.
 
-    `load_space("lr_bs", overrides=["parameters.lr.max=0.3"], spaces_dir=SPACES)` reads spaces/lr_bs.yaml.
+    `load_space("lr_bs", overrides=["parameters.lr.max=0.3"])` reads spaces/lr_bs.yaml.
 
     Args:
-        source: A bare name, with or without .yaml, is searched for in `spaces_dir`; else a path.
+        source: A bare name, with or without .yaml, is searched for in `spaces_dir`; any other text is a path.
+            A `Path` is that file, from here. A mapping is the content of one, with paths from here.
         overrides: Changes made before anything is checked, such as "parameters.lr.max=0.3", whose value
             is YAML, or ("parameters.lr.max", 0.3). Keys that are not there are added.
         may_be_fixed: Take a space that leaves nothing to search: for a single training.
@@ -84,13 +86,12 @@ def load_space(
         trainable_loader: Imports the trainable; a test gives one of its own.
 
     Raises:
-        SpaceError: The file cannot be used; the message lists every problem in it.
+        SpaceError: It cannot be used; the message lists every problem in it.
     """
-    path = find_file(source, spaces_dir)
     problems = Problems()
-    content = read_content(path, overrides, problems, spaces_dir=spaces_dir)
+    title, path, content = _content(source, overrides, spaces_dir, problems)
     if content is None:
-        raise SpaceError(displayed(path), problems.lines)
+        raise SpaceError(title, problems.lines)
     reading = _Reading(content, path, problems, may_be_fixed=may_be_fixed, is_of_run=is_of_run)
     space = None
     with unknown_homes_as(problems):
@@ -100,31 +101,21 @@ def load_space(
             reading.check_code(overrides)
             space = reading.space(trainable_loader)
     if space is None or problems.lines:
-        raise SpaceError(displayed(path), _hinted(problems, content))
+        raise SpaceError(title, _hinted(problems, content))
     return space
 
 
-def space_of(
-    content: Mapping[str, Any], *, overrides: Sequence[Override] = (), may_be_fixed: bool = False
-) -> Space:
-    """The space that a mapping describes, as a file would; its paths are relative to the current folder.
+def _content(
+    source: SpaceSource, overrides: Sequence[Override], spaces_dir: Path, problems: Problems
+) -> tuple[str, Path, Content | None]:
+    """What messages call a space, its file, and its content; None of that with the reason among the problems.
 
-    `space_of({"parameters": {"lr": {"min": 0.01, "max": 0.1}}, "search": {"data": "digits"}})`.
-
-    Args:
-        may_be_fixed: As in `load_space`.
-
-    Raises:
-        SpaceError: It cannot be used; the message lists every problem in it.
+    A mapping is as a file "search" in this folder would be: that is its name, unless it says another.
     """
-    problems = Problems()
-    plain = plain_content(content, overrides, problems)
-    reading = _Reading(plain, Path.cwd() / "search", problems, may_be_fixed=may_be_fixed)
-    reading.check_code(overrides)
-    space = reading.space(TrainableRef.load)
-    if space is None or problems.lines:
-        raise SpaceError("the space", _hinted(problems, plain))
-    return space
+    if isinstance(source, Mapping):
+        return "the space", Path.cwd() / "search", plain_content(source, overrides, problems)
+    path = find_file(source, spaces_dir)
+    return displayed(path), path, read_content(path, overrides, problems, spaces_dir=spaces_dir)
 
 
 class _Reading:

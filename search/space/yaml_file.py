@@ -23,6 +23,7 @@ from trainables.core.data_source import long_form
 Report = Callable[[str, str], None]
 # What changes a space: "parameters.lr.max=0.3", whose value is YAML, or a key and a value of Python's.
 Override = str | tuple[str, Any]
+Overrides = Mapping[str, Any] | Sequence[Override]  # as the library takes them
 _SUFFIXES = (".yaml", ".yml")
 _DEEPEST = 30
 _MOST_VALUES = 20_000  # a few nested anchors can expand to billions
@@ -36,8 +37,10 @@ class _UnreadableError(Exception):
     """The file cannot be read at all; the message is the one problem there is to report."""
 
 
-def find_file(source: str, spaces_dir: Path) -> Path:
-    """The file a user means: a bare name is one of `spaces_dir`, anything else a path."""
+def find_file(source: str | Path, spaces_dir: Path) -> Path:
+    """The file a user means: a bare name is one of `spaces_dir`, other text a path; a `Path` is from here."""
+    if isinstance(source, Path):
+        return source.absolute()
     path = Path(source).expanduser()
     if "/" in source or path.is_absolute():
         return path
@@ -216,6 +219,11 @@ def _kind(raw: Any) -> str:
     if isinstance(raw, list | str):
         return "a list" if isinstance(raw, list) else "text"
     return f"a {type(raw).__name__}; {_REMEDIES.get(type(raw).__name__, 'write it as one')}"
+
+
+def override_list(overrides: Overrides) -> list[Override]:
+    """Overrides in their order: KEY=VALUE as after --set, or keys with values of Python's."""
+    return list(overrides.items()) if isinstance(overrides, Mapping) else list(overrides)
 
 
 def override_key(override: Override) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from search.backends.errors import SessionError
 from search.energy.reading import EnergyMeter
-from search.space import SPACES, Space, load_space
+from search.space import Space, load_space
 from search.trial.row import EpochRow
 from search.trial.task import TrialTask, task_for
 from search.trial.training import run_trial
@@ -46,7 +46,7 @@ def background_spec(source: str | None, share: float | None, *, is_here: bool) -
         return None
     if not is_here:
         raise SessionError("--background loads this machine's device: leave --address out")
-    return BackgroundSpec(space=load_space(source, spaces_dir=SPACES, may_be_fixed=True), share=share)
+    return BackgroundSpec(space=load_space(source, may_be_fixed=True), share=share)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,8 @@ from search.bucket.store import Store
 from search.cli import run as run_command
 from search.errors import UserError
 from search.ledger import Ledger, RunFolder
+from search.run_names import run_folder
 from search.run_place import check_nodes_are_checked, place_to_search
-from search.sources import run_folder
 from tests.support.faulty_bucket import ADDRESS, Fault, FaultyBucket, objects, write_event
 from tests.support.recorded_console import console, shown
 from tests.support.toy_runs import toy_file

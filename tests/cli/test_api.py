@@ -22,7 +22,7 @@ import jouletune
 from search import cli
 from search.backends.backend import Capacity
 from search.backends.errors import SessionError
-from search.space import Choice, Real, space_of
+from search.space import Choice, Real, load_space
 from search.trial.worker_env import offer_worker_env
 from tests.support.run_without_ray import LocalTestBackend, search_without_ray
 from tests.support.sealed_journals import write_sealed
@@ -89,7 +89,7 @@ def test_values_of_python_and_numpy_are_taken_as_a_file_would_give_them(here: Pa
         "search": {"trainable": "toy", "data": "none", "ladder": {"epochs": range(1, 4)}},
     }
     overrides = {"search.limits.trials": np.int64(3), "search.seed": np.uint8(5), "name": Path("mine")}
-    read = space_of(space, overrides=list(overrides.items()))
+    read = load_space(space, overrides=list(overrides.items()))
     assert read.parameters == {
         "lr": Real(0.25, 1.0),
         "batch_size": Choice((16, 64)),

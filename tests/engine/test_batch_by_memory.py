@@ -19,10 +19,10 @@ from search.preflight.node_checks import examine
 from search.preflight.request import batch_sizes_of, request_for
 from search.promotion import full_training
 from search.run import Run
-from search.sampling.sampler import make_sampler
+from search.sampling.warm_start import make_sampler
 from search.space import SpaceError
 from search.trial.batch_size import UNMEASURED, with_batch_size
-from tests.support.toy_runs import SteadyMeter, defaults_of, made_space, sampler_for
+from tests.support.toy_runs import SteadyMeter, made_space, sampler_for
 from trainables.classification import Hparams
 from trainables.classification.training import start
 from trainables.core.contract import Budget, TrainingContext
@@ -374,7 +374,7 @@ def test_a_resumed_search_proposes_no_point_again_and_the_same_points(
     sizes = {"resnet20": "32: why"}
 
     def started(ledger: Ledger) -> Run:
-        return Run(space, make_sampler(space, defaults_of(space)), ledger, batch_sizes=sizes)
+        return Run(space, make_sampler(space), ledger, batch_sizes=sizes)
 
     def proposed(run: Run, most: int) -> list[float]:
         tasks = [task for _ in range(most) if (task := run.next_task()) is not None]

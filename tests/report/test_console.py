@@ -83,6 +83,6 @@ def test_quiet_says_that_a_worker_was_lost(tmp_path: Path, capsys: pytest.Captur
 def test_brackets_are_printed_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = Output()
     output.note("pip install -e '.[amd]' [bold]")
-    print_plan(made_space(tmp_path), [], output)
+    print_plan(made_space(tmp_path), output)
     out = capsys.readouterr().out
     assert out.startswith("note: pip install -e '.[amd]' [bold]\nmade: ")

@@ -17,9 +17,9 @@ from search.report.page.elements import Section, Table, Text
 from search.report.page.history import expected_gains
 from search.report.page.run_data import RunData
 from search.run import Run
-from search.sampling.sampler import make_sampler
+from search.sampling.warm_start import make_sampler
 from search.space import Space
-from tests.support.toy_runs import SteadyMeter, defaults_of, made_space
+from tests.support.toy_runs import SteadyMeter, made_space
 
 THAW = ["search.scheduler.mode=freeze_thaw", "search.ladder.epochs=[1, 3, 9]", "search.limits.trials=14"]
 
@@ -113,7 +113,7 @@ def test_intervals_that_hold_too_few_or_too_many_are_named(
 
 def test_what_a_search_foresaw_is_in_its_journal_as_often_as_it_counted(tmp_path: Path) -> None:
     space = replace(made_space(tmp_path, overrides=THAW), mode="min")  # its larger scores are the worse ones
-    run = Run(space, make_sampler(space, defaults_of(space)), Ledger.create(tmp_path / "run"))
+    run = Run(space, make_sampler(space), Ledger.create(tmp_path / "run"))
     execute_here(run, SteadyMeter())
     foreseen = foreseen_in(run.ledger.events())
     assert run.trust is not None

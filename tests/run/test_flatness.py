@@ -15,11 +15,11 @@ from search.output import Output
 from search.report.console import ConsoleView
 from search.run import Run
 from search.run.flatness import flat_reason, is_due
-from search.sampling.sampler import make_sampler
+from search.sampling.warm_start import make_sampler
 from search.space import Space, SpaceError
 from tests.support.ray_sessions import cut, outcome, whole, whole_with_cuts
 from tests.support.sealed_journals import write_sealed
-from tests.support.toy_runs import SteadyMeter, defaults_of, executed, listed, made_space, sampler_for
+from tests.support.toy_runs import SteadyMeter, executed, listed, made_space, sampler_for
 
 ASHA = ["search.scheduler.mode=asha", "search.limits.trials=60", "search.ladder.epochs=[1, 3, 9]"]
 STOPPING = [*ASHA, "search.limits.stop_when_flat=true"]
@@ -95,10 +95,10 @@ def test_a_flat_search_ends_with_its_cause_and_ends_again_when_it_is_resumed(fla
 @pytest.mark.parametrize("mode", ["asha", "freeze_thaw"])
 def test_without_the_limit_a_flat_search_goes_on_where_it_ended(tmp_path: Path, mode: str) -> None:
     space = made_space(tmp_path, overrides=[*STOPPING, f"search.scheduler.mode={mode}"])
-    run = whole(space, tmp_path / "run", make_sampler(space, defaults_of(space)))
+    run = whole(space, tmp_path / "run", make_sampler(space))
     assert run.ledger.events()[-1]["reason"].startswith(FLAT)
     without = replace(space, limits=replace(space.limits, stop_when_flat=False))
-    further = whole(without, tmp_path / "run", make_sampler(space, defaults_of(space)))
+    further = whole(without, tmp_path / "run", make_sampler(space))
     assert len(further.history.trials) == 60
 
 

@@ -17,17 +17,17 @@ from search.report.summary import print_summary
 from search.run import Run
 from search.run.checkpoint_retention import CheckpointRetention
 from search.sampling.proposal import Sampler
-from search.sampling.sampler import make_sampler
+from search.sampling.warm_start import make_sampler
 from search.space import Space, SpaceError
 from tests.support.ray_sessions import cut, outcome, whole, whole_with_cuts
-from tests.support.toy_runs import SteadyMeter, defaults_of, kept, made_space
+from tests.support.toy_runs import SteadyMeter, kept, made_space
 
 THAW = ["search.scheduler.mode=freeze_thaw", "search.ladder.epochs=[1, 3, 9]", "search.limits.trials=14"]
 JOINT = "search.ladder={epochs: [1, 3, 9], subset: [0.25, 0.5, 1.0]}"
 
 
 def chooser(space: Space) -> Sampler:
-    return make_sampler(space, defaults_of(space))
+    return make_sampler(space)
 
 
 def decisions(run: Run) -> list[tuple[str, str, str, object]]:

@@ -268,7 +268,7 @@ def test_a_mistake_in_a_ladder_of_joules_is_reported(tmp_path: Path, ladder: str
 def test_plan_and_console_say_joules(tmp_path: Path) -> None:
     space = joule_space(tmp_path, "search.ladder.resolution=[14, 20, 28]")
     plan = StringIO()
-    print_plan(space, [], Output(console=Console(file=plan, width=120)))
+    print_plan(space, Output(console=Console(file=plan, width=120)))
     assert "0.5 J, 14 px" in plan.getvalue()
     assert "4.5 J or 9 epochs, 28 px" in plan.getvalue()
     assert "horizon full: one learning-rate schedule over 9 epochs" in plan.getvalue()

@@ -20,11 +20,10 @@ from search.report.portfolio import portfolio_points, portfolio_sentence
 from search.report.summary import print_summary, print_winner
 from search.run import Run
 from search.sampling.earlier_runs import with_portfolio
-from search.sampling.sampler import make_sampler
-from search.sampling.warm_start import known_trials
+from search.sampling.warm_start import known_trials, make_sampler
 from search.space import Space, SpaceError, dump_space
 from tests.support.ray_sessions import outcome, whole, whole_with_cuts
-from tests.support.toy_runs import TOY, as_searched, defaults_of, made_space
+from tests.support.toy_runs import TOY, as_searched, made_space
 
 START = "search.start=portfolio"
 
@@ -37,13 +36,13 @@ def texts() -> tuple[Output, StringIO]:
 def earlier(folder: Path, name: str, *overrides: str) -> Run:
     """A run that is over, in `folder`, as the command leaves it."""
     space = made_space(folder, overrides=overrides)
-    run = whole(space, folder / "results" / name, make_sampler(space, defaults_of(space)))
+    run = whole(space, folder / "results" / name, make_sampler(space))
     as_searched(space, run.ledger)
     return run
 
 
 def searched(space: Space, folder: Path) -> Run:
-    return whole(space, folder, make_sampler(space, defaults_of(space)))
+    return whole(space, folder, make_sampler(space))
 
 
 def begun(folder: Path, *overrides: str, name: str = "new") -> tuple[Space, str]:
@@ -91,7 +90,7 @@ def test_nothing_is_taken_unasked_but_a_line_says_what_lies_there(tmp_path: Path
 def test_start_default_switches_off_what_a_file_lists(tmp_path: Path) -> None:
     listed = "search.portfolio.points=[{hparams: {lr: 0.1}, source: mine/trial-0001}]"
     space, _ = begun(tmp_path, listed, "search.start=default")
-    asked = make_sampler(space, defaults_of(space))
+    asked = make_sampler(space)
     assert [asked.ask(f"trial-{n}").proposed_by for n in range(2)] == ["default", "sampler"]  # type: ignore[union-attr]
 
 
@@ -135,7 +134,7 @@ def assert_killed_alike(
     earlier(folder, "a")
     changes = (f"search.scheduler.mode={mode}", "search.seed=3")
     space, _ = begun(folder, START, *changes)
-    undisturbed = whole_with_cuts(space, folder / "whole", make_sampler(space, defaults_of(space)))
+    undisturbed = whole_with_cuts(space, folder / "whole", make_sampler(space))
     earlier(folder, "b", "search.seed=1", "search.limits.trials=16")
     for number in kills(undisturbed.ledger.events()):
         target = folder / "results" / f"cut-{number}"

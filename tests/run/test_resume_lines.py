@@ -14,7 +14,7 @@ from search.backends.local import LocalBackend
 from search.report.summary import print_winner
 from search.run import Run
 from search.run.resume import resume_command
-from search.sources import space_words
+from search.run_names import space_words
 from tests.support.recorded_console import console, shown
 from tests.support.run_without_ray import search_without_ray
 from tests.support.toy_runs import executed, made_space

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from search.sampling.designs import describe_design, designed, listed_values
 from search.sampling.proposal import FixedList, Proposal
-from search.sampling.sampler import make_sampler
+from search.sampling.warm_start import make_sampler
 from search.space import Choice, Integer, Normal, Parameter, Real, Space
 from tests.support.space_files import load
 from tests.support.toy_runs import defaults_of
@@ -134,7 +134,7 @@ def test_repeats_come_after_all_points_have_come_once_with_a_seed_of_their_own(t
 
 def test_a_space_with_a_design_is_run_as_a_list(tmp_path: Path) -> None:
     space = load(tmp_path, PARAMETERS, "search.design=one-factor")
-    sampler = make_sampler(space, defaults_of(space))
+    sampler = make_sampler(space)
     assert isinstance(sampler, FixedList)
     asked = [sampler.ask(f"t{number}") for number in range(5)]
     assert [proposal and proposal.proposed_by for proposal in asked] == ["default", *["design"] * 3, None]

@@ -13,7 +13,8 @@ import pytest
 from search.ledger.history import Status
 from search.sampling.designs import designed
 from search.sampling.proposal import EarlierTrial, FixedList, Proposal, start_up_points
-from search.sampling.sampler import OptunaSampler, make_sampler
+from search.sampling.sampler import OptunaSampler
+from search.sampling.warm_start import make_sampler
 from search.space import Space
 from tests.support.toy_runs import defaults_of, made_space, sampler_for
 
@@ -118,7 +119,7 @@ def test_a_grid_tries_each_point_and_then_has_no_more(tmp_path: Path) -> None:
     sizes = "parameters: {batch_size: {values: [16, 32, 64]}}"
     text = f"{{method: grid, {sizes}, search: {{trainable: toy, data: none}}}}"
     space = made_space(tmp_path, text)
-    sampler = make_sampler(space, defaults_of(space))
+    sampler = make_sampler(space)
     asked = [sampler.ask(f"t{number}") for number in range(4)]
     assert [proposal and proposal.hparams["batch_size"] for proposal in asked] == [64, 16, 32, None]
 

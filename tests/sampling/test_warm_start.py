@@ -9,8 +9,8 @@ import pytest
 
 from search.ledger import Ledger, LedgerError
 from search.run import Run
-from search.sampling.sampler import OptunaSampler, make_sampler
-from search.sampling.warm_start import earlier_trials
+from search.sampling.sampler import OptunaSampler
+from search.sampling.warm_start import earlier_trials, make_sampler
 from search.space import Space, dump_space
 from tests.support.toy_runs import defaults_of, executed, made_space
 from trainables.core.load import TrainableRef
@@ -38,7 +38,7 @@ def test_each_trial_is_known_with_its_value_at_every_rung_it_ended(tmp_path: Pat
 def test_the_sampler_is_past_its_random_start_when_it_knows_enough(tmp_path: Path) -> None:
     run = earlier_run(tmp_path / "a")
     known, _ = earlier_trials([run.ledger.folder], run.space)
-    sampler = make_sampler(run.space, defaults_of(run.space), known)
+    sampler = make_sampler(run.space, known)
     assert isinstance(sampler, OptunaSampler)
     assert len(sampler.states()) == 12
     assert sampler.states().count("COMPLETE") == len(
@@ -83,7 +83,7 @@ def test_a_warm_started_run_that_is_killed_continues_knowing_the_same(tmp_path: 
     space = made_space(tmp_path, overrides=["search.seed=5"])
     points = []
     for num_asked_before in (0, 4):
-        sampler = make_sampler(space, defaults_of(space), known)
+        sampler = make_sampler(space, known)
         for number, (trial_id, hparams) in enumerate(points[:num_asked_before]):
             sampler.replay(trial_id, hparams, "sampler" if number else "default")
         for number in range(num_asked_before, 6):

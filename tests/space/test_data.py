@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from search.ledger import LedgerError
 from search.run.resume import check_resumable
 from search.space import SpaceError, dump_space, load_space
-from search.space.load import SPACES, space_of
+from search.space.load import SPACES
 from tests.support.space_files import load as load_toy
 
 # What messages list for the spaces lr_bs and detection.
@@ -170,7 +170,7 @@ def test_paths_of_a_file_start_beside_it_and_those_of_a_command_line_where_it_is
 def test_an_override_of_one_option_leaves_the_others_of_the_file(here: Path) -> None:
     content = YAML(typ="safe").load((SPACES / "detection.yaml").read_text())
     content["search"]["data"] = {"coco": "boxes.json", "images": "pics"}
-    assert space_of(content, overrides=["search.data.images=photos"]).data == {
+    assert load_space(content, overrides=["search.data.images=photos"]).data == {
         "coco": f"{here}/boxes.json",
         "images": f"{here}/photos",
     }

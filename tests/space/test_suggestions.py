@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from search import cli
-from search.sources import run_folder
+from search.run_names import run_folder
 from search.space import SPACES
 
 Says = Callable[..., list[str]]

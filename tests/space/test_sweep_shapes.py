@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from search.sampling.sampler import make_sampler
+from search.sampling.warm_start import make_sampler
 from search.space import SPACES, load_space
-from tests.support.toy_runs import defaults_of, executed
+from tests.support.toy_runs import executed
 
 # Knows of no search: it writes its arguments down, trains as long as it is let, and prints a line an epoch.
 SCRIPT = """
@@ -191,7 +191,7 @@ def test_a_sweep_file_of_this_shape_is_searched_to_its_end(
     (tmp_path / "train.py").write_text(SCRIPT)
     (tmp_path / "sweep.yaml").write_text(text)
     space = load_space(str(tmp_path / "sweep.yaml"), spaces_dir=SPACES)
-    run, reason = executed(space, tmp_path, make_sampler(space, defaults_of(space)))
+    run, reason = executed(space, tmp_path, make_sampler(space))
     num_trials = len(run.history.trials)
     assert reason in ("all 3 trials done", "the whole list was tried, after 2 trials")
     assert {trial.status for trial in run.history.trials.values()} <= {"finished", "stopped"}

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.search_quality.ours import Ours
 from benchmarks.search_quality.simulate import Simulation
 from benchmarks.search_quality.table import Table
-from search.sampling.sampler import make_sampler
+from search.sampling.warm_start import make_sampler
 from tests.support.toy_runs import defaults_of, executed, made_space
 from trainables.core.contract import Budget, DataError, Diverged, TrainingContext
 from trainables.core.load import load_trainable
@@ -136,7 +136,7 @@ def test_the_benchmarks_event_loop_and_the_engine_decide_alike(
     tmp_path: Path, mode: str, sampler: str
 ) -> None:
     space = made_space(tmp_path, SPACE, [f"search.sampler={sampler}", f"search.scheduler.mode={mode}"])
-    run, _ = executed(space, tmp_path, make_sampler(space, defaults_of(space)))
+    run, _ = executed(space, tmp_path, make_sampler(space))
     ours = Ours(space, defaults_of(space), num_trials=40)
     recorded = formula_curves().val_accuracy
     simulation = Simulation(ours, rows_as_points(recorded), num_workers=1)
