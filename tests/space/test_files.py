@@ -467,11 +467,14 @@ def test_any_text_is_a_space_or_a_space_error(tmp_path: Path, text: str) -> None
         ("search.trials=~nobody-of-this-name/points.json",),
     ],
 )
-def test_a_path_in_the_home_of_a_user_that_is_not_there_is_a_problem_of_the_file(
+def test_a_path_in_the_home_of_a_user_that_is_not_there_is_a_problem_of_the_space(
     tmp_path: Path, changes: tuple[str, ...]
 ) -> None:
     toy = "parameters: {lr: {min: 0.01, max: 0.5}}\nsearch: {trainable: toy, data: none}"
     assert problems_of(tmp_path, toy, *changes) == [NO_HOME]
+    with pytest.raises(SpaceError) as error:
+        load_space(YAML(typ="safe").load(toy), overrides=changes)
+    assert str(error.value) == f"the space: {NO_HOME}"
 
 
 @pytest.mark.parametrize(
