@@ -84,7 +84,7 @@ def _measure(num_trials: int, workers: int, sampler: str, folder: Path) -> str:
     watch.time(run._scheduler, "ask", "proposal")
     watch.time(run._scheduler, "promotable", "decision")
     watch.time(run._scheduler, "on_epoch", "decision")
-    watch.time(run.ledger, "append", "journal")
+    watch.time(run.ledger.journal, "append", "journal")
     marks = [time.process_time()]
     on_epoch = run.on_epoch
 
@@ -100,7 +100,7 @@ def _measure(num_trials: int, workers: int, sampler: str, folder: Path) -> str:
     marks.append(time.process_time())
     fifths = " ".join(f"{1000 * (end - begin) * _PARTS / num_trials:.1f}" for begin, end in pairwise(marks))
     memory_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    num_bytes = run.ledger.journal.stat().st_size
+    num_bytes = run.ledger.journal_file.stat().st_size
     began_s = time.process_time()
     history = History(run.ledger.events())
     replay_s = time.process_time() - began_s

@@ -21,6 +21,7 @@ from search.backends.costs import Costs, PointCost
 from search.energy.reading import EnergyReading
 from search.energy.units import to_millijoules
 from search.ledger import Ledger
+from search.ledger.journal import Journal
 from search.run import Run
 from search.sampling.proposal import Sampler
 from search.space import Space
@@ -62,8 +63,8 @@ class Simulated:
     reason: str
 
 
-class MemoryLedger(Ledger):
-    """A ledger that keeps its events to itself."""
+class MemoryJournal(Journal):
+    """A journal that keeps its events to itself."""
 
     def __init__(self) -> None:
         super().__init__(Path("nowhere"))
@@ -75,6 +76,14 @@ class MemoryLedger(Ledger):
 
     def events(self) -> list[dict[str, Any]]:
         return list(self._events)
+
+
+class MemoryLedger(Ledger):
+    """A ledger of a run that leaves nothing on the disk."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("nowhere"))
+        self.journal = MemoryJournal()
 
 
 @dataclass

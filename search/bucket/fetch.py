@@ -173,7 +173,7 @@ def fetch_run(address: Address, folder: Path, *, warn: Warn) -> None:
 def _fetch_into(address: Address, folder: Path, *, with_states: bool) -> list[str]:
     """Fetch a run; gives what is in the bucket and cannot be used."""
     store = check_usable(address)
-    known = {part: _proven(RunFolder(folder / part).journal) for part in parts_of(folder)}
+    known = {part: _proven(RunFolder(folder / part).journal_file) for part in parts_of(folder)}
     try:
         for left in reversed(range(_TRIES)):
             found = read_bucket(store, known)
@@ -205,7 +205,7 @@ def make_folder(store: Store, found: BucketRun, folder: Path, *, with_states: bo
     try:
         with _taking_its_place(folder) as made:
             for part, journal in found.journals.items():
-                file = RunFolder(made / part).journal
+                file = RunFolder(made / part).journal_file
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(journal)
             with ThreadPoolExecutor(_AT_ONCE) as pool:

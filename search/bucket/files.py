@@ -30,7 +30,7 @@ def scan(folder: Path) -> tuple[dict[str, Signature], list[Path]]:
     line by line.
     """
     runs = [RunFolder(folder / part) for part in {"", *parts_of(folder)}]
-    left_out = {path for run in runs for path in (run.journal, run.lock_file, run.bucket_file)}
+    left_out = {path for run in runs for path in (run.journal_file, run.lock_file, run.bucket_file)}
     found: dict[str, Signature] = {}
     links = []
     for place, subfolders, names in os.walk(folder):

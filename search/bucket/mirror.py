@@ -77,7 +77,7 @@ class Mirror:
             clock,
         )
         self._shippers = {
-            part: JournalShipper(store, part, RunFolder(folder / part).journal, journal)
+            part: JournalShipper(store, part, RunFolder(folder / part).journal_file, journal)
             for part, journal in found.journals.items()
         }
         self._manifest = found.manifest
@@ -128,7 +128,7 @@ class Mirror:
         with self._lock:
             for part in parts_of(self._folder):
                 if part not in self._shippers:
-                    journal = RunFolder(self._folder / part).journal
+                    journal = RunFolder(self._folder / part).journal_file
                     self._shippers[part] = JournalShipper(self._store, part, journal)
             num = sum(shipper.ship() for shipper in self._shippers.values())
             if self._clock() - self._beaten_s >= BEAT_S:

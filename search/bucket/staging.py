@@ -119,7 +119,7 @@ def _prepare(store: Store, folder: Path, output: Output) -> BucketRun:
         found = read_bucket(store)
         for line in found.problems:
             output.warn(line)
-        here = {part: _whole_lines(RunFolder(folder / part).journal) for part in parts_of(folder)}
+        here = {part: _whole_lines(RunFolder(folder / part).journal_file) for part in parts_of(folder)}
         if not _is_beginning(found.journals, here):
             _set_aside(folder, store, is_beginning=_is_beginning(here, found.journals), output=output)
             for line in make_folder(store, found, folder):

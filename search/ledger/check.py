@@ -37,7 +37,7 @@ class RecordCheck:
 def check_record(ledger: Ledger) -> RecordCheck:
     """Read the run's record, and change nothing."""
     check = RecordCheck(ledger.folder)
-    found = ledger.scan()
+    found = ledger.journal.scan()
     _check_journal(found, check)
     _check_states(ledger, History(found.events), check)
     if unknown := ledger.unknown_trials():
@@ -62,9 +62,9 @@ def repair_record(ledger: Ledger) -> list[str]:
     ledger.lock()
     try:
         done = []
-        found = ledger.scan()
+        found = ledger.journal.scan()
         if found.problem and not found.is_torn:
-            copy, found = ledger.repair()
+            copy, found = ledger.journal.repair()
             done.append(f"cut the journal behind line {len(found.events)}; {copy.name} has what it was")
         done += [f"set {path} aside as {set_aside(path).name}" for path in _unusable(ledger)]
         done += [f"moved trials/{name} to {ledger.set_aside_folder.name}/" for name in _set_aside(ledger)]

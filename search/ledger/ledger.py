@@ -14,7 +14,6 @@ from typing import Any, BinaryIO
 from uuid import uuid4
 
 from search.ledger.journal import LedgerError, StorageError, unwritten
-from search.ledger.journal_lines import Scan
 from search.ledger.lock import hold, lost_holder
 from search.ledger.run_folder import RunFolder
 from search.printable import csv_cell
@@ -58,7 +57,7 @@ class Ledger(RunFolder):
         self.check_free()
         try:
             self.trials_folder.mkdir(parents=True, exist_ok=True)
-            self._journal.begin()
+            self.journal.begin()
         except OSError as error:
             raise LedgerError(
                 f"{self.folder} cannot be made ({error.strerror}); give another --results"
@@ -75,8 +74,8 @@ class Ledger(RunFolder):
             raise LedgerError(f"{self.folder} already holds a run; give another --name")
         if self.has_files:
             raise LedgerError(
-                f"{self.folder} holds trials but no {self.journal.name}, so that nothing is known of them; "
-                "put the journal back, remove the folder, or give another --name"
+                f"{self.folder} holds trials but no {self.journal_file.name}, so that nothing is known of "
+                "them; put the journal back, remove the folder, or give another --name"
             )
 
     def check_writable(self) -> None:
@@ -157,29 +156,17 @@ class Ledger(RunFolder):
         self.events()
         if unknown := self.unknown_trials():
             raise LedgerError(
-                f"{self.journal} does not know {_listed(unknown)}, of which {self.trials_folder} has "
+                f"{self.journal_file} does not know {_listed(unknown)}, of which {self.trials_folder} has "
                 "folders: it was emptied or cut. Put back the whole journal; or let `python "
                 "scripts/check.py RUN --repair` set those folders aside; or give another --name"
             )
-        return self._journal.drop_torn_line()
-
-    def repair(self) -> tuple[Path, Scan]:
-        """Cut a damaged journal behind its last whole line; gives its copy, and what is whole."""
-        return self._journal.repair()
+        return self.journal.drop_torn_line()
 
     def unknown_trials(self) -> list[str]:
         """Trials that have a folder and are in no line of the journal."""
-        found = self._journal.scan()
+        found = self.journal.scan()
         known = {event["trial"] for event in found.events if event["event"] == "trial_asked"}
         return sorted({path.name for path in self.trials_folder.glob("*")} - known)
-
-    def append(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Write one event with its time and give it as a later reader will see it.
-
-        Raises:
-            JournalError: It cannot be written; the run must end.
-        """
-        return self._journal.append(event)
 
     def write_csv(self, name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
         """Replace a table; a reader sees the old one or the new one. None is an empty cell."""

@@ -16,7 +16,6 @@ from typing import Any, Self
 from search.ledger.events import EventChecker
 from search.ledger.history import History
 from search.ledger.journal import Journal, LedgerError
-from search.ledger.journal_lines import Scan
 from search.space import Space, load_space
 from search.space.yaml_file import Override
 from search.trial.trial_folder import TrialFolder
@@ -32,11 +31,14 @@ class RunFolder:
     Args:
         folder: `results/<run>`.
         clock: Seconds since the epoch.
+
+    Attributes:
+        journal: What happened, line by line: the only truth.
     """
 
     def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
         self.folder = folder.absolute()
-        self._journal = Journal(self.folder / _JOURNAL, make_check=lambda: EventChecker().check, clock=clock)
+        self.journal = Journal(self.folder / _JOURNAL, make_check=lambda: EventChecker().check, clock=clock)
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -53,7 +55,7 @@ class RunFolder:
     @property
     def has_run(self) -> bool:
         """Whether there is a journal: a run is what its journal records."""
-        return self.journal.is_file()
+        return self.journal_file.is_file()
 
     @property
     def has_files(self) -> bool:
@@ -61,9 +63,9 @@ class RunFolder:
         return any(self.trials_folder.glob("*"))
 
     @property
-    def journal(self) -> Path:
-        """What happened, line by line: the only truth."""
-        return self._journal.path
+    def journal_file(self) -> Path:
+        """Where the journal is: there is a run where it is."""
+        return self.folder / _JOURNAL
 
     @property
     def lock_file(self) -> Path:
@@ -189,11 +191,7 @@ class RunFolder:
         Raises:
             LedgerError: A line before the last is no event.
         """
-        return self._journal.events()
-
-    def scan(self) -> Scan:
-        """What the journal holds, up to the first line that cannot be believed."""
-        return self._journal.scan()
+        return self.journal.events()
 
     def environment(self) -> dict[str, Any]:
         """What environment.json has of the last session; empty where it is not there or is torn."""

@@ -407,7 +407,7 @@ class Run:
         elapsed = {"elapsed_s": round(self._clock() - self._started_s, 3)}
         # Written and fsynced first (0.1 ms), then taken in from the line as a reader would see it: what the
         # live run decides by is exactly what a resumed one reads, down to the rounding of its numbers.
-        event = self.ledger.append({"event": kind, **trial, **elapsed, **_bounded(content)})
+        event = self.ledger.journal.append({"event": kind, **trial, **elapsed, **_bounded(content)})
         self.history.apply(event)
         if trial_id is not None:
             self.ranking.update(self.history.trials[trial_id])
@@ -420,7 +420,7 @@ class Run:
         What follows from its lines and was not written before the kill is written first: which trials
         continue as controls, which have ended, which run again.
         """
-        events = self.ledger.events()
+        events = self.ledger.journal.events()
         pending = replay(events, self.history, self._scheduler)
         for trial_id, rung in pending.controls.items():
             self._record("trial_continued_as_control", trial_id, rung=rung)

@@ -93,7 +93,7 @@ def job_script(folder: Path, search: Sequence[str], allocation: Allocation, *, g
         "SBATCH": "\n".join(f"#SBATCH {flag}" for flag in _sbatch_flags(folder, allocation, ending_s)),
         "PYTHON": shlex.quote(sys.executable),
         "RAY": shlex.quote(str(Path(sys.executable).with_name("ray"))),
-        "JOURNAL": shlex.quote(str(RunFolder(folder).journal)),
+        "JOURNAL": shlex.quote(str(RunFolder(folder).journal_file)),
         "ROOT": shlex.quote(str(ROOT)),
         "SEARCH": shlex.join([sys.executable, str(ROOT / "scripts" / "search.py"), *search]),
         "SCRIPT": shlex.quote(str(RunFolder(folder).slurm_script)),

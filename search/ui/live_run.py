@@ -50,7 +50,7 @@ class LiveRun:
     def __init__(self, folder: Path) -> None:
         self.ledger, self.lock = Ledger(folder), threading.Lock()
         self._spaces = Spaces()  # of this run alone: what a space names is relative to its folder
-        self._own = LiveHistory(self.ledger.journal)
+        self._own = LiveHistory(self.ledger.journal_file)
         self._parts: dict[Path, LiveHistory] = {}
 
     def row(self, spaces: Spaces) -> RunRow:
@@ -81,7 +81,7 @@ class LiveRun:
         return run_data(self.ledger, space, self._own.events, self._own.history, self._read_part)
 
     def _read_part(self, ledger: Ledger) -> History:
-        part = self._parts.setdefault(ledger.journal, LiveHistory(ledger.journal))
+        part = self._parts.setdefault(ledger.journal_file, LiveHistory(ledger.journal_file))
         part.update()
         return part.history
 

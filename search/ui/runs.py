@@ -162,7 +162,7 @@ class Runs:
         if folder_ns != known.folder_ns:
             known.parts = [Ledger(folder) for folder in known.ledger.part_folders()]
             known.folder_ns = folder_ns
-        journals = [known.ledger.journal, *(part.journal for part in known.parts)]
+        journals = [known.ledger.journal_file, *(part.journal_file for part in known.parts)]
         changes = [_size_and_time(file) for file in (*journals, known.ledger.space_file)]
         known.changed_ns = max(changed_ns for _, changed_ns in changes[: len(journals)])
         return " ".join(map(str, (folder_ns, *(number for change in changes for number in change))))

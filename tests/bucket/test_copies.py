@@ -48,7 +48,7 @@ def _copy() -> tuple[bytes, list[str]]:
     FaultyBucket.operations.clear()
     folder = fetch_copy(ADDRESS, warn=pytest.fail)
     read = [path for operation, path in FaultyBucket.operations if operation == "cat" and "/journal/" in path]
-    return RunFolder(folder).journal.read_bytes(), sorted(path.rpartition("/")[2] for path in read)
+    return RunFolder(folder).journal_file.read_bytes(), sorted(path.rpartition("/")[2] for path in read)
 
 
 def _segment(first: int) -> str:
@@ -57,10 +57,10 @@ def _segment(first: int) -> str:
 
 def test_of_a_journal_that_was_read_before_the_last_segment_is_read_and_what_follows(ledger: Ledger) -> None:
     _ship(ledger, 0, 1, 2)
-    assert _copy() == (ledger.journal.read_bytes(), [_segment(0), _segment(2), _segment(3)])
-    assert _copy() == (ledger.journal.read_bytes(), [_segment(3)])
+    assert _copy() == (ledger.journal_file.read_bytes(), [_segment(0), _segment(2), _segment(3)])
+    assert _copy() == (ledger.journal_file.read_bytes(), [_segment(3)])
     _ship(ledger, 3, 4)
-    assert _copy() == (ledger.journal.read_bytes(), [_segment(3), _segment(4), _segment(5)])
+    assert _copy() == (ledger.journal_file.read_bytes(), [_segment(3), _segment(4), _segment(5)])
 
 
 def test_another_run_of_the_same_name_is_read_whole(ledger: Ledger, tmp_path: Path) -> None:
@@ -69,16 +69,16 @@ def test_another_run_of_the_same_name_is_read_whole(ledger: Ledger, tmp_path: Pa
     FaultyBucket.clear()
     other = Ledger.create(tmp_path / "other")
     _ship(other, 5, 6, 7, 8)
-    assert _copy()[0] == other.journal.read_bytes()
+    assert _copy()[0] == other.journal_file.read_bytes()
 
 
 def test_a_copy_whose_journal_was_changed_or_cut_is_fetched_again(ledger: Ledger) -> None:
     _ship(ledger, 0, 1, 2)
     _copy()
-    copy = RunFolder(ADDRESS.copy).journal
+    copy = RunFolder(ADDRESS.copy).journal_file
     for damaged in (copy.read_bytes().replace(b"trial-0000", b"trial-0009"), copy.read_bytes()[:-7], b""):
         copy.write_bytes(damaged)
-        assert _copy()[0] == ledger.journal.read_bytes()
+        assert _copy()[0] == ledger.journal_file.read_bytes()
 
 
 def test_a_second_reader_waits_until_the_first_has_the_copy(ledger: Ledger) -> None:
@@ -99,7 +99,7 @@ def test_a_second_reader_waits_until_the_first_has_the_copy(ledger: Ledger) -> N
     held.close()
     second.join(60)
     assert texts == [f"{folder} is being fetched by another process; waiting for it"]
-    assert RunFolder(folder).journal.read_bytes() == ledger.journal.read_bytes()
+    assert RunFolder(folder).journal_file.read_bytes() == ledger.journal_file.read_bytes()
 
 
 def test_an_upload_that_gets_no_answer_keeps_no_process_from_ending(ledger: Ledger) -> None:
@@ -149,9 +149,9 @@ def test_a_run_without_a_lease_that_does_not_go_on_is_no_longer_watched(ledger: 
 def test_a_run_that_is_watched_is_fetched_again_at_each_writing(ledger: Ledger) -> None:
     _ship(ledger, 0)
     place = place_to_watch(str(ADDRESS), Path("results"))
-    assert RunFolder(place.newest()).journal.read_bytes() == ledger.journal.read_bytes()
+    assert RunFolder(place.newest()).journal_file.read_bytes() == ledger.journal_file.read_bytes()
     _ship(ledger, 1)
-    assert RunFolder(place.newest()).journal.read_bytes() == ledger.journal.read_bytes()
+    assert RunFolder(place.newest()).journal_file.read_bytes() == ledger.journal_file.read_bytes()
     assert place.lost_holder() == ""
 
 

@@ -48,14 +48,14 @@ def test_the_journal_is_shipped_in_segments_that_follow_each_other(ledger: Ledge
             assert mirror.ship_journals() == (3 if number == 1 else 2)  # the first line is journal_started
     segments = objects("journal/")
     assert list(segments) == [f"journal/{first:012d}.jsonl" for first in (0, 3, 5)]
-    assert b"".join(segments.values()) == ledger.journal.read_bytes()
+    assert b"".join(segments.values()) == ledger.journal_file.read_bytes()
     assert mirror.ship_journals() == 0
 
 
 def test_a_line_that_is_not_whole_yet_is_not_shipped(ledger: Ledger) -> None:
     mirror = mirror_of(ledger.folder)
-    whole = ledger.journal.read_bytes()
-    ledger.journal.write_bytes(whole + whole[:20])
+    whole = ledger.journal_file.read_bytes()
+    ledger.journal_file.write_bytes(whole + whole[:20])
     assert mirror.ship_journals() == 1
     assert objects("journal/")["journal/000000000000.jsonl"] == whole
 
@@ -71,7 +71,7 @@ def test_a_segment_whose_answer_was_lost_is_found_and_not_shipped_twice(
     for number in range(num_more):
         write_event(ledger, number)
     assert mirror.ship_journals() == 1 + num_more
-    assert b"".join(objects("journal/").values()) == ledger.journal.read_bytes()
+    assert b"".join(objects("journal/").values()) == ledger.journal_file.read_bytes()
 
 
 def test_of_two_machines_that_continue_a_run_the_second_ends_and_changes_nothing(
@@ -81,7 +81,7 @@ def test_of_two_machines_that_continue_a_run_the_second_ends_and_changes_nothing
     first.ship_journals()
     found, _ = fetched(tmp_path / "other")
     other = Ledger(tmp_path / "other")
-    second = JournalShipper(Store(ADDRESS), "", other.journal, found.journals[""])
+    second = JournalShipper(Store(ADDRESS), "", other.journal_file, found.journals[""])
     write_event(ledger, 1)
     write_event(other, 2)
     first.ship_journals()
@@ -97,7 +97,7 @@ def test_a_run_that_was_taken_over_ends_at_its_next_event(ledger: Ledger, tmp_pa
     found, _ = fetched(tmp_path / "other")
     other = Ledger(tmp_path / "other")
     write_event(other, 2)
-    JournalShipper(Store(ADDRESS), "", other.journal, found.journals[""]).ship()
+    JournalShipper(Store(ADDRESS), "", other.journal_file, found.journals[""]).ship()
     first.on_event({"event": "epoch"})
     write_event(ledger, 1)
     first.start()
@@ -128,14 +128,14 @@ def test_at_each_operation_that_fails_the_bucket_has_an_earlier_state_whole(
         FaultyBucket.faults.clear()
         found, missing = fetched(tmp_path / "other")
         assert missing == []
-        assert ledger.journal.read_bytes().startswith(found.journals.get("", b""))
+        assert ledger.journal_file.read_bytes().startswith(found.journals.get("", b""))
         if found.manifest:
             _assert_whole(RunFolder(tmp_path / "other"), found.manifest.ends[""][0])
         if not num_failed:
             assert count > 15
             break
         mirror.ship_files()
-        assert fetched(tmp_path / "other")[0].journals[""] == ledger.journal.read_bytes()
+        assert fetched(tmp_path / "other")[0].journals[""] == ledger.journal_file.read_bytes()
         assert (tmp_path / "other/trials.csv").read_text() == (ledger.folder / "trials.csv").read_text()
 
 
@@ -283,7 +283,7 @@ def test_a_run_ends_with_the_whole_bucket_or_says_what_it_lacks_and_how_to_ship_
     write_event(ledger, 0)
     mirror.start()
     mirror.finish(patience_s=10.0)
-    assert b"".join(objects("journal/").values()) == ledger.journal.read_bytes()
+    assert b"".join(objects("journal/").values()) == ledger.journal_file.read_bytes()
     later = mirror_of(ledger.folder)
     write_event(ledger, 1)
     FaultyBucket.faults.append(Fault("pipe", "", lasts=True))

@@ -105,9 +105,11 @@ def with_rows(folder: Path, *sessions: dict[str, float]) -> Ledger:
     """A run whose sessions learnt these watts of an H100."""
     ledger = Ledger.create(folder)
     for learnt_w in sessions:
-        ledger.append({"event": "session_started"})
+        ledger.journal.append({"event": "session_started"})
         row = {"gpu_model": "H100", "learnt_w": learnt_w, "energy_idle_j": 0.0}
-        ledger.append({"event": "devices_read", "rows": [row, {"energy_idle_j": 0.0}], "is_final": True})
+        ledger.journal.append(
+            {"event": "devices_read", "rows": [row, {"energy_idle_j": 0.0}], "is_final": True}
+        )
     return ledger
 
 

@@ -244,11 +244,11 @@ def test_a_journal_cut_between_two_lines_is_known_by_the_trials_that_it_does_not
 def test_a_second_writer_is_noticed_before_anything_is_written(tmp_path: Path) -> None:
     one = Ledger.create(tmp_path / "run")
     other = Ledger(tmp_path / "run")
-    other.append({"event": "session_started"})
-    before = one.journal.read_bytes()
+    other.journal.append({"event": "session_started"})
+    before = one.journal_file.read_bytes()
     with pytest.raises(LedgerError, match="another process changed it"):
-        one.append({"event": "session_started"})
-    assert one.journal.read_bytes() == before
+        one.journal.append({"event": "session_started"})
+    assert one.journal_file.read_bytes() == before
 
 
 def test_check_says_what_is_whole_and_touches_nothing(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

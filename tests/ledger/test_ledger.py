@@ -27,7 +27,7 @@ def reasons(ledger: Ledger) -> list[str]:
 
 def test_events_come_back_in_order_with_their_time(tmp_path: Path) -> None:
     ledger = ledger_in(tmp_path / "run")
-    ledger.append(ended("by hand"))
+    ledger.journal.append(ended("by hand"))
     run = ledger.events()[0]["run"]
     assert Ledger.open(tmp_path / "run").events() == [
         {"time": 1000.0, "event": "journal_started", "schema": 3, "run": run},
@@ -36,27 +36,27 @@ def test_events_come_back_in_order_with_their_time(tmp_path: Path) -> None:
 
 
 def test_an_event_is_given_back_as_a_reader_will_see_it(tmp_path: Path) -> None:
-    event = ledger_in(tmp_path / "run").append({**ended("x"), "pair": (1, 2)})
+    event = ledger_in(tmp_path / "run").journal.append({**ended("x"), "pair": (1, 2)})
     assert event["pair"] == [1, 2]
 
 
 def test_a_last_line_cut_short_at_any_byte_loses_only_itself(tmp_path: Path) -> None:
     ledger = ledger_in(tmp_path / "run")
-    ledger.append(ended("first"))
-    whole = ledger.journal.read_bytes()
-    ledger.append(ended("second"))
-    last = ledger.journal.read_bytes()[len(whole) :]
+    ledger.journal.append(ended("first"))
+    whole = ledger.journal_file.read_bytes()
+    ledger.journal.append(ended("second"))
+    last = ledger.journal_file.read_bytes()[len(whole) :]
     for length in range(len(last) - 1):
-        ledger.journal.write_bytes(whole + last[:length])
+        ledger.journal_file.write_bytes(whole + last[:length])
         assert reasons(ledger) == ["first"]
 
 
 def test_a_damaged_line_before_the_last_is_an_error(tmp_path: Path) -> None:
     ledger = ledger_in(tmp_path / "run")
     for reason in ("first", "second", "third"):
-        ledger.append(ended(reason))
-    lines = ledger.journal.read_bytes().splitlines(keepends=True)
-    ledger.journal.write_bytes(b"".join([*lines[:1], lines[1][:20] + b"\n", *lines[2:]]))
+        ledger.journal.append(ended(reason))
+    lines = ledger.journal_file.read_bytes().splitlines(keepends=True)
+    ledger.journal_file.write_bytes(b"".join([*lines[:1], lines[1][:20] + b"\n", *lines[2:]]))
     with pytest.raises(
         LedgerError, match=r"line 2 is cut short or damaged(?s:.*)whole: line 1(?s:.*)behind it: 2 more lines"
     ):
@@ -65,10 +65,10 @@ def test_a_damaged_line_before_the_last_is_an_error(tmp_path: Path) -> None:
 
 def test_numbers_that_json_lacks_are_refused_rather_than_written(tmp_path: Path) -> None:
     ledger = ledger_in(tmp_path / "run")
-    before = ledger.journal.read_bytes()
+    before = ledger.journal_file.read_bytes()
     with pytest.raises(ValueError, match="JSON compliant"):
-        ledger.append({**ended("x"), "value": float("nan")})
-    assert ledger.journal.read_bytes() == before
+        ledger.journal.append({**ended("x"), "value": float("nan")})
+    assert ledger.journal_file.read_bytes() == before
 
 
 def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
@@ -105,25 +105,25 @@ def test_a_fresh_run_gets_the_next_free_name_and_nothing_is_deleted(tmp_path: Pa
 
 def test_a_torn_last_line_is_dropped_with_a_notice_before_anything_is_appended(tmp_path: Path) -> None:
     ledger = ledger_in(tmp_path / "run")
-    whole = ledger.journal.read_bytes()
-    ledger.append(ended("second"))
-    last = ledger.journal.read_bytes()[len(whole) :]
+    whole = ledger.journal_file.read_bytes()
+    ledger.journal.append(ended("second"))
+    last = ledger.journal_file.read_bytes()[len(whole) :]
     for length in range(1, len(last) - 1):
-        ledger.journal.write_bytes(whole + last[:length])
+        ledger.journal_file.write_bytes(whole + last[:length])
         assert (
             ledger.drop_torn_line()
             == f"the journal's last line was cut short by a kill; its {length} bytes are dropped"
         )
-        ledger.append(ended("third"))
+        ledger.journal.append(ended("third"))
         assert reasons(ledger) == ["third"]
 
 
 def test_a_last_line_that_lacks_only_its_end_is_kept(tmp_path: Path) -> None:
     ledger = ledger_in(tmp_path / "run")
-    ledger.append(ended("second"))
-    ledger.journal.write_bytes(ledger.journal.read_bytes()[:-1])
+    ledger.journal.append(ended("second"))
+    ledger.journal_file.write_bytes(ledger.journal_file.read_bytes()[:-1])
     assert ledger.drop_torn_line() is None
-    ledger.append(ended("third"))
+    ledger.journal.append(ended("third"))
     assert reasons(ledger) == ["second", "third"]
 
 

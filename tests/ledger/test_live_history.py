@@ -20,7 +20,7 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     """The lines of a whole run's journal."""
     folder = tmp_path_factory.mktemp("run")
     run, _ = executed(made_space(folder), folder)
-    return run.ledger.journal.read_bytes().splitlines(keepends=True)
+    return run.ledger.journal_file.read_bytes().splitlines(keepends=True)
 
 
 def told(history: History) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def test_a_folder_without_a_journal_is_no_run(make, tmp_path: Path) -> None:
 
 def test_the_run_that_was_written_to_last_comes_first(tmp_path: Path) -> None:
     for seconds, name in enumerate(["b", "c", "a"]):
-        os.utime(Ledger.create(tmp_path / name).journal, (seconds, seconds))
+        os.utime(Ledger.create(tmp_path / name).journal_file, (seconds, seconds))
     (tmp_path / "no-run").mkdir()
     assert [run.name for run in runs_in(tmp_path)] == ["a", "c", "b"]
     assert fresh_folder(tmp_path / "a") == tmp_path / "a-2"

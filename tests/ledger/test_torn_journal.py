@@ -83,10 +83,10 @@ def test_a_last_line_that_is_damaged_but_has_its_end_is_dropped_before_it_stands
     tmp_path: Path,
 ) -> None:
     ledger = Ledger.create(tmp_path / "run")
-    with ledger.journal.open("ab") as journal:
+    with ledger.journal_file.open("ab") as journal:
         journal.write(b'{"time": 1.0, "ev\0\0\0\n')
     assert "21 bytes are dropped" in str(ledger.drop_torn_line())
-    ledger.append({"event": "session_started"})
+    ledger.journal.append({"event": "session_started"})
     assert [event["event"] for event in ledger.events()] == ["journal_started", "session_started"]
 
 
@@ -150,9 +150,9 @@ def test_a_journal_that_cannot_be_read_is_a_message_of_the_disk(
                 read()
         unread = Ledger(tmp_path / "run")
         with pytest.raises(JournalError, match="cannot be read"):
-            unread.append({"event": "session_started"})
+            unread.journal.append({"event": "session_started"})
     with pytest.raises(JournalError, match="cannot be read"):
-        unread.append({"event": "session_started"})
+        unread.journal.append({"event": "session_started"})
     assert [event["event"] for event in ledger.events()] == ["journal_started"]
 
 

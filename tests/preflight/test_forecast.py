@@ -464,7 +464,7 @@ def test_a_rung_that_takes_longer_than_was_thought_is_reported_when_it_is_seen(t
 
     def follow(*events: dict[str, Any]) -> Forecast:
         for event in events:
-            reporter.on_event(run.ledger.append(event))
+            reporter.on_event(run.ledger.journal.append(event))
         before = reporter.forecast
         while reporter.forecast is before:  # it is simulated beside the search
             reporter.on_event({"event": "other"})

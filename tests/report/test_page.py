@@ -96,7 +96,7 @@ def test_nothing_that_a_run_says_becomes_a_tag(tmp_path: Path) -> None:
         '"fp32, as asked"': f"note {HOSTILE}",
         json.dumps("KeyError: 'a mistake in the training code'"): f"message {HOSTILE}",
     }
-    reseal(hostile.ledger.journal, *((old, json.dumps(text)) for old, text in said.items()))
+    reseal(hostile.ledger.journal_file, *((old, json.dumps(text)) for old, text in said.items()))
     space_file = hostile.ledger.space_file
     space_file.write_text(space_file.read_text().replace("val_accuracy", json.dumps(f"metric {HOSTILE}")))
     log = hostile.ledger.trial("trial-0000").log

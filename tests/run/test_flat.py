@@ -18,13 +18,13 @@ from search.run import Run
 from search.run.checkpoint_retention import CheckpointRetention
 from search.sampling import sampler as sampling
 from search.tables.writer import Tables
-from tests.support.histories import MemoryLedger, ids, row
+from tests.support.histories import MemoryJournal, MemoryLedger, ids, row
 from tests.support.toy_runs import Calling, made_space, sampler_for
 
 RANDOM = ["search.sampler=random", "search.ladder.epochs=[1, 2, 4]", "search.scheduler.mode=asha"]
 
 
-class Unread(MemoryLedger):
+class Unread(MemoryJournal):
     """A journal in memory, of which no event reads the rest."""
 
     def append(self, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def searched(tmp_path: Path, num_trials: int, on_trial: Callable[[], None]) -> R
     changes = [*RANDOM, f"search.limits.trials={num_trials}"]
     space = made_space(tmp_path, overrides=changes)
     # What a further trial would gain is estimated of all trials, each time a tenth more epochs were run.
-    run = Run(space, sampler_for(space), Unread([]), estimates_gain=False, clock=lambda: 0.0)
+    run = Run(space, sampler_for(space), MemoryLedger(Unread([])), estimates_gain=False, clock=lambda: 0.0)
     random = Random(5)
     run.observe(CheckpointRetention(run))
     run.observe(Calling(lambda event: on_trial() if event["event"] == "trial_asked" else None))

@@ -340,8 +340,8 @@ def test_a_run_that_was_killed_ends_as_the_undisturbed_one(tmp_path: Path, kept:
     run, _ = executed(space, tmp_path)
     before = [repr((one.status, one.message, one.hparams, one.epochs)) for one in run.history.trials.values()]
     assert {"infeasible", "finished"} <= set(statuses(run))
-    lines = run.ledger.journal.read_text().splitlines(keepends=True)
-    run.ledger.journal.write_text("".join(lines[:kept]))
+    lines = run.ledger.journal_file.read_text().splitlines(keepends=True)
+    run.ledger.journal_file.write_text("".join(lines[:kept]))
     again = Run(space, sampler_for(space), Ledger.open(run.ledger.folder))
     execute_here(again, SteadyMeter())
     after = [

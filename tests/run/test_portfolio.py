@@ -179,7 +179,7 @@ def test_every_named_run_that_cannot_be_used_is_in_one_message(tmp_path: Path) -
         replace(other.space, trainable=type(other.space.trainable)(name="forward_forward")), other.ledger
     )
     torn = earlier(tmp_path, "torn")
-    torn.ledger.journal.write_text("{}\n" + torn.ledger.journal.read_text())
+    torn.ledger.journal_file.write_text("{}\n" + torn.ledger.journal_file.read_text())
     folder = tmp_path / "results"
     names = [str(folder / name) for name in ("few", "other", "torn", "missing")]
     with pytest.raises(LedgerError) as caught:
@@ -196,7 +196,7 @@ def test_runs_beside_it_that_cannot_be_used_are_named_and_others_are_not_looked_
     earlier(tmp_path, "good")
     earlier(tmp_path, "few", "search.limits.trials=4")
     torn = earlier(tmp_path, "torn")
-    torn.ledger.journal.write_text("{}\n" + torn.ledger.journal.read_text())
+    torn.ledger.journal_file.write_text("{}\n" + torn.ledger.journal_file.read_text())
     spaceless = earlier(tmp_path, "spaceless")
     spaceless.ledger.space_file.unlink()
     space, text = begun(tmp_path, START)

@@ -159,13 +159,13 @@ def test_a_dry_run_prints_the_estimate_of_the_runs_own_space_and_starts_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = kept_run(tmp_path)
-    before = run.ledger.journal.read_bytes()
+    before = run.ledger.journal_file.read_bytes()
     monkeypatch.chdir(tmp_path)
     assert cli.run("search", ["--rerun-failed", "mine", "--dry-run"]) == 0
     output = capsys.readouterr().out
     assert output.startswith("1 failed trial will be run again (1 crash): 1 to 3 epochs, ")
     assert len(output.splitlines()) == 1
-    assert run.ledger.journal.read_bytes() == before
+    assert run.ledger.journal_file.read_bytes() == before
 
 
 def test_the_failed_trials_of_a_named_run_are_tried_again_by_its_own_space(

@@ -141,7 +141,7 @@ def fetched(folder: Path) -> tuple[BucketRun, list[str]]:
 def write_event(ledger: Ledger, number: int) -> None:
     """A line in the journal, then a trial's checkpoint and a table that know its number."""
     asked = {"number": number, "proposed_by": "sampler", "seed": 1, "hparams": {"lr": 0.1}}
-    ledger.append({"event": "trial_asked", "trial": f"trial-{number:04d}", **asked})
+    ledger.journal.append({"event": "trial_asked", "trial": f"trial-{number:04d}", **asked})
     folder = ledger.trial_folder("trial-0000")
     folder.mkdir(parents=True, exist_ok=True)
     (scratch := folder / "next").write_text(f"{number:06d} " * 40)

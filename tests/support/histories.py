@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from search.energy.reading import EnergyReading
 from search.ledger import Ledger
+from search.ledger.journal import Journal
 from search.ranking import Configuration, configurations
 from search.run import Run
 from search.trial import EpochRow
@@ -32,7 +33,7 @@ HISTORIES = settings(stateful_step_count=25, deadline=None, phases=[Phase.genera
 CAUSES: list[Cause] = ["crash", "lost_worker", "out_of_memory", "network", "constraint"]
 
 
-class MemoryLedger(Ledger):
+class MemoryJournal(Journal):
     """A journal in memory; a kill keeps a part of it from its beginning."""
 
     def __init__(self, lines: list[str]) -> None:
@@ -45,6 +46,14 @@ class MemoryLedger(Ledger):
 
     def events(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.lines]
+
+
+class MemoryLedger(Ledger):
+    """A ledger with its journal in memory."""
+
+    def __init__(self, journal: MemoryJournal) -> None:
+        super().__init__(Path("nowhere"))
+        self.journal = journal
 
 
 class Searches(RuleBasedStateMachine):
@@ -92,8 +101,8 @@ class Searches(RuleBasedStateMachine):
     def open(self, lines: list[str]) -> None:
         """A new process on the journal `lines`."""
         self.sampler = self.made_sampler()
-        self.ledger = MemoryLedger(lines)
-        self.run = Run(self.space, self.sampler, self.ledger, clock=lambda: 0.0)
+        self.journal = MemoryJournal(lines)
+        self.run = Run(self.space, self.sampler, MemoryLedger(self.journal), clock=lambda: 0.0)
         self.training: list[str] = []
 
     def made_sampler(self) -> Any:
@@ -134,7 +143,7 @@ class Searches(RuleBasedStateMachine):
     def kill(self, num_lost: int) -> None:
         """What was not written yet is lost; the workers die with their process."""
         before = self.known()
-        lines = list(self.ledger.lines)
+        lines = list(self.journal.lines)
         kept = lines[: max(1, len(lines) - num_lost)]
         self.open(kept)
         if num_lost == 0:
@@ -144,7 +153,7 @@ class Searches(RuleBasedStateMachine):
     def end_and_try_failed_ones_again(self) -> None:
         self.run.end()
         assert "RUNNING" not in self.sampler.states()
-        self.open(self.ledger.lines)
+        self.open(self.journal.lines)
         self.run.rerun_failed()
 
     @rule(seed=st.integers(0, 2**32))
@@ -165,7 +174,7 @@ class Searches(RuleBasedStateMachine):
     def every_trial_is_there_once_and_no_epoch_counts_twice(self) -> None:
         if not hasattr(self, "run"):
             return
-        asked = [event["trial"] for event in self.ledger.events() if event["event"] == "trial_asked"]
+        asked = [event["trial"] for event in self.journal.events() if event["event"] == "trial_asked"]
         assert asked == list(self.run.history.trials) == [f"trial-{n:04d}" for n in range(len(asked))]
         assert self.run.num_training == len(self.training)
         for trial in self.run.history.trials.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,15 @@ class FragileLedger(Ledger):
     events_left = 10**9
     dies_before_writing = False
 
-    def append(self, event: Mapping[str, Any]) -> dict[str, Any]:
+    def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(folder, clock=clock)
+        self._write, self.journal.append = self.journal.append, self._append
+
+    def _append(self, event: Mapping[str, Any]) -> dict[str, Any]:
         self.events_left -= 1
         if self.events_left < 0 and self.dies_before_writing:
             raise Killed
-        stamped = super().append(event)
+        stamped = self._write(event)
         if self.events_left < 0:
             raise Killed
         return stamped
@@ -50,10 +55,15 @@ class CopyingLedger(Ledger):
 
     num_copies = 0
 
-    def append(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        stamped = super().append(event)
-        shutil.copytree(self.folder, self.folder.with_name(f"cut-{self.num_copies}"))
-        self.num_copies += 1
+    def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(folder, clock=clock)
+        self._write, self.journal.append = self.journal.append, self._append
+
+    def _append(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        stamped = self._write(event)
+        if event["event"] != "journal_started":  # a journal without a session: no run to resume
+            shutil.copytree(self.folder, self.folder.with_name(f"cut-{self.num_copies}"))
+            self.num_copies += 1
         return stamped
 
 

@@ -49,7 +49,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     execute_here(Run(space, sampler_for(space), ledger), SteadyMeter())
     try:
         for name in ("alpha", "beta"):
-            wait_for(Ledger(folder / "results" / name).journal.is_file)
+            wait_for(Ledger(folder / "results" / name).journal_file.is_file)
         yield folder / "results"
     finally:
         for search in searches:

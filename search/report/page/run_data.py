@@ -283,5 +283,5 @@ def _latest(folder: Path) -> Ledger | None:
     """The last of `folder`, `folder-2` and so on with a run in it."""
     candidates = [path for path in folder.parent.glob(f"{folder.name}*") if Ledger(path).has_run]
     # By the last change of the journal: promoted-10 sorts before promoted-2.
-    latest = max(candidates, key=lambda path: Ledger(path).journal.stat().st_mtime, default=None)
+    latest = max(candidates, key=lambda path: Ledger(path).journal_file.stat().st_mtime, default=None)
     return None if latest is None else Ledger.open(latest)
