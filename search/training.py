@@ -31,8 +31,7 @@ from search.tables.history import HistoryFile
 from search.trial import Checkpointing, EpochRow, run_task
 from search.trial.batch_size import is_auto, model_of, with_batch_size
 from search.trial.checkpoints import check_of, differences, settings_in
-from search.trial.config import config_text
-from search.trial.task import TrialTask, task_for
+from search.trial.task import TrialTask, config_text, task_for
 from trainables.core.checkpoint import UnreadableCheckpoint, read_identity
 from trainables.core.contract import DataError
 from trainables.core.files import replacing

@@ -30,8 +30,7 @@ from search.tables.analysis import (
 from search.tables.energy import DEVICE_COLUMNS, ENERGY_COLUMNS, device_rows, energy_rows
 from search.tables.history import history_columns, history_rows
 from search.tables.trials import trial_columns, trial_rows
-from search.trial.config import config_text
-from search.trial.task import task_for
+from search.trial.task import config_text, task_for
 from search.trial.trial_folder import CONFIG, HISTORY
 
 _TIMES_THEIR_COST = 20  # pause between two writings, in multiples of what the last one took

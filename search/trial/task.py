@@ -1,4 +1,4 @@
-"""What travels to a worker: one trial as plain data."""
+"""What travels to a worker: one trial as plain data; and the text that repeats a training elsewhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from search.budget import Ladder
 from search.space import Space
 from search.space.objectives import Bound
-from search.space.space import axes
+from search.space.space import axes, yaml_text
 from search.trial.checkpoints import Checkpointing, identity_of
 from search.trial.trial_folder import TrialFolder
 from trainables.core.contract import (
@@ -200,6 +200,37 @@ def _context_for(space: Space, seed: int, folder: Path, auto_precision: str) -> 
         folder=folder,
         auto_precision=auto_precision,
     )
+
+
+def config_text(task: TrialTask, versions: Mapping[str, Any], *, command: str, parent_trial: str = "") -> str:
+    """The content of config.yaml: everything that the result of a training depends on.
+
+    Args:
+        versions: Of Python, packages and program.
+        command: What trains it once more.
+        parent_trial: Promotion: the trial of the search with these hparams.
+    """
+    content = {
+        "trial_id": task.trial_id,
+        **({"parent_trial": parent_trial} if parent_trial else {}),
+        "trainable": task.trainable.plain,
+        "hparams": dict(task.hparams),
+        "budget": axes(task.ladder),
+        "metric": task.metric,
+        "mode": task.mode,
+        **task.training.settings(),
+        "test_resolution": task.training.resolution,
+        "precision": _precision(task.training),
+        "gpus": task.gpus,
+        "versions": dict(versions),
+    }
+    return f"# again: {command}\n{yaml_text(content, has_short_lines=True)}"
+
+
+def _precision(training: TrainingContext) -> str:
+    """The number format, where one was chosen for "auto" that one."""
+    chosen = training.auto_precision.partition(":")[0]
+    return chosen if chosen and training.precision == "auto" else training.precision
 
 
 def cache_folder() -> Path:

@@ -15,8 +15,7 @@ from search.preflight.node_checks import examine
 from search.preflight.request import auto_precision_of, request_for
 from search.run import Run
 from search.space import Space, dump_space
-from search.trial.config import config_text
-from search.trial.task import task_for
+from search.trial.task import config_text, task_for
 from tests.support.toy_runs import SteadyMeter, made_space, sampler_for
 
 DIGITS = """
