@@ -4,7 +4,7 @@ The one place that answers. A search decides by joules in two ways: as an object
 the budget of its rungs. An objective needs joules that are known and of the same parts as other trials'. A
 rung needs more: it compares one trial's joules with a fixed number, so they must be a counter's and the
 trial's own, which only a whole device or calibrated shares give (5 % error, where plain utilisation has 25 %:
-`attribution.record.RELATIVE_ERROR`).
+`attribution.windows.RELATIVE_ERROR`).
 """
 
 from __future__ import annotations

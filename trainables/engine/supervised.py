@@ -106,7 +106,7 @@ class SupervisedTraining(Generic[B]):
             self._progress.end()
 
     def probe_memory(self, budget: Budget) -> MemoryProbe:
-        """Take two steps and score one batch at `budget`; see `contract.probed_memory`."""
+        """Take two steps and score one batch at `budget`; see `core.optional.probed_memory`."""
         epoch = self.batches.epoch(budget, self.epochs_done)
         self.model.train()
         self._freezing.hold()
@@ -180,11 +180,11 @@ class SupervisedTraining(Generic[B]):
         return {f"test_{name}": value for name, value in scores.items()}
 
     def test_tables(self) -> Mapping[str, Table]:
-        """Details of the last `test()`; see `contract.tables_of_test`."""
+        """Details of the last `test()`; see `core.optional.tables_of_test`."""
         return self._details.tables() if self._details else {}
 
     def test_images(self) -> Mapping[str, bytes]:
-        """Images of its mistakes; see `contract.images_of_test`."""
+        """Images of its mistakes; see `core.optional.images_of_test`."""
         images: Mapping[str, bytes] = getattr(self._details, "images", dict)()
         return images
 

@@ -58,9 +58,9 @@ class DeviceAccount:
         known_w: What earlier runs learnt.
 
     Attributes:
-        lost: Why the counter did not answer at the latest sample; empty if it did. external_mj: Used by
-        processes of no window, since the meter was opened; `idle_mj` by none at all. gap_mj: Moved while
-        who worked is unknown: no sample for 10 s, or a change of windows without an answer.
+        lost: Why the counter did not answer at the latest sample; empty if it did.
+        external_mj: Used by processes of no window, since the meter was opened; `idle_mj` by none at all.
+        gap_mj: Moved while who worked is unknown: no sample for 10 s, or a change of windows without an answer.
     """
 
     def __init__(self, device: Device, now_s: float, known_w: KnownWatts | None = None) -> None:
