@@ -60,7 +60,7 @@ class DeviceAccount:
     Attributes:
         lost: Why the counter did not answer at the latest sample; empty if it did.
         external_mj: Used by processes of no window, since the meter was opened; `idle_mj` by none at all.
-        gap_mj: Moved while who worked is unknown: no sample for 10 s, or a change of windows without an answer.
+        gap_mj: Moved while who worked is unknown: no sample for 10 s, or windows changed without an answer.
     """
 
     def __init__(self, device: Device, now_s: float, known_w: KnownWatts | None = None) -> None:
