@@ -97,6 +97,17 @@ def test_the_tree_in_contributing_is_the_tree() -> None:
         assert names | optional == _present(ROOT / folder) | optional, folder
 
 
+def test_the_journeys_in_contributing_lead_through_modules_that_are_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text().split("Four journeys")[1].split("\n## ")[0]
+    named = [name.rstrip("/").removesuffix(".py") for name in re.findall(r"`([\w/.]+)`", text)]
+    assert len(named) > 20
+    for name in named:
+        places = [
+            ROOT / folder / f"{name}{end}" for folder in ("", "search", "trainables") for end in ("", ".py")
+        ]
+        assert any(place.exists() for place in places), name
+
+
 def test_every_key_of_a_space_is_explained() -> None:
     section = (ROOT / "docs/spaces.md").read_text().split("## Every key\n")[1].split("\n## ")[0]
     rows = dict(re.findall(r"^\| (`.+?`) \| (.+) \|$", section, re.MULTILINE))
