@@ -69,7 +69,7 @@ class EnergyAccount:
 
     def begin(self, history: History) -> None:
         """Take what earlier sessions used as given."""
-        self._earlier_mj = history.trials_mj or 0
+        self._earlier_mj = history.reported_mj or 0
         self._earlier_beside_mj = history.sessions.beside_mj
 
     def open_devices(self) -> None:
@@ -111,7 +111,7 @@ class EnergyAccount:
         The devices of this session know what trials used up to now, the journal what they reported: the
         larger of both counts. Of earlier sessions only the journal is left.
         """
-        reported_mj = history.trials_mj
+        reported_mj = history.reported_mj
         if reported_mj is None and not self._rows:
             return None
         reported_mj = reported_mj or 0

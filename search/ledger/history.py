@@ -229,8 +229,8 @@ class History:
         return list(self._running.values())
 
     @property
-    def trials_mj(self) -> int | None:
-        """What all trials used, starts included; None where nothing was measured."""
+    def reported_mj(self) -> int | None:
+        """What all trials have reported, starts included; None where nothing was measured."""
         return (self.energy + self.start_energy).total_mj
 
     @property

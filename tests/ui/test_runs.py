@@ -74,7 +74,7 @@ def test_a_row_has_what_the_run_found_and_what_it_cost(results: Path, ended: Run
     row = texts(runs_in(results), "priced")
     best = ended.ranking.configurations()[0]
     default = ended.history.trials["trial-0000"].value_at("val_accuracy", best.rung)
-    joules = ended.history.trials_mj / 1000
+    joules = ended.history.reported_mj / 1000
     kwh = joules / JOULES_PER_KWH
     assert row["trials"] == "12 of 12"
     assert row["best"] == f"{best.mean:.4g} val_accuracy"

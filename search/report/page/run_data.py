@@ -194,8 +194,8 @@ class RunData:
     def spent_j(self) -> float | None:
         """Joules of trials, background and idle devices; None if nothing was measured."""
         beside_mj = self.history.sessions.beside_mj
-        of_trials_mj = self.history.trials_mj
-        return None if of_trials_mj is None and not beside_mj else to_joules((of_trials_mj or 0) + beside_mj)
+        reported_mj = self.history.reported_mj
+        return None if reported_mj is None and not beside_mj else to_joules((reported_mj or 0) + beside_mj)
 
     @cached_property
     def energy_mj(self) -> dict[str, int | None]:
