@@ -22,6 +22,7 @@ from trainables.engine.images.resolution import resized_set, shape_px
 from trainables.engine.images.source import RESOLUTIONS_KEPT, ImageSource
 
 _RESIZED_AT_ONCE = 1024
+_NO_RESOLUTION = "these images have no resolution of their own; give validation a resolution in pixels"
 _FEW = 8  # images for statistics that no training uses
 _log = logging.getLogger(__name__)
 
@@ -53,28 +54,19 @@ def decoded_source(
         DataError: No resolution is given, or over 1 % of the images cannot be read.
     """
     if top is None:
-        raise DataError(
-            "these images have no resolution of their own; give validation a resolution in pixels"
-        )
+        raise DataError(_NO_RESOLUTION)
     if cache.is_bypassed:
         return _undecoded(reader, labels, parts, class_names, num_threads)
     whole_name = (name if isinstance(name, str) else name()) + reader.framing.suffix
     store = _ImageStore(reader, cache, whole_name, num_threads)
     largest, is_readable, notes = store.decoded(top)
-
-    @lru_cache(RESOLUTIONS_KEPT)
-    def pixels(resolution: int) -> Pixels:
-        if resolution == top:
-            return largest
-        return store.decoded(resolution)[0] if resolution > top else store.resized(largest, top, resolution)
-
     return ImageSource(
         labels=labels.long(),
         parts=np.where(is_readable, parts, "unreadable"),
         class_names=tuple(class_names),
         channels=3,
         own_resolution=None,
-        pixels=pixels,
+        pixels=store.at_any_resolution(largest, top),
         notes=notes,
         picture=reader.opened,
     )
@@ -120,6 +112,17 @@ class _ImageStore:
         _log.warning("%s: %s", self.name, note)
         streamed = StreamedPixels(self.reader, resolution, num_threads=self.num_threads)
         return streamed, is_readable, {"cache": note}
+
+    def at_any_resolution(self, largest: Pixels, top: int) -> Callable[[int], Pixels]:
+        """What gives pixels: below `top` made from the largest, above it decoded; the latest are kept."""
+
+        @lru_cache(RESOLUTIONS_KEPT)
+        def pixels(resolution: int) -> Pixels:
+            if resolution == top:
+                return largest
+            return self.decoded(resolution)[0] if resolution > top else self.resized(largest, top, resolution)
+
+        return pixels
 
     def _readable(self, resolution: int) -> np.ndarray:
         """Which images can be read: 1 byte each, in the cache or, without one, in this process."""
