@@ -92,12 +92,14 @@ def _names(content: Mapping[str, Any], findings: Findings) -> dict[int, str]:
     if isinstance(names, list):
         names = dict(enumerate(names))
     try:
-        return {int(number): str(name) for number, name in dict(names).items()}
+        if isinstance(names, dict):
+            return {int(number): str(name) for number, name in names.items()}
     except (ValueError, TypeError):
-        findings.add_problem(
-            f"names must be a list of classes, or a mapping from their numbers, got {names!r:.60}"
-        )
-        return {}
+        pass
+    findings.add_problem(
+        f"names must be a list of classes, or a mapping from their numbers, got {names!r:.60}"
+    )
+    return {}
 
 
 class _Places:
