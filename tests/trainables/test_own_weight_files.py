@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from safetensors.torch import save as safetensors
 
 from search.preflight import node_checks
 from trainables.core.contract import Budget, TrainingContext, WeightFile, WeightsError
@@ -74,6 +75,45 @@ def test_a_file_that_lacks_a_tensor_is_not_taken_in_order(tmp_path: Path, withou
     path = renamed(tmp_path, timm.create_model("test_efficientnet", num_classes=1000), without=without)
     with pytest.raises(WeightsError, match="it holds 0 of the model's"):
         built(path)
+
+
+def test_names_behind_a_prefix_are_the_models_own(tmp_path: Path) -> None:
+    model = timm.create_model("test_efficientnet", num_classes=1000)
+    state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    content = {"state_dict": {**state, "criterion.weight": torch.ones(3)}, "epoch": 3}  # as Lightning saves
+    torch.save(content, tmp_path / "last.ckpt")
+    found, notes = built(tmp_path / "last.ckpt")
+    for name, tensor in model.state_dict().items():
+        if not name.startswith("classifier."):
+            assert torch.equal(found[name], tensor), name
+    assert found["classifier.weight"].shape[0] == 3
+    assert notes["weights"] == "the file has the model's names behind the prefix model."
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "it is empty;"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "it is a pointer of Git LFS: fetch the file with `git",
+        ),
+        (b"<!DOCTYPE html>", "it is a web page, as a download leaves that failed;"),
+        (safetensors({"a": torch.ones(1)}), "it is of safetensors: let its name end in .safetensors;"),
+    ],
+)
+def test_a_file_of_another_kind_says_what_it_is(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "a.pth").write_bytes(content)
+    with pytest.raises(WeightsError, match=reason):
+        built(tmp_path / "a.pth")
+
+
+def test_a_pickled_model_is_answered_with_what_to_save(tmp_path: Path) -> None:
+    torch.save(torch.nn.Sequential(torch.nn.Linear(2, 2)), tmp_path / "a.pth")
+    with pytest.raises(
+        WeightsError, match=r"objects of Python, not numbers alone: save model\.state_dict\(\)"
+    ):
+        built(tmp_path / "a.pth")
 
 
 def test_the_models_own_names_come_before_the_order(tmp_path: Path) -> None:

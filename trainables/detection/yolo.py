@@ -91,11 +91,8 @@ def _names(content: Mapping[str, Any], findings: Findings) -> dict[int, str]:
         names = list(range(count))
     if isinstance(names, list):
         names = dict(enumerate(names))
-    try:
-        if isinstance(names, dict):
-            return {int(number): str(name) for number, name in names.items()}
-    except (ValueError, TypeError):
-        pass
+    if isinstance(names, dict) and names and all(str(number).isdecimal() for number in names):
+        return {int(number): str(name) for number, name in names.items()}
     findings.add_problem(
         f"names must be a list of classes, or a mapping from their numbers, got {names!r:.60}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from trainables.core.checkpoint import check_seal
 from trainables.core.contract import WeightsError
 
 _TIMM = logging.getLogger("timm.models._builder")
+_LFS = b"version https://git-lfs"
 _COUNTER = "num_batches_tracked"  # of BatchNorm; some savers leave it out
 _MOST_OF_A_HEAD = 2  # tensors
 _MIN_FRACTION = 0.5  # of the backbone's matrices: a filter may change the shape of some, never of half
@@ -35,15 +37,57 @@ def reading_weights(path: Path, model: str) -> Iterator[None]:
     _TIMM.setLevel(logging.ERROR)
     try:
         check_seal(path)
+        _check_kind(path)
         yield
     except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:300]
+        if "Unsupported globals" in str(error):
+            reason = "it holds objects of Python, not numbers alone: save model.state_dict() instead"
         raise WeightsError(f"{path} cannot be read as weights of {model}: {reason}; {_REMEDY}") from error
     finally:
         _TIMM.setLevel(level)
 
 
 _REMEDY = "give a file that the same model was saved to, or weights: none"
+
+
+def _check_kind(path: Path) -> None:
+    """Raise ValueError for a file that is none of weights, with what it is in truth."""
+    with path.open("rb") as file:
+        head = file.read(64)
+    is_safetensors = head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size
+    kinds = {
+        "it is empty": not head,
+        "it is a pointer of Git LFS: fetch the file with `git lfs pull`": head.startswith(_LFS),
+        "it is a web page, as a download leaves that failed": head.lstrip()[:1] == b"<",
+        "it is of safetensors: let its name end in .safetensors": is_safetensors
+        and path.suffix != ".safetensors",
+    }
+    if kind := next((kind for kind, is_it in kinds.items() if is_it), ""):
+        raise ValueError(kind)
+
+
+def load_prefixed(model: nn.Module, head: nn.Module, path: Path) -> str:
+    """Read a file whose names are the model's behind a prefix, as Lightning's checkpoints have `model.`.
+
+    Its head is left out. Gives the prefix, empty where the file is no such one.
+
+    Raises:
+        RuntimeError: Shapes differ.
+    """
+    own, state = model.state_dict(), load_state_dict(str(path))
+    found = Counter(name.removesuffix(key) for name in state for key in own if name.endswith(f".{key}"))
+    prefix, count = found.most_common(1)[0] if found else ("", 0)
+    if own.keys() & state.keys() or count < _MIN_FRACTION * len(own):
+        return ""
+    of_head = {id(tensor) for tensor in head.state_dict(keep_vars=True).values()}
+    kept = [
+        name
+        for name, tensor in model.state_dict(keep_vars=True).items()
+        if id(tensor) not in of_head and f"{prefix}{name}" in state
+    ]
+    model.load_state_dict({name: state[f"{prefix}{name}"] for name in kept}, strict=False)
+    return prefix
 
 
 def load_backbone(

@@ -22,7 +22,13 @@ from trainables.engine.classifiers.timm_models import from_timm, timm_build
 from trainables.engine.classifiers.torchvision_models import from_torchvision, torchvision_build
 from trainables.engine.images.data import Statistics
 from trainables.engine.images.resolution import WHOLE_MIDDLE, Framing
-from trainables.engine.pretrained import check_loaded, load_backbone, load_in_order, reading_weights
+from trainables.engine.pretrained import (
+    check_loaded,
+    load_backbone,
+    load_in_order,
+    load_prefixed,
+    reading_weights,
+)
 
 _OWN: dict[str, type[ResNet20 | MnistCNN]] = {"resnet20": ResNet20, "mnist_cnn": MnistCNN}
 _TORCHVISION = "torchvision/"
@@ -100,7 +106,10 @@ def _checked(built: Classifier, path: Path) -> Classifier:
     Raises:
         WeightsError: The file is another model's.
     """
-    if num_taken := load_in_order(built.model, built.head, path):
+    if prefix := load_prefixed(built.model, built.head, path):
+        text = f"the file has the model's names behind the prefix {prefix}"
+        built = replace(built, notes={**built.notes, "weights": text})
+    elif num_taken := load_in_order(built.model, built.head, path):
         text = f"the file has another implementation's names: its {num_taken} tensors, whose shapes are the "
         built = replace(built, notes={**built.notes, "weights": f"{text}model's, were taken in order"})
     check_loaded(built.model, built.head, path)
