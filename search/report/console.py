@@ -15,7 +15,7 @@ from rich.text import Text
 from search.forecast import Forecast
 from search.ledger.history import TrialRecord, overdue_text
 from search.output import Output
-from search.report.formatting import duration, energy_text, hparams_text, value_text
+from search.report.formatting import duration, energy_text, value_text, varied_text
 from search.report.live import STYLES, LiveView
 from search.report.screen import Screen
 from search.report.under_way import UnderWayLines
@@ -128,7 +128,7 @@ class ConsoleView:
         line.append(f"{trial.status:<12}", style=STYLES.get(trial.status, ""))
         line.append(f"{space.metric} {value_text(trial.value(space.metric))}  ")
         line.append(f"epoch {trial.epochs}  {duration(trial.seconds)}  {energy_text(trial.energy.total_mj)}")
-        line.append(hparams_text(trial.hparams, space.parameters))
+        line.append(varied_text(trial, space, self._run.history))
         if trial.message:
             line.append(f"  ({trial.message})", style="red" if trial.status == "failed" else "")
         return line

@@ -16,9 +16,11 @@ from search.tariff import JOULES_PER_KWH
 from trainables.core.contract import Budget
 
 if TYPE_CHECKING:
+    from search.ledger.history import History, TrialRecord
     from search.ranking import Configuration
     from search.run.objective import ObjectiveValues
     from search.run.rerun import RerunEstimate
+    from search.space import Space
 
 DECIDERS = {"rung": "ranks", "model": "model", "random": "chance"}  # of a freeze-thaw search, for people
 
@@ -111,6 +113,15 @@ def kwh_text(joules: float) -> str:
 def hparams_text(hparams: Mapping[str, Any], names: Iterable[str]) -> str:
     """The searched hparams as "lr=0.1 batch_size=64"."""
     return " ".join(f"{name}={value_text(hparams[name])}" for name in names if name in hparams)
+
+
+def varied_text(trial: TrialRecord, space: Space, history: History) -> str:
+    """What tells a trial from others, as "lr=0.1 batch_size=64"; of ablations what is not the default's."""
+    names, first = space.varied, next(iter(history.trials.values()))
+    if space.ablations and first.proposed_by == "default":
+        own, its = trial.hparams, first.hparams
+        names = [name for name in names if repr(own.get(name)) != repr(its.get(name))]
+    return hparams_text(trial.hparams, names)
 
 
 def parameter_text(parameter: Parameter) -> str:

@@ -19,7 +19,7 @@ from search.accounting.spending import DeviceWatts
 from search.energy.units import to_joules
 from search.forecast import Forecast
 from search.ledger.history import TrialRecord
-from search.report.formatting import duration, hparams_text, limits_text, mean_text, rung_text, value_text
+from search.report.formatting import duration, limits_text, mean_text, rung_text, value_text, varied_text
 from search.report.time_left import TimeLeft
 from search.report.under_way import UnderWay
 from search.run import Run
@@ -83,7 +83,7 @@ class LiveView:
             text.append(f"\nbest {trial.trial_id}  {space.metric} ", style="not bold")
             text.append(mean_text(best), style="bold green")
             text.append(
-                f"  rung {best.rung}  {hparams_text(trial.hparams, space.parameters)}", style="not bold"
+                f"  rung {best.rung}  {varied_text(trial, space, self._run.history)}", style="not bold"
             )
         return text
 
@@ -107,7 +107,7 @@ class LiveView:
         shown = [*running, *others][:num_rows]
         columns = ["trial", "status", "rung", "epoch", self._run.space.metric, "curve", "time"]
         rows = [self._cells(trial) for trial in shown]
-        names = list(self._run.space.parameters)
+        names = self._run.space.varied
         wanted = [[value_text(trial.hparams.get(name)) for name in names] for trial in shown]
         if any(trial.energy.total_mj is not None for trial in shown):
             names = ["energy", *names]

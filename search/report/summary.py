@@ -25,10 +25,10 @@ from search.report.formatting import (
     DECIDERS,
     counted,
     duration,
-    hparams_text,
     kwh_text,
     mean_text,
     objective_texts,
+    varied_text,
 )
 from search.report.gain import default_of, gain_sentence, guessing_text
 from search.report.portfolio import portfolio_sentence
@@ -178,7 +178,7 @@ def _print_top(run: Run, output: Output) -> None:
             *([str(trial.epochs)] * has_epochs),
             duration(sum(one.seconds for one in each.trials)),
             *([energy] * has_joules),
-            hparams_text(trial.hparams, space.parameters),
+            varied_text(trial, space, run.history),
         )
     output.print(table)
     if len({each.rung for each in shown}) > 1:
@@ -193,7 +193,7 @@ def _print_front(run: Run, output: Output) -> None:
     for column in ("front", *(_UNITS.get(name, name) for name in space.objective), "hparams"):
         table.add_column(column)
     for trial, values in pareto_front(space, list(run.history.trials.values())):
-        hparams = hparams_text(trial.hparams, space.parameters)
+        hparams = varied_text(trial, space, run.history)
         table.add_row(trial.trial_id, *objective_texts(values), hparams)
     lacking = f"front: no trial has a value of each of {', '.join(space.objective)}"
     output.print(table if table.row_count else lacking)

@@ -150,6 +150,13 @@ class Space:
         return bool(self.trials or self.design or self.ablations) or self.sampler == "grid"
 
     @property
+    def varied(self) -> list[str]:
+        """The hparams that tell trials apart: those searched, and those of a list or of ablations."""
+        variants = (each for group in self.ablations.values() for each in group)
+        listed = (name for point in (*self.trials, *variants) for name in point)
+        return list(dict.fromkeys((*self.parameters, *listed)))
+
+    @property
     def sampler_name(self) -> str:
         """What proposes new trials, for a reader: with freeze_thaw it is not `sampler`."""
         return "of the model" if self.scheduler.mode == "freeze_thaw" else self.sampler

@@ -25,19 +25,32 @@ from search.report.formatting import (
     parameter_text,
     rung_text,
     value_text,
+    varied_text,
 )
 from search.report.live import LiveView, sparkline
 from search.report.plan import print_plan
 from search.report.summary import print_summary, print_winner
 from search.run import Run
+from search.sampling.designs import designed
+from search.sampling.proposal import FixedList
 from search.space import Choice, Normal, Real
 from search.tariff import Tariff
 from search.trial import EpochRow
 from tests.support.energy_scenes import Scene
 from tests.support.fake_clock import FakeClock
 from tests.support.recorded_console import console, shown
-from tests.support.toy_runs import SteadyMeter, executed, fateful_space, listed, made_space, sampler_for
+from tests.support.toy_runs import (
+    SteadyMeter,
+    defaults_of,
+    executed,
+    fateful_space,
+    listed,
+    made_space,
+    sampler_for,
+)
 from trainables.core.contract import Budget
+
+LISTED = ((0.01, 64), (0.1, 64), (0.01, 32))  # the default, then the points of a list
 
 
 @pytest.mark.parametrize(
@@ -187,6 +200,26 @@ def test_failures_are_shown_by_cause_with_a_remedy_and_the_way_back(tmp_path: Pa
         "give warmup_epochs or max_grad_norm",
         f"once fixed, run them again: python scripts/search.py --rerun-failed {folder}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        ("search.ablations={size: {batch_size: 16}, rate: {lr: 5.0}}", ["", "batch_size=16", "lr=5"]),
+        ("search.trials=[{lr: 0.1}, {batch_size: 32}]", [f"lr={lr} batch_size={b}" for lr, b in LISTED]),
+    ],
+)
+def test_trials_of_a_list_are_told_apart_by_what_it_varies(
+    tmp_path: Path, points: str, expected: list[str]
+) -> None:
+    text = "search: {trainable: toy, data: none, ladder: {epochs: 1}}"
+    space = made_space(tmp_path, text, overrides=[points])
+    run, _ = executed(space, tmp_path, FixedList(designed(space, defaults_of(space))))
+    trials = run.history.trials.values()
+    assert [varied_text(trial, space, run.history) for trial in trials] == expected
+    output = console()
+    print_summary(run, output)
+    assert all(text in shown(output) for text in expected)
 
 
 def test_a_curve_is_drawn_in_twelve_characters_with_its_last_value() -> None:
