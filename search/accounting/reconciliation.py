@@ -36,11 +36,13 @@ class EnergyCheck:
         problems: What does not add up: a table was changed, or the program is wrong.
         notes: What cannot be added up, and why: sensors lost on the way, sessions that were killed.
         checked: How much was added up, as the subject of a sentence.
+        has_joules: Anything was measured or estimated.
     """
 
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     checked: str = ""
+    has_joules: bool = False
 
 
 def check_run(folder: RunFolder, space: Space, history: History) -> EnergyCheck:
@@ -63,8 +65,9 @@ def check_run(folder: RunFolder, space: Space, history: History) -> EnergyCheck:
     elif stale:
         check.notes.append(f"{stale}: older than the journal; the run continues, or was killed")
     total_j = sum(float(row["energy_device_j"]) for row in devices)
-    rows = f"{len(devices)} device row{'' if len(devices) == 1 else 's'}"
-    check.checked = f"{len(trials)} trials, {rows}, {total_j:.3f} J"
+    rows = f"{len(devices)} device row{'' if len(devices) == 1 else 's'}, {total_j:.3f} J"
+    check.has_joules = bool(devices) or any(row["energy_j"] for row in trials)
+    check.checked = f"{len(trials)} trials, {rows if check.has_joules else 'no joules'}"
     return check
 
 

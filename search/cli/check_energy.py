@@ -37,5 +37,5 @@ def main(options: argparse.Namespace) -> int:
     for problem in check.problems:
         print(problem, file=sys.stderr)
     if not check.problems:
-        print(f"{check.checked}: everything adds up")
+        print(f"{check.checked}: {'everything adds up' if check.has_joules else 'nothing to add up'}")
     return 1 if check.problems else 0

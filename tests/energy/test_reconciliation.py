@@ -6,11 +6,28 @@ from pathlib import Path
 
 import pytest
 
+from search import cli
 from search.accounting.reconciliation import check_run
+from search.backends.local import execute_here
+from search.energy.reading import EnergyReading, EnergySensors
+from search.ledger import Ledger
+from search.run import Run
 from search.space import dump_space
 from search.tables import Tables
 from tests.support.energy_scenes import Scene, checked_tables, written
 from tests.support.processes import typed
+from tests.support.toy_runs import SteadyMeter, made_space, sampler_for
+
+
+class Blind(SteadyMeter):
+    """Reads nothing, as where there is no sensor."""
+
+    sensors = EnergySensors(reason="no sensor")
+
+    def read(self) -> EnergyReading:
+        return EnergyReading()
+
+    read_start = read
 
 
 def ended_run(folder: Path) -> Scene:
@@ -95,6 +112,18 @@ def test_a_table_that_was_removed_after_the_run_is_named(tmp_path: Path, name: s
 def test_what_was_checked_is_counted(tmp_path: Path) -> None:
     run = ended_run(tmp_path).run
     assert check_run(run.ledger, run.space, run.history).checked == "2 trials, 1 device row, 32.000 J"
+
+
+def test_a_run_without_joules_has_nothing_to_add_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = made_space(tmp_path, overrides=["search.limits.trials=2"])
+    run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
+    run.observe(Tables(run.ledger, space, run.history))
+    execute_here(run, Blind())
+    dump_space(space, run.ledger.space_file)
+    assert cli.run("check-energy", [str(run.ledger.folder)]) == 0
+    assert capsys.readouterr().out == "2 trials, no joules: nothing to add up\n"
 
 
 def test_a_folder_without_a_run_is_reported(tmp_path: Path) -> None:
