@@ -74,5 +74,5 @@ def _summary(script: Script) -> str:
     num_left = len(script.flags) - num_ranges - num_places
     return (
         f"{len(script.flags)} flags ({script.library}): {num_ranges} with a range, {num_places} set by the "
-        f"search, {num_left} left as they are"
+        f"search, {num_left} left as {'it is' if num_left == 1 else 'they are'}"
     )

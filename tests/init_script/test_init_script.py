@@ -12,6 +12,7 @@ from search.init_script.flag import Flag
 from search.init_script.ranges import default_of, place_of, range_of
 from search.space import SPACES, load_space
 from search.space.space import Space
+from tests.project.test_docs_run import ROOT, block_of, blocks_of
 
 ARGPARSE = """
     import argparse
@@ -466,3 +467,13 @@ def test_what_the_search_itself_gives_a_script(name: str, default: object, place
 
 def test_a_flag_without_a_default_starts_within_its_range() -> None:
     assert default_of(Flag(name="lr", spelled="--lr", kind="float")) == 0.001
+
+
+def test_the_guides_script_gives_the_line_that_the_guide_shows(tmp_path: Path) -> None:
+    guide = ROOT / "docs/own-script.md"
+    (tmp_path / "digits.py").write_text(block_of(guide, "python"))
+    written = write_space(tmp_path / "digits.py", out=tmp_path / "first.yaml")
+    (shown,) = [
+        line for block in blocks_of(guide, "text") for line in block.splitlines() if "argparse" in line
+    ]
+    assert shown == f"wrote ./first.yaml: {written.summary}"
