@@ -105,6 +105,7 @@ def smoke_test(task: TrialTask, num_examples: int, request: TrainingRequest, out
         resolution=lowest.resolution,
         num_examples=num_examples,
         num_epochs=lowest.epochs if task.trainable.command else 1,  # a script may score its end only
+        is_script=task.trainable.command is not None,
     )
     num_failed = 0
     for result in checks.results():

@@ -42,6 +42,7 @@ class SmokeTest:
         num_examples: Of training and of validation, an epoch.
         resolution: Side of training images in pixels, or None for the data's own.
         num_epochs: Of each check's training; the last one must be scored.
+        is_script: Its number format is its own affair, which no flag of the search changes.
     """
 
     def __init__(
@@ -53,8 +54,9 @@ class SmokeTest:
         resolution: int | None,
         num_examples: int = NUM_EXAMPLES,
         num_epochs: int = 1,
+        is_script: bool = False,
     ) -> None:
-        self._trainable, self._hparams = trainable, hparams
+        self._trainable, self._hparams, self._is_script = trainable, hparams, is_script
         self._context = replace(context, validation_subset=num_examples)
         self._budget = Budget(epochs=2 * num_epochs, subset=num_examples, resolution=resolution)
         self._first_half = replace(self._budget, epochs=num_epochs)  # only a budget's last must be scored
@@ -78,6 +80,8 @@ class SmokeTest:
         fp16 is tried on GPUs only, as CPUs have no fast kernels for it, and some operations none at all.
         """
         formats: list[Precision] = ["bf16"] if self._context.device == "cpu" else ["bf16", "fp16"]
+        if self._is_script:
+            formats = []
         return {
             "training and validation": self._trains,
             "test": self._tests,
