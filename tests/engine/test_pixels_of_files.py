@@ -291,3 +291,9 @@ def test_what_is_no_image_in_spite_of_its_name_says_what_it_is(
     (tmp_path / "a.jpg").write_bytes(content)
     with pytest.raises(OSError, match=reason):
         read_image(tmp_path / "a.jpg", 32, Scales)
+
+
+def test_a_file_outside_of_the_folder_has_a_name_too(tmp_path: Path) -> None:
+    path = tmp_path / "b" / "x.png"  # as a table may have it
+    files = ImageFiles(root=tmp_path / "a", paths=(path,), labels=(), parts=("train",), class_names=())
+    assert files.name(0) == "../b/x.png"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -54,7 +54,7 @@ def read_labelled_table(table: Path, given: Path | None) -> ImageFiles:
         findings.add_problem(f"{len(trained)} classes have images to train on; at least 2 are needed")
     for label in [name for name in names if name not in trained and trained]:
         findings.add_problem("class that the training part has no image of", label)
-    for path in sorted(folder.images - found.keys()):
+    for path in _beside(found):
         findings.leave_out("image that the table does not name", path.name)
     findings.refuse(str(table))
     return ImageFiles(
@@ -133,25 +133,21 @@ class _Folder:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    @cached_property
-    def images(self) -> set[Path]:
-        """All in the folder and below."""
-        return set(FolderTree(self.root).images(self.root))
-
     def find(self, name: str) -> Path | None:
         """By the whole name, or by its last part, with its ending or without, where one image has it."""
         path = self.root / name.replace("\\", "/")
-        return path if path.is_file() else self._by_last_part.get(path.name)
+        return path if self.has(name) else self._by_last_part.get(path.name)
 
-    def num_found(self, names: Sequence[str]) -> tuple[int, int]:
-        """How many of the images it has by their whole names, and how many at all."""
-        found = [(self.root / name.replace("\\", "/"), self.find(name)) for name in names]
-        return sum(path == whole for whole, path in found), sum(path is not None for _, path in found)
+    def has(self, name: str) -> bool:
+        """Whether the whole name leads to an image."""
+        return (self.root / name.replace("\\", "/")).is_file()
 
     @cached_property
     def _by_last_part(self) -> Mapping[str, Path]:
-        names = Counter(name for path in self.images for name in {path.name, path.stem})
-        return {name: path for path in self.images for name in (path.name, path.stem) if names[name] == 1}
+        """Of all in the folder and below: names that one image has, with endings and without."""
+        images = FolderTree(self.root).images(self.root)
+        names = Counter(name for path in images for name in {path.name, path.stem})
+        return {name: path for path in images for name in (path.name, path.stem) if names[name] == 1}
 
 
 def _folder_with_most(names: Sequence[str], table: Path, given: Path | None) -> _Folder:
@@ -164,16 +160,20 @@ def _folder_with_most(names: Sequence[str], table: Path, given: Path | None) -> 
     inner = FolderTree(beside).listing(beside).folders
     folders = [_Folder(root) for root in ([given] if given else [*inner, beside])]
     tried = [name for name in names[:: max(1, len(names) // _TRIED)] if name]
-    counts = {folder: folder.num_found(tried) for folder in folders}
+    counts = {folder: sum(map(folder.has, tried)) for folder in folders}
+    if not any(counts.values()):  # which lists all that lies below, if it must
+        counts = {folder: sum(folder.find(name) is not None for name in tried) for folder in folders}
     tied = [folder for folder in folders if counts[folder] == max(counts.values())]
     named = [folder for folder in tied if part_of(folder.root.name) == (part_in(table.stem) or PARTS[0])]
     alike = [folder.root.name for folder in tied if folder.root != beside]
-    if max(counts.values())[1] and len(named) != 1 and len(alike) > 1:
+    if any(counts.values()) and len(named) != 1 and len(alike) > 1:
         raise DataError(
             f"{table}: its images are in {' and in '.join(alike)} alike; say which with {{labels: {table}, "
             "images: FOLDER}"
         )
-    return named[0] if len(named) == 1 else tied[-1] if not max(counts.values())[1] else tied[0]
+    if len(named) == 1:
+        return named[0]
+    return tied[0] if any(counts.values()) else folders[-1]
 
 
 def _found(
@@ -205,6 +205,14 @@ def _found(
         else:
             findings.leave_out("image that does not exist", where)
     return found
+
+
+def _beside(found: Iterable[Path]) -> list[Path]:
+    """Other images in the folders of those that were found."""
+    known = set(found)
+    folders = sorted({path.parent for path in known})
+    files = [path for folder in folders for path in FolderTree(folder).listing(folder).files]
+    return [path for path in files if is_image(path) and path not in known]
 
 
 def _class_names(labels: Sequence[str]) -> list[str]:
