@@ -88,7 +88,7 @@ def observed_costs(events: Sequence[Event], space: Space, folder: Path) -> Costs
         return None
     return Costs(
         points=filled(seen, space.ladder),
-        source=f"{len(seen)} trials of {folder.name}",
+        source=f"{len(seen)} trial{'' if len(seen) == 1 else 's'} of {folder.name}",
         first_s=min(attempt.before_s for attempt in cold),
         first_j=_median(attempt.start_j for attempt in cold) or 0.0,
         unsure_start_s=0.0 if warm else min(attempt.start_s for attempt in cold),
