@@ -13,6 +13,7 @@ import pytest
 
 from search.ledger import Ledger
 from search.report.page import render, write_page
+from search.report.page.elements import Section
 from search.report.page.render import json_for_script, rendered
 from search.run import Run
 from search.space import dump_space
@@ -206,9 +207,17 @@ def test_nothing_of_the_home_is_in_a_page_and_paths_begin_where_it_was_written(
 
 
 def test_names_that_only_look_like_a_home_stay() -> None:
-    assert render.without_home("s3://bucket/home/x and a/home/x, /homework/x") == (
+    assert render.text_on_page("s3://bucket/home/x and a/home/x, /homework/x") == (
         "s3://bucket/home/x and a/home/x, /homework/x"
     )
+
+
+def test_names_that_steer_a_terminal_or_turn_text_around_are_written_out() -> None:
+    name = "cat\x1b]52;c;aGk=\x07\u202egod\ud800"
+    text = rendered(name, name, [Section(key="a", title=name, elements=[])])
+    assert "cat\\x1b]52;c;aGk=\\x07\\u202egod\\ud800" in text
+    assert not {"\x1b", "\x07", "\u202e", "\ud800"} & set(text)
+    assert json_for_script({name: name}).count("cat\\\\x1b]52") == 2
 
 
 def test_numbers_of_plots_have_six_digits() -> None:

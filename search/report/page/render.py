@@ -18,6 +18,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from search.printable import printable
 from search.report.charts.plotly_figure import plotly_figure
 from search.report.page.elements import Figure, Section, TrialDetails
 
@@ -63,14 +64,19 @@ def rendered(
     )  # fmt: skip
 
 
-def without_home(text: object) -> object:
-    """A text with paths as they are from here: below this folder by what follows it, below a home as `~`.
+def text_on_page(text: object) -> object:
+    r"""A text as the page has it: printable, and with paths as they are from here.
 
-    A page is sent around, and a home tells a name. It is done to all texts alike, since paths are in
-    commands, messages, tracebacks and logs. In quotes a shell would take `~` for a name: it is put before
-    them.
+    What steers a terminal, turns text around or cannot be encoded is written out (`\x1b`): a class may be
+    called so, and a page is read by `cat` too. Of a path below this folder what follows it is left; a home is
+    `~`, because a page is sent around, and a home tells a name. It is done to all texts alike, since paths
+    are in commands, messages, tracebacks and logs. In quotes a shell would take `~` for a name: it is put
+    before them.
     """
-    if not isinstance(text, str) or isinstance(text, Markup) or "/" not in text:
+    if not isinstance(text, str) or isinstance(text, Markup):
+        return text
+    text = printable(text)
+    if "/" not in text:
         return text
     for pattern, instead in _path_patterns(str(Path.cwd()), str(Path.home())):
         text = pattern.sub(instead, text)
@@ -106,17 +112,17 @@ def json_for_script(content: object, *, digits: int | None = None) -> Markup:
 
 
 def _shortened(content: Any, digits: int | None) -> Any:
-    """The same lists and mappings without homes, and with shorter numbers: a plot has 1,000 pixels, and a
-    float 17 digits.
+    """The same lists and mappings with texts as the page has them, and shorter numbers: a plot has 1,000
+    pixels, and a float 17 digits.
 
     Text by text: in JSON the letter of an escape (`\\n`) stands before the path, and hides where it begins.
     """
     if isinstance(content, str):
-        return without_home(content)
+        return text_on_page(content)
     if isinstance(content, float):
         return content if digits is None else float(f"{content:.{digits}g}")
     if isinstance(content, dict):
-        return {without_home(name): _shortened(value, digits) for name, value in content.items()}
+        return {text_on_page(name): _shortened(value, digits) for name, value in content.items()}
     if isinstance(content, list | tuple):
         return [_shortened(value, digits) for value in content]
     return content
@@ -130,7 +136,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(_HERE),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=without_home,
+        finalize=text_on_page,
         trim_blocks=True,
         lstrip_blocks=True,
     )
