@@ -93,6 +93,7 @@ def _add_limits(flags: CommandParser) -> None:
         help="stop after this many hours; running epochs then have limits.grace_minutes (default: 2)",
     )
     add("--kwh", metavar="E", help="stop after this many kilowatt-hours, as far as they are measured")
+    add("--co2e-kg", metavar="K", help="stop after this many kilograms of CO2 equivalents, by search.report")
     add("--cost", metavar="C", help="stop after energy for this much money, by search.report.price_per_kwh")
     add("--stop-when-flat", action="store_true", help="stop once further trials are unlikely to gain")
     flags.add_budget()
@@ -192,6 +193,7 @@ def overrides(options: argparse.Namespace) -> list[str | tuple[str, Any]]:
         "search.limits.trials": options.trials,
         "search.limits.hours": options.hours,
         "search.limits.kwh": options.kwh,
+        "search.limits.co2e_kg": options.co2e_kg,
         "search.limits.cost": options.cost,
         "search.limits.stop_when_flat": "true" if options.stop_when_flat else None,
         "search.early_stop_threshold": options.early_stop_threshold,

@@ -76,9 +76,17 @@ def test_a_limit_of_energy_is_a_flag_checked_like_the_files(tmp_path: Path, spac
     assert done.stderr == f"{space.name}: search.limits.kwh: must be above 0, got -1\n"
 
 
-def test_the_threshold_below_which_trials_stop_is_a_flag() -> None:
-    options = search.parser().parse_args(["--space", "lr_bs", "--early-stop-threshold", "-0.3"])
-    assert search.overrides(options) == ["search.early_stop_threshold=-0.3"]
+@pytest.mark.parametrize(
+    ("flag", "key"),
+    [
+        *(("--trials", "limits.trials"), ("--hours", "limits.hours"), ("--kwh", "limits.kwh")),
+        *(("--co2e-kg", "limits.co2e_kg"), ("--cost", "limits.cost")),
+        ("--early-stop-threshold", "early_stop_threshold"),
+    ],
+)
+def test_what_ends_a_search_or_a_trial_is_a_flag(flag: str, key: str) -> None:
+    options = search.parser().parse_args(["--space", "lr_bs", flag, "-0.3"])
+    assert search.overrides(options) == [f"search.{key}=-0.3"]
 
 
 @pytest.mark.parametrize("command", [search, train, preflight])
