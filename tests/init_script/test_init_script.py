@@ -12,7 +12,7 @@ from search.init_script.flag import Flag
 from search.init_script.ranges import default_of, place_of, range_of
 from search.space import SPACES, load_space
 from search.space.space import Space
-from tests.project.test_docs_run import ROOT, block_of, blocks_of
+from tests.support.documents import ROOT, block_of, blocks_of
 
 ARGPARSE = """
     import argparse

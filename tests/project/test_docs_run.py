@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 from tests.support.box_annotations import annotation, coco_file
+from tests.support.documents import ROOT, block_of, blocks_of
 from tests.support.market_folders import market_folder
 from tests.support.vulnerable_functions import functions_file, made_functions
 from tests.support.weight_files import fill_hub_cache
 
-ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
     ROOT / "README.md",
     *sorted(ROOT.glob("docs/*.md")),
@@ -91,19 +91,9 @@ NOT_RUN: Mapping[str, tuple[str, str]] = {
 
 def shell_lines(document: Path) -> list[str]:
     """The commands of all its sh blocks, without comments; a line that ends with a backslash continues."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", document.read_text(), flags=re.MULTILINE | re.DOTALL)
-    text = "".join(blocks).replace("\\\n", " ")
+    text = "".join(blocks_of(document, "sh")).replace("\\\n", " ")
     lines = (re.sub(r"\s+#.*", "", line).strip() for line in text.splitlines())
     return [line for line in lines if line and not line.startswith("#")]
-
-
-def blocks_of(document: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(), flags=re.MULTILINE | re.DOTALL)
-
-
-def block_of(document: Path, language: str) -> str:
-    """The first block in this language."""
-    return blocks_of(document, language)[0]
 
 
 def is_run(line: str) -> bool:
