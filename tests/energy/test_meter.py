@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -259,16 +258,9 @@ def test_for_any_increments_a_shared_meter_never_falls_and_rounds_once_a_reading
 
 
 @pytest.mark.parametrize("module", ["", ".reading", ".process_meter"])
-def test_importing_energy_is_cheap_and_loads_no_heavy_module(tmp_path: Path, module: str) -> None:
-    """In a bare interpreter; the whole meter only where its module is."""
-    code = (
-        "import sys, time; start_s = time.process_time(); "
-        f"import search.energy{module}; "
-        "print(time.process_time() - start_s, *{'torch', 'pandas', 'pynvml'} & set(sys.modules))"
-    )
-    environ = {key: text for key, text in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    environ["PYTHONPYCACHEPREFIX"] = str(tmp_path)  # the first run compiles, as an installation does
-    command = [sys.executable, "-c", code]
-    answers = [subprocess.check_output(command, env=environ, text=True).split() for _ in range(3)]
-    assert [heavy for _, *heavy in answers] == [[], [], []]
-    assert min(float(seconds) for seconds, *_ in answers) < (0.15 if module == ".process_meter" else 0.05)
+def test_importing_energy_loads_no_heavy_module(module: str) -> None:
+    """In a bare interpreter: a worker has it before its first trial, the driver before its first line."""
+    code = f"import sys; import search.energy{module}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    heavy = {"torch", "ray", "optuna", "pandas", "numpy", "scipy", "pydantic", "rich", "pynvml"}
+    assert heavy & set(loaded) == set()

@@ -58,12 +58,6 @@ def command(name: str, *arguments: object, folder: Path, **env: str) -> subproce
     )
 
 
-def cpu_s() -> float:
-    """Of the commands run so far: on a busy machine their time by the clock says nothing."""
-    times = os.times()
-    return times.children_user + times.children_system
-
-
 def test_every_model_that_a_space_can_ask_for_is_a_point(tmp_path: Path) -> None:
     space = made_space(tmp_path, MODELS)
     points = points_of(space, defaults_of(space))
@@ -103,10 +97,8 @@ def test_too_many_combinations_are_taken_in_pairs(tmp_path: Path) -> None:
 
 def test_missing_weights_are_found_before_any_trial(tmp_path: Path) -> None:
     (tmp_path / "models.yaml").write_text(MODELS)
-    before_s = cpu_s()
     caches = {"HF_HOME": str(tmp_path / "hf"), "TORCH_HOME": str(tmp_path / "torch")}
     done = command("preflight", "--space", "./models.yaml", folder=tmp_path, **caches)
-    assert cpu_s() - before_s < 30.0  # 10 s, most of it imports
     assert done.returncode == 2
     fetch = "fetch it: python scripts/preflight.py --space ./models.yaml --download"
     head, timms, torchvisions = done.stderr.splitlines()
