@@ -33,13 +33,19 @@ def trainable(request, tmp_path) -> Trainable:
     return made_command(tmp_path).load() if request.param == "command" else load_trainable(request.param)
 
 
+@pytest.fixture(scope="module")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shared as trials share it: making the data of code takes longer than a tiny epoch of it."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def started(trainable, tmp_path) -> Callable[..., Training]:
+def started(trainable, cache_dir) -> Callable[..., Training]:
     """A function that starts the trainable on the data it is tried out with."""
     example = trainable.example
 
     def start(seed: int = 0, **changes) -> Training:
-        context = TrainingContext(data=example.data, data_seed=0, seed=seed, cache_dir=tmp_path)
+        context = TrainingContext(data=example.data, data_seed=0, seed=seed, cache_dir=cache_dir)
         return trainable.start(trainable.hparams(**{**example.hparams, **changes}), TINY, context)
 
     return start
