@@ -15,18 +15,16 @@ from tests.support.toy_runs import SteadyMeter, fateful_space, listed, made_spac
 
 
 @pytest.mark.parametrize("horizon", ["full", "rung"])
-@pytest.mark.parametrize("before", [False, True])
-def test_killed_at_every_event_a_run_ends_as_if_undisturbed(
-    tmp_path: Path, before: bool, horizon: str
+def test_killed_before_and_after_every_event_a_run_ends_as_if_undisturbed(
+    tmp_path: Path, horizon: str
 ) -> None:
     space = fateful_space(tmp_path, overrides=[f"search.horizon={horizon}"])
-    undisturbed = whole(space, tmp_path / "whole", listed(*FATES))
-    num_events = len(undisturbed.ledger.events())
-    for events_left in range(1, num_events - 1):
-        folder = tmp_path / f"cut-{events_left}"
-        again = cut(space, folder, lambda: listed(*FATES), events_left, before=before)
-        assert outcome(again) == outcome(undisturbed)
-        assert again.rungs.counts() == undisturbed.rungs.counts()
+    undisturbed = whole_with_cuts(space, tmp_path / "whole", listed(*FATES))
+    for number in range(1, len(undisturbed.ledger.events()) - 1):
+        for cut_at in (f"cut-before-{number}", f"cut-{number}"):
+            again = whole(space, tmp_path / cut_at, listed(*FATES))
+            assert outcome(again) == outcome(undisturbed)
+            assert again.rungs.counts() == undisturbed.rungs.counts()
 
 
 def test_killed_after_each_few_events_a_run_still_comes_to_its_end(tmp_path: Path) -> None:

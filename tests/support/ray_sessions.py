@@ -31,10 +31,9 @@ class Killed(BaseException):
 
 
 class FragileLedger(Ledger):
-    """Dies right after, or right before, its n-th event is on disk."""
+    """Dies right after its n-th event is on disk."""
 
     events_left = 10**9
-    dies_before_writing = False
 
     def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
         super().__init__(folder, clock=clock)
@@ -42,8 +41,6 @@ class FragileLedger(Ledger):
 
     def _append(self, event: Mapping[str, Any]) -> dict[str, Any]:
         self.events_left -= 1
-        if self.events_left < 0 and self.dies_before_writing:
-            raise Killed
         stamped = self._write(event)
         if self.events_left < 0:
             raise Killed
@@ -51,7 +48,7 @@ class FragileLedger(Ledger):
 
 
 class CopyingLedger(Ledger):
-    """Copies its folder right after each event is on disk, which is what a kill at that moment leaves."""
+    """Copies its folder right before and after each event is on disk, which is what a kill then leaves."""
 
     num_copies = 0
 
@@ -60,6 +57,8 @@ class CopyingLedger(Ledger):
         self._write, self.journal.append = self.journal.append, self._append
 
     def _append(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        if self.num_copies:
+            shutil.copytree(self.folder, self.folder.with_name(f"cut-before-{self.num_copies}"))
         stamped = self._write(event)
         if event["event"] != "journal_started":  # a journal without a session: no run to resume
             shutil.copytree(self.folder, self.folder.with_name(f"cut-{self.num_copies}"))
@@ -67,13 +66,11 @@ class CopyingLedger(Ledger):
         return stamped
 
 
-def session(
-    space: Space, folder: Path, sampler: Sampler, *, events_left: int = 10**9, before: bool = False
-) -> Run | None:
+def session(space: Space, folder: Path, sampler: Sampler, *, events_left: int = 10**9) -> Run | None:
     """One process's life on the run in `folder`: the run if it came to its end, None if it was killed."""
     ledger = FragileLedger(folder) if Ledger(folder).has_run else FragileLedger.create(folder)
     assert isinstance(ledger, FragileLedger)
-    ledger.events_left, ledger.dies_before_writing = events_left, before
+    ledger.events_left = events_left
     try:
         run = Run(space, sampler, ledger)
         execute_here(run, SteadyMeter())
@@ -89,16 +86,15 @@ def whole(space: Space, folder: Path, sampler: Sampler) -> Run:
     return run
 
 
-def cut(
-    space: Space, folder: Path, make_sampler: Callable[[], Sampler], events_left: int, *, before: bool = False
-) -> Run:
+def cut(space: Space, folder: Path, make_sampler: Callable[[], Sampler], events_left: int) -> Run:
     """The run in `folder`, killed at this event and resumed to its end."""
-    assert session(space, folder, make_sampler(), events_left=events_left, before=before) is None
+    assert session(space, folder, make_sampler(), events_left=events_left) is None
     return whole(space, folder, make_sampler())
 
 
 def whole_with_cuts(space: Space, folder: Path, sampler: Sampler) -> Run:
-    """The run in `folder` come to its end; beside it, in cut-N, is what a kill right after event N leaves.
+    """The run in `folder` come to its end; beside it is what a kill right after event N leaves, in cut-N, and
+    right before it, in cut-before-N.
 
     `cut` repeats the events before each kill; these are there once, which takes half the time.
     """
