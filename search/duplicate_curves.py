@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.ledger.history import TrialRecord
+from search.printable import counted
 from search.space.parameters import is_same
 from trainables.core.contract import is_about_scores
 
@@ -39,7 +40,7 @@ class DuplicateCurves:
         """The trials, the hyperparameters and what to do, in one line."""
         effect = "it had" if len(self.hparams) == 1 else "they had"
         differing = ", ".join(f"{name} ({_listed(values)})" for name, values in self.hparams.items())
-        epochs = f"{self.num_epochs} epoch{'s' if self.num_epochs > 1 else ''}"
+        epochs = counted(self.num_epochs, "epoch")
         return (
             f"{', '.join(self.trials)} have identical curves for {epochs} although they differ in "
             f"{differing}: "

@@ -13,6 +13,7 @@ from search.launch import Launch, launch, naming_the_way_on
 from search.ledger import Ledger, LedgerError, fresh_folder
 from search.ledger.history import GOES_ON, History, TrialRecord
 from search.output import Output
+from search.printable import counted
 from search.promotion import (
     BASELINES,
     alone_on_gpus,
@@ -27,7 +28,6 @@ from search.promotion import (
     with_gpus,
 )
 from search.report.answer import promotion_answer
-from search.report.formatting import counted
 from search.report.page import write_at_end
 from search.report.summary import print_promotion
 from search.run import Run

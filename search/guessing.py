@@ -98,7 +98,7 @@ def _against_guessing(
     )
 
 
-FEWEST_AT_CHANCE = 4  # the default configuration among them, which learns where anything does
+_FEWEST_AT_CHANCE = 4  # the default configuration among them, which learns where anything does
 
 
 class ChanceLevel:
@@ -119,14 +119,17 @@ class ChanceLevel:
         """
         if rung in self._beaten:
             return False
-        metric, best = self._space.metric, self._best.setdefault(rung, metrics)
-        if self._sign * (metrics[metric] - best[metric]) > 0:
-            self._best[rung] = best = metrics
+        metric, best = self._space.metric, self._best.get(rung)
+        is_best = best is None or self._sign * (metrics[metric] - best[metric]) > 0
+        if is_best:
+            self._best[rung] = metrics
         self._counts[rung] += 1
         count = self._counts[rung]
-        if count < FEWEST_AT_CHANCE:
+        if count < _FEWEST_AT_CHANCE:
             return False
-        found = _against_guessing(self._space, [best[metric]], best.get, count)
-        if found is None or found.is_better is not False:
-            self._beaten.add(rung)
+        if is_best or count == _FEWEST_AT_CHANCE:  # an older best of more trials is no likelier to be better
+            best = self._best[rung]
+            found = _against_guessing(self._space, [best[metric]], best.get, count)
+            if found is None or found.is_better is not False:
+                self._beaten.add(rung)
         return rung not in self._beaten

@@ -1,4 +1,4 @@
-"""Text from outside (errors, class names, scripts' output), made safe for terminals and spreadsheets."""
+"""Text for people: counts, and what comes from outside made safe for terminals and spreadsheets."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ _FORMULA = re.compile(r"[=+\-@\t\r]")
 def printable(text: str) -> str:
     r"""`text` with what a terminal would obey written out, such as `\x1b`; line ends and tabs stay."""
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things that take an s for several: "1 trial", "24 trials"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def csv_cell(value: object) -> object:

@@ -21,8 +21,9 @@ from search.energy.reading import EnergyMeter
 from search.energy.usable import unusable_reason
 from search.ledger import Ledger, LedgerError
 from search.output import Output
+from search.printable import counted
 from search.provenance import versions
-from search.report.formatting import counted, duration, energy_text, hparams_text, value_text
+from search.report.formatting import duration, energy_text, hparams_text, value_text
 from search.run_names import run_folder
 from search.secrets import without_secrets
 from search.space import SpaceError, SpaceSource, load_space

@@ -14,7 +14,8 @@ from rich.text import Text
 
 from search.ledger import csv_text
 from search.output import Output
-from search.report.formatting import counted, hparams_text
+from search.printable import counted
+from search.report.formatting import hparams_text
 from search.space import load_space
 from search.space.yaml_file import override_list
 from search.training import TrainingRequest, prepare_training, train

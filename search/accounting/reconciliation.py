@@ -16,6 +16,7 @@ from search.accounting.unreported import NodeKind, node_kind, reported_mj
 from search.energy.units import to_exact_joules
 from search.ledger import RunFolder, csv_text
 from search.ledger.history import History
+from search.printable import counted
 from search.space import Space
 from search.tables import live_tables
 
@@ -65,7 +66,7 @@ def check_run(folder: RunFolder, space: Space, history: History) -> EnergyCheck:
     elif stale:
         check.notes.append(f"{stale}: older than the journal; the run continues, or was killed")
     total_j = sum(float(row["energy_device_j"]) for row in devices)
-    rows = f"{len(devices)} device row{'' if len(devices) == 1 else 's'}, {total_j:.3f} J"
+    rows = f"{counted(len(devices), 'device row')}, {total_j:.3f} J"
     check.has_joules = bool(devices) or any(row["energy_j"] for row in trials)
     check.checked = f"{len(trials)} trials, {rows if check.has_joules else 'no joules'}"
     return check

@@ -14,6 +14,7 @@ from search.energy.units import to_joules
 from search.ledger.history import Event, History, TrialRecord
 from search.ledger.journal import LedgerError
 from search.ledger.run_folder import RunFolder, runs_in
+from search.printable import counted
 from search.space import Space, SpaceError
 from search.trial import EpochRow
 
@@ -88,7 +89,7 @@ def observed_costs(events: Sequence[Event], space: Space, folder: Path) -> Costs
         return None
     return Costs(
         points=filled(seen, space.ladder),
-        source=f"{len(seen)} trial{'' if len(seen) == 1 else 's'} of {folder.name}",
+        source=f"{counted(len(seen), 'trial')} of {folder.name}",
         first_s=min(attempt.before_s for attempt in cold),
         first_j=_median(attempt.start_j for attempt in cold) or 0.0,
         unsure_start_s=0.0 if warm else min(attempt.start_s for attempt in cold),

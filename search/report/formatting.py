@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.budget import Ladder, Limits, Spent
 from search.energy.units import to_joules
+from search.printable import counted
 from search.space import Choice, Normal, Parameter
 from search.tariff import JOULES_PER_KWH
 from trainables.core.contract import Budget
@@ -42,11 +43,6 @@ def value_text(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def counted(number: int, noun: str) -> str:
-    """A number of things that take an s for several: "1 trial", "24 trials"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def objective_texts(values: ObjectiveValues) -> list[str]:
@@ -145,7 +141,7 @@ def budget_text(budget: Budget, unit: str = "px") -> str:
     Args:
         unit: What the resolution counts, "px" of images.
     """
-    parts = [f"{budget.epochs} epoch{'s' if budget.epochs > 1 else ''}"]
+    parts = [counted(budget.epochs, "epoch")]
     # A float is a share of the training set and an int a count, so 1.0 is all data and 1 one example.
     if isinstance(budget.subset, float):
         parts.append("all data" if budget.subset == 1 else f"{budget.subset:.3g} of the data")

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search.guessing import NO_BETTER, AgainstGuessing
+from search.printable import counted
 from search.space import Space
 from search.tables.promoted import UNTESTED
 
@@ -93,7 +94,7 @@ def set_text(row: Row, space: Space) -> str:
 
 def seeds_text(row: Row) -> str:
     """ "1 seed" or "3 seeds"."""
-    return f"{row['num_seeds']} seed{'s' if row['num_seeds'] != 1 else ''}"
+    return counted(row["num_seeds"], "seed")
 
 
 def guessing_text(found: AgainstGuessing, space: Space) -> str:

@@ -18,12 +18,12 @@ from search.duplicate_curves import trials_with_one_curve
 from search.energy.units import to_joules
 from search.guessing import NO_BETTER, REMEDY, against_guessing
 from search.output import Output
+from search.printable import counted
 from search.rank_correlation import Correlation, rung_correlations
 from search.report.failures import print_failures
 from search.report.forecast import kept_forecast, outcome_text
 from search.report.formatting import (
     DECIDERS,
-    counted,
     duration,
     kwh_text,
     mean_text,

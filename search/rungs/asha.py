@@ -127,8 +127,12 @@ class Rungs:
         return max(self._lowest_trusted, above_chance)
 
     def set_at_chance(self, rung: int, is_at_chance: bool) -> None:
-        """Take in whether no trial that has come to the end of `rung` is better than guessing there."""
-        (self._at_chance.add if is_at_chance else self._at_chance.discard)(rung)
+        """Take in whether no trial that has come to the end of `rung` is better than guessing there; of no
+        effect with the kind "none", where no rung judges."""
+        if is_at_chance and self._kind != "none":
+            self._at_chance.add(rung)
+        else:
+            self._at_chance.discard(rung)
 
     def is_at_chance(self, rung: int) -> bool:
         """What `set_at_chance` was last told of the rung."""

@@ -6,6 +6,7 @@ import dataclasses
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -149,9 +150,12 @@ class Space:
         """Whether the points are known before the run starts, so that it ends by itself."""
         return bool(self.trials or self.design or self.ablations) or self.sampler == "grid"
 
-    @property
+    @cached_property
     def varied(self) -> list[str]:
-        """The hparams that tell trials apart: those searched, and those of a list or of ablations."""
+        """The hparams that tell trials apart: those searched, and those of a list or of ablations.
+
+        Once only: a list may have thousands of points, and each line of the console asks.
+        """
         variants = (each for group in self.ablations.values() for each in group)
         listed = (name for point in (*self.trials, *variants) for name in point)
         return list(dict.fromkeys((*self.parameters, *listed)))

@@ -82,19 +82,19 @@ def args_of_sweep(entries: Mapping[str, Parameter | Fixed]) -> tuple[str, ...]:
     The script gets them where it gets its hyperparameters, as from W&B's agent: its epochs from the ladder,
     and each training's own seed. Of several values, or text, they are hyperparameters as any other.
     """
-    values = {name: _largest(entries.get(name)) for name in ("epochs", "seed")}
+    values = {name: _values_of(entries.get(name)) for name in ("epochs", "seed")}
     return tuple(name for name, given in values.items() if len(given) == 1 and is_number(given[0]))
 
 
 def epochs_of_sweep(entries: Mapping[str, Parameter | Fixed]) -> list[int]:
     """The ladder that a sweep file without one gets: up to its own epochs, by whichever name, or open."""
     named = [entry for name, entry in entries.items() if _EPOCHS.fullmatch(name.lower())]
-    top = round(max(filter(is_number, (value for entry in named for value in _largest(entry))), default=0))
+    top = round(max(filter(is_number, (value for entry in named for value in _values_of(entry))), default=0))
     return sorted({max(1, top // 9), max(1, top // 3), top}) if top >= 1 else OPEN_EPOCHS
 
 
-def _largest(entry: Parameter | Fixed | None) -> Sequence[Any]:
-    """Values among which the largest of an entry is."""
+def _values_of(entry: Parameter | Fixed | None) -> Sequence[Any]:
+    """The value, the values or the ends of an entry; none of one without."""
     match entry:
         case Fixed():
             return [entry.value]

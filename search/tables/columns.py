@@ -6,7 +6,7 @@ list: a new column is one entry more in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -60,9 +60,9 @@ def hparams_group(values: Callable[[Taken], Mapping[str, Any]]) -> ColumnGroup[T
     return ColumnGroup("*hyperparameters*", "", meaning, values, prefix=_HPARAMS)
 
 
-def hparams_apart(hparams: Mapping[str, Any], taken: Container[str]) -> dict[str, Any]:
+def hparams_apart(hparams: Mapping[str, Any], taken: Iterable[str]) -> dict[str, Any]:
     """Hyperparameters by the names of their columns in a table whose own columns are `taken`."""
-    return _apart(hparams, taken, _HPARAMS)
+    return {**_apart(hparams, set(taken), _HPARAMS)}
 
 
 def header(table: Table[Item], items: Iterable[Item] = ()) -> list[str]:
@@ -71,7 +71,7 @@ def header(table: Table[Item], items: Iterable[Item] = ()) -> list[str]:
     Columns of groups are those of any row: trials have different hyperparameters where the space has
     conditions, and a metric may appear in the second epoch only.
     """
-    rows, fixed = list(items), column_names(table)
+    rows, fixed = list(items), set(column_names(table))
     names: list[str] = []
     for column in table:
         if isinstance(column, Column):
@@ -89,7 +89,7 @@ def row_of(table: Table[Item], item: Item) -> dict[str, Any]:
     documents describe.
     """
     row: dict[str, Any] = {}
-    fixed = column_names(table)
+    fixed = set(column_names(table))
     for group in reversed(_groups(table)):
         row.update(_apart(group.values(item), fixed, group.prefix))
     row.update({column.name: column.value(item) for column in table if isinstance(column, Column)})
@@ -156,5 +156,7 @@ def _groups(table: Table[Item]) -> list[ColumnGroup[Item]]:
     return [column for column in table if isinstance(column, ColumnGroup)]
 
 
-def _apart(values: Mapping[str, Any], taken: Container[str], prefix: str) -> dict[str, Any]:
+def _apart(values: Mapping[str, Any], taken: Set[str], prefix: str) -> Mapping[str, Any]:
+    if not prefix or taken.isdisjoint(values):
+        return values
     return {f"{prefix}{name}" if name in taken else name: value for name, value in values.items()}

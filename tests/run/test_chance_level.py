@@ -111,3 +111,8 @@ def test_killed_at_every_event_new_trials_are_judged_at_the_same_rungs(tmp_path:
     for number in range(1, len(undisturbed.ledger.events()) - 1, 3):
         again = whole(space, tmp_path / f"cut-{number}", listed(*POINTS))
         assert (outcome(again), start_rungs(again)) == (outcome(undisturbed), start_rungs(undisturbed))
+
+
+def test_where_no_rung_judges_none_is_skipped(tmp_path: Path) -> None:
+    run = whole(late_space(tmp_path, ["search.scheduler={mode: none}"]), tmp_path / "run", listed(*POINTS))
+    assert start_rungs(run) == [0] * 8

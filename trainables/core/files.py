@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+GIT_LFS_POINTER = b"version https://git-lfs"  # how a file begins that Git has in place of a large one
 SCRATCH = re.compile(r"\.[0-9a-f]{32}\.")  # how the name of a file begins that is not whole yet
 
 # No "/" and no leading ".": such a name stays in its folder, is not hidden there, and is no "..". No leading

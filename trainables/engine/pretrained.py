@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from trainables.core.checkpoint import check_seal
 from trainables.core.contract import WeightsError
+from trainables.core.files import GIT_LFS_POINTER
 
 _TIMM = logging.getLogger("timm.models._builder")
-_LFS = b"version https://git-lfs"
 _COUNTER = "num_batches_tracked"  # of BatchNorm; some savers leave it out
 _MOST_OF_A_HEAD = 2  # tensors
 _MIN_FRACTION = 0.5  # of the backbone's matrices: a filter may change the shape of some, never of half
@@ -58,7 +58,7 @@ def _check_kind(path: Path) -> None:
     is_safetensors = head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size
     kinds = {
         "it is empty": not head,
-        "it is a pointer of Git LFS: fetch the file with `git lfs pull`": head.startswith(_LFS),
+        "it is a pointer of Git LFS: fetch the file with `git lfs pull`": head.startswith(GIT_LFS_POINTER),
         "it is a web page, as a download leaves that failed": head.lstrip()[:1] == b"<",
         "it is of safetensors: let its name end in .safetensors": is_safetensors
         and path.suffix != ".safetensors",

@@ -15,7 +15,8 @@ from statistics import fmean
 
 from search.guessing import NO_BETTER, REMEDY
 from search.ledger.history import TrialRecord
-from search.report.formatting import counted, duration, hparams_text, kwh_text, mean_text, value_text
+from search.printable import counted
+from search.report.formatting import duration, hparams_text, kwh_text, mean_text, value_text
 from search.report.gain import default_of, gain_sentence, guessing_text
 from search.report.page.bounds import bound_sentence
 from search.report.page.run_data import RunData

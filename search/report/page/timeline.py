@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from search.ledger.history import Event
+from search.printable import counted
 from search.report.charts.chart import Chart, Scale, Series, rung_colour
 from search.report.formatting import duration, value_text
 from search.report.page.run_data import RunData
@@ -140,7 +141,7 @@ def _bars(run: RunData, found: Sequence[Stay], unit_s: float, *, width_px: float
     for stay in found:
         x += [stay.start_s / unit_s, stay.end_s / unit_s, None]
         y += [-stay.row, -stay.row, None]
-        epochs = f"{stay.num_epochs} epoch{'s' if stay.num_epochs > 1 else ''}"
+        epochs = counted(stay.num_epochs, "epoch")
         took = duration(stay.end_s - stay.start_s)
         text = f"{stay.trial_id}, {epochs} at rung {stay.rung} in {took}: {value_text(stay.value)}"
         hover += [text, text, ""]

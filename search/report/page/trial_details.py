@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from search.ledger.history import TrialRecord
-from search.printable import printable
+from search.printable import counted, printable
 from search.report.charts.chart import rung_colour
 from search.report.formatting import duration, value_text
 from search.report.page.elements import TrialDetails
@@ -115,6 +115,6 @@ def _full_training(promotion: Promotion, row: Mapping[str, Any]) -> list[Any]:
     matrix = confusion_of(promotion.ledger.trial_folder(trainings[0].trial_id)) if trainings else None
     mean = row["test_mean"] if row["test_mean"] is not None else row["val_mean"]
     num = row["num_seeds"]
-    sentence = f"In full: {value_text(mean)}, the mean of {num} seed{'' if num == 1 else 's'}"
+    sentence = f"In full: {value_text(mean)}, the mean of {counted(num, 'seed')}"
     sentence += f"; {row['conclusion']}" if row["conclusion"] else ""
     return [sentence, list(matrix.names) if matrix else [], [list(r) for r in matrix.texts] if matrix else []]

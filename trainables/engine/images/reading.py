@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageCms, UnidentifiedImageError
 
+from trainables.core.files import GIT_LFS_POINTER
 from trainables.engine.images.deep import ORIENTATION, Scales, is_deep, is_tiff, read_deep
 
 with suppress(ImportError):  # the extra heic
@@ -16,7 +17,7 @@ with suppress(ImportError):  # the extra heic
 
     register_heif_opener()
 # Pillow's own limit, against files that are bombs, is 179 million; phones take photographs of 200.
-Image.MAX_IMAGE_PIXELS = 2**30
+Image.MAX_IMAGE_PIXELS = 2**28
 # Part of the key of the cache: another number and everything is decoded again.
 MEANING = 2
 _BACKGROUND = "white"  # of transparent images: what pages, slides and most viewers show
@@ -86,7 +87,7 @@ def _read(path: Path, resolution: int, scales: Callable[[], Scales]) -> Image.Im
 
 def _other_kind(content: bytes) -> str:
     """What a file with the name of an image is in truth; empty where that is unclear."""
-    if content.startswith(b"version https://git-lfs"):
+    if content.startswith(GIT_LFS_POINTER):
         return "it is a pointer of Git LFS; fetch the images with `git lfs pull`"
     if content[4:8] == b"ftyp" and content[8:12] in _HEIC:
         return f"it is HEIC, whatever its name; {HEIC_REMEDY}"
