@@ -448,7 +448,7 @@ def test_a_run_says_its_time_by_its_first_epochs_and_compares_at_its_end(tmp_pat
     assert forecast.kwh is not None
     text = shown(output)
     assert "; the first epochs will show the time" in text
-    assert "trials of run" in text
+    assert "estimated from 1 trial of run" in text
     assert (
         json.loads((run.ledger.folder / "forecast.json").read_text())["epochs"]["median"]
         == forecast.epochs.median
