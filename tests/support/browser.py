@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -20,6 +21,9 @@ from tests.support.processes import wait_for
 
 TIMEOUT_S = 180.0
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+_AXE = importlib.util.find_spec("axe_core_python")
+_LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+needs_axe = pytest.mark.skipif(_AXE is None, reason="axe-core is not there: make test-browser installs it")
 
 
 def browser_program() -> str:
@@ -108,6 +112,15 @@ class Tab:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
+
+    def violations(self) -> list[Any]:
+        """What axe-core finds in the page against WCAG's levels A and AA: rule, how often, the first one."""
+        [folder] = _AXE.submodule_search_locations  # type: ignore[union-attr]
+        self.value((Path(folder) / "axe.min.js").read_text(encoding="utf-8") + "; 1")
+        return self.value(  # type: ignore[no-any-return]
+            f"axe.run(document, {{iframes: false, runOnly: {json.dumps(_LEVELS)}}}).then((found) => "
+            "found.violations.map((each) => [each.id, each.nodes.length, each.nodes[0].html]))"
+        )
 
     def write_picture(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import os
 import signal
 import subprocess
@@ -16,14 +14,12 @@ import pytest
 from search.backends.local import execute_here
 from search.ledger import Ledger
 from search.run import Run
-from tests.support.browser import Tab, browser_program, browsing
+from tests.support.browser import Tab, browser_program, browsing, needs_axe
 from tests.support.processes import ROOT, begun, wait_for
 from tests.support.slow_searches import slow_space
 from tests.support.toy_runs import SteadyMeter, as_searched, made_space, sampler_for
 
 pytestmark = pytest.mark.slow
-AXE = importlib.util.find_spec("axe_core_python")
-LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 NAMES = "Array.from(document.querySelectorAll('#rows th a'), (link) => link.textContent)"
 FRAME = "document.querySelector('iframe[data-version]')"
@@ -163,27 +159,19 @@ def test_a_pause_holds_the_page_until_it_is_ended(tab: Tab, address: str) -> Non
     tab.wait(f"{num_trials('alpha')} > {held}")
 
 
-@pytest.mark.skipif(AXE is None, reason="axe-core is not there: make test-browser installs it")
+@needs_axe
 @pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 400])
 def test_axe_finds_no_violation_of_level_a_or_aa(tab: Tab, address: str, width: int, is_dark: bool) -> None:
     """In the list, and in what is around the page of a run; that has a test of its own."""
-    [folder] = AXE.submodule_search_locations  # type: ignore[union-attr]
-    axe = (Path(folder) / "axe.min.js").read_text(encoding="utf-8")
-    script = (
-        f"axe.run(document, {{iframes: false, runOnly: {json.dumps(LEVELS)}}}).then((found) => "
-        "found.violations.map((each) => [each.id, each.nodes.length, each.nodes[0].html]))"
-    )
     tab.look(width, 900, dark=is_dark)
     try:
         opened_list(tab, address)
-        tab.value(f"{axe}; 1")
-        assert tab.value(script) == []
+        assert tab.violations() == []
         assert tab.value("document.documentElement.scrollWidth") == width
         tab.open(address.partition("?")[0] + "runs/done")
         tab.wait(FRAME)
-        tab.value(f"{axe}; 1")
-        assert tab.value(script) == []
+        assert tab.violations() == []
         assert tab.value("document.documentElement.scrollWidth") == width
     finally:
         tab.look(1440, 900)
