@@ -6,7 +6,10 @@ user's nothing is known, so there every value counts but fractions, which are ra
 
 Where no trial was alike, one that had no less of everything that is counted is an upper bound: a batch of 64
 needs no more than one of 128 did. Where there is none either, nothing is known, and nothing is guessed: a
-trial that is given too little takes its neighbours' memory, and they fail with it.
+trial that is given too little takes its neighbours' memory, and they fail with it. For that reason the two
+steps that a forecast tries count for nothing here: the most of an epoch is often in its scoring.
+
+Trials of earlier runs are known beforehand, where they trained the same on the same kind of device.
 """
 
 from __future__ import annotations
@@ -14,14 +17,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from search.budget import Ladder
 from search.ledger.history import TrialRecord
-from search.space import Space
+from search.ledger.journal import LedgerError
+from search.ledger.run_folder import RunFolder, runs_in
+from search.space import Space, SpaceError
+from search.space.record import is_same_code
+from trainables.core.contract import UnknownTrainable
 
 # Above the most that was seen: samples of memory miss what lasts less than 0.05 s, and allocators differ from
 # epoch to epoch.
 HEADROOM = 1.1
+_MOST_RUNS = 16  # the newest: journals are long
 _OWN_WORDS, _OWN_SIZES = {"model", "optimizer"}, {"batch_size"}
 
 
@@ -67,34 +77,69 @@ class MemoryNeeds:
         self._is_own = space.trainable.command is None and space.trainable.path is None
         self._known: dict[Kind, float] = {}
 
-    def add_all(self, trials: Iterable[TrialRecord]) -> None:
-        """Take in what a journal has of these trials."""
+    def add_all(self, trials: Iterable[TrialRecord], ladder: Ladder) -> None:
+        """Take in what a journal has of these trials, which trained on this ladder."""
         for trial in trials:
             for row in trial.rows:
-                self.add_measured(trial.hparams, row.rung, row.memory_mib)
+                self.add_measured(trial.hparams, ladder.rungs[row.rung].resolution, row.memory_mib)
             for move in trial.moves:
-                self.add(trial.hparams, move["rung"], move["memory_mib"])
+                self.add(trial.hparams, ladder.rungs[move["rung"]].resolution, move["memory_mib"])
 
-    def add_measured(self, hparams: Mapping[str, Any], rung: int, memory_mib: float | None) -> None:
-        """A trial was seen to hold this at most, at the budget of `rung`; None is not measured."""
-        self.add(hparams, rung, None if memory_mib is None else memory_mib * HEADROOM)
+    def add_earlier(self, folder: Path) -> list[str]:
+        """Take in the newest runs beside `folder` that were packed and trained alike; gives their names."""
+        taken: list[str] = []
+        for other in runs_in(folder.parent):
+            if len(taken) < _MOST_RUNS and other.resolve() != folder.resolve() and self._add_run(other):
+                taken.append(other.name)
+        return taken
 
-    def add(self, hparams: Mapping[str, Any], rung: int, need_mib: float | None) -> None:
+    def _add_run(self, folder: Path) -> bool:
+        """Take in a run, if it is one that says what trials of this space need."""
+        try:
+            run = RunFolder(folder)
+            before = run.read_space()
+            if not self._needs_alike(before, folder):
+                return False
+            trials = run.read_history().trials.values()
+            self.add_all(trials, before.ladder)
+            return any(trial.memory_mib is not None for trial in trials)
+        except (LedgerError, SpaceError, UnknownTrainable, OSError, KeyError):
+            return False  # of another version, or damaged: what it has is measured again
+
+    def _needs_alike(self, before: Space, folder: Path) -> bool:
+        """Whether the run of `before` measured the same code on the same data and the same kind of device."""
+
+        def settings(space: Space) -> object:
+            resources = space.resources
+            is_on_gpu = bool(resources.gpus_per_trial)
+            return space.data, space.training, resources.pack, is_on_gpu, resources.cores_per_trial
+
+        return settings(before) == settings(self._space) and is_same_code(
+            folder, before.trainable, self._space.trainable
+        )
+
+    def add_measured(
+        self, hparams: Mapping[str, Any], resolution: int | None, memory_mib: float | None
+    ) -> None:
+        """A trial was seen to hold this at most, with images of this side; None is not measured."""
+        self.add(hparams, resolution, None if memory_mib is None else memory_mib * HEADROOM)
+
+    def add(self, hparams: Mapping[str, Any], resolution: int | None, need_mib: float | None) -> None:
         """A trial needs this at least."""
         if need_mib is not None:
-            kind = self._kind(hparams, rung)
+            kind = self._kind(hparams, resolution)
             self._known[kind] = max(need_mib, self._known.get(kind, 0.0))
 
-    def need(self, hparams: Mapping[str, Any], rung: int) -> MemoryNeed | None:
-        """What such a trial needs at the budget of `rung`; None where that is unknown."""
-        kind = self._kind(hparams, rung)
+    def need(self, hparams: Mapping[str, Any], resolution: int | None) -> MemoryNeed | None:
+        """What such a trial needs with images of this side, in pixels; None where that is unknown."""
+        kind = self._kind(hparams, resolution)
         if kind in self._known:
             return MemoryNeed(self._known[kind], is_measured=True)
         bounds = [mib for other, mib in self._known.items() if kind.is_within(other)]
         return MemoryNeed(min(bounds), is_measured=False) if bounds else None
 
-    def _kind(self, hparams: Mapping[str, Any], rung: int) -> Kind:
-        words, sizes = {}, {"": self._space.ladder.rungs[rung].resolution or 0}
+    def _kind(self, hparams: Mapping[str, Any], resolution: int | None) -> Kind:
+        words, sizes = {}, {"": resolution or 0}
         for name, value in hparams.items():
             is_word = isinstance(value, bool) or not isinstance(value, int | float)
             if is_word and (not self._is_own or name in _OWN_WORDS):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from search.backends.memory_need import MemoryNeed
-from search.backends.ray.packing import Packing, Slots, reserved, tasks_of
+from search.backends.ray.packing import Packing, Slots, needs_of, reserved, tasks_of
 from search.backends.room import NodeMemory, Room
 from search.ledger import Ledger
 from search.run import Run
+from search.space import dump_space
 from search.trial import EpochRow
 from search.trial.failure import Failure
 from search.trial.task import MemoryShare, TrialTask, task_for
@@ -36,15 +38,23 @@ class Packed:
     """A run whose trials are packed on one device of 1,000 MiB, without workers."""
 
     def __init__(
-        self, folder: Path, *batch_sizes: int, cores: int = 8, slots: int = 8, is_own: bool = False
+        self,
+        folder: Path,
+        *batch_sizes: int,
+        cores: int = 8,
+        slots: int = 8,
+        is_own: bool = False,
+        name: str = "run",
+        overrides: Sequence[str] = (),
     ) -> None:
-        space = made_space(folder, SPACE)
+        space = made_space(folder, SPACE, overrides)
         points = [{"lr": 0.1 + 0.05 * number, "batch_size": size} for number, size in enumerate(batch_sizes)]
-        ledger = Ledger(folder / "run") if (folder / "run").exists() else Ledger.create(folder / "run")
+        ledger = Ledger(folder / name) if (folder / name).exists() else Ledger.create(folder / name)
         self.run = Run(space, listed(*points), ledger)
         self.said: list[str] = []
         room = Room([NodeMemory(num_cpus=cores, devices_mib=[1000.0])], is_own=is_own)
-        self.tasks = Packing(self.run, slots, room, has_gpus=False, say=self.said.append)
+        needs = needs_of(self.run, say=self.said.append)
+        self.tasks = Packing(self.run, slots, room, needs, has_gpus=False, say=self.said.append)
 
     def given(self) -> dict[str, float]:
         """What each task that has room now is given, in MiB, in the order in which they are handed out."""
@@ -229,6 +239,40 @@ def test_a_resumed_run_knows_what_was_measured_and_places_alike(tmp_path: Path) 
     assert needs == [MemoryNeed(pytest.approx(330), is_measured=True)] * 3
     assert [again.tasks.need(trial(number)) for number in range(3)] == needs
     assert again.given() == {trial(0): 340, trial(1): 340}
+
+
+def earlier_run(folder: Path, name: str, *overrides: str) -> None:
+    """A packed run beside the next one, whose trials of 16 and 32 were measured."""
+    packed = Packed(folder, 16, 32, name=name, overrides=overrides)
+    packed.given()
+    dump_space(packed.run.space, packed.run.ledger.space_file)
+    for number in range(2):
+        while packed.run.history.trials[trial(number)].status == "running":
+            packed.epoch(trial(number))
+            packed.given()
+
+
+def test_what_trials_of_earlier_runs_needed_is_known_beforehand(tmp_path: Path) -> None:
+    earlier_run(tmp_path, "earlier", "search.limits.trials=2")
+    packed = Packed(tmp_path, 32, 32, 16, 64)
+    assert packed.said == ["the memory of trials that were alike is known from an earlier run: earlier"]
+    assert packed.given() == {trial(0): 220, trial(1): 220, trial(2): 120}  # 64 was not seen and waits
+    assert packed.tasks.need(trial(3)) is None
+
+
+@pytest.mark.parametrize(
+    "other", ["resources.cpus_per_trial=1", "resources.gpus_per_trial=1", "precision=bf16", "data=digits"]
+)
+def test_a_run_that_trained_otherwise_says_nothing_of_memory(tmp_path: Path, other: str) -> None:
+    earlier_run(tmp_path, "earlier", f"search.{other}")
+    packed = Packed(tmp_path, 32, 32)
+    assert (packed.said, packed.given()) == ([], {trial(0): 1000})
+
+
+def test_a_damaged_run_beside_it_is_passed_over(tmp_path: Path) -> None:
+    earlier_run(tmp_path, "earlier")
+    (tmp_path / "earlier/space.yaml").write_text("parameters: [")
+    assert Packed(tmp_path, 32, 32).given() == {trial(0): 1000}
 
 
 def test_where_the_run_is_to_end_a_trial_that_would_be_moved_is_interrupted(tmp_path: Path) -> None:

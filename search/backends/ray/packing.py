@@ -87,6 +87,7 @@ class Packing(Slots):
     Args:
         slots: Trials at a time at most, as cores or the space allow.
         room: What trials may hold of each device.
+        needs: What is known of trials that were measured already.
         has_gpus: The devices are GPUs.
         say: Called with each move of a trial that has outgrown its share.
     """
@@ -94,12 +95,18 @@ class Packing(Slots):
     is_packed = True
 
     def __init__(
-        self, run: Run, slots: int, room: Room, *, has_gpus: bool, say: Callable[[str], None]
+        self,
+        run: Run,
+        slots: int,
+        room: Room,
+        needs: MemoryNeeds,
+        *,
+        has_gpus: bool,
+        say: Callable[[str], None],
     ) -> None:
         super().__init__(run, slots)
         self._room, self._has_gpus, self._say = room, has_gpus, say
-        self._needs = MemoryNeeds(run.space)
-        self._needs.add_all(run.history.trials.values())
+        self._needs = needs
         self._shares: dict[str, MemoryShare] = {}
         self._left: dict[str, MemoryShare] = {}  # what trials had when they left: their workers hold no more
         self._waiting: list[_Waiting] = []
@@ -128,7 +135,8 @@ class Packing(Slots):
 
     def on_epoch(self, trial_id: str, row: EpochRow) -> bool:
         continues = super().on_epoch(trial_id, row)
-        self._needs.add_measured(self._run.history.trials[trial_id].hparams, row.rung, row.memory_mib)
+        resolution = self._run.space.ladder.rungs[row.rung].resolution
+        self._needs.add_measured(self._run.history.trials[trial_id].hparams, resolution, row.memory_mib)
         if not continues:
             self._leave(trial_id)
             return False
@@ -161,10 +169,10 @@ class Packing(Slots):
         """What the trial's next epoch needs of its device, by trials like it; None where that is unknown."""
         return self._needs.need(*self._next_epoch(trial_id))
 
-    def _next_epoch(self, trial_id: str) -> tuple[Mapping[str, Any], int]:
-        """What decides its memory: the trial's hparams, and the rung at whose budget it runs."""
-        trial = self._run.history.trials[trial_id]
-        return trial.hparams, trial.next_rung(self._run.space.ladder)
+    def _next_epoch(self, trial_id: str) -> tuple[Mapping[str, Any], int | None]:
+        """What decides its memory: the trial's hparams, and the side of its images in pixels."""
+        trial, ladder = self._run.history.trials[trial_id], self._run.space.ladder
+        return trial.hparams, ladder.rungs[trial.next_rung(ladder)].resolution
 
     def _placed(self, task: TrialTask) -> TrialTask | None:
         """The task with its share of the device that it has a place on; None where none has room."""
@@ -232,7 +240,17 @@ def tasks_of(run: Run, *, slots: int, say: Callable[[str], None]) -> Slots:
     sizes = ", ".join(f"{mib:,.0f}" for mib in room.devices_mib)
     what = "GPU" if has_gpus else "node"
     say(f"trials are packed by memory: {what}s with {sizes} MiB for them, at most {slots} trials at a time")
-    return Packing(run, slots, room, has_gpus=has_gpus, say=say)
+    return Packing(run, slots, room, needs_of(run, say=say), has_gpus=has_gpus, say=say)
+
+
+def needs_of(run: Run, *, say: Callable[[str], None]) -> MemoryNeeds:
+    """What is known before the first task: from the run's own journal, and from packed runs beside it."""
+    needs = MemoryNeeds(run.space)
+    if earlier := needs.add_earlier(run.ledger.folder):
+        count = "an earlier run" if len(earlier) == 1 else f"{len(earlier)} earlier runs"
+        say(f"the memory of trials that were alike is known from {count}: {', '.join(earlier)}")
+    needs.add_all(run.history.trials.values(), run.space.ladder)
+    return needs
 
 
 def reserved(task: TrialTask) -> dict[str, float]:
