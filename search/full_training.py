@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,13 +31,14 @@ from search.report.page import write_at_end
 from search.report.summary import print_promotion
 from search.run import Run
 from search.run.observers import Observer
-from search.run.resume import check_same_settings, command_line
+from search.run.resume import check_same_settings
 from search.sampling.proposal import FixedList, Proposal
 from search.space import Space, SpaceError
 from search.space.parameters import identity
 from search.space.yaml_file import Override
 from search.tables.promoted import examples_in, promoted_columns, promoted_rows
 from search.trial.background import BackgroundSpec
+from trainables.core.command_lines import command_line, typed_command
 from trainables.core.load import TrainableRef
 from trainables.core.suggest import suggest
 
@@ -127,8 +127,7 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
     print_promotion(rows, space, last)
     last.print(f"ended: {reason}   files: {ledger.promoted_file} and {how.folder}")
     if model := _winners_model(rows, [run, *done]):
-        predict = f"python scripts/predict.py {shlex.quote(str(model))} IMAGES"
-        last.print(f"the winner's model: {model}   {predict}")
+        last.print(f"the winner's model: {model}   {typed_command('predict', model, 'IMAGES')}")
     if request.should_report:
         write_at_end(ledger.folder, last)
     if run.is_interrupted:

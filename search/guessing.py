@@ -24,7 +24,7 @@ NO_BETTER = "no better than guessing"
 REMEDY = (
     "nothing was learnt that holds on unseen data: start from pretrained weights (weights: hub), give more "
     "epochs, pixels or examples (--budget-epochs, --budget-size, --budget-subset), and check whether the "
-    "model can overfit a few examples (scripts/train.py --smoke)"
+    "model can overfit a few examples (train --smoke)"
 )
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.cli.parser import CommandParser
+from trainables.core.command_lines import typed_command
 
 if TYPE_CHECKING:
     from search.bucket.address import Address
@@ -47,7 +47,7 @@ def main(options: argparse.Namespace) -> int:
 
     address = run_address(options.run, options.results)
     if options.repair and address:
-        options.refuse(f"--repair is for folders: python -m jouletune fetch {address}, then repair that")
+        options.refuse(f"--repair is for folders: jouletune fetch {address}, then repair that")
     run = Ledger.open(run_folder(options.run, options.results, with_states=True))
     num_problems = 0
     for ledger in (run, *run.parts()):
@@ -66,9 +66,9 @@ def _repair_command(folder: Path, address: Address | None) -> str:
     """What repairs the run, from whatever folder it is typed; a bucket's as a folder, which is whole again
     then."""
     if address is not None:
-        fetch = f"python -m jouletune fetch {address}"
-        return f"{fetch} && python scripts/check.py results/{address.name} --repair"
-    return f"python scripts/check.py {shlex.quote(str(folder))} --repair"
+        check = typed_command("check", f"results/{address.name}", "--repair")
+        return f"{typed_command('fetch', address)} && {check}"
+    return typed_command("check", folder, "--repair")
 
 
 def _print(lines: Iterable[tuple[str, str]]) -> None:

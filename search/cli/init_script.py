@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from search.cli.parser import CommandParser
+from trainables.core.command_lines import typed_command
 
 _EXAMPLES = """examples:
   {command} train.py
@@ -49,5 +50,5 @@ def main(options: argparse.Namespace) -> int:
     print(f"wrote {written.path}: {written.summary}")
     if written.note:
         print(f"note: {written.note}")
-    print(f"next: check it, then python scripts/search.py --space {written.path} --dry-run")
+    print(f"next: check it, then {typed_command('search', '--space', written.path, '--dry-run')}")
     return 0

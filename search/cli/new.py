@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from search.cli.parser import CommandParser
+from trainables.core.command_lines import typed_command
 
 _EXAMPLES = """examples:
   {command} trainable autoencoder
@@ -49,9 +50,9 @@ def main(options: argparse.Namespace) -> int:
     names = [_from_here(path) for path in written]
     for name in names:
         print(f"wrote {name}")
-    train = "python scripts/train.py" if Path("scripts/train.py").is_file() else "jouletune train"
-    space, test = (shlex.quote(name) for name in names[2:])
-    print(f"next: {train} --space {space} --smoke, and python -m pytest {test}")
+    space, test = names[2:]
+    train = typed_command("train", "--space", space, "--smoke")
+    print(f"next: {train}, and python -m pytest {shlex.quote(test)}")
     return 0
 
 

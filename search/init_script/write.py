@@ -11,6 +11,7 @@ from search.init_script.flag import Flag
 from search.init_script.ranges import default_of, place_of, range_of, unrecognised
 from search.init_script.read import Script
 from search.init_script.scores import Scores
+from trainables.core.command_lines import typed_command
 
 _WIDTH = 110
 _MAX_HELP = 60  # characters of a flag's own words in a comment
@@ -25,7 +26,7 @@ def space_text(script: Script, scores: Scores, *, name: str) -> str:
     places = {place: flag for flag in script.flags if (place := place_of(flag))}
     searched = [flag for flag in script.flags if range_of(flag) is not None]
     lines = [
-        f"# python scripts/search.py --space ./{name}",
+        f"# {typed_command('search', '--space', f'./{name}')}",
         f"# Written by `jouletune init-script {script.path}` from the flags of the script ({_how(script)}).",
         "# Ranges are around the script's own defaults, which are trial 0: check them.",
         *_parameters(searched),

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from search.ledger.journal_lines import SCHEMA_VERSION, ChainEnd, Scan, encode, scan
+from trainables.core.command_lines import typed_command
 
 
 class LedgerError(RuntimeError):
@@ -188,7 +189,8 @@ class Journal:
         if found.num_following:
             lines.append(f"behind it: {found.num_following} more lines, which cannot be believed without it")
         lines.append(
-            "put back a copy of the file that is whole; or let `python scripts/check.py RUN --repair` cut it "
+            "put back a copy of the file that is whole; or let "
+            f"`{typed_command('check', 'RUN', '--repair')}` cut it "
             "behind its last whole line (it keeps a copy, and what the trials left is trained from there)"
         )
         return "\n  ".join(lines)

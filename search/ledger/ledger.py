@@ -17,6 +17,7 @@ from search.ledger.journal import LedgerError, StorageError, unwritten
 from search.ledger.lock import hold, lost_holder
 from search.ledger.run_folder import RunFolder
 from search.printable import csv_cell
+from trainables.core.command_lines import typed_command
 from trainables.core.files import SCRATCH, replacing
 
 _LEAST_KIB = 64  # journal, tables and settings of a small run, its checkpoints not among them
@@ -157,8 +158,9 @@ class Ledger(RunFolder):
         if unknown := self.unknown_trials():
             raise LedgerError(
                 f"{self.journal_file} does not know {_listed(unknown)}, of which {self.trials_folder} has "
-                "folders: it was emptied or cut. Put back the whole journal; or let `python "
-                "scripts/check.py RUN --repair` set those folders aside; or give another --name"
+                "folders: it was emptied or cut. Put back the whole journal; or let "
+                f"`{typed_command('check', 'RUN', '--repair')}` set those folders aside; or give another "
+                "--name"
             )
         return self.journal.drop_torn_line()
 

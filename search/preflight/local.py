@@ -19,6 +19,7 @@ from search.preflight.node_checks import examine
 from search.preflight.request import PreflightError, PreflightRequest, Report, problems_of, request_for
 from search.space import Space
 from search.trial.worker_env import offer_worker_env
+from trainables.core.command_lines import typed_command
 from trainables.core.subprocess_pool import LoadedProcess, fresh_processes
 
 Examine = Callable[[PreflightRequest], Report]
@@ -111,7 +112,7 @@ def await_report(check: NodeCheck, *, say: Callable[[str], None] = lambda doing:
         return check.report.result()
     except BrokenProcessPool as error:
         what = "the check itself was killed, by a trainable that exits on import or because memory ran out"
-        raise PreflightError([f"{what}; python scripts/train.py shows which"]) from error
+        raise PreflightError([f"{what}; {typed_command('train')} shows which"]) from error
 
 
 def await_reports(

@@ -6,7 +6,6 @@ would push the one trial that ran out of memory off the screen.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from search.ledger.history import TrialRecord
 from search.output import Output
 from search.run import Run
 from search.trial.failure import remedy_for
+from trainables.core.command_lines import typed_command
 
 _NAMED = 5  # trials of a group that are listed by name
 
@@ -68,8 +68,8 @@ def print_failures(run: Run, output: Output) -> None:
         say(_failure_text(group, run))
         output.print(f"  remedy: {group.remedy}")
     if any(trial.status == "failed" for trial in run.history.trials.values()):
-        name = shlex.quote(run.ledger.address)
-        output.print(f"once fixed, run them again: python scripts/search.py --rerun-failed {name}")
+        again = typed_command("search", "--rerun-failed", run.ledger.address)
+        output.print(f"once fixed, run them again: {again}")
 
 
 def _failure_text(group: FailureGroup, run: Run) -> str:

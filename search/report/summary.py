@@ -6,7 +6,6 @@ still sees when all is over, with the best trial, followed by the command that s
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,6 +35,7 @@ from search.report.unmeasured import estimate_note, no_energy_text
 from search.run import Run
 from search.run.objective import pareto_front
 from search.space import Space
+from trainables.core.command_lines import typed_command
 
 _WIDTH_WITH_EPOCHS = 100
 _TOP = 5  # configurations in the table; trials.csv has all
@@ -97,8 +97,7 @@ def print_winner(run: Run, reason: str, output: Output) -> None:
         f"ended: {reason}   best: {best.first.trial_id}, {space.metric} {mean_text(best)}"
         f"   files: {run.ledger.folder}",
     )
-    name = shlex.quote(run.ledger.address)
-    output.print(f"next: python scripts/promote.py {name} --top {space.promote.top}")
+    output.print(f"next: {typed_command('promote', run.ledger.address, '--top', space.promote.top)}")
 
 
 def print_promotion(rows: Sequence[Mapping[str, Any]], space: Space, output: Output) -> None:

@@ -10,7 +10,6 @@ the lines again and is written then. SIGKILL after 10 of 24 trials kept 10, resu
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from search.space import Space, SpaceError
 from search.space.record import COPIES, digest_of, is_same_code, read_record
 from search.trial import EpochRow
 from search.trial.failure import Failure
+from trainables.core.command_lines import command_line
 from trainables.core.data_source import data_text
 
 
@@ -118,11 +118,6 @@ def resume_command(command: Sequence[str], folder: Path) -> str:
     """The command line that resumes the run in `folder`, given the one that started it."""
     kept = [part for part in command if not ("--fresh".startswith(part) and len(part) > 3)]
     return command_line(kept if folder.name in kept else [*kept, "--name", folder.name])
-
-
-def command_line(command: Sequence[str]) -> str:
-    """The command line that gave these arguments, as a shell takes it."""
-    return shlex.join([*(["python"] if command[0].endswith(".py") else []), *command])
 
 
 def check_resumable(folder: Path, before: Space, now: Space) -> None:

@@ -6,7 +6,6 @@ still undo. Each is replaced whole, so that a reader sees an old one or a new on
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -32,6 +31,7 @@ from search.tables.history import history_columns, history_rows
 from search.tables.trials import trial_columns, trial_rows
 from search.trial.task import config_text, task_for
 from search.trial.trial_folder import CONFIG, HISTORY
+from trainables.core.command_lines import typed_command
 
 _TIMES_THEIR_COST = 20  # pause between two writings, in multiples of what the last one took
 Table = tuple[Sequence[str], Sequence[Mapping[str, Any]]]  # columns and rows
@@ -162,12 +162,10 @@ class FinalTables(TrialHistories):
         task = task_for(
             self._run.space, trial_id=trial_id, hparams=trial.hparams, seed=trial.seed, folder=folder
         )
-        command = [
-            *("python", "scripts/train.py", "--space", ledger.space_file),
+        command = typed_command(
+            *("train", "--space", ledger.space_file),
             *("--trial", f"{ledger.folder}:{trial_id}", "--seed", trial.seed),
             *("--device", "cuda" if task.gpus else "cpu", "--test", "--out", "again"),
-        ]
-        config = config_text(
-            task, self._versions, command=shlex.join(map(str, command)), parent_trial=trial.parent_trial
         )
+        config = config_text(task, self._versions, command=command, parent_trial=trial.parent_trial)
         ledger.write_text(f"{folder.relative_to(ledger.folder)}/{CONFIG}", config)

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from search.space.objectives import Bound
 from search.trial.row import json_numbers
+from trainables.core.command_lines import typed_command
 from trainables.core.contract import ScriptFailed
 
 Cause = Literal[
@@ -39,18 +40,17 @@ _PASSING: frozenset[Cause] = frozenset({"network", "lost_worker", "timeout"})
 _MAX_ATTEMPTS = 2  # in a row without getting further; the trial of a worker lost later has two again
 
 _SPACE = "--space {run}/space.yaml"
-_REPEAT = f"repeat it in one process: python scripts/train.py {_SPACE} --trial {{run}}:{{trial}}"
+_REPEAT = f"repeat it in one process: {{train}} {_SPACE} --trial {{run}}:{{trial}}"
 _REMEDIES: Mapping[str, str] = {  # by cause; a test asks for one of each
     "diverged": "nothing, if few did: the sampler keeps away from there; else lower the largest lr, or give "
     "warmup_epochs or max_grad_norm",
     "out_of_memory": "lower batch_size or resolution, let fewer trials share the device (--workers 1, "
-    f"--gpus-per-trial 1), or end what else uses it; what one needs: python scripts/train.py {_SPACE} "
+    f"--gpus-per-trial 1), or end what else uses it; what one needs: {{train}} {_SPACE} "
     "--trial {run}:{trial} --probe",
-    "weights_missing": f"fetch them: python scripts/preflight.py {_SPACE} --download",
+    "weights_missing": f"fetch them: {{preflight}} {_SPACE} --download",
     "network": f"see that this machine reaches the host, or fetch beforehand what trials load: "
-    f"python scripts/preflight.py {_SPACE} --download",
-    "data": f"fix the file or folder that the message names, then run: python scripts/preflight.py {_SPACE} "
-    "--trial",
+    f"{{preflight}} {_SPACE} --download",
+    "data": f"fix the file or folder that the message names, then run: {{preflight}} {_SPACE} --trial",
     "disk": "make room on the disk that the message names (/dev/shm is memory: fewer loader "
     "processes need less), or lower limits.cache_gib",
     "crash": f"read the traceback in the log; {_REPEAT}",
@@ -60,7 +60,7 @@ _REMEDIES: Mapping[str, str] = {  # by cause; a test asks for one of each
     f"limits.epoch_minutes; if it hung, {_REPEAT}",
     "constraint": "nothing: the sampler keeps away from there; else widen search.constraints",
     "bad_result": "let each epoch give plain finite numbers with the metric among them; "
-    f"python scripts/train.py {_SPACE} --smoke checks",
+    f"{{train}} {_SPACE} --smoke checks",
 }
 
 
@@ -207,4 +207,9 @@ def remedy_for(cause: str, folder: Path, trial_id: str) -> str:
         cause: One of `Cause`.
         folder: The run's.
     """
-    return _REMEDIES[cause].format(run=shlex.quote(str(folder)), trial=trial_id)
+    return _REMEDIES[cause].format(
+        run=shlex.quote(str(folder)),
+        trial=trial_id,
+        train=typed_command("train"),
+        preflight=typed_command("preflight"),
+    )

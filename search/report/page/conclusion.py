@@ -8,7 +8,6 @@ below that and the interval ends below 0.8.
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from statistics import fmean
@@ -22,6 +21,7 @@ from search.report.page.bounds import bound_sentence
 from search.report.page.run_data import RunData
 from search.report.unmeasured import estimate_note
 from search.run.flatness import FLAT, flat_reason
+from trainables.core.command_lines import typed_command
 
 _OPEN = "too few"  # beginning of the warnings whose interval is too wide to decide
 # A best trial in the last quarter of a search came late, which chance alone does once in four times; so it is
@@ -87,22 +87,21 @@ def _advice(run: RunData) -> Iterator[str]:
     Seeds are doubled, to five at least: the interval of a gain shrinks with their square root, and of two
     seeds Student's factor alone is 12.7 (of five, 2.8).
     """
-    name = shlex.quote(run.ledger.address)
+    place = run.ledger.address
     promoted = run.promotion.winner if run.promotion else None
     if run.best is None:
         yield "No trial has a score: see the failures below first."
     elif promoted is None:
         yield (
             "Train the best in full beside the default, with fresh seeds, to know whether the gain is real: "
-            f"python scripts/promote.py {name} --top {run.space.promote.top}"
+            + typed_command("promote", place, "--top", run.space.promote.top)
         )
     elif str(promoted["conclusion"]).startswith(NO_BETTER):
         yield REMEDY[0].upper() + REMEDY[1:] + "."
     elif str(promoted["conclusion"]).startswith(("tie", "one seed", "no interval")):
         num_seeds = max(5, 2 * promoted["num_seeds"])
-        yield (
-            f"More seeds narrow the interval: python scripts/promote.py {name} --top 1 --seeds {num_seeds}"
-        )
+        again = typed_command("promote", place, "--top", 1, "--seeds", num_seeds)
+        yield f"More seeds narrow the interval: {again}"
     if run.best is not None:
         for name, edge in run.reached_bounds.items():
             at = value_text(run.best.hparams[name])

@@ -6,9 +6,7 @@ edited since.
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from search.report.page.elements import (
@@ -18,6 +16,7 @@ from search.report.page.elements import (
     Text,
 )
 from search.report.page.run_data import RunData
+from trainables.core.command_lines import command_line, typed_command
 
 
 def environment_section(run: RunData) -> Section:
@@ -58,28 +57,16 @@ def _commands(run: RunData) -> Iterator[tuple[str, str]]:
     above, _, name = place.rpartition("/")
     results = ["--results", above]
     if command := run.environment.get("command"):
-        yield "as it was started", _typed(command)
+        yield "as it was started", command_line([*map(str, command)])
     search = ["search", "--space", space_file]
-    yield "the same search again", _script(*search, "--name", f"{name}-again", *results)
-    yield "resume it", _script(*search, "--name", name, *results)
-    yield "run its failed trials again", _script("search", "--rerun-failed", place)
+    yield "the same search again", typed_command(*search, "--name", f"{name}-again", *results)
+    yield "resume it", typed_command(*search, "--name", name, *results)
+    yield "run its failed trials again", typed_command("search", "--rerun-failed", place)
     yield (
         "compare the best with the default",
-        _script("promote", place, "--top", str(run.space.promote.top)),
+        typed_command("promote", place, "--top", str(run.space.promote.top)),
     )
     if run.best:
         trial = ["--trial", f"{place}:{run.best.trial_id}", "--seed", str(run.best.seed)]
-        yield "train the best trial alone", _script("train", "--space", space_file, *trial)
-    yield "write this page again", _script("report", place)
-
-
-def _script(name: str, *arguments: str) -> str:
-    """A script with its arguments, quoted for a shell: a folder may have a blank in its name."""
-    return shlex.join(["python", f"scripts/{name}.py", *arguments])
-
-
-def _typed(command: Sequence[str]) -> str:
-    """The command as it was typed: a script of Python needs its interpreter, an installed command does
-    not."""
-    program, *arguments = map(str, command)
-    return shlex.join([*(["python"] if Path(program).suffix == ".py" else []), program, *arguments])
+        yield "train the best trial alone", typed_command("train", "--space", space_file, *trial)
+    yield "write this page again", typed_command("report", place)

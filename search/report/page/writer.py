@@ -6,7 +6,6 @@ later. Files are replaced whole, so that a browser that reloads never reads half
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from search.report.page.reproduce import commands_section, environment_section
 from search.report.page.run_data import RunData, read_run
 from search.report.page.trial_table import trial_section
 from search.report.page.winner import winner_section
+from trainables.core.command_lines import typed_command
 from trainables.core.files import replacing
 
 # From what every reader wants to what few need.
@@ -163,7 +163,7 @@ def write_at_end(folder: Path, output: Output) -> None:
         with output.status("writing the page"):
             written = write_page(folder)
     except Exception as error:
-        later = f"python scripts/report.py {shlex.quote(str(folder))}"
+        later = typed_command("report", folder)
         output.warn(f"no report ({type(error).__name__}: {error}); later: {later}")
         return
     for line in written.warnings:
