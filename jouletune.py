@@ -1,10 +1,10 @@
-"""Searches from Python: `jouletune.search(space, ...)`, `jouletune.open(run)`, and the other commands.
+"""Python interface: `jouletune.search(space, ...)`, `jouletune.open(run)`, and the other commands.
 
-`jouletune.load_model(folder)`, `predict` and `export_model` use what a promoted training left, without the
+`jouletune.load_model(folder)`, `predict` and `export_model` use the model of a promoted training, without the
 search.
 
-Importing this loads nothing; what is behind it is search/api.py and trainables/engine/inference/, loaded when
-a name is used.
+Importing this module loads nothing else: search/api.py and trainables/engine/inference/, which implement it,
+are loaded when a name is first used.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ def __getattr__(name: str) -> object:
 
 
 def _prefer_own_packages() -> None:
-    """See that `search` and `trainables` are the packages beside this file, here and in processes to come.
+    """Make `search` and `trainables` mean the packages beside this file, here and in child processes.
 
-    Python looks first in the folder of the script that runs, and a script that searches may well be
-    called search.py.
+    Python looks first in the folder of the running script, and a script that searches may well be called
+    search.py.
 
     Raises:
-        ImportError: The caller has imported another module of such a name.
+        ImportError: The caller has already imported another module under one of these names.
     """
     import sys
     from pathlib import Path

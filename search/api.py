@@ -1,6 +1,7 @@
-"""The library: what each command does, as a typed function; a command parses, calls one of these, and prints.
+"""The library: one typed function per command. A command parses arguments, calls one of these, and prints.
 
-The same files, messages and settings; what a user can fix is a `ValueError` whose text is the command's.
+Files, messages and settings are the same as the commands'. An error that the user can fix is a `ValueError`
+with the text that the command would print.
 """
 
 from __future__ import annotations
@@ -104,35 +105,37 @@ def search(
 
     Args:
         space: A name in spaces/, the path of a space file, or its content as a mapping.
-        name: Name of the run; None is the space's and the time.
-        results: The run is `results`/`name`; a folder, or a bucket's address such as "s3://bucket/path".
-        overrides: Keys of the space, dotted: a mapping such as {"parameters.lr.max": 0.3}, or
-            KEY=VALUE each, whose values are YAML.
+        name: Name of the run; defaults to the space's name and the time.
+        results: Where runs are kept: a folder, or a bucket's address such as "s3://bucket/path". The run is
+            `results`/`name`.
+        overrides: Dotted keys of the space: a mapping such as {"parameters.lr.max": 0.3}, or KEY=VALUE
+            strings whose values are YAML.
         stop_when_flat: End once further trials are unlikely to gain anything.
-        epochs: Of the top rung; `subset` and `resolution` likewise. Lower rungs keep their proportions.
+        epochs: Epochs of the top rung, as `subset` and `resolution` are its subset and resolution. Lower
+            rungs keep their proportions.
         warm_start: Earlier runs whose trials the sampler learns from: folders, or names in `results`.
         portfolio: Earlier runs, on any data, whose best points are tried first.
         backend: "ray", "ray-core" without Ray Tune, or "local" for this process, one trial after another,
             where a debugger stops.
         address: A running Ray cluster to join.
         dashboard: Start Ray's dashboard and print how to sign in.
-        governor: CPU frequency governor for the time of the run; needs root.
+        governor: CPU frequency governor during the run; needs root.
         background: A space whose default configuration trains beside the trials, on `background_share` of
             the GPU.
-        rerun_failed: Try the failed trials of the run again.
-        is_fresh: A new run in name-2, name-3, ... where `name` is taken.
+        rerun_failed: Retry the run's failed trials.
+        is_fresh: Start a new run as name-2, name-3, ... if `name` is taken.
         is_quiet: Print nothing.
         should_report: Write report.html at the end.
-        should_download: Fetch pretrained weights that are missing first.
-        confirm_download: Asked whether to fetch them, with their number and size, where they are all that is
-            missing; None refuses the search and says how to fetch them.
-        output: Where to print; None is standard output.
-        command: The command line that resumes the run, for messages; None makes one.
+        should_download: Fetch missing pretrained weights first.
+        confirm_download: Called with the number and size of the missing weights if nothing else is missing;
+            returns whether to fetch them. None refuses the search and says how to fetch them.
+        output: Where to print; defaults to standard output.
+        command: The command line that resumes the run, for messages; made from the arguments by default.
 
     Raises:
         ValueError: The space, the settings, the machine or the folder cannot be used; the message is the one
             that the command prints.
-        KeyboardInterrupt: Ended at once by a second Ctrl-C; what was done is in the run's journal.
+        KeyboardInterrupt: A second Ctrl-C ended the search at once; the journal has everything done so far.
     """
     results = Path(results)
     output = Output.silent() if is_quiet else output or Output()
@@ -179,7 +182,7 @@ def search(
 
 
 def _run(space: Space, how: launch.Launch, should_report: bool, confirm: Confirm, output: Output) -> Result:
-    """Run a search; where only weights are missing and `confirm` agrees, fetch them and run it again."""
+    """Run a search; if only weights are missing and `confirm` agrees, fetch them and run it again."""
     try:
         return launch.run_search(space, how, should_report=should_report, output=output)
     except PreflightError as error:
@@ -206,12 +209,12 @@ def forecast(
     should_download: bool = False,
     output: Output | None = None,
 ) -> Forecast | None:
-    """Print what a search would run and take; return the forecast, None for rungs of joules. Starts no run.
+    """Print a search's plan and forecast without starting it; return the forecast, None for rungs of joules.
 
     Args:
-        name: The run's. One that is there would be resumed, with the portfolio that it began with.
-        results: Folder with earlier runs: one of the same space has the costs, else a few steps are tried.
-        should_download: Fetch pretrained weights that are missing first.
+        name: Name of the run. An existing run would be resumed, with the portfolio that it began with.
+        results: Folder of earlier runs. Costs come from a run of the same space, else from a few trial steps.
+        should_download: Fetch missing pretrained weights first.
 
     Raises:
         ValueError: The space cannot be used, or something is known to fail.
@@ -263,12 +266,12 @@ def promote(
     """Train the best trials of a run in full with fresh seeds, test them, and compare with the default.
 
     Args:
-        run: Its folder, its address in a bucket, or its name in `results`.
-        top: Number of best trials; None for this, `seeds` and `epochs` is the space's.
-        baselines: "hog_svm", "linear_probe", "knn": a row more for each, which a trained network has to beat.
-        workers: Trainings at a time; None is as many as fit.
-        num_processes: Processes of each training; None is one, or one for each GPU that is left to it.
-        should_share_gpus: Give each training the part of a GPU that a trial had.
+        run: The run's folder, its address in a bucket, or its name in `results`.
+        top: Number of best trials. This, `seeds` and `epochs` default to the space's.
+        baselines: "hog_svm", "linear_probe", "knn": each adds a row that a trained network has to beat.
+        workers: Trainings at a time; defaults to as many as fit.
+        num_processes: Processes of each training; defaults to one, or one for each GPU available to it.
+        should_share_gpus: Give each training the fraction of a GPU that a trial had.
 
     Raises:
         ValueError: There is no run with a scored trial, or it cannot be launched.
@@ -304,7 +307,7 @@ def train(request: training.TrainingRequest, *, output: Output | None = None) ->
     """Train one configuration in this process, and return the rows of its epochs.
 
     Raises:
-        ValueError: The space, the data, or what the folder holds cannot be used.
+        ValueError: The space, the data, or the contents of the folder cannot be used.
     """
     return training.train(training.prepare_training(request), request, output or Output())
 
@@ -320,12 +323,12 @@ def preflight(
     address: str | None = None,
     output: Output | None = None,
 ) -> tuple[dict[str, Sequence[Report]], list[str]]:
-    """Check what the trials of spaces will need, and print it; return the reports by space, and all problems.
+    """Check what the trials of spaces need, and print it; return the reports by space, and all problems.
 
     Args:
         should_download: Fetch missing weights.
-        should_train: Also train each model for an epoch of 64 examples.
-        address: Check every node of a running Ray cluster.
+        should_train: Also train each model for one epoch of 64 examples.
+        address: A running Ray cluster: check each of its nodes.
 
     Raises:
         ValueError: The space cannot be used, or no check could be made.
@@ -363,11 +366,11 @@ def report(
     watch_every_s: float | None = None,
     output: Output | None = None,
 ) -> Written:
-    """Write the page of a run, or one page of two; return where it is.
+    """Write the report page of a run, or one that compares two runs; return where it is.
 
     Args:
-        against: A second run: one page of both, at `path`.
-        watch_every_s: Seconds between two writings, until the run has ended; None writes it once.
+        against: A second run, to be compared on one page at `path`.
+        watch_every_s: Rewrite the page at this interval until the run has ended; None writes it once.
 
     Raises:
         ValueError: There is no such run, or the page cannot be written.
@@ -395,7 +398,7 @@ def export(
     mlflow: Path | None = None,
     output: Output | None = None,
 ) -> None:
-    """Write a run as other programs' files, and print the command that opens each. Nothing is overwritten.
+    """Write a run in other programs' formats, and print the command that opens each. Nothing is overwritten.
 
     Args:
         optuna: A study in SQLite.
@@ -404,7 +407,7 @@ def export(
         mlflow: A folder with an experiment.
 
     Raises:
-        ValueError: There is no such run, or a file cannot be written; nothing is, then.
+        ValueError: There is no such run, or a file cannot be written; in either case none is written.
     """
     ledger, space, history = opened_run(run, Path(results))
     export_run(
@@ -421,14 +424,14 @@ def export(
 
 @user_errors_as_value_error()
 def open_run(run: str | Path, *, results: str | Path = "results") -> Result:
-    """An existing run, also one that is running.
+    """Open an existing run, finished or still running.
 
     Args:
-        run: Its folder, its address in a bucket (which is fetched), or its name in `results`.
+        run: The run's folder, its address in a bucket (it is fetched), or its name in `results`.
 
     Raises:
         ValueError: There is no run.
     """
     result = Result(run_folder(run, Path(results)).absolute())
-    _ = result.ended  # read now, so that what is wrong is raised here
+    _ = result.ended  # reads the run, so that errors are raised here
     return result

@@ -1,12 +1,12 @@
 """The results of every rung, and which trials continue past it.
 
-Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning" (ASHA), stopping or
-promoting, and with a top rung that grows (PASHA, see growth.py).
+Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning" (ASHA), in its stopping and its
+promoting form, the latter also with a top rung that grows (PASHA, see growth.py).
 
-Which of the two forms is the default was measured. Stopping asynchronously, the first trials pass a rung for
-being first: of 20 trials at eta 4, 23 % ran the whole ladder, where 1.6 % is intended. Promoting, 27 trials
-took 83 epochs and 6 full trainings against 111 and 10, with the same best one; the price is a checkpoint at
-each pause.
+The default form was chosen by measurement. With asynchronous stopping the first trials pass a rung just for
+being first: of 20 trials at eta 4, 23 % ran the whole ladder, where 1.6 % is intended. With pausing, 27
+trials took 83 epochs and 6 full trainings instead of 111 and 10, and found the same best trial; the price is
+a checkpoint at each pause.
 """
 
 from __future__ import annotations
@@ -28,41 +28,41 @@ Kind = Literal["asha", "asha_stopping", "pasha", "freeze_thaw", "none"]
 RungDecision = Literal["continue", "control", "pause", "stop"]
 Value = float | Sequence[float | None] | None
 
-_MOST_PAIRS = 30  # the latest trials: what a decision costs must not grow with the search
-_WEAK_FROM = 0.5  # chance of weakness
+_MOST_PAIRS = 30  # the latest trials only: the cost of a decision must not grow with the search
+_WEAK_FROM = 0.5  # probability above which a ranking is treated as weak
 
 
 class Rungs:
-    """Scores of every trial at every rung, and the decisions they lead to.
+    """Scores of every trial at every rung, and the decisions that follow from them.
 
-    The same events in the same order give the same decisions, so a restart rebuilds it from the journal:
-    `on_promoted` for what `promotable` gave, and all other calls that report something as they came.
+    The same events in the same order give the same decisions, so a resumed run rebuilds it from the journal:
+    `on_promoted` for each trial that `promotable` returned, and every other reporting call as it came.
 
-    - asha_stopping: a trial continues if it is in the top 1/eta of its rung now. Among fewer than eta
-      results the best so far continues.
+    - asha_stopping: a trial continues if it is in the top 1/eta of its rung now. With fewer than eta
+      results only the best so far continues.
     - asha: each trial pauses at its rung, and continues once it is in the top floor(n / eta) of all
-      n results there. Among fewer than eta none does, but on the last call.
-    - pasha: asha below a top rung that starts as the second and is raised by one whenever the
-      ranking of the top two rungs turns out unstable.
-    - freeze_thaw: results are counted as in asha; who continues is decided elsewhere, and may have
-      paused between rungs.
+      n results there. With fewer than eta results none does, except in the last call.
+    - pasha: asha below a top rung that starts as the second rung and is raised by one whenever the
+      ranking of the top two rungs turns out to be unstable.
+    - freeze_thaw: results are counted as in asha; which trials continue is decided elsewhere, and they may
+      have paused between rungs.
     - none: every trial runs the whole ladder.
 
-    A control trial continues although its value does not let it. Without them the trials that
-    two rungs have in common are the best of the lower one, and their ranks agree less than all would.
+    A control trial continues whatever its value. Without control trials, the trials that two rungs have in
+    common would be the best of the lower one, whose ranks agree less than those of all trials would.
 
     Args:
         num_rungs: Rungs of the ladder; the last one is full training and ends a trial.
-        eta: One in eta trials continues. None is the kind "none".
-        mode: Whether larger or smaller is better; for several objectives, one for each.
-        num_brackets: Bracket b is judged from rung b on. Brackets share their rungs, because all
-            that end a rung have used the same budget.
-        epsilon: Only for pasha: the difference that is noise; None estimates it from `on_epoch`.
-        control_fraction: Fraction of what all trials train that control trials may, in [0, 1]; see Controls.
-        costs: What it takes to complete each rung from the one below it, in any unit; None is 1 for each.
-        can_skip_rungs: New trials are judged one rung higher while a rung's ranking is seen to be weak.
-        can_jump: A trial may end a rung without having ended those below, as an epoch does that uses the
-            joules of several. It is compared where it ended, and nowhere below.
+        eta: One in eta trials continues. None means the kind "none".
+        mode: Whether larger or smaller is better; with several objectives, one mode for each.
+        num_brackets: Bracket b is judged from rung b on. Brackets share their rungs, because all trials
+            that complete a rung have used the same budget.
+        epsilon: For pasha only: the difference that counts as noise; None estimates it from `on_epoch`.
+        control_fraction: Fraction of all training that control trials may use, in [0, 1]; see Controls.
+        costs: Cost of completing each rung from the one below it, in any unit; defaults to 1 each.
+        can_skip_rungs: New trials are judged one rung higher while a rung's ranking appears weak.
+        can_jump: A trial may complete a rung without having completed those below, as when one epoch uses
+            the joules of several. It is compared at the rung it completed, and at none below.
     """
 
     def __init__(
@@ -90,29 +90,29 @@ class Rungs:
         self._can_skip_rungs = can_skip_rungs and len(modes) == 1 and self._kind != "none"
         self._brackets: dict[str, int] = {}
         self._unjudged: list[dict[str, float]] = [{} for _ in range(num_rungs)]
-        self._weakness = [0.0] * num_rungs  # how likely it is of each rung's ranking
+        self._weakness = [0.0] * num_rungs  # by rung, the probability that its ranking is weak
         self._at_chance: set[int] = set()  # rungs at which no trial is better than guessing
         self._growth = Growth(epsilon) if self._kind == "pasha" else None
         self._top_rung = min(1, num_rungs - 1) if self._growth else num_rungs - 1
         self._results = [Results(len(self._signs)) for _ in range(num_rungs)]
-        self._paused: dict[str, int] = {}  # the rung at which each waits
+        self._paused: dict[str, int] = {}  # the rung at which each trial waits
         self._withdrawn: set[str] = set()
 
     @property
     def top_rung(self) -> int:
-        """The rung above which no trial is promoted now, but on the last call. Only pasha raises it."""
+        """The highest rung that trials now go to, except in the last call. Only pasha raises it."""
         return self._top_rung
 
     def bracket_of(self, trial_number: int) -> int:
-        """The bracket of the trial with this number: the same in every run, in Hyperband's proportions."""
+        """Return the bracket of a trial: the same in every run, in Hyperband's proportions."""
         num_rungs = len(self._results)
         return bracket_of(trial_number, num_brackets=self._num_brackets, num_rungs=num_rungs, eta=self._eta)
 
     def on_asked(self, trial_id: str, trial_number: int, *, start_rung: int | None = None) -> int:
-        """Take in a new trial; gives the rung that it starts to be judged at.
+        """Record a new trial and return the lowest rung at which it is judged.
 
         Args:
-            start_rung: What `on_asked` gave before a restart; None decides it now.
+            start_rung: What `on_asked` returned before the run was resumed; None decides it now.
         """
         if start_rung is None:
             start_rung = max(self.bracket_of(trial_number), self.start_rung)
@@ -121,40 +121,45 @@ class Rungs:
 
     @property
     def start_rung(self) -> int:
-        """The lowest rung that new trials are judged at: above each whose scores are all like guessing, or
-        whose ranking is seen to be weak."""
+        """The lowest rung at which new trials are judged.
+
+        It lies above every rung where all scores are like guessing, or whose ranking appears weak.
+        """
         above_chance = min(max(self._at_chance, default=-1) + 1, self._top_rung)
         return max(self._lowest_trusted, above_chance)
 
     def set_at_chance(self, rung: int, is_at_chance: bool) -> None:
-        """Take in whether no trial that has come to the end of `rung` is better than guessing there; of no
-        effect with the kind "none", where no rung judges."""
+        """Record whether every trial that completed `rung` scored no better than guessing there.
+
+        This has no effect with the kind "none", where no rung judges.
+        """
         if is_at_chance and self._kind != "none":
             self._at_chance.add(rung)
         else:
             self._at_chance.discard(rung)
 
     def is_at_chance(self, rung: int) -> bool:
-        """What `set_at_chance` was last told of the rung."""
+        """Whether `set_at_chance` last reported the rung to be at chance."""
         return rung in self._at_chance
 
     @property
     def _lowest_trusted(self) -> int:
-        """The rung above each whose ranking is seen to be weak.
+        """The lowest rung above all whose ranking appears weak.
 
-        A rung is compared with the highest one that enough trials have completed with it, not with the next:
-        the ranks of epochs 1 and 3 agree in any search, and both may say nothing of the last epoch.
+        A rung is compared with the highest one that enough of its trials have completed, not with the next:
+        the ranks of epochs 1 and 3 agree in any search, and both may say nothing about the last epoch.
         """
         return (
             max((rung for rung, chance in enumerate(self._weakness) if chance > _WEAK_FROM), default=-1) + 1
         )
 
     def _compare_with(self, upper: int) -> None:
-        """See how likely it is that the ranking at each lower rung says little of that at `upper`.
+        """Update, for each rung below `upper`, the probability that its ranking says little about `upper`'s.
 
-        That one has a new result. Nothing changes if a higher rung has results to compare with.
+        Call it when `upper` has a new result. Nothing changes if enough trials have completed a higher rung.
 
-        Here and not where it is asked for: then it would depend on when that is, and not on results alone.
+        It is computed here, not when it is needed, so that it depends on the results alone and not on when
+        it is read.
         """
         if not self._can_skip_rungs or any(len(each) >= FEWEST for each in self._results[upper + 1 :]):
             return
@@ -169,41 +174,41 @@ class Rungs:
                 self._weakness[rung] = chance_of_weakness(*zip(*pairs, strict=True))
 
     def judged_from(self, trial_id: str) -> int:
-        """The lowest rung at which the trial may pause: its bracket's, or a control trial's next one."""
+        """Return the lowest rung at which a trial may pause: its bracket's, or a control trial's next one."""
         return self._brackets.get(trial_id, 0)
 
     def judge_at_top_only(self, trial_id: str) -> None:
-        """Let the trial continue to the top whatever it shows before."""
+        """Let the trial continue to the top whatever its scores on the way."""
         self._brackets[trial_id] = len(self._results) - 1
 
     def on_epoch(self, trial_id: str, value: float) -> None:
-        """Take in a point of a learning curve, each epoch once and in order, before its `on_result`."""
+        """Record a point of a learning curve: each epoch once and in order, before its `on_result`."""
         if self._growth:
             self._growth.on_epoch(trial_id, value)
 
     def on_result(
         self, trial_id: str, rung: int, value: Value, *, bracket: int | None = None, uncertainty: float = 0.0
     ) -> RungDecision:
-        """Record `value` at the end of `rung` and say what becomes of the trial.
+        """Record `value` at the end of `rung` and return what becomes of the trial.
 
-        What is missing, NaN or infinite stops the trial, and is nothing that another is compared
-        with. Below the trial's bracket any other value lets it continue and is not recorded. Of equal
-        values the older one ranks first. At pasha's top rung a trial pauses: the rung may yet be
-        raised. A control trial continues too.
+        A value that is missing, NaN or infinite stops the trial and is compared with no other. Below the
+        trial's bracket any other value lets it continue and is not ranked. Of equal values the older one
+        ranks first. At pasha's top rung a trial pauses, because the rung may still be raised.
 
         Args:
-            bracket: The rung that it starts to be judged at; None is what `on_asked` gave.
-            uncertainty: Of the last of several objectives, either way. A difference within that of both
-                trials together is a tie.
+            bracket: The lowest rung at which the trial is judged; defaults to what `on_asked` returned.
+            uncertainty: Plus or minus this much in the last of several objectives. Two trials tie if they
+                differ by no more than the sum of their uncertainties.
 
         Raises:
-            ValueError: No such rung, another number of objectives, or a rung ended twice.
+            ValueError: There is no such rung, the number of objectives is wrong, or the trial has already
+                completed this rung or a higher one.
         """
         self._check_result(trial_id, rung)
         self._end_pause(trial_id)  # a trial that reports is running
         score = self._score(value)
-        # Ray's ASHA compares NaN, and `nan < cutoff` is False: 7 of 24 diverged trials ran to the end, 57 %
-        # of all epochs.
+        # Ray's ASHA compares NaN, and `nan < cutoff` is False: 7 of 24 diverged trials ran to the end and
+        # took 57 % of all epochs.
         if score is None:
             return "stop"
         self._controls.on_result(rung)
@@ -216,14 +221,14 @@ class Rungs:
         return self._decision(trial_id, rung)
 
     def promotable(self, *, is_last_call: bool = False) -> str | None:
-        """The paused trial to promote now, marked as promoted; None if there is none.
+        """Return the paused trial that continues now and mark it as continued; None if there is none.
 
-        The highest rung is first, there the best.
+        The highest rung comes first, and its best trial.
 
         Args:
-            is_last_call: Nothing runs and no further trial will come. As long as none has ended the
-                ladder, the best of the highest rung where any waits is then promoted, whatever its
-                share: called again each time it pauses, a search ends with a fully trained trial.
+            is_last_call: Nothing runs and no further trial will come. If none has completed the ladder,
+                the best trial of the highest rung with any waiting then continues, however few results the
+                rung has. Called again at each pause, this ends a search with a fully trained trial.
         """
         trial_id = self._next_leader()
         if trial_id is None and is_last_call and not self._results[-1]:
@@ -234,7 +239,7 @@ class Rungs:
         return trial_id
 
     def on_promoted(self, trial_id: str) -> None:
-        """Take in a promotion made before a restart.
+        """Record that a paused trial continues, as decided now or before the run was resumed.
 
         Raises:
             ValueError: The trial is not paused.
@@ -244,20 +249,20 @@ class Rungs:
         self._end_pause(trial_id)
 
     def withdraw(self, trial_id: str) -> None:
-        """Never promote this trial: it failed, diverged or lost its checkpoint. Its results stay."""
+        """Never continue this trial: it failed, diverged or lost its checkpoint. Its results stay."""
         self._withdrawn.add(trial_id)
         self._end_pause(trial_id)
 
     def readmit(self, trial_id: str) -> None:
-        """Take back a withdrawal: the trial is tried again."""
+        """Undo a withdrawal: the trial is tried again."""
         self._withdrawn.discard(trial_id)
 
     def can_be_promoted(self, trial_id: str, *, num_open: int) -> bool:
-        """Whether a pause may still end in a promotion; if not, the trial's checkpoint can go.
+        """Whether a paused trial may still continue; if not, its checkpoint can go.
 
-        False is certain, True is not. The best that waits at each rung is kept for the last call
-        until a trial has ended the ladder. A trial that is not paused has no pause to end: False. With
-        freeze_thaw it is decided elsewhere, and certain of none that is not withdrawn.
+        False is certain, True is not. Until a trial has completed the ladder, the best one waiting at each
+        rung is kept for the last call. A trial that is not paused gives False. With freeze_thaw the decision
+        is made elsewhere, so only a withdrawn trial gives False.
 
         Args:
             num_open: Trials that run now or may still be started.
@@ -273,12 +278,12 @@ class Rungs:
         return results.num_ahead(trial_id) < self._num_passing(self._most_results(rung, num_open))
 
     def hopeless(self, *, num_open: int) -> list[str]:
-        """The paused trials that certainly will not be promoted; see `can_be_promoted`.
+        """Return the paused trials that certainly will not continue; see `can_be_promoted`.
 
-        The highest rung's come first, each rung's from the worst on.
+        The highest rung's trials come first, and within a rung the worst.
         """
         found: list[str] = []
-        if self._kind == "freeze_thaw":  # any may be chosen yet
+        if self._kind == "freeze_thaw":  # any trial may still be chosen
             return found
         for rung, results in reversed(list(enumerate(self._results))):
             num_passing = self._num_passing(self._most_results(rung, num_open))
@@ -287,11 +292,11 @@ class Rungs:
         return found
 
     def counts(self) -> list[int]:
-        """How many trials have ended each rung, the lowest first."""
+        """Return the number of trials that have completed each rung, lowest rung first."""
         return list(map(len, self._results))
 
     def values(self, rung: int) -> Mapping[str, float]:
-        """Value of each trial that ended `rung`, in the order they came; the first of several objectives."""
+        """Return the first objective's value of each trial that completed `rung`, in order of arrival."""
         return {trial_id: self._signs[0] * score[0] for trial_id, score in self._results[rung].scores.items()}
 
     def _score(self, value: Value) -> Score | None:
@@ -337,11 +342,11 @@ class Rungs:
         return int(num_results / self._eta)
 
     def _next_leader(self) -> str | None:
-        # From the top: a trial near full training is worth more than a wider base below it. Those that have
-        # been promoted still count in `len(results)`, so that one in eta of all results passes, not of
-        # those waiting.
-        # A rung that is seen to be weak promotes nothing: its best are no better than a new trial, or worse.
-        # One at chance promotes as ever: its trials are as good as new ones, and have begun.
+        # From the top: a trial near full training is worth more than a wider base below it. Trials that have
+        # already continued still count in `len(results)`, so that one in eta of all results passes, not one
+        # in eta of those waiting.
+        # A rung whose ranking appears weak lets none continue: its best are no better than a new trial, or
+        # worse. A rung at chance does as usual: its trials are as good as new ones, and have a head start.
         for results in reversed(self._results[self._lowest_trusted : self._top_rung]):
             trial_id = results.first_waiting()
             if trial_id is not None and results.place(trial_id) < self._num_passing(len(results)):
@@ -349,10 +354,10 @@ class Rungs:
         return None
 
     def _most_results(self, last_rung: int, num_open: int) -> int:
-        """How many results `last_rung` may come to have: open trials, and the leaders from below."""
+        """Return the most results that `last_rung` may ever have, with open trials and leaders from below."""
         most = num_leaders = num_below = 0
         for results in self._results[: last_rung + 1]:
-            # Leaders of the rung just below alone; where trials jump, of any rung below.
+            # Leaders come from the rung just below; if trials can jump, from any rung below.
             num_leaders = self._num_passing(most) + (num_leaders if self._can_jump else 0)
             most = len(results) + num_open + min(num_below, num_leaders)
             num_below += results.num_waiting
@@ -368,11 +373,11 @@ class Rungs:
 
 
 def bracket_of(trial_number: int, *, num_brackets: int, num_rungs: int, eta: float) -> int:
-    """The bracket of a trial: b skips the rungs below rung b. The default, trial 0, is in bracket 0.
+    """Return the bracket of a trial: b skips the rungs below rung b. The default, trial 0, is in bracket 0.
 
-    Brackets have Hyperband's proportions (Li et al. 2018): of K rungs, bracket b gets
-    K / (K - b) trials for every eta^b of bracket 0, so that each uses about the same budget. Multiples of
-    the golden ratio spread the numbers: any stretch of trials has the proportions, without chance.
+    Brackets have Hyperband's proportions (Li et al. 2018): with K rungs, bracket b gets K / (K - b) trials
+    for every eta^b of bracket 0, so that each uses about the same budget. Multiples of the golden ratio
+    spread the numbers, so any stretch of trials has these proportions, without randomness.
     """
     weights = [num_rungs / (num_rungs - bracket) / eta**bracket for bracket in range(num_brackets)]
     *bounds, total = itertools.accumulate(weights)
@@ -387,10 +392,10 @@ def _check_settings(
     num_brackets: int,
     control_fraction: float,
 ) -> None:
-    """See that `Rungs` can be made of these.
+    """Check the arguments of `Rungs`.
 
     Raises:
-        ValueError: It cannot; the message says what is allowed.
+        ValueError: One is invalid; the message says what is allowed.
     """
     most_brackets = min(num_rungs, 2) if kind == "pasha" else num_rungs
     if num_rungs < 1:

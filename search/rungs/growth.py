@@ -18,26 +18,26 @@ class Growth:
 
     Args:
         epsilon: Difference of the metric that counts as noise. None estimates it from learning
-            curves that criss-cross: until any do, it is 0 and every swap counts.
+            curves that criss-cross; until some do, it is 0 and every swap counts.
     """
 
     def __init__(self, epsilon: float | None) -> None:
         self.epsilon = epsilon or 0.0
         self._is_estimated = epsilon is None
         self._curves: dict[str, list[float]] = {}
-        self._compared: list[str] = []  # those that ended the upper rung, each pair of them compared once
+        self._compared: list[str] = []  # trials that completed the upper rung; each pair is compared once
         self._gaps: list[float] = []
 
     def on_epoch(self, trial_id: str, value: float) -> None:
-        """Take in the next point of a learning curve; NaN leaves a hole in it."""
+        """Record the next point of a learning curve; NaN leaves a gap in it."""
         if self._is_estimated:
             self._curves.setdefault(trial_id, []).append(value)
 
     def is_unstable(self, *, lower: Mapping[str, Score], upper: Mapping[str, Score]) -> bool:
-        """Whether the two rungs rank the trials that ended both differently by more than noise.
+        """Whether the two rungs' rankings of the trials that completed both differ by more than noise.
 
-        At each place of the upper ranking must be a trial whose lower value is within epsilon
-        of the one that holds this place in the lower ranking.
+        They agree if at each place the trials of the two rankings have lower-rung values within epsilon
+        of each other.
         """
         above = [trial_id for trial_id in best_first(upper) if trial_id in lower]
         below = [trial_id for trial_id in best_first(lower) if trial_id in upper]
@@ -46,7 +46,7 @@ class Growth:
         self._estimate()
         places = zip(above, below, strict=True)
         is_unstable = any(abs(lower[one][0] - lower[other][0]) > self.epsilon for one, other in places)
-        if is_unstable:  # the next rung's noise is estimated from those that end it
+        if is_unstable:  # the next rung's noise is estimated from the trials that complete it
             self._compared, self._gaps = [], []
         return is_unstable
 
@@ -59,16 +59,16 @@ class Growth:
         self._compared.append(trial_id)
 
     def _estimate(self) -> None:
-        """Take the 90th percentile of the gaps of criss-crossing pairs; the old value where none do."""
+        """Set epsilon to the 90th percentile of the gaps of criss-crossing pairs, if there are any."""
         if self._gaps:
-            two = self._gaps * 2 if len(self._gaps) == 1 else self._gaps  # Python 3.11 refuses one alone
+            two = self._gaps * 2 if len(self._gaps) == 1 else self._gaps  # Python 3.11 refuses a single value
             self.epsilon = statistics.quantiles(two, n=10, method="inclusive")[-1]
 
 
 def criss_cross_gap(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """How far apart two curves are at the last epoch both have; None unless they criss-cross.
+    """Return the gap between two curves at the last epoch both have; None unless they criss-cross.
 
-    They do when one is ahead, then behind, then ahead again: their order is noise, and so is a gap
+    They criss-cross if one is ahead, then behind, then ahead again: their order is noise, and so is a gap
     of this size.
     """
     gaps = [a - b for a, b in zip(one, other, strict=False) if math.isfinite(a - b)]

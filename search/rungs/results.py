@@ -1,6 +1,6 @@
 """The results of a rung: which is better, how its trials rank, and which of them are paused. Pure.
 
-With one objective this is sorting. With several (score and joules) trials are ranked by non-dominated fronts,
+One objective needs only sorting. With several (score and joules) trials are ranked by non-dominated fronts,
 and differences within the uncertainty of the joules are ties.
 """
 
@@ -16,10 +16,10 @@ _Key = tuple[float, int, str]  # best first: the score's negative, then the olde
 
 
 class Results:
-    """Scores of the trials that ended a rung, their ranking kept up to date result by result.
+    """Scores of the trials that completed a rung, with their ranking kept up to date result by result.
 
-    With one objective a result costs a search in a sorted list, however many there are. Several objectives
-    have no order of single trials: they are ranked again when it is asked for.
+    With one objective a new result costs one search in a sorted list. Several objectives give no total order,
+    so trials are ranked anew when a place is requested.
 
     Args:
         num_objectives: Numbers in a score.
@@ -33,7 +33,7 @@ class Results:
         self._sorted: list[_Key] = []
         self._waiting: list[_Key] = []
         self._is_exact = True  # no result is uncertain
-        self._places: dict[str, int] = {}  # of several objectives, as last ranked
+        self._places: dict[str, int] = {}  # with several objectives, the latest ranking
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -43,29 +43,29 @@ class Results:
         return len(self._waiting)
 
     def add(self, trial_id: str, score: Score, uncertainty: float) -> None:
-        """Take in a result. Of equal ones the older ranks first."""
+        """Record a result. Of equal results the older ranks first."""
         key = -score[0], len(self.scores), trial_id
         self.scores[trial_id], self._uncertainties[trial_id], self._keys[trial_id] = score, uncertainty, key
         self._is_exact &= not uncertainty
         insort(self._sorted, key)
 
     def place(self, trial_id: str) -> int:
-        """How many rank before a trial that has ended the rung."""
+        """Return the number of trials ranked before one that has completed the rung."""
         return self._place(self._keys[trial_id])
 
     def value(self, trial_id: str) -> float | None:
-        """The first number of its score; None of a trial that has not ended the rung."""
+        """Return the first number of the trial's score; None if it has not completed the rung."""
         score = self.scores.get(trial_id)
         return None if score is None else score[0]
 
     def percentile(self, value: float) -> float:
-        """The share of results that are worse than this one, half of the equal ones among them, in (0, 1)."""
+        """Return the fraction of results worse than `value`, counting half of the equal ones, in (0, 1)."""
         below = len(self._sorted) - bisect_right(self._sorted, (-value, math.inf))
         up_to = len(self._sorted) - bisect_left(self._sorted, (-value,))
         return (below + up_to + 1) / 2 / (len(self._sorted) + 1)
 
     def num_ahead(self, trial_id: str) -> int:
-        """How many are better than a trial beyond doubt: equal ones are not."""
+        """Return the number of trials that are certainly better than this one; equal ones do not count."""
         score, uncertainty = self.scores[trial_id], self._uncertainties[trial_id]
         if self._has_order:
             return bisect_left(self._sorted, (-score[0],))
@@ -73,25 +73,25 @@ class Results:
         return sum(dominates(other, score, self._uncertainties[name] + uncertainty) for name, other in others)
 
     def wait(self, trial_id: str) -> None:
-        """Let a trial that has ended the rung wait for its promotion."""
+        """Mark a trial that has completed the rung as waiting to continue."""
         insort(self._waiting, self._keys[trial_id])
 
     def leave(self, trial_id: str) -> None:
-        """Take back a `wait`."""
+        """Undo a `wait`."""
         del self._waiting[bisect_left(self._waiting, self._keys[trial_id])]
 
     def first_waiting(self) -> str | None:
-        """The best of those that wait."""
+        """Return the best of the waiting trials, or None."""
         if self._num_objectives == 1:
             return self._waiting[0][-1] if self._waiting else None
         return min((trial_id for *_, trial_id in self._waiting), key=self.place, default=None)
 
     def hopeless(self, num_passing: int) -> Iterator[str]:
-        """Those that wait and have `num_passing` or more ahead of them, the worst first."""
+        """Yield the waiting trials with at least `num_passing` ahead of them, worst first."""
         for _, _, trial_id in reversed(self._waiting):
             if self.num_ahead(trial_id) >= num_passing:
                 yield trial_id
-            elif self._has_order:  # all before it have fewer ahead
+            elif self._has_order:  # all remaining ones have fewer ahead
                 return
 
     @property
@@ -109,14 +109,14 @@ class Results:
 
 
 def best_first(scores: Mapping[str, Score], uncertainties: Mapping[str, float] | None = None) -> list[str]:
-    """The trials, best first. Of equal ones the older, which is the earlier in `scores`, is first.
+    """Return the trials, best first. Of equal trials the older, which comes earlier in `scores`, is first.
 
     Several objectives are ranked by non-dominated front, then by crowding distance: Deb et al.
     2002, "A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II". Crowding is taken over
     distinct scores, so that equal ones stay equal.
 
     Args:
-        uncertainties: Of each trial's last objective, either way, where there are several: 0 by default.
+        uncertainties: With several objectives, plus or minus this much in each trial's last one; default 0.
     """
     if all(len(score) == 1 for score in scores.values()):
         return sorted(scores, key=scores.__getitem__, reverse=True)
@@ -136,7 +136,7 @@ def dominates(score: Score, other: Score, margin: float = 0.0) -> bool:
     """Whether `score` is nowhere worse than `other`, and somewhere better.
 
     Args:
-        margin: A difference of the last objectives up to this is a tie.
+        margin: Differences of the last objective up to this are ties.
     """
     if margin and abs(score[-1] - other[-1]) <= margin:
         score, other = score[:-1], other[:-1]
@@ -146,15 +146,17 @@ def dominates(score: Score, other: Score, margin: float = 0.0) -> bool:
 def front_of_each(
     scores: Mapping[str, Score], uncertainties: Mapping[str, float] | None = None
 ) -> dict[str, int]:
-    """Number of each trial's non-dominated front; no trial dominates one of front 0.
+    """Return the number of each trial's non-dominated front; no trial dominates one of front 0.
 
-    Each is one front behind the last of those that dominate it. With uncertainty, a may tie with b and b
-    with c while a is better than c, so every front is searched, as in the sequential search of
+    Each trial is one front behind the last one with a trial that dominates it. With uncertainty, a may tie
+    with b and b with c while a is better than c, so every front is searched, as in the sequential search of
     Zhang et al. 2015, "An Efficient Approach to Nondominated Sorting".
     """
     uncertainties = uncertainties or dict.fromkeys(scores, 0.0)
     fronts: list[list[str]] = []
-    for trial_id in sorted(scores, key=scores.__getitem__, reverse=True):  # dominating ones come before
+    for trial_id in sorted(
+        scores, key=scores.__getitem__, reverse=True
+    ):  # those that dominate it come before it
         front = len(fronts)
         while front and not _is_dominated(trial_id, fronts[front - 1], scores, uncertainties):
             front -= 1
@@ -174,9 +176,9 @@ def _is_dominated(
 
 
 def crowding_distances(front: Iterable[Score], margin: float = 0.0) -> dict[Score, float]:
-    """How much room each distinct score has between its neighbours; the ends of an axis have all.
+    """Return the room that each distinct score has between its neighbours; infinite at the ends of an axis.
 
-    An axis on which all are equal gives none, the last one also where they are within `margin`.
+    An axis on which all scores are equal adds nothing, nor does the last one if all lie within `margin`.
     """
     distances = dict.fromkeys(front, 0.0)
     num_axes = len(next(iter(distances)))
