@@ -1,8 +1,8 @@
 """Units of energy and power: the only place that converts between them.
 
-Inside the program energy is whole millijoules: sums are exact, so that a difference of one is a bug and not
-rounding, and NVML counts in them too. People and tables read joules, sensors show milliwatts or microjoules:
-each is converted here, in the function named for it.
+Inside the program energy is in whole millijoules, as in NVML. Sums are exact, so a difference of 1 mJ is a
+bug and not rounding. People and tables read joules, and sensors show milliwatts or microjoules; each
+conversion is a function of this module.
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ def to_joules(millijoules: None) -> None: ...
 @overload
 def to_joules(millijoules: float | None) -> float | None: ...
 def to_joules(millijoules: float | None) -> float | None:
-    """Joules, as people and tables read them; None stays unknown.
+    """Return joules, as people and tables read them; None stays None.
 
-    A float holds them to the millijoule up to 2e12 J, which 60 kW need a year for.
+    A float holds them to the millijoule up to 2e12 J, which is 60 kW for a year.
     """
     return None if millijoules is None else millijoules / MJ_PER_J
 
 
 def to_exact_joules(millijoules: int) -> Decimal:
-    """Joules without rounding, to compare with the text of a table."""
+    """Return joules without rounding, to compare with the text of a table."""
     return Decimal(millijoules) / MJ_PER_J
 
 
 def to_millijoules(joules: float) -> int:
-    """Whole millijoules, the nearest: what `to_joules` gave comes back as it was."""
+    """Return the nearest whole millijoules, the inverse of `to_joules`."""
     return round(joules * MJ_PER_J)
 
 
 def microjoules_to_mj(microjoules: int) -> int:
-    """Whole millijoules, rounded down: RAPL counts microjoules, and what is left over counts later."""
+    """Return whole millijoules, rounded down, from RAPL's microjoules; the remainder counts later."""
     return microjoules // _UJ_PER_MJ
 
 
 def to_watts(milliwatts: float) -> float:
-    """Watts of a driver's milliwatts."""
+    """Return a driver's milliwatts as watts."""
     return milliwatts / _MW_PER_W
 
 
 def to_milliwatts(watts: float) -> int:
-    """Whole milliwatts, the nearest."""
+    """Return the nearest whole milliwatts."""
     return round(watts * _MW_PER_W)

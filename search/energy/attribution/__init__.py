@@ -1,1 +1,1 @@
-"""Who used each millijoule of a device: windows, their use, their watts at full use, and their accounts."""
+"""Attribute each millijoule of a device: windows, their use, their watts at full use, and their accounts."""

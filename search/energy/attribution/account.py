@@ -1,9 +1,12 @@
 """The ledger of one device: each millijoule of its counter is a window's, external, idle or unaccounted.
 
-Three clocks run in it. The counter is sampled each second and whenever the windows change. Who used the
-device is observed each second on a GPU, each five seconds on CPUs. What the counter moved is settled, that
-is split among the windows by what was seen meanwhile, each five seconds where windows share the device, and
-at each sample where one window has all of it and the split needs no utilisation.
+Three things happen at different rates:
+
+- The counter is sampled every second and whenever the windows change.
+- Who uses the device is observed every second on a GPU, every five seconds on CPUs.
+- What the counter moved is settled, that is, split among the windows by what was observed meanwhile: every
+  five seconds if windows share the device, at each sample if one window has all of it, since that split
+  needs no utilisation.
 """
 
 from __future__ import annotations
@@ -20,10 +23,10 @@ from search.energy.counters.counter import Counter, SensorError
 from search.energy.counters.gpu import GpuTelemetry
 from search.energy.units import to_joules
 
-# 50 driver samples: over single seconds, with 10, the split leans towards the trial that draws less.
+# 50 driver samples. Over single seconds, with 10 samples, the split is biased towards trials that draw less.
 SETTLE_EVERY_S = 5.0
 
-_LONGEST_S = 10.0  # the driver's ring of samples: longer stretches have lost theirs
+_LONGEST_S = 10.0  # the length of the driver's sample buffer: over longer stretches samples are lost
 
 Kind = Literal["gpu", "cpu", "dram", "estimated"]
 
@@ -34,9 +37,9 @@ class Device:
 
     Attributes:
         name: UUID of a GPU, zone of a CPU.
-        activity: Who uses it; None leaves reserved shares.
-        is_rest_external: What is not reserved belongs to others that cannot be seen; see `tick.Tick`.
-        reason: What the reader of its numbers must know; empty if all is well.
+        activity: Tells who uses the device; if None, its energy is split by reserved share.
+        is_rest_external: Whether the unreserved share belongs to users that cannot be seen; see `tick.Tick`.
+        reason: What readers of its numbers must know; empty if all is well.
     """
 
     name: str
@@ -49,18 +52,19 @@ class Device:
 
 
 class DeviceAccount:
-    """Samples one device and settles what it used among the windows that are open.
+    """Samples one device and splits what it used among the open windows.
 
-    Not safe between threads: its meter holds the lock. Between two settlements the windows do not change:
-    each opening, closing or beginning of a start is a `cut`, which settles first.
+    Not thread-safe: the meter holds the lock. The windows do not change between two settlements, since
+    opening or closing a window and beginning or ending a start is a `cut`, which settles first.
 
     Args:
-        known_w: What earlier runs learnt.
+        known_w: Watts that earlier runs learnt.
 
     Attributes:
-        lost: Why the counter did not answer at the latest sample; empty if it did.
-        external_mj: Used by processes of no window, since the meter was opened; `idle_mj` by none at all.
-        gap_mj: Moved while who worked is unknown: no sample for 10 s, or windows changed without an answer.
+        lost: Why the counter did not answer the latest sample; empty if it did.
+        external_mj: Used by processes of no window since the meter was opened; `idle_mj` by nothing at all.
+        gap_mj: Moved while it was unknown who worked: over 10 s without a sample, or across a change of
+            windows during which the counter did not answer.
     """
 
     def __init__(self, device: Device, now_s: float, known_w: KnownWatts | None = None) -> None:
@@ -76,7 +80,7 @@ class DeviceAccount:
         self._is_broken = False
 
     def open(self, window: Window, now_s: float, *, is_starting: bool = False) -> None:
-        """Count for one more window from now on; `is_starting`: first of all for its start."""
+        """Start counting for a window; with `is_starting`, for its start before its training."""
         self.cut(now_s)
         record = WindowRecord(share=window.shares[self.device.name], role=window.role)
         if is_starting:
@@ -85,39 +89,39 @@ class DeviceAccount:
         self.watch.open(window, now_s)
 
     def close(self, window: str, now_s: float) -> None:
-        """Count no longer for a window; its record stays readable."""
+        """Stop counting for a window; its record stays readable."""
         self.cut(now_s)
         self._open[window].lost = self.lost
         self._ended[window] = self._open.pop(window)
         self.watch.close(window)
 
     def begin_start(self, window: str, now_s: float) -> None:
-        """Book what the window uses from now on to its start, not to its training."""
+        """Book what the window uses from now on as part of its start, not of its training."""
         self.cut(now_s)
         self._open[window].begin_start()
 
     def end_start(self, window: str, now_s: float) -> None:
-        """Book what the window uses from now on to its training."""
+        """Book what the window uses from now on as training."""
         self.cut(now_s)
         self._open[window].end_start()
 
     def record(self, window: str) -> WindowRecord:
-        """The account of an open or ended window."""
+        """Return the record of an open or ended window."""
         return self._open[window] if window in self._open else self._ended[window]
 
     def tick(self, now_s: float) -> None:
-        """Sample, observe who works, and settle where it is due."""
+        """Sample, and observe and settle if due."""
         if self._sample(now_s):
             is_due = now_s - self._settled_s >= SETTLE_EVERY_S
-            # A GPU is checked each second: 3 s of a window alone must not be missed. Process trees cost more
-            # to list, and nothing waits for the watts of their CPU time.
+            # A GPU is observed every second, so that no 3 s of a window alone are missed. Process trees cost
+            # more to list, and nothing waits for the watts of their CPU time to be learnt.
             if is_due or self.device.kind == "gpu":
                 self._observe()
             if is_due or self._is_plain():
                 self._settle()
 
     def refresh(self, now_s: float) -> None:
-        """Bring the records up to this moment; those of a shared device up to the last second."""
+        """Bring the records up to date: on a shared device to within a second, else to this moment."""
         if self._sample(now_s) and self._is_plain():
             self._settle()
         elif not self.lost and now_s - self._settled_s >= SHORTEST_S:
@@ -126,23 +130,23 @@ class DeviceAccount:
 
     @property
     def lag_s(self) -> float:
-        """How long before the last sample the records end."""
+        """Seconds by which the records trail the latest sample."""
         return self._sampled_s - self._settled_s
 
     def cut(self, now_s: float) -> None:
-        """Settle up to this moment whatever the length: before the windows change or the rows are written."""
+        """Settle up to this moment, however short the stretch, before windows change or rows are written."""
         is_answering = self._sample(now_s)
         self._observe()
         self._settle()
-        # Without an answer now, what the counter moves until the next one spans two sets of windows, and to
-        # split it among either would be wrong. It becomes a gap.
+        # Without an answer now, the next increment spans two sets of windows, and it would be wrong to split
+        # it among either. It becomes a gap.
         self._is_broken = self._is_broken or not is_answering
 
     def row(self) -> dict[str, Any]:
-        """The device's row of devices.csv, up to the last settlement.
+        """Return the device's row of devices.csv, up to the latest settlement.
 
-        `residual_j` is worked out and not assumed: it is 0 as long as each increment went to exactly one
-        place, and anything else is a bug that the table then shows.
+        `residual_j` is computed rather than assumed. It is 0 as long as each increment went to exactly one
+        place; any other value is a bug, which the table then shows.
         """
         counter = self.device.counter
         device_mj = self._metered_mj - self._unsettled_mj + counter.jumped_mj
@@ -179,15 +183,15 @@ class DeviceAccount:
         return [*self._open.values(), *self._ended.values()]
 
     def _background_mj(self) -> int:
-        """With its starts: it trains repeatedly, and no single one of its trainings matters."""
+        """What the background workload used, its starts included: it trains repeatedly, so none matters."""
         loads = (record for record in self._records() if record.role == "background")
         return sum(record.used_mj + record.start_mj for record in loads)
 
     def _is_plain(self) -> bool:
-        """Whether the split needs no utilisation: then it is exact at any moment, also after a gap.
+        """Whether the split needs no utilisation, so that it can be made at any moment, even after a gap.
 
-        So it is where reserved shares are all there is to split by, and where one window has the whole
-        device and no process of others was seen on it.
+        This is the case if reserved shares are all there is to split by, or if one window has the whole
+        device and no external process was seen on it.
         """
         if self._is_rest_external:
             return True
@@ -204,11 +208,17 @@ class DeviceAccount:
 
     @property
     def _answers_for_guests(self) -> bool:
-        """Who reserved all cores answers for the system's daemons too; not so on a GPU."""
+        """Whether the windows are charged for external processes too.
+
+        Windows that reserved all cores also pay for the system's daemons. This does not apply to GPUs.
+        """
         return self.device.kind != "gpu" and self._reserved >= 1
 
     def _sample(self, now_s: float) -> bool:
-        """Read the counter; whether it answered. What it moved waits to be settled, or is a gap."""
+        """Read the counter and return whether it answered.
+
+        The increment waits to be settled, or is put aside as a gap.
+        """
         try:
             metered_mj = self.device.counter.read_mj()
         except SensorError as error:
@@ -226,14 +236,14 @@ class DeviceAccount:
         return True
 
     def _show(self, since_s: float) -> None:
-        """Add what the device shows now (power, temperature, clocks) to the records of its open windows."""
+        """Add the device's present power, temperature and clocks to the records of its open windows."""
         if self.device.telemetry and self._open:
             state = self.device.telemetry.state()
             for record in self._open.values():
                 record.current.show(state, since_s)
 
     def _leave_out(self, increment_mj: int) -> None:
-        """Put a gap aside, with the unsettled seconds before it: their utilisation is lost too."""
+        """Put a gap aside, together with the unsettled seconds before it: their utilisation is lost too."""
         self.gap_mj += self._unsettled_mj + increment_mj
         self._unsettled_mj = 0
         self._settled_s = self._sampled_s
@@ -241,22 +251,22 @@ class DeviceAccount:
         self.watch.interrupt(self._sampled_s)
 
     def _settle(self) -> None:
-        """Split what the counter moved since the last settlement, by what was seen meanwhile."""
+        """Split what the counter moved since the last settlement by the activity observed meanwhile."""
         increment_mj, self._unsettled_mj = self._unsettled_mj, 0
         duration_s, self._settled_s = self._sampled_s - self._settled_s, self._sampled_s
         if increment_mj or duration_s:
             self._book(increment_mj, duration_s, self.watch.take())
 
     def _observe(self) -> None:
-        """See who uses the device, where that decides anything: not where unseen others have the rest."""
+        """Observe who uses the device, unless the split is by reserved shares anyway."""
         if not self._is_rest_external:
             self.watch.observe(self._sampled_s)
 
     def _book(self, increment_mj: int, duration_s: float, activity: Activity) -> None:
         """Split one tick and add each part to its account.
 
-        The label "by an earlier run" is needed only where two windows or more worked at once: alone a window
-        gets all of the active part, whatever its watts are taken to be.
+        The label "by an earlier run" is needed only if two or more windows worked at once: a window that
+        works alone gets the whole active layer, whatever its watts are taken to be.
         """
         known_w, levels = self.watch.watts.known_w, self.watch.levels
         usages = {

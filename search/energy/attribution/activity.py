@@ -1,7 +1,8 @@
-"""Who used a device since the last observation: the meter's question, answered for GPUs and for CPUs.
+"""Observe who used a device since the last observation, for GPUs and for CPUs.
 
-Of a GPU the driver says which pids used it, and these must be matched to windows: it names pids of the node,
-where a container has its own. Of CPUs /proc says how many seconds each window's process tree has used.
+A GPU's driver names the pids that used it. These must be matched to windows: the driver reports pids of the
+node, while a container has pids of its own. For CPUs, /proc has the seconds that each window's process tree
+used.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from search.energy.processes import ProcessTable
 
 EXTERNAL: Literal[""] = ""
 
-_LIST_EVERY_S = 5.0  # a list of processes costs the driver some 4.5 ms
+_LIST_EVERY_S = 5.0  # a list of processes takes the driver about 4.5 ms
 _NO_BUSY_TIME = "/proc/stat does not tell how busy the node is: what others do counts as the trials' work"
 _IDLE_CPU_SHARE = 0.02  # of the node's cores: daemons alone stay below it
-# A process holds its CUDA context and its allocator's slack beyond what it reports itself.
+# Beyond what a process reports, it holds its CUDA context and its allocator's slack.
 _CONTEXT_MIB = 1024
 
 
@@ -31,10 +32,10 @@ class Activity:
     """Use of one device since the last observation.
 
     Attributes:
-        use_s: Utilisation-seconds of each window; None is unknown.
-        external_s: Those of processes that belong to no window.
-        is_occupied: A compute process is on the device now; None is unknown.
-        is_active: Anything used it; None is unknown.
+        use_s: Utilisation-seconds of each window; None if unknown.
+        external_s: Utilisation-seconds of processes that belong to no window.
+        is_occupied: Whether a compute process is on the device now; None if unknown.
+        is_active: Whether anything used the device; None if unknown.
         unknown: Why a window's use is unknown; empty if it is known, or no source was expected.
     """
 
@@ -46,11 +47,11 @@ class Activity:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was seen at work; unknown use is not nothing."""
+        """Whether nothing was seen working; unknown use does not count as nothing."""
         return not self.external_s and not any(use_s != 0 for use_s in self.use_s.values())
 
     def followed_by(self, later: Activity) -> Activity:
-        """Use over both stretches together; what is unknown in one of them is unknown."""
+        """Return the use over both stretches; a window that is unknown in either is unknown."""
         use_s = dict(self.use_s)
         for window, seconds in later.use_s.items():
             before_s = use_s.get(window, 0.0)
@@ -59,14 +60,17 @@ class Activity:
 
 
 class ActivitySource(Protocol):
-    """What knows who uses a device."""
+    """Observes who uses a device."""
 
     def begin(self, window: Window, now_s: float) -> None:
-        """Take note of a window that opens now: its use counts from here."""
+        """Count the use of a newly opened window from now on."""
         ...
 
     def observe(self, windows: Mapping[str, Window], now_s: float) -> Activity:
-        """What happened since the last observation, while exactly these windows were open. Never raises."""
+        """Return the use since the last observation, during which exactly these windows were open.
+
+        Never raises.
+        """
         ...
 
 
@@ -80,7 +84,7 @@ class GpuActivity:
         self._listed_s: float | None = None
 
     def begin(self, window: Window, now_s: float) -> None:
-        """Nothing: the driver's samples bear their times."""
+        """Do nothing: the driver's samples have timestamps."""
 
     def observe(self, windows: Mapping[str, Window], now_s: float) -> Activity:
         use_s = self._telemetry.use_s()
@@ -114,17 +118,21 @@ def _use_of_windows(
     use_s: Mapping[int, float], owners: Mapping[int, str | None], windows: Mapping[str, Window]
 ) -> dict[str, float | None]:
     if any(owners[pid] is None and seconds for pid, seconds in use_s.items()):
-        return dict.fromkeys(windows)  # work by an unknown process: no window's use is known
+        return dict.fromkeys(windows)  # an unknown process worked, and may be any window's
     return {window: sum(use_s.get(pid, 0.0) for pid in owners if owners[pid] == window) for window in windows}
 
 
 class ProcessOwners:
-    """Finds the window of each process of one device, and remembers what it learnt.
+    """Matches each process on one device to its window, and remembers what it learnt.
 
-    Tried in this order: the pid or an ancestor of it is the window's; the process calls itself by the
-    window's pid (NSpid); it was the only unknown one at work while the window was alone; one window's memory
-    alone fits. Where pids can be compared, a process of no window is external; in a container it stays
-    unknown.
+    A process belongs to a window if, tried in this order,
+
+    - its pid or that of an ancestor is the window's,
+    - its own name for itself (NSpid) is the window's pid,
+    - it was the only unmatched process at work while the window was the only one open,
+    - this is the only unmatched window whose reported memory fits.
+
+    A process of no window is external where pids can be compared; inside a container it stays unknown.
     """
 
     def __init__(self, processes: ProcessTable) -> None:
@@ -140,18 +148,18 @@ class ProcessOwners:
         use_s: Mapping[int, float],
         windows: Mapping[str, Window],
     ) -> dict[int, str | None]:
-        """The window of each pid; `EXTERNAL` belongs to no window, None is unknown.
+        """Return the window of each pid; `EXTERNAL` if it belongs to none, None if unknown.
 
         Args:
-            memory_mib: Memory on the device, by pid; a pid without a process list is not there.
+            memory_mib: Memory on the device by pid; empty without a process list.
             use_s: Utilisation-seconds since the last call, by pid.
         """
         pids = sorted({*memory_mib, *use_s})
         if not windows and not self._had_window:
-            self._foreign.update(pids)  # they were here before all windows
+            self._foreign.update(pids)  # they were here before any window
         self._had_window = self._had_window or bool(windows)
         if any(window.pid in pids for window in windows.values()):
-            self._are_pids_ours = True  # the driver named a window's own pid: no container lies between
+            self._are_pids_ours = True  # the driver named a window's own pid, so no container is in between
         found = {pid: self._by_pid(pid, windows) for pid in pids}
         working = [pid for pid in pids if use_s.get(pid) and found[pid] is None]
         if len(windows) == 1 and len(working) == 1:
@@ -187,7 +195,7 @@ class ProcessOwners:
 
 
 class CpuActivity:
-    """Use of the node's CPUs: CPU-seconds of each window's process tree."""
+    """Use of the node's CPUs, as CPU-seconds of each window's process tree."""
 
     def __init__(self, processes: ProcessTable, num_cpus: int | None = None) -> None:
         self._processes = processes
@@ -197,7 +205,7 @@ class CpuActivity:
         self._observed_s: float | None = None
 
     def begin(self, window: Window, now_s: float) -> None:
-        with suppress(SensorError):  # its first observation takes its place
+        with suppress(SensorError):  # without it, the first observation is unknown and the next ones count
             self._used_s[window.name] = self._processes.tree_cpu_s(window.pid, now_s)
 
     def observe(self, windows: Mapping[str, Window], now_s: float) -> Activity:
@@ -206,7 +214,7 @@ class CpuActivity:
         except SensorError as error:
             self._used_s, self._busy_s, self._observed_s = {}, None, now_s
             return Activity(use_s=dict.fromkeys(windows), unknown=str(error))
-        # A child that was not waited for takes its seconds with it.
+        # The sum falls when a child exits that nobody waited for: its seconds are gone.
         before_s, self._used_s = self._used_s, used_s
         use_s = {
             window: max(0.0, used_s[window] - before_s[window]) if window in before_s else None

@@ -1,4 +1,4 @@
-"""Exclusive slots: one trial of a shared device works alone for seconds, so that its watts can be learnt."""
+"""Exclusive slots: one trial works alone on a shared device for seconds, so that its watts can be learnt."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-SLOT_S = 5.0  # time alone counts from 3 s on; the first second shows no utilisation yet
-GATHER_S = 60.0  # the others wait between two epochs: where those last longer, the slot is given up
+SLOT_S = 5.0  # time alone counts after 3 s, and the first second shows no utilisation yet
+GATHER_S = 60.0  # trials can only wait between two epochs: if these last longer, the slot is given up
 
 
 class SlotMeter(Protocol):
     """The part of a node's meter that slots need."""
 
     def wanting_slots(self) -> dict[str, list[str]]:
-        """By device, the windows whose watts at full use are unknown, beside others."""
+        """Return, by shared device, the windows whose watts at full use this run has not learnt."""
         ...
 
     def sharing(self, window: str) -> Sequence[str]:
-        """The other open windows on its devices."""
+        """Return the other open windows on its devices."""
         ...
 
     def set_exclusive_slot(self, window: str, *, is_on: bool) -> None:
-        """The window works alone from now on, or no longer."""
+        """Begin or end the window's time alone."""
         ...
 
 
 @dataclass
 class CalibrationSlots:
-    """Lets trials wait between two epochs while one of them works alone for some seconds.
+    """Makes trials wait between two epochs while one of them works alone for some seconds.
 
-    Each window has one slot at most. A slot waits until every other window on its devices waits, then
-    lasts `SLOT_S`. No trial waits for longer than `GATHER_S` and a slot.
+    Each window gets at most one slot. A slot begins when every other window on its devices is waiting, and
+    lasts `SLOT_S`. No trial waits longer than `GATHER_S` plus a slot.
 
     Args:
         clock: Monotonic seconds.
@@ -46,7 +46,7 @@ class CalibrationSlots:
     _had: set[str] = field(default_factory=set)
 
     def may_start_epoch(self, window: str) -> bool:
-        """Whether the trial may start its next epoch now; if not, it must ask again soon."""
+        """Return whether the trial may start its next epoch now; if not, it must ask again soon."""
         self._end_if_over()
         if not self._slot:
             self._call_next()

@@ -1,10 +1,9 @@
-"""What is learnt about one device by watching it: who uses it, what idling costs, watts of each window.
+"""Learn about one device by watching it: who uses it, its idle power, and the watts of each window.
 
-At equal utilisation one trial may draw 120 W and another 560 W. Split by utilisation alone, even a perfect
-one, half of the trials are off by 24 % of their active energy or more; with the watts known, by 4.4 %
-(simulated: benchmarks/attribution.py). Neither watts nor idle levels are asked of the user: both show
-themselves in stretches of time in which nothing else could have drawn the power, and are learnt from no
-others.
+At equal utilisation one trial may draw 120 W and another 560 W. If the split is by utilisation alone, even
+perfectly measured, half of the trials are off by 24 % of their active energy or more; with the watts known,
+by 4.4 % (simulated: benchmarks/attribution.py). Users need not state watts or idle levels. Both are learnt,
+and only from stretches of time in which nothing else can have drawn the power.
 """
 
 from __future__ import annotations
@@ -19,24 +18,24 @@ from search.energy.attribution.activity import Activity, ActivitySource
 from search.energy.attribution.windows import Window
 from search.energy.units import to_joules, to_millijoules
 
-SHORTEST_S = 1.0  # the slowest driver's sample: shorter stretches show no utilisation of their own
-SETTLED_S = 10.0  # without a process, before the power counts as bare: clocks and fans come down first
+SHORTEST_S = 1.0  # the slowest driver's sampling period: shorter stretches show no utilisation of their own
+SETTLED_S = 10.0  # without a process before the power counts as bare: clocks and fans must slow down first
 
-_SHORTEST_LEVEL_S = 0.5  # the counter moves in steps of up to 0.1 s: a fifth of the shortest stretch
-_NUM_KEPT = 60  # a minute at 1 Hz: old enough for a mean, young enough for the room's warmth
-ALONE_S = 3.0  # the counter lags by up to 0.1 s at both ends: 7 % of 3 s, and less of all that follow
+_SHORTEST_LEVEL_S = 0.5  # the counter moves in steps of up to 0.1 s, a fifth of the shortest stretch
+_NUM_KEPT = 60  # a minute at 1 Hz: long enough for a mean, short enough to follow the room's temperature
+ALONE_S = 3.0  # the counter lags by up to 0.1 s at each end: 7 % of 3 s, and less of longer stretches
 
-# Each driver sample names one process, so a process with little work can go unnamed for seconds: of two
-# trials, one with 15 % of the samples is missed for 3 s once in 100 times, for 10 s never
+# Each driver sample names one process, so a process with little work can go unnamed for seconds. Of two
+# trials, one with 15 % of the samples is missed for 3 s once in 100 times, and never for 10 s
 # (0.85 ** 100 = 1e-7).
 _SILENT_S = 10.0
 
 Origin = Literal["own", "earlier", "earlier_run", ""]
-KnownWatts = Mapping[str, Mapping[str, float]]  # by model of GPU, then by kind of work
+KnownWatts = Mapping[str, Mapping[str, float]]  # by GPU model, then by kind of work
 
 
 class Level:
-    """The mean power of the latest stretches; 0 and `is_known` False before the first."""
+    """The mean power over the latest 60 stretches; before the first, 0 with `is_known` False."""
 
     def __init__(self) -> None:
         self._stretches: deque[tuple[int, float]] = deque(maxlen=_NUM_KEPT)
@@ -57,10 +56,11 @@ class Level:
 
 
 class IdleLevels:
-    """Learns a device's two idle levels from stretches of time that show them, and from no others.
+    """Learns a device's two idle levels, only from stretches of time that show them.
 
-    A CUDA context alone adds 26 to 66 W. So `bare` is learnt only after 10 s without any compute process,
-    `context` only where one is present from end to end and utilisation is 0; never under load.
+    A CUDA context alone adds 26 to 66 W. Therefore `bare` is learnt only after 10 s without any compute
+    process, and `context` only while a process is present from end to end at zero utilisation; neither is
+    learnt under load.
     """
 
     def __init__(self) -> None:
@@ -73,11 +73,12 @@ class IdleLevels:
     def observe(
         self, increment_mj: int, duration_s: float, *, is_occupied: bool | None, is_active: bool | None
     ) -> None:
-        """Take a stretch that follows the one before without a gap.
+        """Learn from a stretch that follows the previous one without a gap.
 
         Args:
-            is_occupied: A compute process is on the device at the end of the stretch; None is unknown.
-            is_active: Anything used the device in the stretch; None is unknown, and teaches nothing.
+            is_occupied: Whether a compute process is on the device at the stretch's end; None if unknown.
+            is_active: Whether anything used the device during the stretch; nothing is learnt if None
+                (unknown).
         """
         was_occupied, self._was_occupied = self._was_occupied, is_occupied
         was_quiet, self._was_quiet = self._was_quiet, is_active is False
@@ -88,23 +89,23 @@ class IdleLevels:
             return
         if is_settled:
             self.bare.add(increment_mj, duration_s)
-        # The stretch before must be quiet too: utilisation is reported up to a second late.
+        # The previous stretch must be quiet too, because utilisation is reported up to a second late.
         elif was_occupied and is_occupied and was_quiet and is_active is False:
             self.context.add(increment_mj, duration_s)
 
     def interrupt(self) -> None:
-        """Forget the stretch before: it and the next are separated by a time without answers."""
+        """Forget the previous stretch: a time without answers separates it from the next."""
         self._was_occupied, self._was_quiet, self._empty_s = None, False, 0.0
 
 
 @dataclass
 class _Alone:
-    """A window's time alone on the device: the stretch that is running, and all that were long enough.
+    """A window's time alone on the device: the current stretch, and all earlier ones of sufficient length.
 
     Attributes:
-        silent_s: Time since the window last used the device; infinite before it first did.
-        running_mj: Active energy of the running stretch, which may yet be too short to count.
-        active_mj: Active energy of the stretches that count, with `use_s` utilisation-seconds.
+        silent_s: Time since the window last used the device; infinite before its first use.
+        running_mj: Active energy of the current stretch while it is too short to count.
+        active_mj: Active energy of all time that counts, with `use_s` utilisation-seconds.
     """
 
     silent_s: float = math.inf
@@ -121,7 +122,7 @@ class _Alone:
         if self.running_s >= ALONE_S:
             self.active_mj += self.running_mj
             self.use_s += self.running_use_s
-            self.running_mj, self.running_use_s = 0, 0.0  # the stretch continues: what follows counts at once
+            self.running_mj, self.running_use_s = 0, 0.0  # `running_s` stays: the rest counts at once
 
     def end(self) -> None:
         self.running_mj, self.running_use_s, self.running_s = 0, 0.0, 0.0
@@ -132,22 +133,24 @@ class _Alone:
 
 
 class WattsPerUtilisation:
-    """What is known of the watts of one device's windows, each in watts above idle at full use.
+    """The watts above idle that each window of one device draws at full use.
 
-    They come, best first, from
-    1. the window's own time alone: 3 s in which it alone used the device, while the others had not begun
-       (ramping up gives these free) or had been silent for 10 s; a search may add an exclusive slot, in which
-       it pauses all windows but one of those that `wanting` names for 3 to 5 s;
-    2. an earlier window of this run with the same key (trainable, batch size, resolution: whatever makes the
-       same kind of work);
-    3. an earlier run's window with that key, on the same model of GPU.
-    Else they are unknown.
+    Sources, best first:
+
+    1. The window's own time alone: at least 3 s in which only it used the device, while the others had not
+       yet begun (such time is free while a search ramps up) or had been silent for 10 s. A search may add
+       exclusive slots: it picks one of the windows that `wanting` names and pauses all others for 3 to 5 s.
+    2. An earlier window of this run with the same key (trainable, batch size, resolution: whatever makes the
+       same kind of work).
+    3. A window of an earlier run with that key, on the same GPU model.
+
+    Without any of these the watts are unknown.
 
     Args:
-        before_w: By key, what earlier runs learnt on this model of GPU.
+        before_w: Watts by key that earlier runs learnt on this GPU model.
 
     Attributes:
-        slot_of: The window that the search lets work alone now; empty without an exclusive slot.
+        slot_of: The window whose exclusive slot is in progress; empty outside of slots.
     """
 
     def __init__(self, before_w: Mapping[str, float] | None = None) -> None:
@@ -162,19 +165,19 @@ class WattsPerUtilisation:
         self._alone[window] = _Alone()
 
     def close(self, window: str) -> None:
-        """End a window; what it taught serves later windows with the same key."""
+        """End a window; what was learnt from it serves later windows with the same key."""
         key, own_w = self._keys.pop(window), self._alone.pop(window).watts_per_utilisation
         if key and own_w is not None:
             self._earlier_w[key] = own_w
 
     def known_w(self, window: str) -> float | None:
-        """The window's watts at full use; None is unknown."""
+        """Return the window's watts at full use; None if unknown."""
         own_w = self._alone[window].watts_per_utilisation
         key = self._keys[window]
         return own_w if own_w is not None else self._earlier_w.get(key, self._before_w.get(key))
 
     def origin(self, window: str) -> Origin:
-        """Where `known_w` comes from; empty where it is None."""
+        """Return where `known_w` comes from; empty if it is None."""
         if self._alone[window].watts_per_utilisation is not None:
             return "own"
         key = self._keys[window]
@@ -182,14 +185,14 @@ class WattsPerUtilisation:
 
     @property
     def learnt_w(self) -> dict[str, float]:
-        """By key, what this run has learnt, of windows that are still open too."""
+        """Watts by key that this run has learnt, open windows included."""
         own_w = {self._keys[window]: one.watts_per_utilisation for window, one in self._alone.items()}
         return self._earlier_w | {key: watts for key, watts in own_w.items() if key and watts is not None}
 
     def wanting(self) -> list[str]:
-        """The windows of which this run has learnt nothing: an exclusive slot would teach their watts.
+        """Return the windows about which this run has learnt nothing, and which need an exclusive slot.
 
-        What an earlier run learnt is better than plain utilisation, and worse than a slot in this one.
+        Watts from an earlier run are better than plain utilisation, but worse than a slot in this run.
         """
         if len(self._alone) < 2:
             return []
@@ -198,11 +201,11 @@ class WattsPerUtilisation:
     def observe(
         self, active_mj: int, duration_s: float, use_s: Mapping[str, float], external_s: float
     ) -> None:
-        """Learn from a stretch if one window alone used the device in it, from end to end.
+        """Learn from a stretch if only one window used the device in it.
 
         Args:
             active_mj: What the device used above idle.
-            use_s: Utilisation-seconds by window; `external_s` those of processes of no window.
+            use_s: Utilisation-seconds by window; `external_s` is that of processes of no window.
         """
         working = [window for window, seconds in use_s.items() if seconds > 0]
         for window, one in self._alone.items():
@@ -218,15 +221,15 @@ class WattsPerUtilisation:
         return self.slot_of == window or all(one.silent_s >= _SILENT_S for one in others)
 
     def interrupt(self) -> None:
-        """End all stretches: what the windows did now is unknown."""
+        """End all stretches, since it is unknown what the windows are doing."""
         for one in self._alone.values():
             one.end()
 
 
 class Watch:
-    """Observes a device's activity and learns its idle levels and its windows' watts on the way.
+    """Observes a device's activity, and learns its idle levels and its windows' watts from it.
 
-    Without a source it observes nothing: no window's use is known.
+    Without a source it observes nothing, and every window's use is unknown.
 
     Args:
         before_w: See `WattsPerUtilisation`.
@@ -247,23 +250,23 @@ class Watch:
         self._rates: dict[str, float] = {}
 
     def open(self, window: Window, now_s: float) -> None:
-        """Watch one more window from now on."""
+        """Start watching a window."""
         self._windows[window.name] = window
         self.watts.open(window.name, window.key)
         if self._source:
             self._source.begin(window, now_s)
 
     def close(self, window: str) -> None:
-        """Watch a window no longer; what it taught of its kind of work stays."""
+        """Stop watching a window; what was learnt about its kind of work stays."""
         del self._windows[window]
         self.watts.close(window)
 
     def pass_by(self, increment_mj: int) -> None:
-        """Take what the counter moved: the next observation needs what it moved since the last one."""
+        """Add what the counter moved: the next observation needs the sum since the previous one."""
         self._unobserved_mj += increment_mj
 
     def observe(self, now_s: float) -> None:
-        """See who used the device since the last observation, and learn from it."""
+        """Observe who used the device since the last observation, and learn from it."""
         duration_s, self.observed_s = now_s - self.observed_s, now_s
         increment_mj, self._unobserved_mj = self._unobserved_mj, 0
         if self._source is None:
@@ -285,13 +288,13 @@ class Watch:
 
     @property
     def idle_w(self) -> float:
-        """Power with contexts that wait, or without any where that is all that is known."""
+        """Power with contexts that wait, or the bare power if that is all that is known."""
         return max(self.levels.context.power_w, self.levels.bare.power_w)
 
     def take(self) -> Activity:
-        """Who used the device since the last taking.
+        """Return who used the device since the last call, and start afresh.
 
-        A stretch too short for a sample of its own continues at the rates of the one before.
+        A stretch too short for a sample of its own is assumed to continue at the previous stretch's rates.
         """
         use, self._use = self._use, Activity()
         seconds, self._use_s = self._use_s, 0.0
@@ -305,7 +308,7 @@ class Watch:
         return Activity(use_s=use.use_s, external_s=use.external_s)
 
     def interrupt(self, now_s: float) -> None:
-        """Forget what was seen so far: it and what follows are separated by a time without answers."""
+        """Forget the activity seen so far: a time without answers separates it from what follows."""
         if self._source:
             self._source.observe(self._windows, now_s)
         self.levels.interrupt()

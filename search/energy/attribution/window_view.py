@@ -1,12 +1,11 @@
-"""A window's records with its devices, put together: the reading, its labels, and the account of the whole.
+"""Combine a window's records on all its devices into a reading, its labels and a summary.
 
-A window has a record with each of its devices (`windows.WindowRecord`). People ask for less: for joules by
-kind of device, and for one word on what they are worth. Two rules decide how the many become one:
+A window has one record per device (`windows.WindowRecord`). Readers want less: joules by kind of device, and
+a single grade of their quality. Two rules combine the records:
 
-- Joules add up, and are known only if they are known of all devices of the kind: a sum without one would be
-  too small.
-- Labels are those of the worst device: the quality of a trial on two GPUs, one of them shared, is the shared
-  one's.
+- Joules add up. The sum is known only if every device of the kind is known; it would be too small otherwise.
+- Labels are those of the worst device. A trial on two GPUs, one of them shared, has the quality of the shared
+  one.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from search.energy.attribution.windows import Window, WindowRecord
 from search.energy.counters.gpu import USE_BY_PROCESS, GpuTelemetry, is_plausible
 from search.energy.reading import Attribution, EnergyReading, EnergySensors, EnergySummary, Quality
 
-# By the error that the split may have (`windows.RELATIVE_ERROR`): from none to that of a mere reservation.
+# Ordered by the error of the split (`windows.RELATIVE_ERROR`).
 _WORST_LAST: tuple[Attribution, ...] = ("", "exclusive", "calibrated", "utilisation", "equal", "reserved")
 _QUALITY: Mapping[Attribution, Quality] = {
     "": "",
@@ -36,8 +35,8 @@ class WindowView:
     """A window's devices of one kind, each with the window's record there.
 
     Attributes:
-        missing: Why the window has no device of this kind, or not all of them; empty if it has.
-        is_ended: The window is over: what a device does now is no longer its business.
+        missing: Why the window lacks all or some of its devices of this kind; empty if it has them all.
+        is_ended: Whether the window has ended, so that its devices' present state no longer matters.
     """
 
     accounts: Sequence[DeviceAccount] = ()
@@ -47,7 +46,7 @@ class WindowView:
 
     @property
     def lost(self) -> str:
-        """Why the part is unknown now. An ended window keeps what it had when a sensor fails later."""
+        """Why the joules are unknown; empty if known. Failures after the window's end do not count."""
         if self.missing:
             return self.missing
         if self.is_ended:
@@ -56,22 +55,22 @@ class WindowView:
 
     @property
     def is_known(self) -> bool:
-        """Whether there is a device of this kind, and each of them answers."""
+        """Whether there is a device of this kind and every one of them answers."""
         return bool(self.accounts) and not self.lost
 
     def sum_mj(self, of: Callable[[WindowRecord], int]) -> int | None:
-        """A quantity of the records, over all devices of the kind; None where one of them is unknown."""
+        """Sum a quantity of the records over all devices of the kind; None if any of them is unknown."""
         return sum(map(of, self.records)) if self.is_known else None
 
     @property
     def lag_s(self) -> float:
-        """How long before the last sample the joules end; 0 where they reach up to it."""
+        """Seconds by which the joules trail the latest sample; 0 if they reach it."""
         is_open = self.is_known and not self.is_ended
         return max((account.lag_s for account in self.accounts), default=0.0) if is_open else 0.0
 
     @property
     def of_start(self) -> WindowView:
-        """The same devices with the accounts of the window's starts."""
+        """The same devices with the records of the window's starts."""
         starts = [
             replace(record.start or WindowRecord(record.share), lost=record.lost) for record in self.records
         ]
@@ -79,32 +78,32 @@ class WindowView:
 
     @property
     def sensor(self) -> str:
-        """How the joules are known, joined by + where devices differ; empty while they are unknown."""
+        """The joules' sensors, joined by + if devices differ; empty while the joules are unknown."""
         sensors = {account.device.counter.sensor for account in self.accounts}
         return "+".join(sorted(sensors)) if self.is_known else ""
 
     @property
     def telemetries(self) -> list[GpuTelemetry | None]:
-        """What each device shows beside its counter; None where it shows nothing else."""
+        """Each device's telemetry; None for a device that has only a counter."""
         return [account.device.telemetry for account in self.accounts]
 
     @property
     def power_limits_w(self) -> list[float | None]:
-        """The power limit of each device; None is unknown."""
+        """The power limit of each device; None if unknown."""
         return [None if shown is None else shown.power_limit_w for shown in self.telemetries]
 
     @property
     def attribution(self) -> Attribution:
-        """How the joules were split: the worst method of all devices."""
+        """How the joules were split: the worst method among the devices."""
         methods = [record.method for record in self.records] if self.is_known else []
         return max(methods, key=_WORST_LAST.index, default="")
 
     @property
     def quality(self) -> Quality:
-        """What the joules are worth, from A to E.
+        """The quality of the joules, from A to E.
 
-        An integral of power misses what happens between two samples at 10 Hz, so that it is never better
-        than C; the user's own watts are E however they were split.
+        An integral of power is never better than C, because it misses what happens between two samples at
+        10 Hz. Watts that the user stated are E, however they were split.
         """
         if "estimated" in self.sensor:
             return "E"
@@ -113,7 +112,7 @@ class WindowView:
         return _QUALITY[self.attribution]
 
     def reasons(self) -> list[str]:
-        """What to know of this part of the reading: why it is unknown, or less than it seems."""
+        """Return why this part of the reading is unknown, or worth less than it seems."""
         reasons = [self.lost, *(reason for account in self.accounts for reason in account_reasons(account))]
         reasons += [
             f"{account.device.name}: calibrated by what an earlier run learnt of this kind of work"
@@ -127,7 +126,7 @@ Views = Mapping[Kind, WindowView]  # all four kinds, in the order of a scope
 
 
 def account_reasons(account: DeviceAccount) -> list[str]:
-    """What the reader of a device's numbers must know."""
+    """Return what readers of a device's numbers must know."""
     counter, reasons = account.device.counter, [account.device.reason]
     if account.watch.unknown:
         reasons.append(f"{counter.device}: who works on it is not known: {account.watch.unknown}")
@@ -149,7 +148,7 @@ def account_reasons(account: DeviceAccount) -> list[str]:
 
 
 def _unknown_values(device: str, unknown: Mapping[str, str]) -> list[str]:
-    """What a device does not show, by the reason; who works on it is reported apart."""
+    """Group what a device does not show by the reason; unknown use by process is reported separately."""
     by_reason: dict[str, list[str]] = {}
     for what, why in unknown.items():
         if what != USE_BY_PROCESS:
@@ -158,7 +157,7 @@ def _unknown_values(device: str, unknown: Mapping[str, str]) -> list[str]:
 
 
 def read(views: Views, *, is_start: bool = False) -> EnergyReading:
-    """What a window's training used, its starts left out; or what these used."""
+    """Return what a window's training used; with `is_start`, what its starts used instead."""
     if is_start:
         views = {kind: view.of_start for kind, view in views.items()}
     gpu = views["gpu"]
@@ -176,10 +175,10 @@ def read(views: Views, *, is_start: bool = False) -> EnergyReading:
 
 
 def describe_sensors(views: Views, machine: EnergySensors) -> EnergySensors:
-    """What a window's reading is made of, and what it is worth.
+    """Return the sensors behind a window's reading, and its quality.
 
     Args:
-        machine: The labels of the node's CPUs, which are known where no sensor is.
+        machine: Labels of the node's CPUs, which are known even without a sensor.
     """
     gpu, cpu = views["gpu"], views["cpu"] if views["cpu"].is_known else views["estimated"]
     shown = [telemetry for telemetry in gpu.telemetries if telemetry]
@@ -198,7 +197,7 @@ def describe_sensors(views: Views, machine: EnergySensors) -> EnergySensors:
 
 
 def summarise(views: Views, window: Window, now_s: float, machine: EnergySensors) -> EnergySummary:
-    """The account of a window up to its latest reading, or its end."""
+    """Return the account of a window up to its latest reading, or its end."""
     until_s = now_s if window.is_open else window.ended_s
     start_s = window.starts_s(until_s)
     seconds = until_s - window.opened_s - start_s
@@ -227,10 +226,10 @@ def summarise(views: Views, window: Window, now_s: float, machine: EnergySensors
 
 
 def _without_unlearnt_levels(views: Views) -> EnergyReading:
-    """The reading without the parts of which no idle level was learnt: they are in the active part.
+    """Return the reading without the layers whose idle level was not learnt: they are in the active part.
 
-    A split by a level of 0 W would write 0 J for what is only unknown. Rows of epochs keep the zeros, for
-    their parts must add up to the whole; it is the final account that says what is known.
+    A split by a level of 0 W would report 0 J for what is merely unknown. Rows of epochs keep these zeros,
+    because their parts must add up to the whole; only the final account tells what is known.
     """
     reading, levels = read(views), [account.watch.levels for account in views["gpu"].accounts]
     is_bare_known = all(level.bare.is_known for level in levels)
@@ -243,12 +242,12 @@ def _without_unlearnt_levels(views: Views) -> EnergyReading:
 
 
 def _fraction(part_s: float, seconds: float) -> float | None:
-    """A part of the window's time; at most 1, as the part is timed by the device's samples."""
+    """Return a part of the window's time, capped at 1: the part is timed by the device's samples."""
     return min(1.0, part_s / seconds) if seconds > 0 else None
 
 
 def _sum(values: Sequence[float | None]) -> float | None:
-    """Of all devices, or unknown: without one of them it would be too small."""
+    """Return the sum over all devices, or None if any is unknown: it would be too small."""
     known = [value for value in values if value is not None]
     return sum(known) if known and len(known) == len(values) else None
 

@@ -1,4 +1,4 @@
-"""A window: a trial's hold on devices from one moment to another, and what it used of each of them."""
+"""Windows: a trial's use of devices between two moments, and what it used of each device."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from search.energy.processes import ProcessTable
 from search.energy.reading import End
 from search.energy.units import to_joules
 
-Role = Literal["trial", "background"]  # what a window is for: a trial, or the workload beside the trials
+Role = Literal["trial", "background"]  # whom a window serves: a trial, or the workload beside the trials
 
-# Error of a window's active energy that half of the windows stay under: simulated, four trials of 120 to
-# 560 W for 60 s (benchmarks/attribution.py). A reserved share knows as little as an equal one.
+# Median error of a window's active energy, simulated with four trials of 120 to 560 W over 60 s
+# (benchmarks/attribution.py). Reserved shares say no more about work than equal ones.
 RELATIVE_ERROR: Mapping[Method, float] = {
     "exclusive": 0.0,
     "calibrated": 0.05,
@@ -27,28 +27,28 @@ RELATIVE_ERROR: Mapping[Method, float] = {
     "reserved": 0.35,
 }
 _BEST_FIRST: tuple[Method, ...] = ("exclusive", "calibrated", "utilisation", "equal", "reserved")
-# Of the joules. What a worse method split does not label the rest where it is less than a twentieth.
+# Fraction of the joules that decides the label: a worse method that split at most a twentieth is ignored.
 _LABELLED = Fraction(95, 100)
-_COUNTER_STEP_S = 0.1  # of NVML's counter at most: what a window's start and end are off by
+_COUNTER_STEP_S = 0.1  # longest step of NVML's counter, by which a window's start and end may be off
 
 
 @dataclass(kw_only=True)
 class Window:
-    """A trial's hold on devices. Ray reuses processes, so a trial is never a pid alone.
+    """A trial's use of devices from opening to end. Ray reuses processes, so a pid does not identify a trial.
 
     Attributes:
-        name: Unique at its meter: the trial, and the number of the window.
+        name: Unique at its meter: the trial and the number of the window.
         pid: Root of the trial's process tree, as the trial itself sees it.
-        start_ticks: When that process began; None if it cannot be seen from here, and is not watched.
-        key: The kind of work; windows with the same one share what is learnt of their watts.
+        start_ticks: When that process started; None if it cannot be seen from here and is not watched.
+        key: The kind of work; windows with the same key share the watts learnt for it.
         shares: Reserved share by device name.
-        missing: What could not be opened, by kind of device, and why.
-        heartbeat_timeout_s: Silence after which the window ends; None for a window that sends none.
-        heard_s: When it opened, or last sent a heartbeat.
-        gpu_memory_mib: What the trial reports to hold on the device; None if it reported nothing.
+        missing: Why devices could not be opened, by kind of device.
+        heartbeat_timeout_s: Silence after which the window ends; None for a window that sends no heartbeats.
+        heard_s: When it was opened, or last sent a heartbeat.
+        gpu_memory_mib: Memory that the trial reports to hold on the device; None if it reported none.
         end: Why it ended, at `ended_s`; empty while it is open.
-        starting_since_s: When the present start began; None outside of starts.
-        start_s: How long those took that are over.
+        starting_since_s: When the current start began; None outside of starts.
+        start_s: Total time of all finished starts.
     """
 
     name: str
@@ -74,17 +74,17 @@ class Window:
         return not self.end
 
     def end_start(self, now_s: float) -> None:
-        """Add the time of the present start, if there is one."""
+        """Add the time of the current start, if there is one, to the finished ones."""
         if self.starting_since_s is not None:
             self.start_s += now_s - self.starting_since_s
             self.starting_since_s = None
 
     def starts_s(self, until_s: float) -> float:
-        """How long its starts took until then, the present one included."""
+        """Return how long its starts took until `until_s`, the current one included."""
         return self.start_s + (0.0 if self.starting_since_s is None else until_s - self.starting_since_s)
 
     def loss(self, processes: ProcessTable, now_s: float) -> End:
-        """How the window lost its trial: its process is gone, or has gone silent; empty if it did not."""
+        """Return how the window lost its trial: the process died or fell silent; empty if neither."""
         if self.start_ticks is not None:
             with suppress(SensorError):  # /proc cannot be read: heartbeats decide
                 process = processes.find(self.pid)
@@ -96,17 +96,17 @@ class Window:
 
 @dataclass
 class WindowRecord:
-    """What one window used of one device so far; `book` is called for each settled stretch.
+    """What one window has used of one device; `book` is called for each settled stretch.
 
     Attributes:
         share: Reserved share of the device.
-        role: Which column of devices.csv the joules are in.
+        role: Decides the column of devices.csv that has the joules.
         lost: Why the device did not answer when the window ended; empty if it did, or the window is open.
         covered_s: Time in which the device's counter answered and its increments could be split.
-        alone_s: The part of it without another window or an external process at work.
-        whole_device_mj: What the whole device used in that time, others' work included.
-        is_by_earlier_run: Some of it was split by watts that an earlier run learnt.
-        start: The same account of the window's starts, which are no training; see `begin_start`.
+        alone_s: The part of `covered_s` with no other window open and no external process at work.
+        whole_device_mj: What the whole device used during `covered_s`, others' work included.
+        is_by_earlier_run: Whether some of the energy was split by watts that an earlier run learnt.
+        start: The same record for the window's starts, which are not training; see `begin_start`.
     """
 
     share: Fraction
@@ -130,17 +130,17 @@ class WindowRecord:
     is_starting: bool = False
 
     def begin_start(self) -> None:
-        """From now on, what the window uses belongs to a start: imports, loading data, building a model."""
+        """Book from now on to a start: imports, loading data, building a model."""
         self.start = self.start or WindowRecord(share=self.share, role=self.role)
         self.is_starting = True
 
     def end_start(self) -> None:
-        """From now on, what the window uses belongs to its training."""
+        """Book from now on to the training."""
         self.is_starting = False
 
     @property
     def current(self) -> WindowRecord:
-        """The account that is kept now: of the training, or of its start."""
+        """The record that is booked to now: the training's, or its start's."""
         return self.start if self.is_starting and self.start else self
 
     @property
@@ -158,9 +158,9 @@ class WindowRecord:
 
     @property
     def uncertainty_mj(self) -> int:
-        """Error to be expected: of the split, and of the counter's steps at the window's start and end.
+        """Expected error of the split, plus that of the counter's steps at the window's start and end.
 
-        Never falls: the second part counts from the largest power so far.
+        It never decreases, because the second part is computed from the largest power so far.
         """
         split_mj = sum(RELATIVE_ERROR[method] * split for method, split in self.by_method_mj.items())
         return round(split_mj + 2 * self._step_mj)
@@ -169,7 +169,7 @@ class WindowRecord:
 
     @property
     def method(self) -> Method:
-        """The method by which, or by a better one, 95 % of the joules were split."""
+        """The best method such that 95 % of the joules were split by it or by a better one."""
         remaining = sum(self.by_method_mj.values())
         if not remaining:
             return "exclusive" if self.share == 1 else "reserved"
@@ -183,7 +183,7 @@ class WindowRecord:
     def book(
         self, part: Share, method: Method, *, whole_device_mj: int, duration_s: float, is_alone: bool
     ) -> None:
-        """Add a settled stretch: the window's share of it, and how the stretch was split."""
+        """Add a settled stretch: the window's part of it, and how the stretch was split."""
         self.active_mj += part.active_mj
         self.context_mj += part.context_mj
         self.idle_share_mj += part.idle_share_mj
@@ -195,7 +195,7 @@ class WindowRecord:
             self._step_mj = max(self._step_mj, part.used_mj / duration_s * _COUNTER_STEP_S)
 
     def show(self, state: GpuState, duration_s: float) -> None:
-        """Take what the device showed at the end of a stretch; unknown values are left out of the means."""
+        """Add the device's state at the end of a stretch; unknown values are left out of the means."""
         if state.power_w is not None:
             self.power_max_w = max(self.power_max_w or 0.0, state.power_w)
             self.power_min_w = (
@@ -209,9 +209,10 @@ class WindowRecord:
 
 @dataclass
 class TimeMean:
-    """A mean over time; None before the first known value.
+    """A mean weighted by time; None before the first known value.
 
-    Samples come each second, but also at each change of windows: by number, a busy minute would count twice.
+    Samples come every second, but also whenever windows change, so that a plain mean would give busy times
+    too much weight.
     """
 
     weighted: float = 0.0
