@@ -1,1 +1,1 @@
-"""What to try next: Optuna by ask and tell, designs and lists, and what earlier runs know."""
+"""What to try next: Optuna's samplers by ask and tell, designs and lists, and the results of earlier runs."""

@@ -1,4 +1,4 @@
-"""Parameters as a sampler sees them: a range of codes, and values from and to codes. Pure."""
+"""Parameters as a sampler sees them: ranges of codes, and conversions between codes and values. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Axis:
 
     Attributes:
         is_whole: Codes are whole numbers.
-        is_ordered: Near codes mean near values. Else the codes are names, and whole.
+        is_ordered: Near codes mean near values. Otherwise codes are the indices of names, and whole.
     """
 
     low: float
@@ -34,7 +34,7 @@ class Axis:
     is_ordered: bool = True
 
     def at(self, share: float) -> Any:
-        """The value at `share`, from 0 to 1, of the way along the axis, in its own scale."""
+        """Return the value at `share`, from 0 to 1, of the way along the axis, on the axis's own scale."""
         if self.log:
             code = self.low * (self.high / self.low) ** share
         else:
@@ -54,7 +54,7 @@ def axis_of(parameter: Parameter) -> Axis:
 
 
 def suggested(trial: Any, name: str, axis: Axis) -> Any:
-    """The code that a trial of Optuna's gives for an axis."""
+    """Return the code that an Optuna trial suggests for an axis."""
     if not axis.is_ordered:
         return trial.suggest_categorical(name, list(range(int(axis.high) + 1)))
     if axis.is_whole:
@@ -63,7 +63,7 @@ def suggested(trial: Any, name: str, axis: Axis) -> Any:
 
 
 def _real_axis(real: Real) -> Axis:
-    """Codes are drawn without steps and the values rounded: so the two ends are half as likely, as in W&B."""
+    """Return an axis whose stepless codes round to values; its ends are half as likely, as in W&B."""
     return Axis(
         low=real.low,
         high=real.high,
@@ -106,7 +106,7 @@ def _weighted_axis(values: Sequence[Any], probabilities: Sequence[float]) -> Axi
 
 
 def _normal_axis(normal: Normal) -> Axis:
-    """A normal distribution through its quantiles, cut at 1e-6 on either side."""
+    """Return a normal distribution as an axis of its quantiles, cut at 1e-6 on either side."""
     curve = statistics.NormalDist(normal.mean, normal.deviation)
 
     def decode(code: float) -> float:

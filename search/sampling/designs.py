@@ -14,10 +14,10 @@ from search.space.parameters import identity, is_same, num_values, range_values
 
 
 def designed(space: Space, defaults: Mapping[str, Any]) -> list[Proposal]:
-    """What the space's trials, design, ablations or grid say, each point once; [] without any of them.
+    """Return the points of the space's trials, design, ablations or grid, each once; [] if it has none.
 
-    The default configuration and the space's start points come first. With repeats, all points
-    come once before any comes again, so that a run that is cut short has seen all of them.
+    The default configuration and the space's initial points come first. With repeats, every point comes once
+    before any comes again, so that a run cut short has seen as many of them as possible.
 
     Args:
         defaults: The default configuration: every hparam of the trainable.
@@ -34,15 +34,15 @@ def designed(space: Space, defaults: Mapping[str, Any]) -> list[Proposal]:
 
 
 def describe_design(proposals: Sequence[Proposal]) -> list[str]:
-    """One line for each proposal: what is not as in the first one, the default configuration."""
+    """Return one line per proposal: how it differs from the first one, the default configuration."""
     default = proposals[0].hparams if proposals else {}
     return [_described(proposal, default) for proposal in proposals]
 
 
 def listed_values(parameter: Parameter, levels: int | None) -> list[Any]:
-    """The values a design tries: the listed ones, or `levels` of a range, evenly in its own scale.
+    """Return the values that a design tries: the listed ones, or `levels` of a range, even on its own scale.
 
-    A normal distribution is cut into parts of equal probability, of which each gives its median.
+    A normal distribution is cut into parts of equal probability, and each part gives its median.
     """
     if isinstance(parameter, Choice):
         return list(parameter.values)
@@ -56,7 +56,7 @@ def listed_values(parameter: Parameter, levels: int | None) -> list[Any]:
 
 
 def ablated(space: Space, defaults: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each point of the space's ablations after the name of its group; one may be in several groups."""
+    """Yield the points of the space's ablations, each with the name of its group; groups may share points."""
     for name, variants in space.ablations.items():
         for values in variants:
             yield from ((name, _settled(space, defaults, chosen)) for chosen in _combined(values))
@@ -74,7 +74,7 @@ def _points(space: Space, defaults: Mapping[str, Any]) -> Iterator[Point]:
 
 
 def _joint(space: Space, defaults: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every combination. Those that differ only in what a condition switches off are equal."""
+    """Yield every combination. Those that differ only in what a condition switches off come out equal."""
     values = {name: listed_values(parameter, space.levels) for name, parameter in space.parameters.items()}
     return (_settled(space, defaults, chosen) for chosen in _combined(values))
 
@@ -91,7 +91,7 @@ def _combined(values: Mapping[str, Iterable[Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _needed(space: Space, defaults: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The other values without which `name` is switched off in the default configuration."""
+    """Return the values that other parameters need for `name` to be active in the default configuration."""
     needed: dict[str, Any] = {}
     for other, values in space.when.get(name, {}).items():
         needed |= _needed(space, defaults, other)
@@ -101,7 +101,7 @@ def _needed(space: Space, defaults: Mapping[str, Any], name: str) -> dict[str, A
 
 
 def _settled(space: Space, defaults: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """The default configuration with what is chosen, without what its condition switches off."""
+    """Return the default configuration with the chosen values, except those that a condition switches off."""
     free = {name: value for name, value in chosen.items() if name not in space.parameters}
     point = {**defaults, **free}
     for name in space.search_order():

@@ -1,9 +1,9 @@
-"""Which runs a search begins from, and what it takes from them: its portfolio, chosen once and written down.
+"""Which earlier runs a search begins from, and the points it takes from them: its portfolio, chosen once.
 
-The list goes into the run's own space.yaml and into its journal before the first trial. So a run that is
-resumed tries the same points, whatever lies beside it by then, and so does one that starts from that file.
-Nothing is taken unasked: two searches beside each other would not be independent any more, and the second of
-a comparison would begin with the best of the first.
+The list is written to the run's own space.yaml and to its journal before the first trial. A resumed run
+therefore tries the same points whatever runs lie beside it by then, and so does a run started from that file.
+Nothing is taken unless the user asks for it: two searches beside each other would no longer be independent,
+and the second one of a comparison would begin with the best points of the first.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ from trainables.core.contract import Recipe, UnknownTrainable
 if TYPE_CHECKING:
     from search.sampling.portfolio import EarlierRun
 
-_MOST_RUNS = 16  # the newest: what a decade of searches found would take minutes to read
+_MOST_RUNS = 16  # the newest: reading all the runs of a decade would take minutes
 _OFF = "search.start: default begins without them"
 
 
 @dataclass
 class _Found:
-    """The runs that a portfolio is made of, and what is said of the others.
+    """The runs that a portfolio is made of, and those that were left out.
 
     Attributes:
-        left_out: Why each of them was, by name.
+        left_out: The other runs, each with the reason.
+        num_older: Usable runs beyond the newest 16.
     """
 
     runs: list[tuple[float, EarlierRun]] = field(default_factory=list)
@@ -55,15 +56,15 @@ class _Found:
 
 
 def with_portfolio(space: Space, folder: Path, output: Output) -> Space:
-    """The space with the points that it is to begin with; says where they come from.
+    """Return the space with the points that its search begins with, and print where they come from.
 
     Args:
-        folder: The run's. One that is resumed has its points; those of `search.portfolio.points` are taken as
-            they are. Else they come from the runs that are named, from those of the same trainable beside
-            the run, or from what is published, the first of these that there is.
+        folder: The run's folder. A resumed run keeps its points, and `search.portfolio.points` are taken as
+            they are. Otherwise the points come from the named runs, else from runs of the same trainable
+            beside this one, else from published recipes.
 
     Raises:
-        LedgerError: A run that is named cannot be used.
+        LedgerError: A named run cannot be used.
     """
     if space.is_listed:
         return space
@@ -87,8 +88,8 @@ def with_portfolio(space: Space, folder: Path, output: Output) -> Space:
 
 
 def _chosen(space: Space, folder: Path, others: Sequence[Path], output: Output) -> Space:
-    """The space with the points of earlier runs, or of published recipes."""
-    from search.sampling.portfolio import most_points, portfolio_of  # NumPy, 0.1 s: for portfolios alone
+    """Return the space with the points of earlier runs, or of published recipes."""
+    from search.sampling.portfolio import most_points, portfolio_of  # NumPy, 0.1 s: only for portfolios
 
     count = most_points(space.limits.trials)
     if not count:
@@ -117,7 +118,7 @@ def _chosen(space: Space, folder: Path, others: Sequence[Path], output: Output) 
 def recipe_points(
     recipes: Sequence[Recipe], space: Space, defaults: Mapping[str, Any]
 ) -> list[PortfolioPoint]:
-    """The recipes that lie in this space and mean there what they were published for, each once."""
+    """Return the recipes that lie in this space and are valid for its settings, each once."""
     from search.sampling.portfolio import within  # as in `_chosen`
 
     points: dict[Any, PortfolioPoint] = {}
@@ -143,7 +144,7 @@ def _with_points(space: Space, points: Sequence[PortfolioPoint], output: Output,
 
 
 def _counted(points: Sequence[PortfolioPoint]) -> str:
-    """How many points come from where."""
+    """Return a phrase with the number of points and how many come from each source."""
     sources = Counter(point.source.rpartition("/")[0] or point.source for point in points)
     listed = ", ".join(f"{source} {count}" for source, count in sources.items())
     count = "1 point is" if len(points) == 1 else f"{len(points)} points are"
@@ -151,7 +152,7 @@ def _counted(points: Sequence[PortfolioPoint]) -> str:
 
 
 def _inside(space: Space, points: Sequence[PortfolioPoint], output: Output) -> list[PortfolioPoint]:
-    """Those of the points that lie in the space, whose ranges may have changed since they were written."""
+    """Return the points that lie in the space, whose ranges may have changed since they were written."""
     defaults = space.default_hparams(space.trainable.load())
     kept = [point for point in points if space.contains({**defaults, **point.hparams})]
     if num_outside := len(points) - len(kept):
@@ -160,13 +161,13 @@ def _inside(space: Space, points: Sequence[PortfolioPoint], output: Output) -> l
 
 
 def _resumed(space: Space, folder: Path, output: Output) -> Space:
-    """The space with the points that the run began with, by its journal."""
+    """Return the space with the points that the run began with, according to its journal."""
     ledger = Ledger(folder)
     try:
         began = ledger.read_space().portfolio if ledger.space_file.exists() else None
         history = ledger.read_history() if began is not None and began.points is not None else None
     except (LedgerError, SpaceError):
-        return space  # resuming it will say what is wrong
+        return space  # resuming it will report the error
     if began is None or began.points is None:
         if space.start == "portfolio" and began is not None:
             output.note("portfolio: this run began without one, and is resumed so")
@@ -181,16 +182,16 @@ def _resumed(space: Space, folder: Path, output: Output) -> Space:
 
 
 def _warm_starts_on_other_data(space: Space) -> list[Path]:
-    """The runs of `search.warm_start` whose scores are other numbers: their points are tried instead."""
+    """Return the runs of `search.warm_start` with incomparable scores: only their points are used."""
     folders = [Path(folder) for folder in space.warm_start]
     return [folder for folder in folders if differing_scores(Ledger.open(folder).read_space(), space)]
 
 
 def _named(space: Space, folders: Sequence[Path]) -> _Found:
-    """The runs that the user named.
+    """Return the runs that the user named.
 
     Raises:
-        LedgerError: One cannot be used; the message has every one that cannot.
+        LedgerError: Some cannot be used; the message lists all of these.
     """
     found, refused = _Found(), []
     for folder in dict.fromkeys(each.resolve() for each in folders):
@@ -202,7 +203,7 @@ def _named(space: Space, folders: Sequence[Path]) -> _Found:
                 continue
             _take(ledger, before, space, found)
         except (LedgerError, SpaceError, UnknownTrainable) as error:
-            refused.append(str(error))  # which begins with the folder
+            refused.append(str(error))  # its text begins with the folder
     if refused := [*refused, *found.left_out]:
         raise LedgerError(
             "\n  ".join(["a portfolio cannot be made of these runs; leave them out:", *refused])
@@ -211,7 +212,7 @@ def _named(space: Space, folders: Sequence[Path]) -> _Found:
 
 
 def _beside(space: Space, folder: Path) -> _Found:
-    """The newest runs of the same trainable in the folder of `folder`."""
+    """Return the newest runs of the same trainable beside `folder`."""
     found = _Found()
     for other in runs_in(folder.parent):
         if other.resolve() == folder.resolve():
@@ -253,7 +254,7 @@ def _take(ledger: Ledger, before: Space, space: Space, found: _Found) -> None:
 
 
 def _num_beside(space: Space, folder: Path) -> int:
-    """How many other runs there are of the same trainable, by their records alone: milliseconds."""
+    """Return the number of other runs of the same trainable, from their records alone: milliseconds."""
     if space.trainable.command is not None:
         return 0  # the record of a script is its space, which takes longer to read
     num = 0
@@ -269,7 +270,7 @@ def _num_beside(space: Space, folder: Path) -> int:
 def _differing_hparams(
     points: Sequence[PortfolioPoint], runs: Sequence[EarlierRun], space: Space, defaults: Mapping[str, Any]
 ) -> list[str]:
-    """By run, the named settings that its points were good with and that are other ones here."""
+    """Return a note for each run whose points were good with named settings that differ here."""
     trials = {f"{run.name}/{name}": (run.name, trial) for run in runs for name, trial in run.trials.items()}
     notes: dict[str, dict[str, str]] = {}
     for point in points:

@@ -1,4 +1,4 @@
-"""Where in a space trials are feasible, judged by the nearest that were and were not. Pure.
+"""Where in a space trials are feasible, judged by the nearest feasible and infeasible ones. Pure.
 
 An infeasible trial ran out of memory, or broke one of the space's constraints.
 """
@@ -11,22 +11,23 @@ from typing import Any
 
 from search.sampling.axes import Axis
 
-Codes = Mapping[str, Any]  # by parameter; one that is switched off is left out
+Codes = Mapping[str, Any]  # by parameter, without those that are switched off
 
-INFEASIBLE = frozenset({"out_of_memory", "constraint"})  # causes that lie with the point alone
+INFEASIBLE = frozenset({"out_of_memory", "constraint"})  # causes that depend on the point alone
 _MARGIN = 1.5
-# Between two names. At 1, a single failure shut out its whole category: where the greediest kind of model
-# was the best one, 40 trials ended 0.07 below the score without any of this (32 seeds, noise 0.02).
+# Distance between two names. At 1, a single failure shut out its whole category: when the most
+# memory-hungry kind of model was the best, 40 trials ended 0.07 below the score reached without any of this
+# (32 seeds, noise 0.02).
 _APART = 0.25
 
 
 class Feasibility:
-    """Tells of a point whether trials near it ran out of memory or broke a constraint.
+    """Predicts from earlier trials whether a point would run out of memory or break a constraint.
 
-    Distances are taken in the unit cube: each axis from 0 to 1 on its own scale, names a quarter
-    apart. What is switched off in one of two points has no part in their distance. A constraint of
-    unknown shape as in Gardner et al. 2014, "Bayesian Optimization with Inequality Constraints", with
-    the nearest neighbours in place of a Gaussian process.
+    Distances are taken in the unit cube: each axis from 0 to 1 on its own scale, names a quarter apart. A
+    parameter that is switched off in either of two points does not count in their distance. This learns a
+    constraint of unknown shape as Gardner et al. 2014, "Bayesian Optimization with Inequality Constraints",
+    do, with nearest neighbours in place of a Gaussian process.
     """
 
     def __init__(self, axes: Mapping[str, Axis]) -> None:
@@ -35,16 +36,17 @@ class Feasibility:
         self._failed: list[Codes] = []
 
     def learn(self, codes: Codes, *, fits: bool) -> None:
-        """Take in what became of a trial. One that turned out infeasible at a higher rung does not fit."""
+        """Record whether a trial was feasible. One that turns out infeasible at a higher rung no longer is."""
         places = self._places(codes)
         if not fits:
             self._fitting = [known for known in self._fitting if known != places]
         (self._fitting if fits else self._failed).append(places)
 
     def clearance(self, codes: Codes) -> float:
-        """How many times as far the nearest infeasible trial is as the nearest feasible one; at most inf.
+        """Return the distance to the nearest infeasible trial over that to the nearest feasible one.
 
-        Infinite where nothing was infeasible, or nothing has fitted: then nothing is known.
+        It is infinite at a feasible trial, and while there are no infeasible or no feasible ones, since then
+        nothing is known.
         """
         if not self._failed or not self._fitting:
             return math.inf
@@ -54,14 +56,14 @@ class Feasibility:
         return nearest_failed / nearest_fitting if nearest_fitting else math.inf
 
     def is_likely(self, codes: Codes) -> bool:
-        """Whether feasible trials are clearly nearer than the others."""
+        """Whether the nearest feasible trial is clearly nearer than the nearest infeasible one."""
         return self.clearance(codes) >= _MARGIN
 
     def _places(self, codes: Codes) -> Codes:
         return {name: place_of(self._axes[name], code) for name, code in codes.items()}
 
     def _distance(self, places: Codes, others: Codes) -> float:
-        both = [name for name in places if name in others]  # in one order: the last digits depend on it
+        both = [name for name in places if name in others]  # in a fixed order: the last digits depend on it
         return math.hypot(*(self._gap(name, places[name], others[name]) for name in both))
 
     def _gap(self, name: str, place: Any, other: Any) -> float:
@@ -71,7 +73,7 @@ class Feasibility:
 
 
 def place_of(axis: Axis, code: Any) -> float:
-    """Where a code lies on its axis, from 0 to 1; the code itself where it is a name."""
+    """Return where a code lies on its axis, from 0 to 1; for a name, the code itself."""
     if not axis.is_ordered or axis.low == axis.high:
         return float(code)
     if axis.log:

@@ -1,4 +1,4 @@
-"""How much each searched parameter matters for the score: functional ANOVA by Optuna."""
+"""How much each searched parameter matters for the score, by Optuna's functional ANOVA."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ Scored = tuple[Mapping[str, Any], float]  # hparams and score
 
 
 class TooFew(ValueError):
-    """Nothing can be said of importance; the message says why."""
+    """Importance cannot be estimated; the message says why."""
 
 
 def importances(space: Space, scored: Sequence[Scored]) -> dict[str, float]:
-    """The share of the score's variance that each parameter explains by itself, largest first; they add up
-    to 1. Parameters that not every trial has (`when`) are left out.
+    """Return the fraction of the score's variance that each parameter explains by itself, largest first.
 
-    Hutter et al. 2014, "An Efficient Approach for Assessing Hyperparameter Importance": a forest of 64
-    trees, whose seed is fixed.
+    The fractions add up to 1. Parameters that are not active in every trial (`when`) are left out.
+
+    Hutter et al. 2014, "An Efficient Approach for Assessing Hyperparameter Importance", with a forest of 64
+    trees and a fixed seed.
 
     Raises:
         TooFew: Fewer than eight trials lie in the space, or their scores or parameters do not differ.

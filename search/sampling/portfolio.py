@@ -1,10 +1,10 @@
-"""Which points of earlier runs are tried first: those that together leave the least regret on all of them.
+"""Which points of earlier runs are tried first: those that together leave the least regret on all runs. Pure.
 
 The greedy zero-shot rule of portfolios (Wistuba, Schilling and Schmidt-Thieme 2015; also Syne Tune's and
-Auto-sklearn 2's): each further point is the one by which the best of all chosen so far comes out best on
-average over the earlier runs. What is averaged is regret on each run's own scale, never a score: 0.9 on one
-data set says nothing of 0.9 on another. The gain of a point shrinks with those chosen before it, so the
-greedy choice is within 1 - 1/e of the best one. Pure.
+Auto-sklearn 2's): each further point is the one that most improves the best result of all chosen so far, on
+average over the earlier runs. The average is of regret on each run's own scale, never of scores: 0.9 on one
+data set says nothing about 0.9 on another. A point's gain shrinks with those chosen before it, so the gain of
+the greedy choice is within 1 - 1/e of the best possible.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from search.space.parameters import identity
 from trainables.core.contract import Mode
 
 MOST_POINTS = 8
-FEWEST_RESULTS = 5  # at a rung, for its ranks to say something
+FEWEST_RESULTS = 5  # at a rung, for its ranks to mean something
 WORST = 3.0
-_PER_RUNG = 0.25  # what is added for each rung that a trial did not reach
-_UNKNOWN = 0.3  # added where a run did not try the point: unknown is worse than known
+_PER_RUNG = 0.25  # added for each rung that a trial did not reach
+_UNKNOWN = 0.3  # added if a run did not try the point: unknown is worse than known
 _NEIGHBOURS = 5
-_NEAR = 0.1  # of the unit cube: two points that are nearer than this are one
+_NEAR = 0.1  # in the unit cube: two points nearer than this count as one
 _TOP_SHARE = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
 class EarlierRun:
-    """What an earlier run knows.
+    """The trials of an earlier run.
 
     Attributes:
         mode: Whether larger or smaller values of its trials are better.
-        trials: By their names, in the order in which they were asked for.
+        trials: By name, in the order in which they were asked for.
     """
 
     name: str
@@ -50,12 +50,12 @@ class EarlierRun:
 
     @cached_property
     def regrets(self) -> dict[str, float]:
-        """By trial, how far it lay behind the best: 0 is the best, 1 the median, at most 3.
+        """How far each trial lay behind the best: 0 for the best, 1 for the median, at most 3.
 
-        Values are compared within a rung alone: the highest that five trials ended, and for trials that did
-        not reach it the next lower ones, a quarter more for each. Trials that diverged, broke a constraint or
-        had too little memory have 3; those that failed otherwise, or ended no such rung, are left out. Empty
-        where no rung has five.
+        Values are compared only within a rung: the highest that five trials completed, and for trials that
+        did not reach it the next lower ones, with 0.25 added per rung. Trials that diverged, broke a
+        constraint or ran out of memory get 3; those that failed otherwise, or completed no such rung, are
+        left out. Empty if no rung has five results.
         """
         sign = 1 if self.mode == "max" else -1
         lost = {name for name, trial in self.trials.items() if _is_lost(trial)}
@@ -77,14 +77,14 @@ class EarlierRun:
 
 
 def most_points(num_trials: int | None) -> int:
-    """How many points a portfolio may have: eight, and at most a quarter of all trials."""
+    """Return the largest number of points in a portfolio: eight, and at most a quarter of all trials."""
     return MOST_POINTS if num_trials is None else min(MOST_POINTS, num_trials // 4)
 
 
 def within(space: Space, defaults: Mapping[str, Any], hparams: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The searched values of `hparams` that are active in `space`; None where one lies outside of it.
+    """Return the values of `hparams` that are searched and active in `space`; None if one lies outside it.
 
-    A parameter that was not searched then has its default; whatever is not searched now is left out.
+    A parameter that was not searched then gets its default; whatever is not searched now is left out.
     """
     point, found = dict(defaults), {}
     for name in space.search_order():
@@ -96,13 +96,13 @@ def within(space: Space, defaults: Mapping[str, Any], hparams: Mapping[str, Any]
 def portfolio_of(
     runs: Sequence[EarlierRun], space: Space, defaults: Mapping[str, Any], *, count: int
 ) -> list[PortfolioPoint]:
-    """Up to `count` points of earlier runs, the most useful first.
+    """Return up to `count` points of earlier runs, the most useful first.
 
-    With one run they are its best, without near-duplicates. Of equally useful points the one with the lower
-    mean regret comes first, and of those the older one: the same runs give the same list.
+    With a single run these are its best points, without near-duplicates. Ties go to the lower mean regret,
+    then to the older point, so the same runs give the same list.
 
     Args:
-        runs: The oldest first.
+        runs: Earlier runs, oldest first.
         defaults: The default configuration: every hparam of the trainable.
     """
     cube = Points(space, defaults)
@@ -116,7 +116,7 @@ def portfolio_of(
 
 
 def _greedy(regrets: Numbers, places: Sequence[Numbers], count: int) -> list[int]:
-    """The chosen columns of `regrets`, (runs, points), by how much each adds to those before it."""
+    """Return columns of `regrets`, (runs, points), each the one that adds most to those before it."""
     mean, chosen = regrets.mean(axis=0).round(9), list[int]()
     least = np.full(len(regrets), np.inf)
     free = list(range(len(places)))
@@ -130,7 +130,7 @@ def _greedy(regrets: Numbers, places: Sequence[Numbers], count: int) -> list[int
 
 
 class _Known:
-    """A run's trials as they lie in the space of today."""
+    """An earlier run's trials, placed in the current space."""
 
     def __init__(self, run: EarlierRun, space: Space, defaults: Mapping[str, Any], cube: Points) -> None:
         self._regrets = run.regrets
@@ -156,7 +156,7 @@ class _Known:
         ]
 
     def regret_of(self, point: PortfolioPoint, cube: Points) -> float:
-        """The regret of a point: its own where the run tried it, else that of the nearest five and 0.3."""
+        """Return a point's own regret if the run tried it, else the mean of the five nearest plus 0.3."""
         if tried := self._tried.get(identity(point.hparams)):
             return fmean(tried)
         here = cube.features({**self._defaults, **point.hparams})
@@ -166,7 +166,7 @@ class _Known:
 
 
 def _once(points: Sequence[PortfolioPoint]) -> list[PortfolioPoint]:
-    """The first of the points with the same values."""
+    """Return the points without those whose values repeat an earlier one's."""
     once: dict[Any, PortfolioPoint] = {}
     for point in points:
         once.setdefault(identity(point.hparams), point)
@@ -178,7 +178,7 @@ def _is_lost(trial: EarlierTrial) -> bool:
 
 
 def _regrets_at(values: Mapping[str, float]) -> dict[str, float]:
-    """Regret of values that are larger where better. Where half of them are best, all others are lost."""
+    """Return regrets, larger values being better. If the median equals the best, all others get the worst."""
     best, middle = max(values.values()), median(values.values())
     if best == middle:
         return {name: 0.0 if value == best else WORST for name, value in values.items()}

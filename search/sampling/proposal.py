@@ -1,4 +1,4 @@
-"""What a sampler is asked for and told: its contract, and the sampler that reads from a list."""
+"""The contract of a sampler, and the sampler that reads from a list."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ class Proposal:
     """A configuration to train: all hparams of the trainable, and who proposed it.
 
     Attributes:
-        seed: The trial's seed; None is the run's own, so that trials differ in hparams alone.
-        parent_trial: What this one repeats: a trial of an earlier run (promotion, portfolio), or a recipe.
+        seed: The trial's seed; None means the run's own, so that trials differ in hparams alone.
+        parent_trial: What this proposal repeats: a trial of an earlier run (promotion, portfolio), or a
+            recipe.
     """
 
     hparams: Mapping[str, Any]
@@ -28,10 +29,10 @@ class Proposal:
 
 @dataclass(frozen=True, kw_only=True)
 class EarlierTrial:
-    """What an earlier run knows of a trial.
+    """A trial of an earlier run.
 
     Attributes:
-        values: The metric by the step of each rung the trial ended, as `Ladder.steps` has them.
+        values: The metric at each rung that the trial completed, by the rung's step in `Ladder.steps`.
     """
 
     hparams: Mapping[str, Any]
@@ -41,43 +42,43 @@ class EarlierTrial:
 
 
 class Sampler(Protocol):
-    """Proposes configurations and is told the truth about every one of them."""
+    """Proposes configurations, and is told what became of every one of them."""
 
     @property
     def exhausted_reason(self) -> str:
-        """Why `ask` gave None; empty as long as it has not."""
+        """Why `ask` returned None; empty as long as it has not."""
         ...
 
     @property
     def num_left(self) -> int | None:
-        """Proposals that are still to come; None where only `ask` shows whether there are any."""
+        """Number of proposals still to come; None if only `ask` can tell."""
         ...
 
     def ask(self, trial_id: str) -> Proposal | None:
-        """The configuration that trial `trial_id` shall train; None when there are no more."""
+        """Return the configuration that trial `trial_id` is to train; None when there are no more."""
         ...
 
     def replay(self, trial_id: str, hparams: Mapping[str, Any], proposed_by: ProposedBy) -> None:
-        """Take in a proposal made before a restart, in the order of the journal.
+        """Record a proposal made before the run was resumed, in the order of the journal.
 
-        From then on it is as if it had just been asked for: it is reported and finished like any
-        other, and is not proposed again.
+        It is then treated as if it had just been asked for: it is reported and finished like any other, and
+        not proposed again.
         """
         ...
 
     def report(self, trial_id: str, rung: int, *values: float) -> None:
-        """Tell the value at the end of a rung, the one the trial is stopped at too.
+        """Report the value at the end of a rung, also of the rung at which the trial stops.
 
-        With several objectives: one value of each, in their order.
+        With several objectives, report one value for each, in their order.
         """
         ...
 
     def finish(self, trial_id: str, status: Status, *, cause: str = "") -> None:
-        """Tell how the trial ended, or that it pauses; once for each ask or resume.
+        """Report how the trial ended, or that it pauses; once for each `ask` or `resume`.
 
         Args:
-            cause: Why it failed, in the words of `search.trial.failure`. A failed attempt that is
-                followed by another one is not told.
+            cause: Why it failed, as named by `search.trial.failure`. A failed attempt that is retried is not
+                reported.
         """
         ...
 
@@ -88,14 +89,14 @@ class Sampler(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Trust:
-    """Whom a choosing sampler trusts, and how well its model foresees what trials reach.
+    """How far a choosing sampler trusts ranks and its model, and how well the model predicts trials.
 
     Attributes:
-        share_of_ranks: Of its decisions the share that ranks at rungs make, in [0, 1].
-        losses: One minus the rank correlation with what came lately, of ranks and of the model; None of too
-            few.
-        num_foreseen: Values of which the model had said what they would be.
-        num_covered: Those of them that came to lie within its 80 % interval.
+        share_of_ranks: Fraction of its decisions that follow the ranks at rungs, in [0, 1].
+        losses: One minus the rank correlation with the latest outcomes, for ranks and for the model; None
+            while there are too few.
+        num_foreseen: Number of values that the model had predicted.
+        num_covered: Number of these values that lay within its 80 % interval.
     """
 
     share_of_ranks: float
@@ -106,46 +107,46 @@ class Trust:
 
 @runtime_checkable
 class ChoosingSampler(Sampler, Protocol):
-    """A sampler that also says which paused trial is trained further."""
+    """A sampler that also decides which paused trial is trained further."""
 
     @property
     def choice_record(self) -> Mapping[str, Any]:
-        """Who chose last, the score of it, and the share of decisions that ranks make, as plain data."""
+        """What made the last choice, its score, and the fraction of decisions by rank, as plain data."""
         ...
 
     def ending_record(self, trial_id: str) -> Mapping[str, Any]:
-        """What was foreseen of the values that a trial has shown since it started or resumed, as plain data.
+        """Return predictions and outcomes of a trial since it started or resumed, as plain data.
 
-        To be asked before `finish`. `foreseen` has a list for each: the epoch, the low end of the 80 %
-        interval, what was expected, the high end, and the value that came.
+        Call it before `finish`. `foreseen` has a list for each prediction: the epoch, the low end of the 80 %
+        interval, the expected value, the high end, and the value observed.
         """
         ...
 
     @property
     def trust(self) -> Trust:
-        """Whom it trusts now."""
+        """How far it trusts ranks and its model now."""
         ...
 
     def choose(self, *, lowest_rung: int, may_start: bool, is_last_call: bool = False) -> str | None:
-        """The paused trial to train further; None leaves the worker to a new trial, if one may start.
+        """Return the paused trial to train further; None leaves the worker to a new trial, if one may start.
 
         Args:
-            lowest_rung: Ranks at rungs below it mislead.
-            is_last_call: Nothing runs and no trial will come: one that brings a search to a fully trained
-                trial, if none is there yet.
+            lowest_rung: Ranks at rungs below this one mislead.
+            is_last_call: Nothing runs and no trial will come: choose the one that gives the search a fully
+                trained trial, if it has none yet.
         """
         ...
 
     def hopeless(self) -> list[str]:
-        """The paused trials whose state is not worth its disk, the least promising first."""
+        """Return the paused trials whose state is not worth its disk space, the least promising first."""
         ...
 
     def is_due_to_the_top(self, trial_id: str | None) -> bool:
-        """Whether this paused trial, if it continues, continues to the end."""
+        """Whether this paused trial, once it continues, trains to the end."""
         ...
 
     def on_epoch(self, trial_id: str, epoch: int, value: float, *, ended_rung: int | None) -> None:
-        """Tell the finite value of an epoch, each once and in order."""
+        """Report the finite value of an epoch, each epoch once and in order."""
         ...
 
 
@@ -167,7 +168,7 @@ class FixedList:
         return None
 
     def replay(self, trial_id: str, hparams: Mapping[str, Any], proposed_by: ProposedBy) -> None:
-        """Strike out the first that is left with these hparams; seeds come in the list's order."""
+        """Remove the first remaining proposal with these hparams; seeds come in the list's order."""
         keys = [identity(proposal.hparams) for proposal in self._proposals]
         if identity(hparams) in keys:
             del self._proposals[keys.index(identity(hparams))]
@@ -183,17 +184,17 @@ class FixedList:
 
 
 Point = tuple[dict[str, Any], ProposedBy]
-MOST_START_UP = 5  # Optuna's 10 cost a tenth more of the epochs of `make bench-search`
+MOST_START_UP = 5  # Optuna's 10 took a tenth more epochs in `make bench-search`
 
 
 def first_points(space: Space, defaults: Mapping[str, Any]) -> list[Point]:
-    """What every search begins with: the default configuration, then the space's start points."""
+    """Return what every search begins with: the default configuration, then the space's initial points."""
     starts: list[Point] = [({**defaults, **point}, "initial") for point in space.initial_points]
     return [(dict(defaults), "default"), *starts]
 
 
 class FirstPoints:
-    """The first points that are still to be asked for: those of every search, then its portfolio."""
+    """The first points not yet asked for: those that every search begins with, then its portfolio."""
 
     def __init__(self, space: Space, defaults: Mapping[str, Any]) -> None:
         taken = () if space.start == "default" else space.portfolio.points or ()
@@ -215,7 +216,7 @@ class FirstPoints:
         return bool(self._proposals)
 
     def pop(self, seen: Container[Hashable]) -> Proposal | None:
-        """The next one that is not among the identities `seen`; None when there are no more."""
+        """Remove and return the next point whose identity is not in `seen`; None when there are no more."""
         while self._proposals:
             proposal = self._proposals.pop(0)
             if identity(proposal.hparams) not in seen:
@@ -223,7 +224,7 @@ class FirstPoints:
         return None
 
     def remove(self, hparams: Mapping[str, Any], *, is_default: bool) -> None:
-        """Leave out what was asked for before a restart; the default, whatever it was then."""
+        """Drop a point asked for before the run was resumed; the default is dropped whatever it was then."""
         self._proposals = [
             proposal
             for proposal in self._proposals
@@ -233,9 +234,9 @@ class FirstPoints:
 
 
 def start_up_points(num_trials: int | None) -> int:
-    """How many points are asked for before a sampler's model decides: at most a third of all.
+    """Return the number of points to ask for before a sampler's model decides: at most a third of all trials.
 
-    Counted as they are asked for. Optuna counts those that ended, and so draws a random point
-    more for each further worker.
+    Points count as soon as they are asked for. Optuna counts ended trials instead, and so draws one more
+    random point for each further worker.
     """
     return MOST_START_UP if num_trials is None else max(1, min(MOST_START_UP, num_trials // 3))

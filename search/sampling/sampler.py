@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-_FEWEST_ENDED = 3  # a best trial, and something it is better than
+_FEWEST_ENDED = 3  # a best trial, and some that it is better than
 _MOST_DRAWS = 20
 _POPULATION = 10
 _MOST_KNOWN = 500  # ended trials that a model is fitted to: TPE sorts them all at each draw
-_BEST_KEPT = 50  # TPE takes at most 25 for good
+_BEST_KEPT = 50  # TPE counts at most 25 trials as good
 _REPORTS_PER_TRIM = 125  # a trim rebuilds the study, in 50 ms
-_LEARNS_CONSTRAINTS = {"tpe"}  # cmaes warns of them; gp and nsga2 read them of finished trials only
-_KEEPS_STATE = {"nsga2", "cmaes"}  # generation and covariance lie in the trials they sampled themselves
+_LEARNS_CONSTRAINTS = {"tpe"}  # cmaes warns about them; gp and nsga2 read them of finished trials only
+_KEEPS_STATE = {"nsga2", "cmaes"}  # generation and covariance are kept in the trials that they sampled
 STATES: Mapping[Status, TrialState] = {
     "finished": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
@@ -45,29 +45,29 @@ STATES: Mapping[Status, TrialState] = {
 
 
 class OptunaSampler:
-    """Optuna by ask and tell: the default configuration first, then start points, then search.
+    """Optuna by ask and tell: the default configuration first, then initial points, then search.
 
-    Trials that a rung stops are told PRUNED with their value at every rung they ended, so that
-    TPE ranks them below those that went further instead of taking a cheap score for a final
-    one. Diverged trials are PRUNED too, failed ones FAIL; none is left RUNNING. One that ran out of
-    memory, or broke one of the space's constraints, is PRUNED with a violated constraint, and points
-    near it are drawn again (Feasibility), whatever draws them but chance alone. GP, NSGA-II and
-    CMA-ES learn from finished trials alone.
+    Trials that a rung stops are reported as PRUNED with their value at every rung they completed, so that TPE
+    ranks them below those that went further instead of taking a cheap score for a final one. Diverged trials
+    are PRUNED too, failed ones FAIL; none is left RUNNING. After a trial that ran out of memory or broke one
+    of the space's constraints, points near it are drawn again (Feasibility) unless the sampler is random; for
+    TPE the trial is also PRUNED with a violated constraint. GP, NSGA-II and CMA-ES learn only from finished
+    trials.
 
-    Each draw has a generator of its own, seeded by the space's seed and the number of points asked
-    for before it. So a search with one worker asks for the same points whether or not it was
-    interrupted, provided the sampler is told the same in the same order. CMA-ES and NSGA-II add
-    the number of Optuna's trials to that, which repeated draws raise and `replay` does not.
+    Each draw has its own generator, seeded by the space's seed and the number of points asked for before it.
+    So a search with one worker asks for the same points whether or not it was interrupted, provided the
+    sampler is told the same in the same order. CMA-ES and NSGA-II also depend on the number of Optuna's
+    trials, which repeated draws raise and `replay` does not.
 
-    A model is fitted to the last 500 trials that ended and to the 50 best before them: TPE gives old ones
-    next to no weight anyway, and what a draw costs would grow with the search. GP and chance are held to the
-    same; NSGA-II and CMA-ES look at their latest generation and keep all.
+    A model is fitted to the last 500 ended trials and the 50 best before them: TPE gives old trials next to
+    no weight anyway, and otherwise the cost of a draw would grow with the search. GP and random are limited
+    in the same way; NSGA-II and CMA-ES look at their latest generation and keep all trials.
 
-    With several objectives, Optuna takes no values at rungs: of a stopped trial the sampler learns
-    that it was stopped. Its metric told as final would lie on the side of the cheap rung.
+    With several objectives, Optuna takes no values at rungs, so the sampler learns only that a trial was
+    stopped. Reporting the metric of a cheap rung as final would favour the trials that stopped there.
 
     Args:
-        defaults: The trainable's own hparams, with the space's fixed values in their place.
+        defaults: The trainable's default hparams, with the space's fixed values in their place.
     """
 
     def __init__(self, space: Space, defaults: Mapping[str, Any]) -> None:
@@ -94,15 +94,15 @@ class OptunaSampler:
         return first or self._drawn(trial_id)
 
     def replay(self, trial_id: str, hparams: Mapping[str, Any], proposed_by: ProposedBy) -> None:
-        """Take in a proposal made before a restart; one that has left the space teaches nothing."""
+        """Record a proposal made before the run was resumed; one outside the space now teaches nothing."""
         self._first.remove(hparams, is_default=proposed_by == "default")
         self._take(trial_id, hparams)
 
     def warm_start(self, trials: Sequence[EarlierTrial]) -> int:
-        """Learn from earlier runs, before the first `ask` or `replay`; gives how many trials fit.
+        """Learn from earlier runs, before the first `ask` or `replay`; return how many trials were usable.
 
-        Those fit that have ended and lie in this space. What is known may be proposed again: here it
-        may have another budget.
+        A trial is usable if it has ended and lies in this space. Its point may be proposed again, since its
+        budget may differ here.
         """
         fitting = [each for each in trials if each.status in STATES and self._space.contains(each.hparams)]
         for number, earlier in enumerate(fitting):
@@ -137,16 +137,16 @@ class OptunaSampler:
             self._trim()
 
     def resume(self, trial_id: str, hparams: Mapping[str, Any]) -> None:
-        """A second trial of Optuna's at the point: one that was told its end takes no more values."""
+        """Open a second Optuna trial at the point, because a trial that was told takes no more values."""
         if self._space.contains(hparams):
             self._open[trial_id] = self._pinned(hparams)
 
     def states(self) -> list[str]:
-        """Optuna's state of every trial it was asked for, in order."""
+        """Return Optuna's state of every trial in its study, in order."""
         return [trial.state.name for trial in self._study.get_trials(deepcopy=False)]
 
     def intermediate_values(self) -> list[dict[int, float]]:
-        """What Optuna knows of every trial: value by the rung's step, as `Ladder.steps` has them."""
+        """Return the values that Optuna has of every trial, by the rung's step in `Ladder.steps`."""
         return [dict(trial.intermediate_values) for trial in self._study.get_trials(deepcopy=False)]
 
     def _empty_study(self) -> optuna.Study:
@@ -156,7 +156,7 @@ class OptunaSampler:
         )
 
     def _trim(self) -> None:
-        """Forget what no draw needs. It depends on what was told alone, so a restart forgets the same."""
+        """Forget what no draw needs. It depends only on what was told, so a resumed run forgets the same."""
         study, states = self._study, (TrialState.COMPLETE, TrialState.PRUNED)
         kept = _latest_and_best(
             study.get_trials(deepcopy=False, states=states),
@@ -171,7 +171,7 @@ class OptunaSampler:
             self._open[trial_id] = self._again(trial)
 
     def _again(self, trial: optuna.Trial) -> optuna.Trial:
-        """An open trial of a study before, in this one."""
+        """Return an open trial of the previous study, recreated in the current one."""
         known = trial.study.get_trials(deepcopy=False)[trial.number]
         self._study.enqueue_trial(dict(known.params))
         again = self._study.ask(dict(known.distributions))
@@ -186,12 +186,12 @@ class OptunaSampler:
                 self._open[trial_id].report(values[0], step=step)
 
     def _take(self, trial_id: str, point: Mapping[str, Any]) -> None:
-        if self._space.contains(point):  # a default outside the ranges: run it, learn nothing
+        if self._space.contains(point):  # a default outside the ranges runs, but teaches nothing
             self._open[trial_id] = self._pinned(point)
         self._seen.add(identity(point))
 
     def _pinned(self, point: Mapping[str, Any]) -> optuna.Trial:
-        """A trial of Optuna's at `point`, and nowhere else."""
+        """Return a new Optuna trial fixed at `point`."""
         is_stateful = self._space.sampler in _KEEPS_STATE
         self._study.sampler = self._optuna_sampler(0) if is_stateful else optuna.samplers.RandomSampler()
         active = [name for name in self._axes if self._space.is_active(name, point)]
@@ -202,7 +202,7 @@ class OptunaSampler:
         return trial
 
     def _drawn(self, trial_id: str) -> Proposal | None:
-        """A new point that is likely to be feasible; if none is drawn, the likeliest of the new ones."""
+        """Draw a new point that is likely to be feasible, or else the likeliest of the new ones drawn."""
         num_repeated, unlikely = 0, []  # the latter with their clearance
         for draw in range(_MOST_DRAWS):
             self._study.sampler = self._optuna_sampler(draw, num_repeated)
@@ -225,9 +225,9 @@ class OptunaSampler:
         return None
 
     def _rounded(self, trial: optuna.Trial, hparams: Mapping[str, Any]) -> optuna.Trial:
-        """The trial at the codes of its values, which rounding may have moved: those a restart would replay.
+        """Return the trial at the codes of its rounded values, which are those that `replay` would give it.
 
-        NSGA-II and CMA-ES learn from trials they sampled themselves, so theirs stay as they were drawn.
+        NSGA-II and CMA-ES learn from the trials that they sampled, so theirs stay as drawn.
         """
         codes = {name: self._axes[name].encode(hparams[name]) for name in trial.params}
         if codes == trial.params or self._space.sampler in _KEEPS_STATE:
@@ -244,7 +244,7 @@ class OptunaSampler:
         return hparams
 
     def _optuna_sampler(self, draw: int, num_repeated: int = 0) -> BaseSampler:
-        """A new one for each draw, in 0.2 to 0.4 ms: Optuna seeds a sampler only as it is made."""
+        """Return a new sampler for a draw, in 0.2 to 0.4 ms: Optuna seeds a sampler only at creation."""
         kind, num_asked = self._space.sampler, len(self._seen)
         seed = random.Random(f"{self._space.training.seed} {num_asked} {draw}").getrandbits(32)
         num_start_up = start_up_points(self._space.limits.trials)
@@ -252,7 +252,7 @@ class OptunaSampler:
         if is_start_up or num_repeated >= _MOST_DRAWS // 2:  # a model may insist on the one point it likes
             return optuna.samplers.RandomSampler(seed=seed)
         with warnings.catch_warnings():
-            # constant_liar is marked experimental: it keeps several trials at a time apart.
+            # constant_liar, which keeps concurrent trials apart, is marked experimental.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return _KINDS[kind](seed)
 
@@ -260,16 +260,16 @@ class OptunaSampler:
 def _latest_and_best(
     ended: Sequence[FrozenTrial], *, latest: int, best: int, sign: int, front: AbstractSet[int] | None
 ) -> list[FrozenTrial]:
-    """The last `latest` of the trials, and the `best` best of those before them, in their order.
+    """Return the last `latest` trials and the `best` best of those before them, in their order.
 
-    Of one objective the best are as TPE has them: finished trials by their value, then those that a rung
-    stopped, the highest rung first. Of several they are the latest on the Pareto front. One that violates a
-    constraint is not among them.
+    With one objective the best are ordered as by TPE: finished trials by their value, then those that a rung
+    stopped, highest rung first. With several they are the latest on the Pareto front. A trial that violates a
+    constraint is never among the best.
 
     Args:
-        ended: In the order in which they were asked for.
-        sign: 1 where larger is better, -1 where smaller is.
-        front: The numbers of the trials on the Pareto front; None with one objective.
+        ended: Trials in the order in which they were asked for.
+        sign: 1 if larger is better, -1 if smaller is.
+        front: Numbers of the trials on the Pareto front; None with one objective.
     """
     earlier, kept = ended[:-latest], ended[-latest:]
     fitting = [trial for trial in earlier if not any(each > 0 for each in trial.constraints.values())]
@@ -288,8 +288,10 @@ def _goodness(trial: FrozenTrial, sign: int) -> tuple[bool, int, float]:
 
 
 def _tpe(seed: int) -> BaseSampler:
-    """One density per parameter, not one for all together (`multivariate`): on ten tables of recorded
-    curves the joint one is behind random points (`make bench-search`)."""
+    """Return TPE with one density per parameter instead of a joint one (`multivariate`).
+
+    On ten tables of recorded curves the joint density is behind random points (`make bench-search`).
+    """
     return optuna.samplers.TPESampler(
         multivariate=False, constant_liar=True, seed=seed, n_startup_trials=_FEWEST_ENDED
     )
@@ -298,7 +300,7 @@ def _tpe(seed: int) -> BaseSampler:
 _KINDS: Mapping[str, Callable[[int], BaseSampler]] = {
     "tpe": _tpe,
     "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
-    # Loads torch into this process at the first draw that has a model.
+    # Loads torch into this process at the first draw from a model.
     "gp": lambda seed: optuna.samplers.GPSampler(
         seed=seed, n_startup_trials=_FEWEST_ENDED, warn_independent_sampling=False
     ),

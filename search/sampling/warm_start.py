@@ -1,7 +1,7 @@
-"""What earlier runs know: their ledgers read as trials, and the sampler that learns from them.
+"""The trials of earlier runs, read from their ledgers, and the sampler that learns from them.
 
-A sampler takes scores for what they are, so it is given those on the same data alone. What runs on other data
-know is which of their points were good, by rank: these are tried first (`earlier_runs`).
+A sampler takes scores at face value, so it gets only those on the same data. Runs on other data still show
+which of their points ranked well, and these are tried first (`earlier_runs`).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _SAME_SCORES = ("data", "validation_subset", "validation_resolution")
 
 
 def earlier_trials(folders: Sequence[Path], space: Space) -> tuple[list[EarlierTrial], list[str]]:
-    """Every trial that has ended in these runs on the same data, and what makes their scores hard to compare.
+    """Return every ended trial of these runs on the same data, and what makes their scores hard to compare.
 
     Raises:
-        LedgerError: A folder holds no run, or one of another trainable or metric, or whose rungs are
-            measured in something else.
+        LedgerError: A folder holds no run, or one with another trainable, metric or mode, or one whose rungs
+            are measured in another resource.
     """
     trials: list[EarlierTrial] = []
     notices: list[str] = []
@@ -50,13 +50,13 @@ def earlier_trials(folders: Sequence[Path], space: Space) -> tuple[list[EarlierT
 
 
 def differing_scores(before: Space, now: Space) -> str:
-    """What makes scores of `before` other numbers than those of `now`, as words; empty where nothing does."""
+    """Return, in words, what makes scores of `before` incomparable with those of `now`; empty if nothing."""
     there, here = before.comparable_settings(), now.comparable_settings()
     return " and ".join(name for name in _SAME_SCORES if there[name] != here[name])
 
 
 def as_known(trial: TrialRecord, before: Space, metric: str) -> EarlierTrial:
-    """A trial of a run of the space `before`, with what it had of `metric` at each rung it ended."""
+    """Return a trial of a run of the space `before`, with its `metric` at each rung that it completed."""
     values = {
         step: value
         for index, step in enumerate(before.ladder.steps)
@@ -89,7 +89,7 @@ def _differences(folder: Path, before: Space, now: Space) -> list[str]:
 
 
 def known_trials(space: Space, output: Output) -> list[EarlierTrial]:
-    """What the runs of `space.warm_start` know; prints how much of it lies in this space."""
+    """Return the trials of the runs in `space.warm_start`, and print how many lie in this space."""
     trials, notices = earlier_trials([Path(folder) for folder in space.warm_start], space)
     if space.warm_start:
         if space.is_listed:
@@ -102,15 +102,16 @@ def known_trials(space: Space, output: Output) -> list[EarlierTrial]:
 
 
 def make_sampler(space: Space, known: Sequence[EarlierTrial] = ()) -> Sampler:
-    """The sampler that `space` asks for, with `known` taken in.
+    """Return the sampler that `space` asks for, with `known` already learned.
 
-    A grid is a list too: it learns nothing, and Optuna's own cannot be asked and told to its end.
+    A grid is a list too: it learns nothing, and Optuna's own grid cannot be driven to its end by ask and
+    tell.
     """
     defaults = space.default_hparams(space.trainable.load())
     if space.is_listed:
         return FixedList(designed(space, defaults))
     if space.scheduler.mode == "freeze_thaw":
-        from search.freeze_thaw.sampler import FreezeThawSampler  # scipy.stats, 0.5 s, for this mode alone
+        from search.freeze_thaw.sampler import FreezeThawSampler  # scipy.stats, 0.5 s: only for this mode
 
         return FreezeThawSampler(space, defaults)
     from search.sampling.sampler import OptunaSampler  # Optuna, 1 s: loaded while Ray starts
