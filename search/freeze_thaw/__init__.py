@@ -1,1 +1,1 @@
-"""Freeze-thaw search: a model of all learning curves decides which trial is trained further, or started."""
+"""Freeze-thaw search: a model of all learning curves decides which trial to train further or to start."""

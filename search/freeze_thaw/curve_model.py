@@ -1,10 +1,9 @@
-"""A Gaussian process over learning curves: fitted now and then, extended epoch by epoch. Numpy and SciPy
-alone.
+"""A Gaussian process over learning curves, fitted now and then and extended epoch by epoch.
 
-Hyperparameters are those most probable after the rows (MAP), by L-BFGS-B with exact gradients, from the
-prior's mode and not from the last fit: so they follow from the rows alone, and a resumed search has the same
-without a file. Rows that come after a fit extend the Cholesky factor one by one, O(rows²) each, where a fit
-costs thirty times O(rows³).
+It needs only NumPy and SciPy. Hyperparameters are the most probable ones given the rows (MAP), found by
+L-BFGS-B with exact gradients. Each fit starts from the prior's mode, not from the last fit, so the result
+depends on the rows alone and a resumed search finds the same without a file. Rows that come after a fit
+extend the Cholesky factor one by one, O(rows²) each, where a fit costs thirty times O(rows³).
 """
 
 from __future__ import annotations
@@ -19,22 +18,22 @@ from search.freeze_thaw.kernel import Kernel, Numbers, Places, Rows
 from search.freeze_thaw.likelihood import JITTER, Likelihood
 
 _ITERATIONS = 15
-# Log mean and standard deviation of lt, lb, c1, a0, a1, b0, b1, s2. A metric's own noise is small beside what
-# trials differ by, but its size is unknown within a factor of 20 (two deviations of 1.5).
+# Log mean and standard deviation of lt, lb, c1, a0, a1, b0, b1, s2. A metric's noise is small compared with
+# the differences between trials, but its size is unknown within a factor of 20 (two deviations of 1.5).
 _PRIORS = ((np.log(0.5), 0.5), (np.log(0.5), 0.5), (np.log(0.3), 1.0), (np.log(0.5), 1.0), (np.log(0.3), 1.0))
 _OWN_PRIORS = ((np.log(0.05), 1.5), (np.log(0.05), 1.5), (np.log(0.002), 1.5))
-# Two threads on matrices of 100 rows wait for each other: 60 trials took 5.7 s on 2 busy cores, and with one
-# thread 0.14 s. Sums are also the same then, whatever the machine has.
+# Two threads on matrices of 100 rows wait for each other: 60 trials took 5.7 s on 2 busy cores, and 0.14 s
+# with one thread. One thread also gives the same sums on every machine.
 _BLAS = ThreadpoolController()
 _LOG_ROOT_2PI = 0.5 * np.log(2 * np.pi)
-_RANGE = 4.0  # deviations from the prior's mode that a fit may go
+_RANGE = 4.0  # how many deviations a fit may move from the prior's mode
 
 
 class CurveModel:
     """The posterior of all curves, given rows and their values.
 
     Args:
-        num_dimensions: Of a point.
+        num_dimensions: Number of dimensions of a point.
     """
 
     def __init__(self, num_dimensions: int) -> None:
@@ -45,12 +44,12 @@ class CurveModel:
         self._factor = np.zeros((0, 0))
 
     def fit(self, rows: Rows, values: Numbers) -> None:
-        """Find the most probable hyperparameters, or take the prior's mode where the search for them fails.
+        """Find the most probable hyperparameters, or use the prior's mode if the optimisation fails.
 
-        Not those of the fit before: a resumed search has not made every fit that the undisturbed one made.
+        The previous fit is no fallback: a resumed search has not made every fit of an undisturbed one.
 
         Args:
-            values: Of each row, with mean 0 and deviation 1, (rows,).
+            values: Value of each row, scaled to mean 0 and deviation 1, (rows,).
         """
         room = _RANGE * self._deviations
         likelihood = Likelihood(rows, values)
@@ -67,7 +66,7 @@ class CurveModel:
             self._factor = _factored(self.kernel.matrix(rows))
 
     def extend(self, rows: Rows) -> None:
-        """Take in the rows that are not in the factor yet, one after the other."""
+        """Extend the factor by the rows that it lacks, one after the other."""
         with _BLAS.limit(limits=1, user_api="blas"):
             for place in range(len(self._factor), len(rows)):
                 self._factor = _extended(self._factor, *self._row(rows, place))
@@ -75,14 +74,14 @@ class CurveModel:
     def beliefs(
         self, rows: Rows, values: Numbers, points: Numbers, trials: Places, time: Numbers | float
     ) -> tuple[Numbers, Numbers]:
-        """Mean and standard deviation of what these epochs would show, (others,) each.
+        """Return mean and standard deviation of the values at these epochs, (others,) each.
 
         Args:
-            rows: Those of the factor, and behind them further ones without a value, as of a running trial:
-                what is expected of it is taken for seen (a "kriging believer", Ginsbourger et al. 2010),
-                which leaves means as they are and takes deviations down.
-            values: Of the rows that have one, (at most rows,).
-            points, trials, time: As of `Kernel.between`.
+            rows: The factor's rows, then further ones without a value, such as those of running trials. These
+                count as observed at their expected value (a "kriging believer", Ginsbourger et al. 2010),
+                which leaves means unchanged and reduces deviations.
+            values: Values of the rows that have one, (at most rows,).
+            points, trials, time: As in `Kernel.between`.
         """
         factor, known = self._factor, len(values)
         with _BLAS.limit(limits=1, user_api="blas"):
@@ -95,13 +94,13 @@ class CurveModel:
             return covariance[:known].T @ weights, np.sqrt(np.maximum(variance, 1e-10))
 
     def _loss(self, theta: Numbers, likelihood: Likelihood) -> tuple[float, Numbers]:
-        """Minus the log posterior of hyperparameters, and its gradient."""
+        """Return the negative log posterior of hyperparameters, and its gradient."""
         off = (theta - self._means) / self._deviations
         loss, slope = likelihood.loss(Kernel(theta))
         return loss + 0.5 * float(off @ off), slope + off / self._deviations
 
     def _row(self, rows: Rows, place: int) -> tuple[Numbers, float]:
-        """Covariance of a row with those before it, and its variance."""
+        """Return the covariance of a row with the rows before it, and its variance."""
         trial, time = rows.trials[place], float(rows.times[rows.grid[place]])
         points = rows.points[: rows.trials[: place + 1].max() + 1]  # as in `Curves.rows`
         before = Rows(points, rows.trials[:place], rows.times, rows.grid[:place])
@@ -110,10 +109,10 @@ class CurveModel:
 
 
 def log_expected_improvement(means: Numbers, deviations: Numbers, best: float) -> Numbers:
-    """The logarithm of the expected improvement over `best`, which is not lost where improvement is unlikely.
+    """Return the log of the expected improvement over `best`, accurate even where improvement is unlikely.
 
-    With z = (mean - best) / deviation it is log(deviation) + log(phi(z) + z Phi(z)). Below z = -1 the sum
-    cancels; there it is written by erfcx (Ament et al. 2023, "Unexpected Improvements to Expected
+    With z = (mean - best) / deviation it is log(deviation) + log(phi(z) + z Phi(z)). Below z = -1 the terms
+    cancel, so it is computed by erfcx (Ament et al. 2023, "Unexpected Improvements to Expected
     Improvement", arXiv 2310.20708).
     """
     z = (means - best) / deviations
@@ -128,7 +127,7 @@ def log_expected_improvement(means: Numbers, deviations: Numbers, best: float) -
 
 
 def probability_of_improvement(means: Numbers, deviations: Numbers, best: float) -> Numbers:
-    """How likely each is to show more than `best`."""
+    """Return the probability of each to exceed `best`."""
     return np.asarray(np.exp(log_ndtr((means - best) / deviations)), float)
 
 
@@ -138,7 +137,7 @@ def _factored(covariance: Numbers) -> Numbers:
 
 
 def _extended(factor: Numbers, covariance: Numbers, variance: float) -> Numbers:
-    """The factor with one more row."""
+    """Return the factor with one more row."""
     num = len(factor)
     found = np.zeros((num + 1, num + 1))
     found[:num, :num] = factor

@@ -1,8 +1,8 @@
 """The learning curves of a search so far, as rows for the model. Pure.
 
-Of each curve only some epochs are rows: 1, 2, 3, 4, 5, 7, 9, 12, ..., each a third more than the one before,
-with the ends of the rungs. They hold what a curve on a log scale has to say, and 100 trials make 300 rows,
-not thousands. Where they would still be too many for a model, the worst curves keep their last point alone.
+Only some epochs of each curve are rows: 1, 2, 3, 4, 5, 7, 9, 12, ..., each a third more than the one before,
+and the ends of the rungs. They hold the information of a curve on a log scale, and 100 trials make 300 rows,
+not thousands. If a model would still have too many, the worst curves keep only their last point.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ import numpy as np
 
 from search.freeze_thaw.kernel import Numbers, Places, Rows
 
-# A fit takes 0.3 s there and grows with the third power. Beyond, rows are taken out at each fit, and a fit
-# comes whenever there are as many as before.
+# A fit of 600 rows takes 0.3 s, and the time grows with the third power. Beyond that, each fit drops rows
+# down to 480, and the next comes when there are 600 again.
 MOST_ROWS, THINNED_ROWS = 600, 480
 _CLIP = 2.0  # spans below the median
-_FEWEST = 4  # results at an epoch, for it to have a median of its own
+_FEWEST = 4  # results that an epoch needs to have a median of its own
 
 
 class Curves:
-    """What each trial has shown at the times of the grid.
+    """The values of each trial at the times of the grid.
 
     Args:
-        grid: Epochs, rising; or for ladders whose rungs differ in data or resolution their numbers from 1.
+        grid: Epochs in ascending order; for ladders whose rungs differ in data or resolution, rung numbers
+            from 1.
     """
 
     def __init__(self, grid: Sequence[int]) -> None:
@@ -48,7 +49,7 @@ class Curves:
         return list(self._numbers)
 
     def start(self, trial_id: str, point: Numbers) -> None:
-        """Take in a trial that has shown nothing yet."""
+        """Add a trial that has no values yet."""
         self._numbers[trial_id] = len(self._points)
         self._points.append(point)
 
@@ -59,10 +60,10 @@ class Curves:
         return self._points[self._numbers[trial_id]]
 
     def add(self, trial_id: str, epoch: int, value: float) -> None:
-        """Take in an epoch, larger values are better; one that is not on the grid, or was there, changes
-        nothing.
+        """Record the value of an epoch, larger being better; ignore one off the grid or not past the latest.
 
-        A value that is not finite counts as the lowest that was seen of the trial, or of any at its epoch.
+        A value that is not finite counts as the lowest so far of the trial and of all trials at this epoch;
+        if there is none, it is ignored.
         """
         place = self._place.get(epoch)
         if place is None or place <= self._reached.get(trial_id, -1):
@@ -79,31 +80,32 @@ class Curves:
         self._reached[trial_id] = place
 
     def values_of(self, trial_id: str) -> list[float]:
-        """What a trial has shown, in order."""
+        """Return the values of a trial, in order."""
         return [values[trial_id] for values in self._by_place if trial_id in values]
 
     def value_at(self, epoch: int) -> Mapping[str, float]:
-        """What each trial that has a row of this epoch showed there, in order."""
+        """Return the value at this epoch of each trial that has a row there, in order of arrival."""
         return self._by_place[self._place[epoch]]
 
     def reached(self, trial_id: str) -> int:
-        """The epoch of a trial's latest row; 0 of none."""
+        """Return the epoch of a trial's latest row; 0 if it has none."""
         place = self._reached.get(trial_id)
         return 0 if place is None else self.grid[place]
 
     def next_epoch(self, trial_id: str) -> int | None:
-        """The epoch of the grid that a trial would reach next; None at the top."""
+        """Return the epoch of the grid that a trial reaches next; None at the top."""
         place = self._reached.get(trial_id, -1) + 1
         return self.grid[place] if place < len(self.grid) else None
 
     def kept(self, num: int, most: int) -> list[int]:
-        """Which of the first `num` rows stay where only `most` can, in order.
+        """Return which of the first `num` rows stay if at most `most` can, in order.
 
-        First each curve loses all but its last point, the worst curve first; then, of all but the best, every
-        second curve goes as a whole. A curve is as good as its best point.
+        Curves first lose all but their last point, the worst curve first; then every second curve outside the
+        best `most` / 2 goes entirely. A curve is as good as its best point.
 
-        Without the middles alone, the ends of bad curves are straight lines: the model then expected 140 and
-        216 % of accuracy of new points, where it expected 100 and 107 with all rows, and 102 and 106 so.
+        If curves lost only their earlier points, the ends of bad ones would form straight lines: the model
+        then predicted accuracies of 140 and 216 % for new points, against 100 and 107 with all rows, and 102
+        and 106 with this rule.
         """
         if num <= most:
             return list(range(num))
@@ -114,7 +116,7 @@ class Curves:
         return [row for row in range(num) if row not in dropped]
 
     def _curves_by_value(self, num: int) -> list[list[int]]:
-        """The rows of each trial among the first `num`, the worst trial first; of equal ones the younger."""
+        """Return each trial's rows among the first `num`, worst trial first, of equal ones the younger."""
         curves: dict[int, list[int]] = {}
         for row, trial in enumerate(self._trials[:num]):
             curves.setdefault(trial, []).append(row)
@@ -122,37 +124,38 @@ class Curves:
         return [curves[trial] for trial in sorted(curves, key=lambda trial: (best[trial], -trial))]
 
     def without_rows(self, of: Sequence[int]) -> set[str]:
-        """The trials that have shown something, and nothing of it in these rows."""
+        """Return the trials that have rows, but none among these."""
         shown = {self._trials[row] for row in of}
         return {trial_id for trial_id in self._reached if self._numbers[trial_id] not in shown}
 
     def rows(self, of: Sequence[int], further: Sequence[tuple[str, int]] = ()) -> Rows:
-        """These rows, and behind them one for each trial and epoch in `further`."""
+        """Return these rows, followed by one for each trial and epoch in `further`."""
         trials = [
             *(self._trials[row] for row in of),
             *(self._numbers[trial_id] for trial_id, _ in further),
         ]
         at = [*(self._at[row] for row in of), *(self._place[epoch] for _, epoch in further)]
-        # Of the trials in question alone: sums over more of them would differ in their last digits.
+        # Only the points up to the last trial in question: sums over more would differ in their last digits.
         points = np.array(self._points[: max(trials, default=-1) + 1]).reshape(-1, len(self._points[0]))
         return Rows(points, np.array(trials, np.int64), self._times, np.array(at, np.int64))
 
     def scaled(self, of: Sequence[int]) -> Numbers:
-        """The values of these rows, with mean 0 and deviation 1.
+        """Return the values of these rows, scaled to mean 0 and deviation 1.
 
-        What lies far below the median of its own epoch is taken up: one diverged trial would leave all others
-        the same value. By epoch, for the first epochs of a good trial lie below the median of all epochs.
+        Values far below the median of their own epoch are raised: otherwise one diverged trial would make all
+        others look the same. The median is per epoch, because the first epochs of a good trial lie below the
+        median of all epochs.
         """
         clipped, mean, deviation = self._scale(of)
         return np.asarray((clipped - mean) / deviation, float)
 
     def unscaled(self, value: float, of: Sequence[int]) -> float:
-        """What a value on that scale is."""
+        """Return a value on the scale of `scaled` in units of the metric."""
         _, mean, deviation = self._scale(of)
         return mean + value * deviation
 
     def time(self, epoch: int) -> float:
-        """u of an epoch of the grid."""
+        """Return u of an epoch of the grid."""
         return float(self._times[self._place[epoch]])
 
     def _scale(self, of: Sequence[int]) -> tuple[Numbers, float, float]:
@@ -163,7 +166,7 @@ class Curves:
         return clipped, float(clipped.mean()), deviation if deviation > 0 else 1.0
 
     def _floors(self, values: Numbers, at: Places) -> Numbers:
-        """Of each time of the grid the value below which nothing counts."""
+        """Return, for each time of the grid, the value to which lower ones are raised."""
         everything = np.median(values) - _CLIP * (values.max() - np.median(values))
         floors = np.full(len(self.grid), everything)
         for place in np.unique(at):
@@ -174,7 +177,7 @@ class Curves:
 
 
 def _every_second(rows: Sequence[int]) -> list[int]:
-    """All of them: first every second one, then every second of the rest, and so on."""
+    """Return all rows reordered: first every second one, then every second of the rest, and so on."""
     found: list[int] = []
     while rows:
         found += rows[::2]

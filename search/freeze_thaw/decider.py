@@ -1,11 +1,11 @@
 """Freeze-thaw search: which paused trial is trained a little further, or which new one is started. Pure.
 
-After Swersky, Snoek and Adams 2014 (arXiv 1406.3896): a model of all curves says of each trial, paused or not
-yet started, what it would reach at the end, and the one with the largest expected improvement is trained, for
-a third more epochs than it has, not to its end. As in DyHPO (Wistuba et al. 2022, arXiv 2202.09774) and ifBO
-(Rakotoarison et al. 2024, arXiv 2404.16795), but hedged: most decisions follow the ranks at rungs as long as
-the model has not shown that it ranks trials better (see guard.py), and three in ten of the others are a point
-by chance.
+After Swersky, Snoek and Adams 2014 (arXiv 1406.3896): a model of all curves predicts what each trial, paused
+or not yet started, would reach at the end, and the one with the largest expected improvement is trained, for
+a third more epochs than it has and not to its end. DyHPO (Wistuba et al. 2022, arXiv 2202.09774) and ifBO
+(Rakotoarison et al. 2024, arXiv 2404.16795) do the same. Here the choice is hedged: half of the decisions
+follow the ranks at rungs until the model has shown how well it ranks trials (see guard.py), and three in ten
+of the others are a random point.
 """
 
 from __future__ import annotations
@@ -34,25 +34,26 @@ from search.space.parameters import identity
 
 Decider = Literal["rung", "model", "random"]
 _DESIGN = 8  # trials before the model is asked
-# BOHB draws 1/3 by chance, DyHPO 1/10. Without any, expected improvement digs where starters are fast.
+# BOHB draws 1/3 of its points at random, DyHPO 1/10. Without any, expected improvement keeps to the regions
+# of fast starters.
 _RANDOM = 0.3
 _NUM_BEST = 5
 _FIRST_FIT, _GROWTH = 8, 1.3
-# Of decisions, before the guard has seen anything: at 0.8 a search took half as many epochs again.
+# Fraction of decisions by rank before the guard has seen anything: at 0.8 a search took 50 % more epochs.
 _RUNGS_SHARE = 0.5
-MOST_DRAWS = 20  # of a point that was not tried before
+MOST_DRAWS = 20  # attempts at a point that was not tried before
 _WITHIN_80 = 1.2816  # deviations on either side
-_KEPT, _LEAST_CHANCE = 20, 0.01  # paused trials whose state stays
+_KEPT, _LEAST_CHANCE = 20, 0.01  # paused trials that keep their state
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What is trained next.
+    """The trial that is trained next.
 
     Attributes:
-        trial_id: A paused trial; None is a new one at `hparams`.
-        decided_by: Who chose: ranks at a rung, the model, or chance.
-        score: The model's log expected improvement; None where it was not asked.
+        trial_id: A paused trial; None means a new one at `hparams`.
+        decided_by: What made the choice: ranks at a rung, the model, or chance.
+        score: The model's log expected improvement; None if it was not asked.
     """
 
     trial_id: str | None
@@ -63,7 +64,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Foreseen:
-    """What the model said of a value before it came, in units of the metric, and the value.
+    """The model's prediction of a value, and the value observed, in units of the metric.
 
     Attributes:
         low, high: Ends of the 80 % interval.
@@ -76,8 +77,7 @@ class Foreseen:
 
 
 class FreezeThaw:
-    """What every trial has shown, and the choice that follows. Told the same in the same order it chooses the
-    same.
+    """The values of every trial, and the choices that follow; the same events in order give the same choices.
 
     Args:
         defaults: The default configuration: every hparam of the trainable.
@@ -103,10 +103,10 @@ class FreezeThaw:
         self._model = CurveModel(self._points.num_features)
         self._fitted_at = 0
         self._fitted: list[int] = []
-        self._rows: list[int] = []  # that the model has been told of
+        self._rows: list[int] = []  # those that the model has been given
 
     def on_asked(self, trial_id: str, hparams: Mapping[str, Any]) -> None:
-        """Take in a trial that starts."""
+        """Record that a trial starts."""
         self._num_decisions += 1
         self._seen.add(identity(hparams))
         self._curves.start(trial_id, self._points.features(hparams))
@@ -114,13 +114,13 @@ class FreezeThaw:
         self._running[trial_id] = None
 
     def on_resumed(self, trial_id: str) -> None:
-        """Take in a paused trial that is trained further."""
+        """Record that a paused trial is trained further."""
         self._num_decisions += 1
         self._gone.discard(trial_id)
         self._running[trial_id] = None
 
     def on_epoch(self, trial_id: str, epoch: int, value: float) -> Foreseen | None:
-        """Take in the value of an epoch; gives what the model had said of it, if it had."""
+        """Record the value of an epoch and return the model's prediction of it, if there was one."""
         score, foreseen = self._sign * value, None
         if math.isfinite(value) and self._curves.next_epoch(trial_id) == epoch:
             foreseen = self._compare(trial_id, epoch, score)
@@ -128,8 +128,7 @@ class FreezeThaw:
         return foreseen
 
     def _compare(self, trial_id: str, epoch: int, score: float) -> Foreseen | None:
-        """Let the guard see who had ranked this trial better; the first epoch of a trial was ranked by
-        nobody."""
+        """Show the guard how ranks and the model had ranked this trial; for its first epoch neither had."""
         before = self._curves.reached(trial_id)
         if not before or not self._has_model:
             return None
@@ -158,25 +157,26 @@ class FreezeThaw:
         return Foreseen(low, self._sign * middle, high, self._sign * score)
 
     def on_paused(self, trial_id: str) -> None:
-        """Take in that a trial runs no more."""
+        """Record that a trial no longer runs."""
         self._running.pop(trial_id, None)
 
     def on_diverged(self, trial_id: str) -> None:
-        """Take in that a trial's value is NaN or infinite: it counts as the lowest seen, at its next
-        epoch."""
+        """Record that a trial's value is NaN or infinite: its next epoch counts as the lowest value seen."""
         if (epoch := self._curves.next_epoch(trial_id)) is not None:
             self._curves.add(trial_id, epoch, math.nan)
 
     def learn_memory(self, hparams: Mapping[str, Any], *, fits: bool) -> None:
-        """Take in whether a trial had memory enough: new points keep away from those that had not."""
+        """Record whether a trial was feasible: it had enough memory and broke no constraint.
+
+        New points keep away from infeasible ones.
+        """
         if self._points.contains(hparams):
             self._points.memory.learn(self._points.codes(hparams), fits=fits)
 
     def new_point(self, chosen: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-        """The chosen point, or where it was tried or is unlikely to find memory, one by chance.
+        """Return the chosen point, or a random one if that was tried before or is unlikely to be feasible.
 
-        Where no draw is likely to find memory it is the likeliest one; None where each repeats a point that
-        was tried.
+        If no draw is likely to be feasible, return the likeliest; None if each repeats a point tried before.
         """
         memory, unlikely = self._points.memory, []
         for draw in range(MOST_DRAWS):
@@ -194,7 +194,7 @@ class FreezeThaw:
         return self._points.hparams(chance.uniform(size=self._points.num_parameters))
 
     def furthest(self) -> str | None:
-        """Of the paused trials that have reached the highest epoch the best."""
+        """Return the best of the paused trials that have reached the highest epoch, or None."""
         reached = {trial_id: self._curves.reached(trial_id) for trial_id in self._paused}
         if not (top := max(reached.values(), default=0)):
             return None
@@ -202,16 +202,15 @@ class FreezeThaw:
         return max((each for each, epoch in reached.items() if epoch == top), key=lambda each: values[each])
 
     def withdraw(self, trial_id: str) -> None:
-        """Never choose this trial: it failed, diverged, ended or lost its checkpoint. What it has shown
-        stays."""
+        """Never choose this trial: it failed, diverged, ended or lost its checkpoint. Its values stay."""
         self._running.pop(trial_id, None)
         self._gone.add(trial_id)
 
     def choose(self, *, may_start: bool = True, lowest_rung: int = 0) -> Choice | None:
-        """What a free worker trains; None where nothing is paused and no trial may start.
+        """Return what a free worker trains; None if no trial may start and ranks let none continue.
 
         Args:
-            lowest_rung: Ranks at rungs below it are not followed.
+            lowest_rung: Ranks at rungs below this one are not followed.
         """
         chance = np.random.default_rng([self._seed, self._num_decisions])
         first, second = chance.uniform(size=2)
@@ -219,11 +218,11 @@ class FreezeThaw:
             return self._start(self._design_point(), "random")
         if first < self.guard.share and (due := self._due_by_rungs(lowest_rung)) is not None:
             return Choice(due, "rung")
-        # Where low ranks mislead, so does a model that has seen ten short curves for each long one.
+        # If low ranks mislead, so does a model that has seen ten short curves for each long one.
         is_misled = lowest_rung > 0 or not self._has_model
         if may_start and (second < _RANDOM or is_misled):
             return self._start(chance.uniform(size=self._points.num_parameters), "random")
-        if not may_start:  # the search comes to its end: what ranks have chosen, and no more
+        if not may_start:  # the search is ending: only what ranks have chosen
             due = self._due_by_rungs(lowest_rung)
             return None if due is None else Choice(due, "rung")
         return self._best_by_model(chance, may_start=may_start)
@@ -232,7 +231,7 @@ class FreezeThaw:
         return Choice(None, decided_by, self._points.hparams(shares), score)
 
     def _design_point(self) -> Any:
-        """The next point of a Sobol sequence: the first few trials are spread, not drawn."""
+        """Return the next point of a Sobol sequence, which spreads the first few trials evenly."""
         number = len(self._curves.trials)
         sequence = qmc.Sobol(self._points.num_parameters, seed=self._seed)
         return sequence.random(_DESIGN)[number]
@@ -243,7 +242,7 @@ class FreezeThaw:
 
     @property
     def _paused(self) -> list[str]:
-        """Trials that wait below the top."""
+        """Trials that are paused below the top."""
         return [
             trial_id
             for trial_id in self._curves.trials
@@ -253,7 +252,7 @@ class FreezeThaw:
         ]
 
     def _due_by_rungs(self, lowest_rung: int) -> str | None:
-        """The best of the top 1/eta of the highest rung that waits below the next one."""
+        """Return the best waiting trial in the top 1/eta of its rung, of the highest rung that has one."""
         waiting = set(self._paused)
         for rung in reversed(range(lowest_rung, len(self._ends) - 1)):
             for trial_id in self._passing(rung):
@@ -262,7 +261,7 @@ class FreezeThaw:
         return None
 
     def _passing(self, rung: int) -> list[str]:
-        """The best 1/eta of the trials that ended a rung."""
+        """Return the best 1/eta of the trials that completed a rung."""
         results = self._curves.value_at(self._ends[rung])
         num = int(len(results) / self._eta)
         return heapq.nsmallest(num, results, key=lambda trial_id: -results[trial_id]) if num else []
@@ -301,7 +300,7 @@ class FreezeThaw:
         return self._start(chosen, "model", score)
 
     def _untried(self, chance: np.random.Generator, best: Sequence[str]) -> list[tuple[Any, Any]]:
-        """Shares and features of candidates that were not tried and are likely to find memory."""
+        """Return shares and features of candidates that were not tried and are likely to be feasible."""
         found = []
         centres = [self._shares[trial_id] for trial_id in best]
         for shares in candidates(chance, self._points.num_parameters, centres):
@@ -312,10 +311,11 @@ class FreezeThaw:
         return found
 
     def hopeless(self) -> list[str]:
-        """Paused trials whose state is not worth its disk, the least likely to improve first.
+        """Return the paused trials whose state is not worth its disk space, least likely to improve first.
 
-        Those are less likely than 1 % to end above all that was seen, and neither among the 20 likeliest nor
-        among those that ranks may choose. Empty where the model has too few rows.
+        Their probability of ending above every value seen is below 1 %, and they are not among the 20
+        likeliest, not the furthest, and not among those that ranks may choose. Empty while the model has too
+        few rows.
         """
         paused = self._paused
         if len(paused) <= _KEPT or not self._has_model:
@@ -327,7 +327,7 @@ class FreezeThaw:
             rows, values, features, [self._curves.number(each) for each in paused]
         )
         chances = np.round(probability_of_improvement(means, deviations, float(values.max())), 6)
-        forgotten = self._curves.without_rows(self._rows)  # the worst: the model takes them for new points
+        forgotten = self._curves.without_rows(self._rows)  # the worst, which the model takes for new points
         chances[[each in forgotten for each in paused]] = 0.0
         likeliest = np.argsort(-chances, kind="stable")
         kept = self._chosen_by_ranks() | {self.furthest()}
@@ -335,8 +335,7 @@ class FreezeThaw:
         return [paused[place] for place in reversed(given_up) if paused[place] not in kept]
 
     def _fit(self) -> None:
-        """Bring the model up to the rows. Fits come at numbers of rows, not at decisions: they depend on rows
-        alone."""
+        """Update the model. Fits come at fixed numbers of rows, so that they depend on the rows alone."""
         num = len(self._curves)
         if (at := _last_fit(num)) != self._fitted_at:
             self._fitted = self._curves.kept(at, at if at <= MOST_ROWS else THINNED_ROWS)
@@ -346,7 +345,7 @@ class FreezeThaw:
         self._model.extend(self._curves.rows(self._rows))
 
     def _rows_with_running(self) -> tuple[Any, Any]:
-        """All rows, with one behind them for each running trial, and the values of those that have one."""
+        """Return all rows followed by one for each running trial, and the values of the former."""
         further = [
             (trial_id, epoch)
             for trial_id in self._running
@@ -359,7 +358,7 @@ class FreezeThaw:
 
 
 def _last_fit(num_rows: int) -> int:
-    """At how many rows the model was fitted last, where there are `num_rows` now."""
+    """Return the number of rows at the last fit, given that there are `num_rows` now."""
     at = _FIRST_FIT
     while (following := _next_fit(at)) <= num_rows:
         at = following

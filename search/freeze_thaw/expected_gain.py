@@ -1,16 +1,15 @@
-"""What a further trial is expected to gain, by the model of all learning curves, whatever chooses the trials.
-Pure.
+"""What a further trial is expected to gain, by the model of all learning curves and for any sampler. Pure.
 
-The largest expected improvement at the top of the ladder, over the trials that are not there yet and some 330
-new configurations, each times how likely it is to pass the rungs on its way: alone the model expects most of
-slow starters, as no search trains one to the end and shows it what becomes of them.
+It is the largest expected improvement at the top of the ladder, over the trials that are not there yet and
+some 330 new configurations, each times its probability of passing the rungs on its way. Without that factor
+the model expects most of slow starters, because no search trains one to the end and shows what becomes of it.
 
-Beside it the smallest gain that means anything: what a metric moves by from epoch to epoch, as seeds move it
-about as much. Where that is next to nothing, as in a table without noise, it is 2 % of what separates the
-best trial from the middle one.
+It is compared with the smallest gain that means anything: how much the metric moves from epoch to epoch,
+since seeds move it about as much. If that is next to nothing, as in a table without noise, it is 2 % of the
+distance from the median trial to the best.
 
-Not the model's own noise: where configurations differ in ways that their hyperparameters do not show, it
-takes that for noise (on recorded residual networks 0.027, where neighbouring epochs differ by 0.003).
+The model's own noise would not do: it includes differences between configurations that their hyperparameters
+do not show (0.027 on recorded residual networks, where neighbouring epochs differ by 0.003).
 """
 
 from __future__ import annotations
@@ -35,21 +34,21 @@ from search.freeze_thaw.points import Points, candidates
 from search.ledger.history import History, TrialRecord
 from search.space import Space
 
-_NUM_BEST = 5  # trials around which new configurations lie
-_LEAST_SHARE = 0.02  # of the distance from the middle trial to the best
+_NUM_BEST = 5  # trials around which new configurations are drawn
+_LEAST_SHARE = 0.02  # of the distance from the median trial to the best
 _NO_RESULT = {"failed", "diverged"}
-# Four values with the same noise have a third difference of 1 + 9 + 9 + 1 times its variance. From a median
-# of magnitudes to a standard deviation it is 1.4826, for normal noise.
+# The third difference of four values with the same noise has 1 + 9 + 9 + 1 times its variance. For normal
+# noise the standard deviation is 1.4826 times the median magnitude.
 _OF_THIRD_DIFFERENCE = 1.4826 / math.sqrt(20)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A trial as its curve is modelled; larger values are better, and one may be NaN or infinite.
+    """A trial as its curve is modelled; larger values are better, and some may be NaN or infinite.
 
     Attributes:
-        values: By step of the grid.
-        epochs: The values of its latest epochs, all on the same budget, in order.
+        values: Values by step of the grid.
+        epochs: Values of the latest epochs, all on the same budget, in order.
         has_result: It neither failed nor diverged, so that its configuration may be trained further.
     """
 
@@ -61,12 +60,12 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Gain:
-    """What a further trial is expected to gain, in units of the metric.
+    """The expected gain of a further trial, in units of the metric.
 
     Attributes:
-        expected: By the most promising one.
+        expected: Expected gain of the most promising trial.
         least: The smallest gain that means anything.
-        least_is: What that is.
+        least_is: What `least` was taken from, in words.
     """
 
     expected: float
@@ -75,16 +74,16 @@ class Gain:
 
 
 def expected_gain(space: Space, history: History) -> Gain | None:
-    """What a further trial of a run would gain; None as for `gain_of`.
+    """Return the expected gain of a further trial of a run; None as for `gain_of`.
 
-    It depends on hparams, values and failures alone, not on what waits or runs: a resumed run finds the same.
-    A trial that breaks a constraint is no best one, and is left out.
+    It depends on hparams, values and failures alone, not on what waits or runs, so a resumed run finds the
+    same. A trial that breaks a constraint cannot be the best, and is left out.
     """
     trials = [each for each in history.trials.values() if each.rows and each.status != "infeasible"]
     if not trials:
         return None
     sign = 1.0 if space.mode == "max" else -1.0
-    by_epoch = bool(space.ladder.with_pauses().pauses)  # else curves jump between rungs: their ends compare
+    by_epoch = bool(space.ladder.with_pauses().pauses)  # else curves jump: only rung ends compare
     by_rung = list(range(1, len(space.ladder.rungs) + 1))
     steps = Steps(
         grid=grid_of(space.ladder.ends) if by_epoch else by_rung,
@@ -98,12 +97,12 @@ def expected_gain(space: Space, history: History) -> Gain | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Steps:
-    """Where curves are read and trials are judged.
+    """The steps at which curves are read and trials are judged.
 
     Attributes:
-        grid: As of `Curves`; the last is the top.
-        rungs: The steps at which trials are judged, below the top; none where all are trained to the end.
-        eta: One in eta passes.
+        grid: As in `Curves`; the last step is the top.
+        rungs: Steps below the top at which trials are judged; empty if all are trained to the end.
+        eta: One in eta trials passes.
     """
 
     grid: Sequence[int]
@@ -112,13 +111,13 @@ class Steps:
 
 
 def gain_of(points: Points, steps: Steps, curves: Sequence[Curve], *, seed: Sequence[int]) -> Gain | None:
-    """What a further trial would gain beside these.
+    """Return the expected gain of a further trial, given these curves.
 
     Args:
-        seed: Of the new configurations.
+        seed: Seed of the new configurations.
 
     Returns:
-        None where no trial has come to the top, or the model cannot be fitted.
+        None if no trial has reached the top, or the model cannot be fitted.
     """
     expected = _largest_improvement(points, steps, curves, seed)
     if expected is None:
@@ -132,10 +131,11 @@ def gain_of(points: Points, steps: Steps, curves: Sequence[Curve], *, seed: Sequ
 
 
 def noise_between_epochs(curves: Sequence[Curve], top: int) -> float | None:
-    """The standard deviation of an epoch's value beside its trend; None of fewer than four epochs in a row.
+    """Return the standard deviation of an epoch's value around its trend; None without four epochs in a row.
 
-    Of the better half of the trials at the top, in the second half of their epochs, where they rise least:
-    from third differences, which a bend has none of, and by their median, as a rate that drops makes a step.
+    It is taken from the better half of the trials at the top, in the second half of their epochs, where they
+    rise least: from third differences, which are zero for a bend, and by their median, because a drop of the
+    learning rate makes a step.
     """
     at_top = [curve for curve in curves if math.isfinite(curve.values.get(top, math.nan))]
     at_top.sort(key=lambda curve: -curve.values[top])
@@ -193,7 +193,7 @@ class _Fitted:
     def beliefs(
         self, features: Sequence[Numbers], numbers: Sequence[int], step: int
     ) -> tuple[Numbers, Numbers]:
-        """Mean and deviation at a step of the grid, without noise, (others,) each."""
+        """Return mean and deviation at a step of the grid, without noise, (others,) each."""
         where = np.array(features), np.array(numbers, np.int64)
         rows, time = self._seen.rows(self.rows), self._seen.time(step)
         means, deviations = self._model.beliefs(rows, self._values, *where, time)
@@ -209,7 +209,7 @@ def _chances_to_pass(
     numbers: Sequence[int],
     known: Sequence[str],
 ) -> Numbers:
-    """How likely each is among the best 1/eta at a rung: 0 or 1 of the known trials that have ended it."""
+    """Return each trial's probability of the best 1/eta at a rung; 0 or 1 if it has completed the rung."""
     results = seen.value_at(step)
     if len(results) < eta:
         return np.ones(len(features))
@@ -222,7 +222,7 @@ def _chances_to_pass(
 
 
 def _seen(points: Points, grid: Sequence[int], curves: Sequence[Curve]) -> Curves:
-    """All curves, trial by trial, each with its place as its name."""
+    """Return all curves, trial by trial, each named by its index."""
     seen = Curves(grid)
     for number, curve in enumerate(curves):
         seen.start(str(number), points.features(curve.hparams))
@@ -233,7 +233,7 @@ def _seen(points: Points, grid: Sequence[int], curves: Sequence[Curve]) -> Curve
 
 
 def _new_features(points: Points, best: Sequence[Curve], seed: Sequence[int]) -> list[Numbers]:
-    """Where new configurations lie: by chance, and around the best."""
+    """Return the features of new configurations: random ones, and some around the best."""
     centres = [points.shares(curve.hparams) for curve in best]
     shares = candidates(np.random.default_rng(list(seed)), points.num_parameters, centres)
     return [points.features(points.hparams(each)) for each in shares]

@@ -1,9 +1,9 @@
-"""Who is trusted with decisions, the ranks at rungs or the model: what ranked trials better lately. Pure.
+"""Whether decisions follow the ranks at rungs or the model: whichever ranked trials better lately. Pure.
 
-Prequential, as nothing is scored after the fact: each time a trial reaches an epoch of the grid, both have
-said before what its rank among those that reached it will be. The rungs say the rank it had one step earlier,
-the model what its mean predicts. The one whose last twenty ranks agree better with those that came gets more
-of the decisions.
+The comparison is prequential, so nothing is scored after the fact: each time a trial reaches an epoch of the
+grid, both have already predicted its rank among those that reached it. The rungs predict the rank that it had
+one step earlier, the model the rank of its mean. The one whose last twenty predictions agree better with the
+ranks observed gets more of the decisions.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from search.rank_correlation import spearman
 
 _WINDOW, _FEWEST_SEEN, _FEWEST_OTHERS = 20, 8, 4
 _RATE = 0.1
-_LEAST, _MOST = 0.2, 0.9  # either always decides some: who is never asked can never win back
+_LEAST, _MOST = 0.2, 0.9  # each always decides some, since one that is never asked cannot win back
 
 
 class Guard:
-    """The share of decisions that ranks at rungs make.
+    """The fraction of decisions that follow the ranks at rungs.
 
     Args:
-        share: To begin with.
+        share: The fraction to begin with.
 
     Attributes:
-        share: Now.
-        num_foreseen: Values of which the model had said what they would be.
-        num_covered: Those that came to lie within its 80 % interval.
+        share: The current fraction.
+        num_foreseen: Number of values that the model had predicted.
+        num_covered: Number of these values that lay within its 80 % interval.
     """
 
     def __init__(self, share: float) -> None:
@@ -37,7 +37,7 @@ class Guard:
 
     @property
     def losses(self) -> tuple[float, float] | None:
-        """One minus the rank correlation with what came, of the rungs and of the model; None of too few."""
+        """One minus the rank correlation with the outcomes, for rungs and model; None if they are too few."""
         if len(self._seen) < _FEWEST_SEEN:
             return None
         came, by_rungs, by_model = zip(*self._seen, strict=True)
@@ -53,14 +53,14 @@ class Guard:
         *,
         is_covered: bool,
     ) -> None:
-        """Take in that a trial has reached an epoch.
+        """Record that a trial has reached an epoch of the grid.
 
         Args:
-            value: What it shows.
-            expected: What the model said that it would show.
-            others: What the trials that reached the epoch before it showed there.
-            before, others_before: The same one step of the grid earlier.
-            is_covered: It lies within the model's 80 % interval.
+            value: Its value there.
+            expected: The model's prediction of `value`.
+            others: Values of the trials that reached the epoch before it.
+            before, others_before: The same values one step of the grid earlier.
+            is_covered: Whether `value` lies within the model's 80 % interval.
         """
         self.num_foreseen += 1
         self.num_covered += is_covered
@@ -74,5 +74,5 @@ class Guard:
 
 
 def _rank(value: float, others: Sequence[float]) -> float:
-    """The share of the others that are worse."""
+    """Return the fraction of the others that are worse, counting half of the equal ones."""
     return sum((other < value) + 0.5 * (other == value) for other in others) / len(others)

@@ -1,9 +1,9 @@
-"""How likely values are under a kernel's parameters, and which way they would be likelier. Pure.
+"""The likelihood of values under a kernel's parameters, and its gradient. Pure.
 
-A gradient of 15 parameters would be 15 matrices of (rows, rows). Most of it is sums that need none: rows are
-put in the order of their trials, so what depends on two configurations is a block, and weights are summed
-over blocks first; what only one trial shows concerns pairs within it, 1 % of all at 100 trials. An evaluation
-at 600 rows then takes as long as the Cholesky factor and the inverse that it needs anyway.
+Done directly, a gradient of 15 parameters takes 15 matrices of (rows, rows). Most of it is sums that need
+none: rows are sorted by trial, so a term of two configurations is constant over a block, and weights are
+summed over blocks first; a trial's own terms concern only the pairs within it, 1 % of all at 100 trials. An
+evaluation at 600 rows then takes little more than the Cholesky factor and the inverse that it needs anyway.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ class Likelihood:
         self._one, self._other = _pairs_within(self._block)
 
     def loss(self, kernel: Kernel) -> tuple[float, Numbers]:
-        """Minus the log likelihood without its constant, and its gradient by the kernel's log parameters;
-        infinite where the covariance has no Cholesky factor."""
+        """Return the negative log likelihood without its constant, and its gradient by the log parameters.
+
+        It is infinite if the covariance has no Cholesky factor.
+        """
         gaps = np.abs(self._times[:, None] - self._times[None])
         in_time = self._by_row(matern(gaps / kernel.time), self._grid)
         distances = kernel.distances(self._points, self._points)
@@ -68,8 +70,10 @@ class Likelihood:
         return loss, np.array([*self._by_length(slopes, kernel.lengths), *terms], float)
 
     def _by_length(self, slopes: Numbers, lengths: Numbers) -> list[float]:
-        """Of each length scale the sum of `slopes` times (dx / l)², without a (trials, trials) matrix of
-        dx."""
+        """Return, for each length scale, the sum of `slopes` times (dx / l)².
+
+        No (trials, trials) matrix of dx is needed.
+        """
         off = [column - column.mean() for column in self._points.T]  # so that no digits are lost
         rows = slopes.sum(axis=1)
         return [
@@ -81,18 +85,18 @@ class Likelihood:
         return values[places][:, places]
 
     def _by_trial(self, values: Numbers) -> Numbers:
-        """Sums of (rows, rows) over the rows of each two trials, (trials, trials)."""
+        """Return the sums of (rows, rows) over the rows of each pair of trials, (trials, trials)."""
         return np.add.reduceat(np.add.reduceat(values, self._starts, axis=0), self._starts, axis=1)
 
 
 def _pairs_within(block: Places) -> tuple[Places, Places]:
-    """The places of all pairs of rows of the same trial."""
+    """Return the indices of all pairs of rows of the same trial."""
     one, other = np.nonzero(block[:, None] == block[None])
     return one, other
 
 
 def _half_gradient(factor: Numbers, solved: Numbers) -> Numbers:
-    """Half of (inverse covariance - solved solved'): what the loss changes by with each covariance."""
+    """Return half of (inverse covariance - solved solved'), the derivative of the loss by each covariance."""
     inverse, _ = lapack.dpotri(factor, lower=1)
     inverse += np.tril(inverse, -1).T
     inverse -= np.outer(solved, solved)

@@ -1,4 +1,4 @@
-"""Configurations as points of a unit cube: what two have in common, and where a new one could be. Pure."""
+"""Configurations as points of a unit cube, to compare them and to draw new ones. Pure."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from search.space.parameters import is_same
 
 _NAME_SCALE = 1 / np.sqrt(2)  # two names are then 1 apart, as the ends of a range are
 _MIDDLE = 0.5
-# Candidates by chance, and around each of the best by small steps and with parameters drawn again.
+# Random candidates, and for each of the best the small steps from it and copies with parameters redrawn.
 _UNIFORM, _STEPS, _REDRAWN = 150, 20, 15
-_STEP = 0.1  # deviation of a small step, of a parameter's range
+_STEP = 0.1  # deviation of a small step, as a fraction of a parameter's range
 
 
 class Points:
-    """Between hparams, shares and features.
+    """Conversions between hparams, shares and features.
 
-    A configuration is drawn as *shares*, one number in [0, 1] for each parameter, uniform where the
-    parameter's own distribution is; it is compared by its *features*: an ordered parameter by its place on
-    its own scale, a name as one of n corners, and what is switched off by the middle of its scale with a 1
-    beside it.
+    A configuration is drawn as *shares*, one number in [0, 1] for each parameter, such that uniform shares
+    give the parameter's own distribution. Configurations are compared by their *features*: the place of an
+    ordered parameter on its own scale, one of n corners for a name, and the middle of the scale with a 1
+    beside it for a parameter that is switched off.
 
     Args:
         defaults: The default configuration: every hparam of the trainable.
 
     Attributes:
-        memory: Where trials had memory enough; it is asked and told in `codes`.
+        memory: Where trials had enough memory and broke no constraint; it works in `codes`.
     """
 
     def __init__(self, space: Space, defaults: Mapping[str, Any]) -> None:
@@ -53,7 +53,7 @@ class Points:
         return len(self.features(self._defaults))
 
     def hparams(self, shares: Numbers) -> dict[str, Any]:
-        """The configuration that these shares mean; what its own values switch off keeps its default."""
+        """Return the configuration of these shares; a parameter that it switches off keeps its default."""
         found = dict(self._defaults)
         for name, share in zip(self._order, shares.tolist(), strict=True):
             if self._space.is_active(name, found):
@@ -61,16 +61,16 @@ class Points:
         return found
 
     def shares(self, hparams: Mapping[str, Any]) -> Numbers:
-        """Shares that mean this configuration; one outside of its ranges is taken to their nearest end."""
+        """Return the shares of this configuration; a value outside its range counts as the nearest end."""
         return np.array([self._share(name, hparams) for name in self._order])
 
     def codes(self, hparams: Mapping[str, Any]) -> dict[str, Any]:
-        """What is searched and active of this configuration, in the codes of its axes."""
+        """Return this configuration's searched and active parameters, in the codes of their axes."""
         active = [name for name in self._order if self._space.is_active(name, hparams)]
         return {name: self._axes[name].encode(hparams[name]) for name in active}
 
     def features(self, hparams: Mapping[str, Any]) -> Numbers:
-        """Where the model sees this configuration, (features,)."""
+        """Return the point at which the model sees this configuration, (features,)."""
         return np.array([each for name in self._order for each in self._features_of(name, hparams)])
 
     def _share(self, name: str, hparams: Mapping[str, Any]) -> float:
@@ -99,21 +99,21 @@ class Points:
         return [_MIDDLE if place is None else place, *switched]
 
     def _place(self, name: str, hparams: Mapping[str, Any]) -> float | None:
-        """From 0 to 1 on the axis, or the index of a name; None of a value that the axis has not."""
+        """Return the place on the axis, from 0 to 1, or a name's index; None if the axis lacks the value."""
         axis = self._axes[name]
         try:
             code = axis.encode(hparams[name])
-        except (KeyError, StopIteration, ValueError, TypeError):  # a default outside of the space's values
+        except (KeyError, StopIteration, ValueError, TypeError):  # a default outside the space's values
             return None
         place = float(place_of(axis, code))
         return min(1.0, max(0.0, place)) if axis.is_ordered else place
 
 
 def candidates(chance: np.random.Generator, num_parameters: int, best: Sequence[Numbers]) -> Numbers:
-    """Shares to choose from, (candidates, parameters): by chance, and around each of the best.
+    """Return shares to choose from, (candidates, parameters): random ones, and some around each of the best.
 
-    Around one, 20 are small steps in every parameter, and 15 have some two parameters drawn again: a step of
-    0.1 changes no name, and never crosses from one good region to another.
+    Around each, 20 are small steps in every parameter, and 15 have about two parameters drawn again, because
+    a step of 0.1 changes no name and never crosses from one good region to another.
     """
     found = [chance.uniform(size=(_UNIFORM, num_parameters))]
     for centre in best:
@@ -131,5 +131,5 @@ def _value(axis: Axis, share: float) -> Any:
 
 
 def _count(axis: Axis) -> int:
-    """Values of an axis of whole numbers: each has an equal part of the shares, the two ends too."""
+    """Return the number of values of a whole axis; each has an equal part of the shares, the ends too."""
     return int(axis.high - axis.low) + 1

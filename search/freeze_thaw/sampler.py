@@ -1,5 +1,4 @@
-"""The freeze-thaw search behind the contract of a sampler: asked for trials, and told what becomes of
-each."""
+"""The freeze-thaw search behind the contract of a sampler."""
 
 from __future__ import annotations
 
@@ -19,29 +18,29 @@ from search.space.parameters import identity
 class FreezeThawSampler:
     """Decides which paused trial is trained further and where a new one starts; see `FreezeThaw`.
 
-    Nothing of it is stored: it is told the same on a restart, in the order of the journal, and decides the
-    same.
+    None of its state is stored: a resumed run tells it the same events in the order of the journal, and it
+    decides the same.
 
     Args:
         defaults: The default configuration: every hparam of the trainable.
 
     Attributes:
-        choice: What `choose` chose last, for the journal; None of a first point.
+        choice: The last choice of `choose`, for the journal; None for a first point.
     """
 
     def __init__(self, space: Space, defaults: Mapping[str, Any]) -> None:
         ladder = space.ladder
-        # Where rungs differ in more than epochs a curve jumps between them: only their ends compare.
+        # If rungs differ in more than epochs, a curve jumps between them and only their ends compare.
         self._steps = list(ladder.ends) if ladder.pauses else list(range(1, len(ladder.rungs) + 1))
         self._search = FreezeThaw(space, defaults, self._steps)
         self._pauses = ladder.pauses
         self._first = FirstPoints(space, defaults)
-        self._seen: set[Hashable] = set()  # of first points, which may repeat each other
+        self._seen: set[Hashable] = set()  # includes first points, which may repeat each other
         self._hparams: dict[str, Mapping[str, Any]] = {}
         self._default_id: str | None = None
         self._finished: set[str] = set()
         self._paused: set[str] = set()
-        self._foreseen: dict[str, list[list[float]]] = {}  # of trials since they started or resumed
+        self._foreseen: dict[str, list[list[float]]] = {}  # by trial, since it started or resumed
         self.choice: Choice | None = None
         self.exhausted_reason = ""
 
@@ -74,7 +73,7 @@ class FreezeThawSampler:
         return {"foreseen": foreseen} if foreseen else {}
 
     def choose(self, *, lowest_rung: int, may_start: bool, is_last_call: bool = False) -> str | None:
-        """The paused trial to train further; None leaves the worker to a new trial, if one may start."""
+        """Return the paused trial to train further; None leaves the worker to a new trial."""
         self.choice = None
         if is_last_call:
             return None if self._finished else self._search.furthest()
@@ -86,14 +85,14 @@ class FreezeThawSampler:
         return self.choice.trial_id if self.choice else None
 
     def hopeless(self) -> list[str]:
-        """The paused trials whose state can go, the first ones first; see `FreezeThaw.hopeless`."""
+        """Return the paused trials whose state can go, the first to go first; see `FreezeThaw.hopeless`."""
         return [trial_id for trial_id in self._search.hopeless() if trial_id != self._default_id]
 
     def is_due_to_the_top(self, trial_id: str | None) -> bool:
-        """Whether this is the default configuration, and a trial that ranks have chosen has ended the ladder.
+        """Whether this is the paused default configuration, and another trial has completed the ladder.
 
-        It is then trained to the end without a pause: what the search has gained is known by it, and whether
-        low ranks say anything, as it is the one that they have not chosen.
+        It then trains to the end without a pause: it shows what the search has gained, and also whether low
+        ranks mean anything, because it is the one trial that ranks have not chosen.
         """
         return trial_id == self._default_id and trial_id in self._paused and bool(self._finished)
 
@@ -117,7 +116,7 @@ class FreezeThawSampler:
         self._take(trial_id, hparams)
 
     def on_epoch(self, trial_id: str, epoch: int, value: float, *, ended_rung: int | None) -> None:
-        """Take in an epoch's value, which is finite; `ended_rung` is the rung that it ends, if one."""
+        """Record an epoch's finite value; `ended_rung` is the rung that the epoch completes, if any."""
         at = epoch if self._pauses else None if ended_rung is None else ended_rung + 1
         if at is not None and (foreseen := self._search.on_epoch(trial_id, at, value)):
             rounded = [float(f"{number:.6g}") for number in astuple(foreseen)]

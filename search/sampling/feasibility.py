@@ -36,7 +36,7 @@ class Feasibility:
         self._failed: list[Codes] = []
 
     def learn(self, codes: Codes, *, fits: bool) -> None:
-        """Record whether a trial was feasible. One that turns out infeasible at a higher rung no longer is."""
+        """Record whether a trial was feasible, correcting this if it is found infeasible at a higher rung."""
         places = self._places(codes)
         if not fits:
             self._fitting = [known for known in self._fitting if known != places]
