@@ -1,9 +1,9 @@
-"""The CPU frequency governor, set for the time of a run and put back after it.
+"""The CPU frequency governor, set for the duration of a run and restored afterwards.
 
-Under `schedutil` or `powersave` a core's frequency follows the load, so that the same work costs other
-joules on an idle node than on a busy one; under `performance` trials compare. It is the machine's and not
-the run's: whatever ends the run puts it back, and what even SIGKILL leaves is in a file that the next run
-reads.
+Under `schedutil` or `powersave` a core's frequency follows the load, so that the same work takes different
+joules on an idle node than on a busy one; under `performance` trials are comparable. The governor belongs to
+the machine and not to the run. Whatever ends the run restores it; if that is SIGKILL, the next run learns of
+it from a file.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class GovernorError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What a run changed, as the state file has it until it is undone.
+    """What a run changed; the state file has it until it is undone.
 
     Attributes:
-        before: The governor of each core, such as {"cpu0": "schedutil"}.
-        start_ticks: With the pid they name the process that will undo it.
-        boot_id: After a reboot there is nothing to undo.
+        before: The earlier governor of each core, such as {"cpu0": "schedutil"}.
+        start_ticks: Identifies, together with the pid, the process that will undo the change.
+        boot_id: The boot in which it was made: after a reboot there is nothing to undo.
     """
 
     governor: str
@@ -48,17 +48,17 @@ class Change:
 
     @property
     def is_held(self) -> bool:
-        """Whether the process that made it lives."""
+        """Whether the process that made the change is alive."""
         return _start_ticks(self.pid) == self.start_ticks is not None
 
 
 def state_file(results: Path) -> Path:
-    """Where a run says what it changed on this machine: beside the runs, which several machines may share."""
+    """The file that says what a run changed on this machine; several machines may share its folder."""
     return results / f".governor-{socket.gethostname()}.json"
 
 
 def left_over(state: Path, *, cpus: Path = CPUS) -> str:
-    """What a killed run has left changed, and how to undo it; empty if nothing."""
+    """Return what a killed run left changed and how to undo it; empty if there is nothing."""
     change = _read(state)
     if change is None or change.is_held or _governors(cpus) == change.before:
         return ""
@@ -77,16 +77,16 @@ def held_governor(
     warn: Callable[[str], None],
     cpus: Path = CPUS,
 ) -> Iterator[None]:
-    """Hold all cores at `governor` within the block, then put back what was there.
+    """Hold all cores at `governor` within the block, then restore what was there.
 
-    So also after an exception, SIGINT, SIGTERM and SIGHUP. SIGKILL leaves the state file: a next hold puts
-    back what was there before the first one, and `left_over` says so.
+    They are restored also after an exception, SIGINT, SIGTERM and SIGHUP. SIGKILL leaves the state file:
+    `left_over` reports it, and the next hold restores what was there before the first one.
 
     Args:
-        state: Written before the first core is changed, removed after the last one is put back.
+        state: Written before the first core is changed, removed after the last one is restored.
 
     Raises:
-        GovernorError: There is no governor here, it has another name, or this user may not set it.
+        GovernorError: There is no governor here, none of this name, or this user may not set it.
     """
     change = _planned(governor, state, cpus)
     with _signals_unwind():
@@ -101,10 +101,10 @@ def held_governor(
 
 
 def _planned(governor: str, state: Path, cpus: Path) -> Change:
-    """The change to make. What a killed run left changed is not taken for what was there before.
+    """Return the change to make; `before` skips what a killed run left changed.
 
     Raises:
-        GovernorError: It cannot be made, or a living process holds the governor.
+        GovernorError: The change cannot be made, or a running process holds the governor.
     """
     now = _governors(cpus)
     if not now:
@@ -128,7 +128,7 @@ def _planned(governor: str, state: Path, cpus: Path) -> Change:
 
 
 def _start_ticks(pid: int) -> int | None:
-    """When the process began; None if it is gone, or /proc cannot be read."""
+    """When the process started; None if it is gone, or /proc cannot be read."""
     with suppress(SensorError):
         if process := ProcessTable().find(pid):
             return process.start_ticks
@@ -136,7 +136,11 @@ def _start_ticks(pid: int) -> int | None:
 
 
 def _take(governor: str, change: Change, cpus: Path) -> None:
-    """Set all cores; the remedy names the command that root would give."""
+    """Set all cores.
+
+    Raises:
+        GovernorError: This user may not; the message has the command for root.
+    """
     try:
         _set(dict.fromkeys(change.before, governor), cpus)
     except OSError as error:
@@ -147,8 +151,8 @@ def _take(governor: str, change: Change, cpus: Path) -> None:
 
 
 def _put_back(change: Change, state: Path, warn: Callable[[str], None], cpus: Path) -> None:
-    """Set each core that differs to what it was, and drop the note."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in _ENDING}  # a second Ctrl-C waits
+    """Restore each core that differs, and delete the state file."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in _ENDING}  # ignore a second Ctrl-C
     try:
         now = _governors(cpus)
         _set({core: old for core, old in change.before.items() if now.get(core, old) != old}, cpus)
@@ -162,7 +166,7 @@ def _put_back(change: Change, state: Path, warn: Callable[[str], None], cpus: Pa
 
 @contextmanager
 def _signals_unwind() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP unwind the stack as Ctrl-C does; one that is ignored (nohup) stays so."""
+    """Let SIGTERM and SIGHUP unwind the stack as Ctrl-C does; ignored signals (nohup) stay ignored."""
 
     def unwind(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -177,11 +181,11 @@ def _signals_unwind() -> Iterator[None]:
 
 
 def _governors(cpus: Path) -> dict[str, str]:
-    """By core; one that was taken offline has none."""
+    """Return the governors by core; offline cores have none."""
     paths = sorted(cpus.glob("cpu[0-9]*/cpufreq/scaling_governor"))
     governors = {}
     for path in paths:
-        with suppress(OSError):  # taken offline just now
+        with suppress(OSError):  # just taken offline
             governors[path.parent.parent.name] = path.read_text(errors="replace").strip()
     return governors
 
@@ -192,7 +196,7 @@ def _set(governors: Mapping[str, str], cpus: Path) -> None:
 
 
 def _commands(change: Change, cpus: Path) -> str:
-    """One line of shell per governor that was there."""
+    """Return one shell line per earlier governor."""
     lines = []
     for governor in sorted(set(change.before.values())):
         cores = [core for core, old in change.before.items() if old == governor]
@@ -206,7 +210,7 @@ def _paths(cores: str, cpus: Path) -> str:
 
 
 def _named(governors: Mapping[str, str]) -> str:
-    """Each governor once: "schedutil", or "performance+powersave" where cores differ."""
+    """Return each governor once: "schedutil", or "performance+powersave" if cores differ."""
     return "+".join(sorted(set(governors.values())))
 
 
@@ -215,7 +219,7 @@ def _boot_id() -> str:
 
 
 def _read(state: Path) -> Change | None:
-    """The change in the file; None if there is none, or a reboot has undone it."""
+    """Read the change from the file; None if there is none, or a reboot has undone it."""
     try:
         change = Change(**json.loads(state.read_text()))
     except (OSError, ValueError, TypeError):
@@ -224,10 +228,10 @@ def _read(state: Path) -> Change | None:
 
 
 def _write_state(state: Path, change: Change) -> None:
-    """Note the change before it is made: after a kill the note must be there.
+    """Write the state file before the change is made, so that it is there after a kill.
 
     Raises:
-        GovernorError: It cannot be written, so that nothing is changed.
+        GovernorError: The file cannot be written, so nothing is changed.
     """
     try:
         state.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A GPU's memory as its driver shows it: how much there is, and what each process holds."""
+"""A GPU's memory as its driver reports it: how much there is, and what each process holds."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _MOST_BYTES = 2**50
 
 
 class GpuMemory:
-    """The memory of the GPU or MIG slice `uuid`, for a block.
+    """Context manager that reads the memory of the GPU or MIG slice `uuid`.
 
     Raises:
-        SensorError: No NVML here, or no such device; so do its methods, where the driver does not answer.
+        SensorError: There is no NVML here, or no such device; from its methods, the driver does not answer.
     """
 
     def __init__(self, uuid: str) -> None:
@@ -40,15 +40,15 @@ class GpuMemory:
         self.close()
 
     def close(self) -> None:
-        """Leave the driver."""
+        """Release the driver."""
         stop_nvml(self._nvml)
 
     def total_and_used_mib(self) -> tuple[float, float]:
-        """What there is, and what all processes together hold of it now."""
+        """Return the total memory, and what all processes together hold of it now."""
         memory = self._nvml.ask("nvmlDeviceGetMemoryInfo", self._handle)
         total, used = (sound(getattr(memory, name), 0, _MOST_BYTES) for name in ("total", "used"))
         return float(total) / _MIB, float(used) / _MIB
 
     def held_mib(self) -> Mapping[int, float | None]:
-        """What each process holds, by pid; None where the driver does not say."""
+        """Return what each process holds, by pid; None if the driver does not report it."""
         return self._telemetry.processes_mib() or {}

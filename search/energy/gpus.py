@@ -1,4 +1,4 @@
-"""Which GPUs this process may use, by UUID: the one name that CUDA and NVML share."""
+"""Find the GPUs this process may use, by UUID: the only name that CUDA and NVML share."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from search.energy.counters.driver import START_S, Driver, sound_text
 from search.energy.counters.nvml import count_gpus, start_nvml, stop_nvml
 
 _UUID_LENGTH = len("GPU-00000000-0000-0000-0000-000000000000")
-_NONE = ([""], ["-1"], ["NoDevFiles"])  # three ways to say none; the last one is SLURM's
+_NONE = ([""], ["-1"], ["NoDevFiles"])  # three ways to say "none"; the last is SLURM's
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU by its place in the list; `why` says why its UUID or its model is empty."""
+    """A GPU of the machine's list; `why` says why its UUID or model is empty."""
 
     uuid: str
     model: str
@@ -28,7 +28,7 @@ class VisibleGpus:
     """The GPUs and MIG slices that CUDA shows this process.
 
     Attributes:
-        reason: Why some could not be found or may be the wrong ones; empty if all is well.
+        reason: Why some were not found or may be the wrong ones; empty if all is well.
     """
 
     uuids: tuple[str, ...] = ()
@@ -38,10 +38,11 @@ class VisibleGpus:
 def visible_gpus(environ: Mapping[str, str]) -> VisibleGpus:
     """Find what CUDA_VISIBLE_DEVICES names: indices, UUIDs or their prefixes, MIG ids.
 
-    Unset is all GPUs of the machine, empty is none. As in CUDA, the first entry that names nothing ends
-    the list. NVML itself ignores the variable.
+    If unset, it means all GPUs of the machine; if empty, none. As in CUDA, the first entry that names nothing
+    ends the list. NVML itself ignores the variable.
 
-    Without an NVIDIA driver the AMD GPUs are meant, if amdsmi knows any; HIP_VISIBLE_DEVICES is read first.
+    Without an NVIDIA driver, AMD GPUs are listed if amdsmi knows any; HIP_VISIBLE_DEVICES then takes
+    precedence.
     """
     entries = _entries(environ.get("CUDA_VISIBLE_DEVICES"))
     if entries in _NONE:
@@ -56,15 +57,15 @@ def visible_gpus(environ: Mapping[str, str]) -> VisibleGpus:
 
 
 def visible_gpu_uuids(environ: Mapping[str, str]) -> list[str]:
-    """The UUIDs alone of `visible_gpus`, for callers that do not report why some may be missing."""
+    """Return only the UUIDs of `visible_gpus`, for callers that do not report why some may be missing."""
     return list(visible_gpus(environ).uuids)
 
 
 def list_gpus() -> list[Gpu]:
-    """All GPUs of this machine in NVML's order, which is that of the PCI bus.
+    """Return all GPUs of this machine in NVML's order, which is that of the PCI bus.
 
     Raises:
-        SensorError: No NVML here, or it does not answer.
+        SensorError: There is no NVML here, or it does not answer.
     """
     nvml = start_nvml()
     try:
@@ -77,7 +78,7 @@ def list_gpus() -> list[Gpu]:
 
 def _gpu(nvml: Driver, index: int) -> Gpu:
     uuid = model = why = ""
-    try:  # a lost GPU keeps its place: those after it are numbered on
+    try:  # a lost GPU keeps its index, so that the numbers of later GPUs stay right
         handle = nvml.ask("nvmlDeviceGetHandleByIndex", index, limit_s=START_S)
         uuid = sound_text(nvml.ask("nvmlDeviceGetUUID", handle))
         model = sound_text(nvml.ask("nvmlDeviceGetName", handle))
@@ -87,7 +88,7 @@ def _gpu(nvml: Driver, index: int) -> Gpu:
 
 
 def _all(gpus: Sequence[Gpu]) -> VisibleGpus:
-    """Every GPU that says which one it is; a lost one is reported and left out."""
+    """Return every GPU that reports its UUID; a lost GPU is reported and left out."""
     uuids = tuple(gpu.uuid for gpu in gpus if gpu.uuid)
     nameless = [_unnamed(str(index), gpu) for index, gpu in enumerate(gpus) if not gpu.uuid]
     return VisibleGpus(uuids, "; ".join(nameless))
@@ -98,14 +99,14 @@ def _unnamed(entry: str, gpu: Gpu) -> str:
 
 
 def _full_uuids(entries: Sequence[str] | None) -> tuple[str, ...]:
-    """The entries, where all are UUIDs written out: they need no list to be opened."""
+    """Return the entries if all are full UUIDs, which can be opened without a list of GPUs."""
     found = entries or ()
     is_full = all(entry.startswith("MIG-") or len(entry) == _UUID_LENGTH for entry in found)
     return tuple(dict.fromkeys(found)) if is_full else ()
 
 
 def _visible_amd_gpus(environ: Mapping[str, str]) -> VisibleGpus | None:
-    """The same of AMD's GPUs; None where there is no amdsmi."""
+    """Find the visible AMD GPUs; None if there is no amdsmi."""
     try:
         gpus = [Gpu(uuid, model) for uuid, model in list_amd_gpus()]
     except SensorError:
@@ -117,12 +118,12 @@ def _visible_amd_gpus(environ: Mapping[str, str]) -> VisibleGpus | None:
 
 
 def _entries(wanted: str | None) -> list[str] | None:
-    """The entries of the variable; None where it is not set, which means all GPUs."""
+    """Return the entries of the variable; None if it is unset, which means all GPUs."""
     return None if wanted is None else [entry.strip() for entry in wanted.split(",")]
 
 
 def _named(entries: Sequence[str], gpus: Sequence[Gpu], *, by_pci: bool) -> VisibleGpus:
-    """What the entries name, up to the first one that names nothing: CUDA stops there too."""
+    """Return the GPUs that the entries name, up to the first that names nothing: CUDA stops there too."""
     uuids: list[str] = []
     for entry in entries:
         uuid = _uuid(entry, gpus)
@@ -139,7 +140,7 @@ def _named(entries: Sequence[str], gpus: Sequence[Gpu], *, by_pci: bool) -> Visi
 
 
 def _doubt(models: Sequence[str]) -> str:
-    """The warning that an index may mean another GPU to CUDA than to NVML."""
+    """Return the warning that an index may mean a different GPU to CUDA than to NVML."""
     return (
         f"gpu: CUDA numbers GPUs fastest first, NVML by PCI bus, and here they differ ({', '.join(models)}): "
         "the joules may be another GPU's; set CUDA_DEVICE_ORDER=PCI_BUS_ID or name GPUs by UUID"
@@ -147,7 +148,7 @@ def _doubt(models: Sequence[str]) -> str:
 
 
 def _uuid(entry: str, gpus: Sequence[Gpu]) -> str | None:
-    """The UUID that an entry means; empty for a GPU that does not say its own, None if it names nothing."""
+    """Return the UUID that an entry names: empty if the GPU does not report it, None without such a GPU."""
     if entry.isdecimal():
         return gpus[int(entry)].uuid if int(entry) < len(gpus) else None
     if entry.startswith("MIG-"):

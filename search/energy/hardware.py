@@ -1,7 +1,7 @@
-"""What the machine is: its GPUs and its CPU, as environment.json records them.
+"""The machine's GPUs and CPU, as environment.json records them.
 
-Nothing here may fail: a run that cannot say what CPU it had is still a run. So each value is asked for by
-itself, and what does not answer is left out.
+Nothing here may fail, because a run that does not know its CPU is still a run. Each value is therefore read
+separately, and left out if there is no answer.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _FILES = CallThread("/proc and /sys")
 
 
 def read_cpu_labels(*, cpuinfo: Path = CPUINFO, cpus: Path = CPUS) -> EnergySensors:
-    """Model and governor of this node's CPUs as they are now; several governors are joined by +.
+    """Return the model and present governor of this node's CPUs; several governors are joined by +.
 
-    Never fails: what cannot be read is empty. The governor of 192 cores takes about 2 ms to read.
+    Never fails: what cannot be read is empty. Reading the governors of 192 cores takes about 2 ms.
     """
     with suppress(SensorError):
         return _FILES.ask(
@@ -47,7 +47,7 @@ def read_cpu_labels(*, cpuinfo: Path = CPUINFO, cpus: Path = CPUS) -> EnergySens
 
 
 def describe_devices(*, cpuinfo: Path = CPUINFO, cpus: Path = CPUS) -> list[dict[str, Any]]:
-    """One row per GPU, then one for the CPU; ready for JSON. Never fails: None is unknown.
+    """Return one row per GPU, then one for the CPU, ready for JSON. Never fails: unknown values are None.
 
     A GPU has kind, model, uuid, driver_version, power_limit_w, sm_clock_mhz, memory_clock_mhz and
     temperature_c; the CPU has kind, model and governor.
@@ -61,7 +61,7 @@ def _describe_gpus() -> list[dict[str, Any]]:
     try:
         nvml = start_nvml()
     except SensorError:
-        return []  # the meter's reason says why; a description has no row for what is not there
+        return []  # the meter's reason says why; there are no rows for missing devices
     try:
         num_gpus = _known(lambda: count_gpus(nvml)) or 0
         return [_describe_gpu(nvml, index) for index in range(num_gpus)]
@@ -70,7 +70,7 @@ def _describe_gpus() -> list[dict[str, Any]]:
 
 
 def _describe_gpu(nvml: Driver, index: int) -> dict[str, Any]:
-    """One GPU; each value is None that the driver does not give, or gives as junk."""
+    """Describe one GPU; values that the driver does not report, or reports as junk, are None."""
     handle = _known(lambda: nvml.ask("nvmlDeviceGetHandleByIndex", index))
 
     def text(function: str, *arguments: Any) -> str | None:
@@ -95,7 +95,7 @@ def _describe_gpu(nvml: Driver, index: int) -> dict[str, Any]:
 
 
 def _known(read: Callable[[], T]) -> T | None:
-    """What `read` gives, or None: without the reason, which the meter has."""
+    """Return what `read` returns, or None; the meter reports the reason."""
     try:
         return read()
     except SensorError:
@@ -103,7 +103,7 @@ def _known(read: Callable[[], T]) -> T | None:
 
 
 def _cpu_model(cpuinfo: Path) -> str | None:
-    """The name that the first core gives itself; on ARM there is none."""
+    """Return the model name of the first core; there is none on ARM."""
     try:
         lines = cpuinfo.read_text(errors="replace").splitlines()
     except OSError:
@@ -113,7 +113,7 @@ def _cpu_model(cpuinfo: Path) -> str | None:
 
 
 def _governor(cpus: Path) -> str | None:
-    """The frequency governor, such as "performance"; several are joined by +."""
+    """Return the frequency governor, such as "performance"; several are joined by +."""
     try:
         governors = {
             path.read_text(errors="replace").strip() for path in cpus.glob("cpu*/cpufreq/scaling_governor")

@@ -1,9 +1,9 @@
 """The meter of one node: all its devices, one sampling thread, and a window for each trial.
 
-One a node and never one a trial: four trackers on one device report four times its energy, each NVML call
-takes a lock in the driver, and a list of processes costs 4.5 ms. Trials get windows of the one meter
-instead, which cut the time of each device into stretches in which its users do not change, and each stretch
-is split once.
+There is one meter per node, never one per trial: four trackers on one device report four times its energy,
+each NVML call takes a lock in the driver, and a list of processes takes 4.5 ms. Trials instead get windows of
+the one meter. These divide each device's time into stretches during which its users do not change, and each
+stretch is split once.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ class NodeMeter:
     """Splits what this node's devices use among the windows on them, to the millijoule.
 
     Each device is sampled once a second and whenever its windows change. All methods take and return plain
-    data and may be called from any thread, so that a Ray actor of the node can hold one as its state.
+    data and may be called from any thread, so that a Ray actor on the node can hold a meter as its state.
 
     Args:
-        cpus: The node's packages, DRAM zones or their estimate: every window has its CPU share of them.
-        open_gpu: Opens a GPU or MIG slice by UUID: the device, and the slice's share of it.
-        missing: Why there is no device of a kind, by kind.
-        read_machine: Reads the labels of the CPUs, model and governor, as they are now.
-        interval_s: Between samples; None leaves `tick` to the caller.
-        known_w: What earlier runs learnt of the watts of GPUs at each kind of work.
+        cpus: The node's packages and DRAM zones, or their estimate; every window has its CPU share of them.
+        open_gpu: Opens a GPU or MIG slice by UUID; returns the device and the slice's share of it.
+        missing: Why a kind of device is missing, by kind.
+        read_machine: Reads the present labels of the CPUs, model and governor.
+        interval_s: Time between samples; None leaves calling `tick` to the caller.
+        known_w: Watts of GPUs by kind of work, as earlier runs learnt them.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class NodeMeter:
         self._accounts = {device.name: DeviceAccount(device, clock()) for device in cpus}
         self._cpus = tuple(self._accounts)
         self._gpu_shares: dict[str, tuple[str, Fraction]] = {}
-        self._windows: dict[str, Window] = {}  # the ended ones too: a killed attempt's joules stay readable
+        self._windows: dict[str, Window] = {}  # ended ones included: a killed attempt's joules stay readable
         self._sampler_cpu_s = 0.0
         self._lock = threading.RLock()
         self._ticker = Ticker(interval_s, self.tick) if interval_s else None
@@ -74,7 +74,7 @@ class NodeMeter:
         """Watch a GPU from now on, so that its idle levels are known before its first window.
 
         Returns:
-            Why it cannot be measured; empty if it can.
+            Why the GPU cannot be measured; empty if it can.
         """
         with self._lock:
             try:
@@ -95,24 +95,24 @@ class NodeMeter:
         heartbeat_timeout_s: float | None = None,
         is_starting: bool = False,
     ) -> str:
-        """Give a trial its joules from now on, or the load beside the trials.
+        """Start counting the joules of a trial, or of the workload beside the trials.
 
         Args:
-            pid: The trial's process; its children count too. The window ends when it dies.
+            pid: The trial's process, whose children count too. The window ends when it dies.
             gpus: Reserved share, in (0, 1], of each GPU or MIG slice by UUID. One that cannot be measured
                 makes the whole GPU part unknown, since a sum without it would be too small.
             cpu_share: Reserved share of the node's CPUs and DRAM, in (0, 1].
-            key: What makes trials do the same kind of work, such as trainable, batch size and resolution:
-                they share what is learnt of their watts.
-            role: "background" has a column of its own in devices.csv; it is split off like any trial's.
+            key: The kind of work, such as trainable, batch size and resolution; trials with the same key
+                share the watts learnt for it.
+            role: "background" energy is split like a trial's, but has a column of its own in devices.csv.
             heartbeat_timeout_s: Silence after which the window ends; None for a window without `heartbeat`.
-            is_starting: As if `begin_start` were called at once.
+            is_starting: Whether to begin a start at once, as `begin_start` does.
 
         Returns:
-            The window's name, for the other methods.
+            The window's name, which the other methods take.
 
         Raises:
-            ValueError: A share outside (0, 1].
+            ValueError: A share is outside (0, 1].
         """
         shares = {uuid: as_share(f"share of {uuid}", share) for uuid, share in gpus.items()}
         cpu = as_share("cpu_share", cpu_share)
@@ -139,7 +139,7 @@ class NodeMeter:
             return window.name
 
     def heartbeat(self, window: str, *, gpu_memory_mib: float | None = None) -> None:
-        """Keep a window alive; its memory on the GPU helps to find its process from inside a container."""
+        """Keep a window alive; its GPU memory helps to find its process from inside a container."""
         with self._lock:
             one = self._window(window)
             one.heard_s = self._clock()
@@ -147,7 +147,7 @@ class NodeMeter:
                 one.gpu_memory_mib = gpu_memory_mib
 
     def begin_start(self, window: str) -> None:
-        """Keep apart from the training's joules what the window uses from now on, until `end_start`."""
+        """Count what the window uses as its start, separate from its training, until `end_start`."""
         with self._lock:
             one = self._window(window)
             if one.is_open and one.starting_since_s is None:
@@ -156,7 +156,7 @@ class NodeMeter:
                     self._accounts[name].begin_start(window, now_s)
 
     def end_start(self, window: str) -> None:
-        """The training begins or continues: its joules are counted from now on."""
+        """Count what the window uses as training again."""
         with self._lock:
             one = self._window(window)
             if one.is_open and one.starting_since_s is not None:
@@ -166,38 +166,40 @@ class NodeMeter:
                     self._accounts[name].end_start(window, now_s)
 
     def read(self, window: str) -> EnergyReading:
-        """The millijoules of the window's training so far, without its starts: to this moment, on a shared
-        device up to the last second."""
+        """Return the millijoules of the window's training so far, without its starts.
+
+        They are up to date to this moment, on a shared device to within a second.
+        """
         with self._lock:
             self._refresh(window)
             return read(self._views(window))
 
     def read_start(self, window: str) -> EnergyReading:
-        """The millijoules of the window's starts so far."""
+        """Return the millijoules of the window's starts so far."""
         with self._lock:
             self._refresh(window)
             return read(self._views(window), is_start=True)
 
     def sensors(self, window: str) -> EnergySensors:
-        """What the latest reading was made of."""
+        """Return the sensors and quality of the latest reading."""
         with self._lock:
             return describe_sensors(self._views(window), self._read_machine())
 
     def summary(self, window: str) -> EnergySummary:
-        """The window's account up to its latest reading, or its end."""
+        """Return the window's account up to its latest reading, or its end."""
         with self._lock:
             one = self._window(window)
             return summarise(self._views(window), one, self._clock(), self._read_machine())
 
     def close_window(self, window: str) -> EnergySummary:
-        """End a window that has not ended by itself, and give its final summary, which stays readable."""
+        """End a window unless it has already ended, and return its final summary, which stays readable."""
         with self._lock:
             if (one := self._window(window)).is_open:
                 self._end(one, "closed", self._clock())
             return self.summary(window)
 
     def wanting_slots(self) -> dict[str, list[str]]:
-        """By device, the windows that a search may let work alone for 3 to 5 s, to learn their watts."""
+        """Return, by GPU, the windows that a search may let work alone for 3 to 5 s to learn their watts."""
         with self._lock:
             accounts = self._accounts.items()
             wanting = {name: account.watch.watts.wanting() for name, account in accounts}
@@ -205,7 +207,7 @@ class NodeMeter:
             return {name: windows for name, windows in wanting.items() if windows and name in is_gpu}
 
     def sharing(self, window: str) -> list[str]:
-        """The other open windows on this one's GPUs."""
+        """Return the other open windows on this one's GPUs."""
         with self._lock:
             mine = self._gpus_of(self._window(window))
             others = (one for one in self._windows.values() if one.is_open and one.name != window)
@@ -215,9 +217,9 @@ class NodeMeter:
         return {name for name in window.shares if self._accounts[name].device.kind == "gpu"}
 
     def set_exclusive_slot(self, window: str, *, is_on: bool) -> None:
-        """Begin or end an exclusive slot: all other windows on this one's GPUs are paused meanwhile.
+        """Begin or end an exclusive slot, during which all other windows on this one's GPUs are paused.
 
-        Pause them, call this, wait 3 to 5 s, call it again, and let them continue.
+        The caller pauses them, calls this, waits 3 to 5 s, calls this again, and lets them continue.
         """
         with self._lock:
             for name in self._window(window).shares:
@@ -226,7 +228,7 @@ class NodeMeter:
                 account.watch.watts.slot_of = window if is_on else ""
 
     def device_rows(self) -> list[dict[str, Any]]:
-        """The rows of devices.csv up to this moment, one a device."""
+        """Return the rows of devices.csv up to this moment, one per device."""
         with self._lock:
             for account in self._accounts.values():
                 account.cut(self._clock())
@@ -235,7 +237,7 @@ class NodeMeter:
             return [{"node": node, **row, "sampler_cpu_s": sampler_cpu_s} for row in rows]
 
     def tick(self) -> None:
-        """Sample all devices, and end the windows that lost their trial."""
+        """Sample all devices, and end the windows whose trial is lost."""
         started_s = time.thread_time()
         with self._lock:
             now_s = self._clock()
@@ -247,7 +249,7 @@ class NodeMeter:
             self._sampler_cpu_s += time.thread_time() - started_s
 
     def close(self) -> None:
-        """End sampling and free the drivers. Figures and rows up to now may still be read."""
+        """Stop sampling and release the drivers. Summaries and rows up to now can still be read."""
         if self._ticker is not None:
             self._ticker.stop()
         with self._lock:
@@ -255,7 +257,7 @@ class NodeMeter:
                 account.device.counter.close()
 
     def _start_ticks(self, pid: int) -> int | None:
-        """When the process began; None where it cannot be seen, as from another container."""
+        """When the process started; None if it cannot be seen, as from another container."""
         with suppress(SensorError):
             if process := self._processes.find(pid):
                 return process.start_ticks
@@ -273,14 +275,14 @@ class NodeMeter:
             self._accounts[name].refresh(self._clock())
 
     def _end(self, window: Window, why: End, now_s: float) -> None:
-        """Settle its devices up to now, and keep the records, which stay readable."""
+        """Settle the window's devices up to now; its records stay readable."""
         window.end_start(now_s)
         for name in window.shares:
             self._accounts[name].close(window.name, now_s)
         window.end, window.ended_s = why, now_s
 
     def _reserve(self, shares: Mapping[str, Fraction]) -> tuple[dict[str, Fraction], dict[str, str]]:
-        """The shares by device, slices of one GPU put together; or why a GPU cannot be measured."""
+        """Return the shares by device, adding up slices of one GPU, or why a GPU cannot be measured."""
         devices: dict[str, Fraction] = {}
         try:
             for uuid, share in shares.items():
@@ -291,10 +293,10 @@ class NodeMeter:
         return devices, {}
 
     def _gpu(self, uuid: str) -> tuple[str, Fraction]:
-        """The device's name and the share of it that `uuid` is: under 1 for a MIG slice only."""
+        """Return the device's name, and the share of it that `uuid` is: below 1 only for a MIG slice."""
         if uuid not in self._gpu_shares:
             device, share = self._open_gpu(uuid)
-            if device.name in self._accounts:  # another slice of a GPU that is watched already
+            if device.name in self._accounts:  # another slice of a GPU that is already watched
                 device.counter.close()
             else:
                 self._accounts[device.name] = DeviceAccount(device, self._clock(), self._known_w)
@@ -302,7 +304,7 @@ class NodeMeter:
         return self._gpu_shares[uuid]
 
     def _views(self, name: str) -> Views:
-        """The window's accounts by kind of device, also of kinds that it has none of."""
+        """Return the window's accounts for every kind of device, also those of which it has none."""
         window = self._window(name)
         accounts = [self._accounts[device] for device in window.shares]
         views: dict[Kind, WindowView] = {}
@@ -318,10 +320,10 @@ class NodeMeter:
 
 
 def as_share(name: str, share: float | Fraction) -> Fraction:
-    """The share as it is written: 0.29 of 100 mJ is 29, not floor(28.999999999999996).
+    """Return the share as an exact decimal, so that 0.29 of 100 mJ is 29 and not floor(28.999999999999996).
 
     Raises:
-        ValueError: It is outside (0, 1].
+        ValueError: The share is outside (0, 1].
     """
     if not 0 < share <= 1:
         raise ValueError(f"{name} must be in (0, 1], got {share}")

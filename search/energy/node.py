@@ -1,4 +1,4 @@
-"""Opens the devices of this node for its meter: GPUs by UUID, CPU packages, DRAM zones or their estimate."""
+"""Open the devices of this node for its meter: GPUs by UUID, CPU packages, DRAM zones or their estimate."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from search.energy.processes import ProcessTable
 
 @dataclass(frozen=True, kw_only=True)
 class CpuWatts:
-    """Watts of the node's CPUs as the user states them, for nodes that measure nothing.
+    """Watts of the node's CPUs as stated by the user, for nodes that measure nothing.
 
     Attributes:
-        sensor: By what they are known, watts or a TDP.
+        sensor: Whether they come from stated watts (`BY_WATTS`) or a TDP (`BY_TDP`).
     """
 
     idle_w: float
@@ -40,18 +40,18 @@ class CpuWatts:
 
 @dataclass(frozen=True, kw_only=True)
 class CpuTdp:
-    """The thermal design power of a processor as the user states it, for nodes that measure nothing.
+    """The thermal design power of a processor as stated by the user, for nodes that measure nothing.
 
     Attributes:
-        threads: Those of the processor; the node has its share of the TDP by how many of them it shows. None
-            is all that the node has, of all its processors together.
+        threads: Threads of the processor, of which the node may have only some, and the same share of the
+            TDP. None means that the TDP is that of the whole node, all its processors together.
     """
 
     tdp_w: float
     threads: int | None = None
 
     def watts(self, num_cpus: int) -> CpuWatts:
-        """Of a node that shows `num_cpus` threads."""
+        """Return the watts of a node that has `num_cpus` threads."""
         share = 1.0 if self.threads is None else num_cpus / self.threads
         idle_w, max_w = watts_of_tdp(self.tdp_w, share)
         return CpuWatts(idle_w=idle_w, max_w=max_w, sensor=BY_TDP)
@@ -62,10 +62,11 @@ CpuPower = CpuWatts | CpuTdp
 
 @dataclass(frozen=True, kw_only=True)
 class NodePaths:
-    """What all devices of a node share.
+    """The clock, process table and paths that all devices of a node share.
 
     Attributes:
-        is_alone: The meter sees its own process only: what that process did not reserve is others'.
+        is_alone: Whether the meter sees only its own process, so that what this process did not reserve
+            belongs to others.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -84,17 +85,17 @@ def open_node_meter(
     interval_s: float | None = SAMPLE_EVERY_S,
     known_w: KnownWatts | None = None,
 ) -> NodeMeter:
-    """Open this node's meter, which watches the given GPUs from the start and others from their window on.
+    """Open this node's meter, which watches the given GPUs from now on and others from their first window.
 
-    A sensor that is missing is no error: its part stays None and the window's reason says why.
+    A missing sensor is not an error: its part stays None, and the window's reason says why.
 
     Args:
-        cpu_power: Counted, in a column of their own, only where no CPU counter can be read.
+        cpu_power: Counted in a column of its own, and only if no CPU counter can be read.
         interval_s: Longest time between samples; None leaves sampling to `tick`, `read` and window changes.
-        known_w: What earlier runs learnt of the watts of GPUs at each kind of work.
+        known_w: Watts of GPUs by kind of work, as earlier runs learnt them.
 
     Raises:
-        ValueError: The watts are negative, or more when idle than at work.
+        ValueError: The watts are negative, or higher when idle than at work.
     """
     around = paths or NodePaths()
     cpus, missing = _cpu_devices(around, cpu_power)
@@ -114,10 +115,10 @@ def open_node_meter(
 
 
 def _gpu_device(around: NodePaths, uuid: str) -> tuple[Device, Fraction]:
-    """The GPU with what shows its users, and the share of it that `uuid` is.
+    """Open the GPU with the source of its activity; return it with the share of it that `uuid` is.
 
-    Of a MIG slice no driver says who uses it, and the other slices are others' business: reserved shares are
-    all there is to split by.
+    No driver reports who uses a MIG slice, and the other slices belong to others, so reserved shares are all
+    there is to split by.
     """
     gpu = open_amd_gpu(uuid, around.clock) if uuid.startswith(AMD_PREFIX) else open_gpu(uuid, around.clock)
     is_whole = gpu.share == 1
@@ -134,9 +135,9 @@ def _gpu_device(around: NodePaths, uuid: str) -> tuple[Device, Fraction]:
 
 
 def _cpu_devices(around: NodePaths, power: CpuPower | None) -> tuple[list[Device], dict[str, str]]:
-    """Packages and DRAM zones, or the estimate in their place; and by kind why there is none.
+    """Open packages and DRAM zones, or the estimate in their place; also return why kinds are missing.
 
-    Measured and estimated joules are never mixed: where one package can be read, stated watts are not used.
+    Measured and estimated joules are never mixed: if any package can be read, stated watts are not used.
     """
 
     def device(kind: Kind, counter: Counter) -> Device:
@@ -159,7 +160,7 @@ def _cpu_devices(around: NodePaths, power: CpuPower | None) -> tuple[list[Device
 
 
 def _estimate(around: NodePaths, power: CpuPower | None) -> tuple[list[Counter], dict[str, str]]:
-    """The counter of stated watts, if any were stated; or why there is none."""
+    """Open the counter of stated watts if any were stated; also return why it is missing."""
     if power is None:
         return [], {}
     watts = power if isinstance(power, CpuWatts) else power.watts(os.cpu_count() or 1)
@@ -174,5 +175,5 @@ def _estimate(around: NodePaths, power: CpuPower | None) -> tuple[list[Counter],
 
 
 def _longest_gap_s(counter: Counter) -> float:
-    """RAPL wraps within minutes while an epoch may take an hour: it must be read in between."""
+    """How long a counter may go unread: RAPL wraps within minutes, while an epoch may take an hour."""
     return getattr(counter, "longest_gap_s", 2 * SAMPLE_EVERY_S)

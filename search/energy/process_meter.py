@@ -1,4 +1,4 @@
-"""The meter of one process: a window at a node meter of its own, for trainings without a search's meter."""
+"""The meter of one process: a window on a node meter of its own, for trainings outside a search's meters."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from search.energy.reading import EnergyReading, EnergySensors, EnergySummary
 
 
 class ProcessMeter:
-    """An `EnergyMeter` over one window; closing it closes the node meter under it.
+    """An `EnergyMeter` over one window; closing it also closes the underlying node meter.
 
     Args:
-        reason: The reason of `visible_gpus`; it precedes the meter's own reasons.
+        reason: The reason from `visible_gpus`, put before the meter's own reasons.
     """
 
     def __init__(self, node: NodeMeter, window: str, *, reason: str = "") -> None:
@@ -37,7 +37,7 @@ class ProcessMeter:
     def starting(self) -> Iterator[None]:
         self._node.begin_start(self._window)
         yield
-        self._node.end_start(self._window)  # not after an error: a start that fails is no training
+        self._node.end_start(self._window)  # not after an error: a start that failed is never training
 
     def read_start(self) -> EnergyReading:
         return self._node.read_start(self._window)
@@ -67,20 +67,21 @@ def open_meter(
 ) -> ProcessMeter:
     """Open a meter over the given GPUs and this node's CPUs, starting at 0.
 
-    It sees its own process only: a device that is not wholly reserved is split by reserved shares, and the
-    rest is others'. A sensor that is missing is no error: its part stays None and `sensors.reason` says why.
+    The meter sees only its own process: a device that is not fully reserved is split by reserved shares, and
+    the rest belongs to others. A missing sensor is not an error: its part stays None, and `sensors.reason`
+    says why.
 
     Args:
-        gpu_uuids: GPUs or MIG slices; none leaves the GPU out of the scope.
+        gpu_uuids: GPUs or MIG slices; without any, the GPU is not in the scope.
         gpu_share: Reserved share of each of these GPUs, in (0, 1].
         cpu_share: Reserved share of the node's CPUs and DRAM, in (0, 1].
-        gpu_reason: The reason of `visible_gpus`.
+        gpu_reason: The reason from `visible_gpus`.
         clock: Monotonic seconds.
 
     Raises:
-        ValueError: A share outside (0, 1], or watts that make no sense.
+        ValueError: A share is outside (0, 1], or the watts make no sense.
     """
-    # Before anything is opened, also where there is no GPU to use the share.
+    # Checked before anything is opened, and also where there is no GPU to use the share.
     checked_gpu_share = as_share("gpu_share", gpu_share)
     checked_cpu_share = as_share("cpu_share", cpu_share)
     shares = dict.fromkeys(gpu_uuids, checked_gpu_share)
@@ -94,7 +95,7 @@ def meter_for(*, gpus: float, cpus: float, cpu_power: CpuPower | None = None) ->
     """Open the meter of a process that has reserved these GPUs and CPU cores of this node.
 
     Args:
-        gpus: A share of one GPU, or a number of whole ones; 0 leaves the GPU out of the scope.
+        gpus: A share of one GPU, or a number of whole GPUs; with 0 the GPU is not in the scope.
     """
     visible = visible_gpus(os.environ) if gpus else VisibleGpus((), "")
     return open_meter(

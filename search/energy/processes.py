@@ -1,4 +1,4 @@
-"""Processes of this node as /proc shows them: who descends from whom, and what CPU time they used."""
+"""Processes of this node as /proc shows them: their descent and their CPU time."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Process:
     """One line of /proc/PID/stat.
 
     Attributes:
-        start_ticks: When it began, which distinguishes a process from a later one with the same pid.
-        cpu_s: CPU time of its own and of the children it has waited for.
+        start_ticks: When it started, which distinguishes it from a later process with the same pid.
+        cpu_s: CPU time of the process and of the children it has waited for.
     """
 
     parent: int
@@ -35,7 +35,7 @@ class ProcessTable:
     """Looks processes up at every call; a process that is gone is None.
 
     Raises:
-        SensorError: From every method not documented otherwise: /proc cannot be read, so that it is unknown
+        SensorError: From every method not documented otherwise, if /proc cannot be read: it is then unknown
             whether a process is gone.
     """
 
@@ -49,7 +49,7 @@ class ProcessTable:
         return self._calls.ask(lambda: self._find(pid))
 
     def cpu_s(self, pids: Iterable[int]) -> float:
-        """CPU-seconds of those that live, added up."""
+        """Return the total CPU-seconds of the processes that are alive."""
         found = self._calls.ask(lambda: [self._find(pid) for pid in pids])
         return sum(process.cpu_s for process in found if process)
 
@@ -61,9 +61,9 @@ class ProcessTable:
             return None
         except OSError as error:
             raise SensorError(f"{file} cannot be read: {error.strerror}") from error
-        fields = line.rpartition(")")[2].split()  # the command before it may hold spaces and brackets
+        fields = line.rpartition(")")[2].split()  # the command before it may contain spaces and brackets
         if not line or fields[:1] in (["Z"], ["X"]):
-            return None  # gone while it was read, or a zombie, which runs no more
+            return None  # gone during the read, or a zombie, which no longer runs
         try:
             cpu_ticks = sum(int(text) for text in fields[11:15])
             parent, start_ticks = int(fields[1]), int(fields[19])
@@ -72,7 +72,7 @@ class ProcessTable:
         return Process(parent=parent, start_ticks=start_ticks, cpu_s=max(cpu_ticks, 0) / _TICKS_PER_S)
 
     def lineage(self, pid: int) -> list[int]:
-        """The pid itself, its parent, and so on up to the first process."""
+        """Return the pid itself, its parent, and so on up to the first process."""
         return self._calls.ask(lambda: list(self._lineage(pid)))
 
     def _lineage(self, pid: int) -> Iterator[int]:
@@ -83,7 +83,7 @@ class ProcessTable:
             pid = process.parent
 
     def inner_pid(self, pid: int) -> int:
-        """The pid by which the process knows itself: another one where it runs in a container."""
+        """Return the pid by which the process knows itself, which differs inside a container."""
         return self._calls.ask(lambda: self._inner_pid(pid))
 
     def _inner_pid(self, pid: int) -> int:
@@ -95,17 +95,17 @@ class ProcessTable:
             return pid
 
     def shows_whole_node(self) -> bool:
-        """Whether pids here are those that a driver reports: not so inside a container. Never raises."""
+        """Return whether pids here are those that a driver reports, unlike in a container. Never raises."""
         try:
             return str(self._calls.ask((self._root / "self/ns/pid").readlink)) == _FIRST_NAMESPACE
         except (OSError, SensorError):
             return False
 
     def tree_cpu_s(self, root: int, now_s: float) -> float:
-        """CPU-seconds so far of the process `root` and all below it.
+        """Return the CPU-seconds so far of the process `root` and all its descendants.
 
-        Who is below it is listed every 5 s, once for all devices and windows together: on a node with 1,000
-        processes that takes 20 ms. A child that lives shorter is counted when its parent waits for it.
+        Descendants are listed every 5 s, once for all devices and windows, because on a node with 1,000
+        processes this takes 20 ms. A shorter-lived child is counted when its parent waits for it.
         """
         if root not in self._trees or now_s - self._listed_s >= _LIST_EVERY_S:
             roots = {root, *(pid for pid in self._trees if self.find(pid))}
@@ -113,7 +113,7 @@ class ProcessTable:
         return self.cpu_s(self._trees[root])
 
     def members(self, roots: Iterable[int]) -> dict[int, list[int]]:
-        """For each root the pids of its tree, itself included. Reads every process once: 20 us each."""
+        """Return for each root the pids of its tree, itself included, reading every process once (20 us)."""
         parents = self._calls.ask(self._parents)
         trees: dict[int, list[int]] = {root: [] for root in roots}
         for pid in parents:
@@ -130,11 +130,11 @@ class ProcessTable:
         return {pid: process.parent for pid in found if (process := self._find(pid))}
 
     def busy_cpu_s(self) -> float | None:
-        """CPU time that all processes of the node together used since it started; None if it is unknown."""
+        """Return the CPU time of all the node's processes since it booted; None if unknown."""
         try:
             text = self._calls.ask(lambda: (self._root / "stat").read_text(errors="replace"))
             ticks = [int(word) for word in text.split("\n", 1)[0].split()[1:]]
-            user, nice, system, _, _, irq, softirq, *_ = ticks  # guests are in user, steal is others' time
+            user, nice, system, _, _, irq, softirq, *_ = ticks  # user includes guests; steal is others' time
         except (OSError, ValueError, SensorError):
             return None
         return (user + nice + system + irq + softirq) / _TICKS_PER_S

@@ -1,6 +1,7 @@
-"""What a meter gives: joules, where they come from, and the account of a whole window. Pure.
+"""What a meter returns: joules, where they come from, and the account of a whole window. Pure.
 
-Made by a meter, kept in the journal, read by tables: to import this opens no meter and loads no driver.
+Meters make these, the journal keeps them, tables read them. Importing this module opens no meter and loads no
+driver.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ Quality = Literal["A", "B", "C", "D", "E", ""]
 
 _MEASURED = ("gpu", "cpu", "dram")
 KINDS = (*_MEASURED, "estimated")  # the parts of a sum, as fields and columns name them
-# A shared device is settled once a second, and an NVIDIA counter moves each 20 to 100 ms: what is shorter may
-# have no reading of its own.
+# A shared device is settled once a second, and an NVIDIA counter moves every 20 to 100 ms: shorter stretches
+# may have no reading of their own.
 LONGEST_TICK_S = 1.0
 
 
-# The fields that are no joules and no labels; tables have columns of the same names.
+# The fields that are neither joules nor labels; tables have columns of the same names.
 STATISTICS = (
     "exclusive_fraction",
     "coverage_fraction",
@@ -39,16 +40,16 @@ STATISTICS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EnergyReading:
-    """Integer millijoules since the meter was opened; None is unknown, never 0.
+    """Integer millijoules since the meter was opened; unknown parts are None, never 0.
 
     Attributes:
-        gpu_active_mj: Share of `gpu_mj` that work drew: what is above idle, as far as idling is known by now.
-        gpu_context_mj: Share that the mere presence of processes on the GPUs drew.
-        gpu_idle_share_mj: Share that the GPUs draw without any process, by reserved share.
-        gpu_uncertainty_mj: Error of `gpu_mj` to be expected, either way.
-        cpu_mj: CPU packages, without the DRAM that has a counter of its own.
-        estimated_mj: By watts the user stated, in no other part.
-        lag_s: By part, how long before the reading its joules end; none where they reach up to it.
+        gpu_active_mj: Part of `gpu_mj` drawn by work: above the idle levels known so far.
+        gpu_context_mj: Part of `gpu_mj` drawn by the mere presence of processes on the GPUs.
+        gpu_idle_share_mj: Part of `gpu_mj` that the GPUs draw without any process, by reserved share.
+        gpu_uncertainty_mj: Expected error of `gpu_mj`, either way.
+        cpu_mj: CPU packages, without DRAM that has a counter of its own.
+        estimated_mj: Estimated from watts that the user stated; included in no other part.
+        lag_s: By part, seconds by which its joules trail the reading; parts that reach it are left out.
     """
 
     gpu_mj: int | None = None
@@ -63,13 +64,13 @@ class EnergyReading:
 
     @property
     def measured_mj(self) -> int | None:
-        """The sum of the known parts that a sensor measured; None if there is none."""
+        """The sum of the known parts that were measured by sensors; None if there are none."""
         known = [part_mj for part in _MEASURED if (part_mj := getattr(self, f"{part}_mj")) is not None]
         return sum(known) if known else None
 
     @property
     def total_mj(self) -> int | None:
-        """What was measured and what was estimated; `scope` names the parts. None if nothing is known."""
+        """Measured and estimated energy; `scope` names the parts. None if nothing is known."""
         return _sum(self.measured_mj, self.estimated_mj)
 
     @property
@@ -78,12 +79,12 @@ class EnergyReading:
         return "+".join(kind for kind in KINDS if self.part_mj(kind) is not None)
 
     def part_mj(self, kind: str) -> int | None:
-        """One of `KINDS`."""
+        """Return the part of this kind, one of `KINDS`."""
         part: int | None = getattr(self, f"{kind}_mj")
         return part
 
     def without(self, kinds: Iterable[str]) -> EnergyReading:
-        """The reading with these of `KINDS` unknown, and their own parts."""
+        """Return the reading with these `KINDS` unknown, including their own parts."""
         left_out = tuple(f"{kind}_" for kind in kinds)
         if not left_out:
             return self
@@ -91,31 +92,31 @@ class EnergyReading:
         return _of_parts({part: None if f"{part}_".startswith(left_out) else mj for part, mj in parts})
 
     def only(self, kind: str) -> EnergyReading:
-        """One of `KINDS`, with its own parts; the others unknown."""
+        """Return the reading of one of `KINDS` with its own parts, and the others unknown."""
         return self.without(other for other in KINDS if other != kind)
 
     def __sub__(self, earlier: EnergyReading) -> EnergyReading:
-        """What was used since `earlier`: a part is known where both readings know it."""
+        """Return what was used since `earlier`; a part is known if both readings know it."""
         mine, theirs = self._parts(), earlier._parts()
         return _of_parts({part: _difference(mine[part], theirs[part]) for part in mine})
 
     def __add__(self, other: EnergyReading) -> EnergyReading:
-        """Two stretches together: a part is the sum of what is known of it."""
+        """Return two stretches together; each part is the sum of its known values."""
         mine, theirs = self._parts(), other._parts()
         return _of_parts({part: _sum(mine[part], theirs[part]) for part in mine})
 
     def each(self, change: Callable[[int], int]) -> EnergyReading:
-        """The reading with `change` of each known part."""
+        """Return the reading with `change` applied to each known part."""
         parts = self._parts().items()
         return _of_parts({part: None if mj is None else change(mj) for part, mj in parts})
 
     @classmethod
     def sum(cls, readings: Iterable[EnergyReading]) -> EnergyReading:
-        """All stretches together; of no stretch at all, nothing is known."""
+        """Return all stretches together; without any stretch, nothing is known."""
         return functools.reduce(cls.__add__, readings, cls())
 
     def to_dict(self) -> dict[str, int]:
-        """The known parts, for the journal: `EnergyReading(**plain)` gives the reading back."""
+        """Return the known parts for the journal; `EnergyReading(**plain)` restores the reading."""
         return {f"{part}_mj": part_mj for part, part_mj in self._parts().items() if part_mj is not None}
 
     def _parts(self) -> dict[str, int | None]:
@@ -142,22 +143,23 @@ def _sum(one_mj: int | None, other_mj: int | None) -> int | None:
 
 @dataclass(frozen=True, kw_only=True)
 class EnergySensors:
-    """Where a meter's numbers come from and what they are worth. Empty text is "nothing measured".
+    """The sources of a meter's numbers, and their quality. Empty text means that nothing was measured.
 
     Attributes:
-        gpu_sensor: "nvml_counter" or "nvml_power_integral", joined by + where devices differ.
-        gpu_attribution: How 95 % of the joules were split, or better: "exclusive" is the whole device,
-            "calibrated" by utilisation times watts at full use, "utilisation" by it alone, "equal" among idle
-            windows, "reserved" by reserved share.
-        gpu_model: Joined by + where devices differ; `gpu_driver_version` likewise.
-        cpu_model: The node's, known where none of its sensors is; `cpu_governor` is the one of this moment.
+        gpu_sensor: "nvml_counter", "nvml_power_integral", "amdsmi_counter" or "amdsmi_power_integral", joined
+            by + if devices differ.
+        gpu_attribution: The method by which 95 % of the joules were split, if not by a better one:
+            "exclusive" is the whole device, "calibrated" by utilisation times watts at full use,
+            "utilisation" by utilisation alone, "equal" among idle windows, "reserved" by reserved share.
+        gpu_model: Joined by + if devices differ; `gpu_driver_version` likewise.
+        cpu_model: The node's CPU, known even without a sensor; `cpu_governor` is its present governor.
         cpu_sensor: "rapl_powercap", "estimated_user_model" or "estimated_tdp_model"; DRAM has the same
             source and attribution.
         scope: The parts that can be read now, as `EnergyReading.scope` writes them.
-        quality: That of the worst part in the scope. A counter and exclusive, B counter and calibrated
-            shares, C counter and plain utilisation or exclusive integral, D reserved or equal shares or
-            a shared integral, E estimated.
-        reason: Why nothing or not everything could be measured, and the remedy. Empty if all is well.
+        quality: Quality of the worst part in the scope: A is a counter and an exclusive device, B a counter
+            and calibrated shares, C a counter and plain utilisation or an exclusive integral, D reserved or
+            equal shares or a shared integral, E an estimate.
+        reason: Why nothing or not everything could be measured, and the remedy; empty if all is well.
     """
 
     gpu_sensor: str = ""
@@ -173,24 +175,24 @@ class EnergySensors:
     reason: str = ""
 
     def to_dict(self) -> dict[str, str]:
-        """The texts by name, for the journal."""
+        """Return the texts by name, for the journal."""
         return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnergySummary:
-    """One attempt's account with the meter of its node; final once the window has ended.
+    """One attempt's account at the meter of its node; final once the window has ended.
 
     Attributes:
-        window: Its name, which the rows of the attempt bear too.
+        window: The window's name, which the attempt's rows also have.
         end: Why the window ended; empty while it is open.
-        seconds: How long it was open, its starts left out; `start_s` is how long these took.
+        seconds: How long the window was open, starts excluded; `start_s` is how long these took.
         reading: What the training used; `start` is what its starts used.
-        exclusive_fraction: Share of its time alone on its GPUs, or on its CPUs where it has no GPU.
-        coverage_fraction: Share of its time for which the counters' increments are in its joules.
-        gpu_power_mean_w: Mean power of its whole GPUs together while it was open, others' work included.
-        gpu_power_max_w: Sum of each GPU's largest sample; `gpu_power_min_w` of each one's smallest.
-        gpu_util_mean: Mean share of time in which its GPUs were in use, in [0, 1].
+        exclusive_fraction: Fraction of its time alone on its GPUs, or on its CPUs if it has no GPU.
+        coverage_fraction: Fraction of its time for which the counters' increments are in its joules.
+        gpu_power_mean_w: Mean total power of its GPUs while it was open, others' work included.
+        gpu_power_max_w: Sum of each GPU's largest sample; `gpu_power_min_w` of each GPU's smallest.
+        gpu_util_mean: Mean fraction of time in which its GPUs were in use, in [0, 1].
     """
 
     window: str
@@ -213,9 +215,9 @@ class EnergySummary:
     gpu_memory_clock_mean_mhz: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for the journal: whole millijoules, labels and statistics; what is unknown is left out.
+        """Return plain data for the journal: whole millijoules, labels and statistics; no unknown values.
 
-        The trial is the event's own and not repeated here.
+        The trial is left out, because the journal's event already names it.
         """
         statistics = {name: getattr(self, name) for name in STATISTICS}
         return {
@@ -231,7 +233,7 @@ class EnergySummary:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> EnergySummary:
-        """What `to_dict` gave, from an event that may name the trial."""
+        """Restore what `to_dict` returned, from an event that may name the trial."""
         return cls(
             window=plain["window"],
             trial=plain.get("trial") or "",
@@ -250,31 +252,34 @@ class EnergyMeter(Protocol):
 
     @property
     def sensors(self) -> EnergySensors:
-        """What the latest `read()` was made of: it changes when a sensor is lost or comes back."""
+        """The sensors behind the latest `read()`; they change when a sensor is lost or recovers."""
         ...
 
     @property
     def window(self) -> str:
-        """The account that a node's meter keeps for the trial; empty if this meter is the trial's own."""
+        """The trial's window at a node's meter; empty if this meter is the trial's own."""
         ...
 
     def starting(self) -> AbstractContextManager[None]:
-        """Keep what is used meanwhile apart: a start is no training, and may be the first of its process,
-        which imports torch and decodes data for all that follow."""
+        """Count what is used within the block as a start.
+
+        A start is not training. The first start of a process imports torch and decodes data for all later
+        ones.
+        """
         ...
 
     def read_start(self) -> EnergyReading:
-        """Cumulative millijoules of all starts, as `read` gives those of training."""
+        """Return the cumulative millijoules of all starts."""
         ...
 
     def read(self) -> EnergyReading:
-        """Cumulative millijoules, starts left out. Each part only ever rises.
+        """Return cumulative millijoules without starts; no part ever decreases.
 
-        A part is None while one of its sensors does not answer. When the sensor comes back, so does
-        the part, with the energy of the time between.
+        A part is None while one of its sensors does not answer. When the sensor recovers, so does the part,
+        including the energy of the time between.
         """
         ...
 
     def close(self) -> None:
-        """End sampling and free the drivers. Nothing may be read afterwards."""
+        """Stop sampling and release the drivers. Nothing may be read afterwards."""
         ...

@@ -1,10 +1,10 @@
-"""Why joules cannot be used: unknown, too uncertain to end a rung, or of other parts than the rest.
+"""Decide why joules cannot be used: unknown, too uncertain to end a rung, or of other parts than the rest.
 
-The one place that answers. A search decides by joules in two ways: as an objective beside the metric, and as
-the budget of its rungs. An objective needs joules that are known and of the same parts as other trials'. A
-rung needs more: it compares one trial's joules with a fixed number, so they must be a counter's and the
-trial's own, which only a whole device or calibrated shares give (5 % error, where plain utilisation has 25 %:
-`attribution.windows.RELATIVE_ERROR`).
+Only this module decides that. A search uses joules in two ways: as an objective beside the metric, and as the
+budget of its rungs. An objective needs joules that are known and cover the same parts as other trials'. A
+rung needs more. It compares one trial's joules with a fixed number, so they must come from a counter and be
+the trial's own, which takes a whole device or calibrated shares (5 % error, against 25 % for plain
+utilisation: `attribution.windows.RELATIVE_ERROR`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal, NoReturn
 
 from search.energy.reading import EnergySensors
 
-Part = Literal["gpu", "cpu"]  # what a training is measured by: its GPUs, or CPU and memory where it has none
+Part = Literal["gpu", "cpu"]  # what a training is measured by: its GPUs, or CPU and memory if it has none
 
 NO_SENSOR = "no sensor was read"
 
@@ -29,7 +29,7 @@ class Unmeasured(ValueError):
 
 
 def unusable_reason(sensors: EnergySensors, *, is_on_gpu: bool) -> str:
-    """Why joules of these sensors cannot end a rung; empty if they can."""
+    """Return why joules of these sensors cannot end a rung; empty if they can."""
     part: Part = "gpu" if is_on_gpu else "cpu"
     if is_on_gpu:
         sensor, attribution = sensors.gpu_sensor, sensors.gpu_attribution
@@ -45,24 +45,24 @@ def unusable_reason(sensors: EnergySensors, *, is_on_gpu: bool) -> str:
 
 
 def unknown_reason(reason: str, part: Part) -> str:
-    """That the joules of this part are unknown, and why.
+    """Return the statement that this part's joules are unknown, with the reason.
 
     Args:
-        reason: The sensors' own; empty where none was read.
+        reason: The sensors' own reason; empty if no sensor was read.
     """
     return f"its {part.upper()}'s joules are not known ({reason or NO_SENSOR})"
 
 
 class ComparableJoules:
-    """Lets the joules of trials through that are known and of the same parts as the first ones.
+    """Admits joules that are known and cover the same parts as those of the first trial.
 
-    Asked the same in the same order it answers the same, so that a resumed run decides as the first did.
+    The answers depend only on the calls and their order, so that a resumed run decides as the first did.
 
     Args:
         asked_by: What in the space needs joules, as the end of a sentence.
 
     Attributes:
-        no_energy_reason: Why no trial will have joules, where the first that was asked for had none.
+        no_energy_reason: Why no trial will have joules, if the first trial had none.
     """
 
     def __init__(self, asked_by: str) -> None:
@@ -71,20 +71,20 @@ class ComparableJoules:
         self.no_energy_reason = ""
 
     def accept(self, scope: str) -> None:
-        """Take the joules of one trial.
+        """Accept the joules of one trial.
 
         Args:
-            scope: The parts in them, such as "gpu+cpu".
+            scope: The parts they cover, such as "gpu+cpu".
 
         Raises:
-            Unmeasured: Earlier trials' are of other parts.
+            Unmeasured: The joules of earlier trials cover other parts.
         """
         self._scope = self._scope or scope
         if scope != self._scope:
             raise Unmeasured(f"its joules are of {scope}, those of earlier trials of {self._scope}")
 
     def refuse(self, reason: str) -> NoReturn:
-        """Take a trial without joules that can be used.
+        """Refuse a trial without usable joules.
 
         Raises:
             Unmeasured: Always.

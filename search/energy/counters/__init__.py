@@ -1,1 +1,1 @@
-"""Sensors: what NVIDIA's, AMD's and Intel's drivers count, and the estimate where nothing does."""
+"""Sensors: the counters of NVIDIA's, AMD's and Intel's drivers, and an estimate for where there are none."""

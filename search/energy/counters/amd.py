@@ -1,8 +1,8 @@
-"""Energy of AMD GPUs through the module amdsmi, which comes with ROCm: optional, and absent elsewhere.
+"""Energy of AMD GPUs through the optional module amdsmi, which comes with ROCm.
 
-amdsmi reports no seconds of use by process that can be trusted: windows that share one get reserved shares.
-Its answers are dictionaries whose names changed between releases, and "N/A" stands where a number should be,
-so each value is asked for by all its names and must be a number that a GPU can show.
+amdsmi reports no trustworthy seconds of use by process, so windows that share a GPU get reserved shares. Its
+answers are dictionaries whose keys changed between releases, with "N/A" in place of unknown numbers.
+Therefore each value is looked up by all its keys and must be a number that a GPU can have.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ _LIBRARY = CallThread("amdsmi")
 
 
 def start_amdsmi() -> Driver:
-    """amdsmi, initialised. Each start needs one `stop_amdsmi()`.
+    """Initialise and return amdsmi. Each start needs one `stop_amdsmi()`.
 
     Raises:
-        SensorError: No amdsmi here, no driver under it, or it does not answer.
+        SensorError: There is no amdsmi here, no driver under it, or it does not answer.
     """
     module = import_driver("amdsmi", _MISSING)
     smi = Driver(module, "amdsmi", "amdsmi", _explain, _LIBRARY)
@@ -62,26 +62,26 @@ def start_amdsmi() -> Driver:
 
 
 def stop_amdsmi(smi: Driver) -> None:
-    """Leave amdsmi. One that does not let go is left all the same."""
+    """Shut down amdsmi, ignoring a refusal."""
     with suppress(SensorError):
         smi.ask("amdsmi_shut_down")
 
 
 def _explain(function: str, error: Exception) -> DriverError:
-    """A refusal in words."""
+    """Put a refusal into words."""
     try:
         return DriverError(f"amdsmi answers {function} with {error}")
-    except Exception:  # its text is made by the driver too
+    except Exception:  # the driver makes the error's text too
         return DriverError(f"amdsmi answers {function} with {type(error).__name__}")
 
 
 def list_amd_gpus() -> list[tuple[str, str]]:
-    """UUID, with a prefix that distinguishes it from NVIDIA's, and model of each AMD GPU of this machine.
+    """Return UUID and model of each AMD GPU of this machine, both empty if unknown.
 
-    An unknown UUID is empty, and so is an unknown model.
+    UUIDs have a prefix that distinguishes them from NVIDIA's.
 
     Raises:
-        SensorError: No amdsmi here, or it does not answer.
+        SensorError: There is no amdsmi here, or it does not answer.
     """
     smi = start_amdsmi()
     try:
@@ -98,7 +98,7 @@ def open_amd_gpu(uuid: str, clock: Callable[[], float]) -> OpenGpu:
     """Open the best counter that answers for the GPU `uuid`, checked against its power.
 
     Raises:
-        SensorError: No amdsmi, no such device, or neither its energy nor its power can be read.
+        SensorError: There is no amdsmi or no such device, or neither energy nor power can be read.
     """
     smi = start_amdsmi()
     try:
@@ -141,7 +141,7 @@ def _open_integral(
 
 
 def _answered(uuid: str, read: Callable[[], int]) -> int:
-    """The reading; its refusal names the GPU, of which a node may have eight."""
+    """Return the reading; a refusal names the GPU, since a node may have eight."""
     try:
         return read()
     except SensorError as error:
@@ -149,7 +149,7 @@ def _answered(uuid: str, read: Callable[[], int]) -> int:
 
 
 def _energy_mj(smi: Driver, handle: Any) -> int:
-    """What the counter shows: it counts ticks, some 15 uJ each, and says how much one is."""
+    """Return the counter's value. It counts ticks of about 15 uJ, and reports their exact size."""
     answer = smi.ask("amdsmi_get_energy_count", handle)
     ticks = _of(answer, "energy_accumulator", "power")  # the second name is from before 6.1
     resolution_uj = sound(_of(answer, "counter_resolution"), 0, 1e9)
@@ -157,7 +157,7 @@ def _energy_mj(smi: Driver, handle: Any) -> int:
 
 
 def _power_w(smi: Driver, handle: Any) -> float:
-    """Power now: MI300 has the current one, earlier GPUs an average, older releases neither name."""
+    """Return the power: MI300 has the present value, earlier GPUs an average, older releases neither key."""
     answer = smi.ask("amdsmi_get_power_info", handle)
     refusal = SensorError(f"amdsmi answers no power: {answer!r}")
     for name in ("current_socket_power", "average_socket_power", "socket_power"):
@@ -176,10 +176,10 @@ def _handles(smi: Driver) -> list[Any]:
 
 
 def _of(answer: Any, *names: str) -> Any:
-    """The first of these values that is in the answer.
+    """Return the first of these values that is in the answer.
 
     Raises:
-        SensorError: None is.
+        SensorError: None of them is.
     """
     if isinstance(answer, Mapping):
         for name in names:
@@ -189,7 +189,7 @@ def _of(answer: Any, *names: str) -> Any:
 
 
 def _known(read: Callable[[], str]) -> str:
-    """The text, or none where the driver does not say."""
+    """Return the text; empty if the driver does not report it."""
     try:
         return read()
     except SensorError:

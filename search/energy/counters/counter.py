@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-# An NVML call hangs for ever when a GPU has fallen off the bus; closing must not hang with it.
+# An NVML call hangs forever when a GPU has fallen off the bus; closing must not hang with it.
 _JOIN_TIMEOUT_S = 2.0
 
 
@@ -20,7 +20,7 @@ class Counter(Protocol):
 
     @property
     def sensor(self) -> str:
-        """How the energy is known, as in the CSV: "nvml_counter", "rapl_powercap" and so on."""
+        """The name of the sensor, as in the CSV: "nvml_counter", "rapl_powercap" and so on."""
         ...
 
     @property
@@ -30,29 +30,29 @@ class Counter(Protocol):
 
     @property
     def counter_start_mj(self) -> int:
-        """What the sensor itself showed when this counter was opened; 0 if it shows no sum."""
+        """The sensor's own value when this counter was opened; 0 if it has no cumulative value."""
         ...
 
     @property
     def power_ratio(self) -> float | None:
-        """The counter in units of the integral of power, at the start; None if not compared."""
+        """The counter relative to the integral of power over the first seconds; None if not compared."""
         ...
 
     @property
     def num_jumps(self) -> int:
-        """How often the sensor moved as energy cannot move: a reset, a glitch, a missed wrap."""
+        """How often the sensor moved in a way energy cannot: a reset, a glitch, a missed wrap."""
         ...
 
     @property
     def jumped_mj(self) -> int:
-        """What those jumps moved, negative for a reset: start + metered + jumped is what the sensor shows."""
+        """The sum of those jumps, negative for a reset: the sensor shows start + metered + jumped."""
         ...
 
     def read_mj(self) -> int:
-        """The metered millijoules: since opening, jumps left out. Starts at 0 and never falls.
+        """Return the millijoules since opening, jumps left out. Starts at 0 and never falls.
 
         Raises:
-            SensorError: The sensor does not answer now. It may do so again later.
+            SensorError: The sensor does not answer now; it may recover later.
         """
         ...
 
@@ -60,9 +60,9 @@ class Counter(Protocol):
 
 
 class Ticker:
-    """Calls `action` every `interval_s` in a thread of its own, until it is stopped.
+    """Calls `action` every `interval_s` in a thread of its own, until stopped.
 
-    What an action raises is logged, the same error once, and the next one comes all the same.
+    An exception of the action is logged, equal ones only once, and does not stop the calls.
     """
 
     def __init__(self, interval_s: float, action: Callable[[], object]) -> None:

@@ -1,4 +1,4 @@
-"""Calls into a driver. Whatever it does, the caller has an answer or a `SensorError` within a limit."""
+"""Calls into a driver. Whatever it does, the caller gets an answer or a `SensorError` within a time limit."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from search.energy.counters.counter import SensorError
 
 T = TypeVar("T")
 
-CALL_S = 3.0  # a driver answers in 5 us to 5 ms; while a CUDA context is made, in up to a second
-START_S = 20.0  # eight GPUs without persistence mode are set up again for the first caller
+CALL_S = 3.0  # a driver answers in 5 us to 5 ms, but in up to a second while a CUDA context is created
+START_S = 20.0  # without persistence mode, eight GPUs are initialised again for the first caller
 _IDLE_S = 60.0
 
-MAX_GPU_MW = 5_000_000  # several times the hungriest module of 2025
+MAX_GPU_MW = 5_000_000  # several times what the hungriest module of 2025 draws
 MAX_MHZ = 20_000
 COLDEST_C, HOTTEST_C = -60, 250
 
 
 class NoAnswer(SensorError):
-    """The driver did not come back."""
+    """The driver did not return."""
 
 
 class CallThread:
     """Makes calls, one after another, in a thread of its own.
 
-    An NVML call hangs for ever when a GPU has fallen off the bus, and so does a read of /sys from a stuck
-    kernel. That costs the caller `limit_s` once: until the call comes back all others are refused at
-    once, and no second one is sent after it.
+    An NVML call hangs forever when a GPU has fallen off the bus, and so does a read of /sys when the kernel
+    is stuck. This costs the caller `limit_s` only once: until the hanging call returns, all others are
+    refused immediately and never sent.
     """
 
     def __init__(self, name: str) -> None:
@@ -44,13 +44,13 @@ class CallThread:
         self._thread: threading.Thread | None = None
 
     def ask(self, call: Callable[[], T], *, limit_s: float | None = None) -> T:
-        """What `call` returns, or raises. Within another call of this thread it is made at once.
+        """Return or raise what `call` does. From within another call of this thread it is made directly.
 
         Args:
-            limit_s: `CALL_S` if not given.
+            limit_s: Defaults to `CALL_S`.
 
         Raises:
-            NoAnswer: It did not return in time, or an earlier one still has not.
+            NoAnswer: The call did not return in time, or an earlier call still has not.
         """
         if threading.current_thread() is self._thread:
             return call()
@@ -67,13 +67,13 @@ class CallThread:
             since_s = time.monotonic() - self._hanging[1]
             raise NoAnswer(f"{self._name} has not answered for {since_s:.0f} s")
         self._hanging = None
-        if self._thread is None or not self._thread.is_alive():  # a fork has no threads of its parent's
+        if self._thread is None or not self._thread.is_alive():  # a fork has none of its parent's threads
             self._thread = threading.Thread(target=self._run, name=f"calls of {self._name}", daemon=True)
             self._thread.start()
         answer: Future[T] = Future()
         asked_s = time.monotonic()
         self._calls.put((call, answer))
-        # Not `result(timeout)`: a call may itself raise a TimeoutError, which is an answer.
+        # Not `result(timeout)`, because a call may itself raise TimeoutError, which is an answer.
         if not wait([answer], limit_s).done:
             self._hanging = answer, asked_s
             raise NoAnswer(f"{self._name} has not answered for {limit_s:g} s")
@@ -84,14 +84,14 @@ class CallThread:
             try:
                 call, answer = self._calls.get(timeout=_IDLE_S)
             except queue.Empty:
-                if self._lock.acquire(blocking=False):  # else another call is about to come
+                if self._lock.acquire(blocking=False):  # otherwise another call is about to come
                     self._thread = None
                     self._lock.release()
                     return
                 continue
             try:
                 answer.set_result(call())
-            except BaseException as error:  # it is the caller's: the thread continues
+            except BaseException as error:  # the caller's to handle: the thread continues
                 answer.set_exception(error)
 
 
@@ -99,8 +99,8 @@ class DriverError(SensorError):
     """The driver refuses, lacks the function, or its answer cannot be read.
 
     Attributes:
-        code: The driver's own number; None if it gave none.
-        is_missing: It has no such function: another one may give the same.
+        code: The driver's error code; None if it gave none.
+        is_missing: Whether the driver lacks the function; another function may have the same answer.
     """
 
     def __init__(self, message: str, code: int | None = None, *, is_missing: bool = False) -> None:
@@ -109,11 +109,11 @@ class DriverError(SensorError):
 
 
 class Driver:
-    """A driver by its Python module, whose functions are asked by name.
+    """A driver behind its Python module, whose functions are called by name.
 
     Args:
-        name: The driver's, for messages; `package` is what pip calls its module.
-        explain: A refusal in words, from the function's name and what was raised.
+        name: The driver's name in messages; `package` is pip's name for its module.
+        explain: Puts a refusal into words, given the function's name and the exception.
         calls: The thread that makes the calls.
     """
 
@@ -130,15 +130,15 @@ class Driver:
         self._module_name = getattr(module, "__name__", name)
 
     def of_device(self, device: str) -> Driver:
-        """The same driver with a thread for one device: the others answer while this one hangs."""
+        """Return the same driver with a thread for one device, so that others answer while this one hangs."""
         calls = CallThread(f"{self._name} of {device}")
         return Driver(self._module, self._name, self._package, self._explain, calls)
 
     def ask(self, function: str, *arguments: Any, limit_s: float | None = None) -> Any:
-        """What the driver's function returns.
+        """Call the driver's function and return its result.
 
         Raises:
-            SensorError: It is missing, refuses, raises anything else, or does not come back.
+            SensorError: The function is missing, refuses, raises anything else, or does not return.
         """
         try:
             return self.together(
@@ -152,14 +152,14 @@ class Driver:
                 f"pip install --upgrade {self._package}",
                 is_missing=True,
             ) from error
-        except Exception as error:  # a module's mismatch of versions, bytes that are no text, no memory
+        except Exception as error:  # mismatched versions, bytes that are not text, no memory
             raise self._explain(function, error) from error
 
     def together(self, calls: Callable[[], T], what: str, *, limit_s: float | None = None) -> T:
-        """Make several calls with one change of threads, which costs more than most of them.
+        """Make several calls with a single switch of threads, which costs more than most calls.
 
         Raises:
-            SensorError: They did not come back in time.
+            SensorError: The calls did not return in time.
         """
         try:
             return self._calls.ask(calls, limit_s=limit_s)
@@ -167,10 +167,10 @@ class Driver:
             raise NoAnswer(f"{error} when asked for {what}") from error
 
     def constant(self, name: str) -> Any:
-        """A constant of the module, such as the number of a field.
+        """Return a constant of the module, such as the number of a field.
 
         Raises:
-            SensorError: The module has none of this name.
+            SensorError: The module has no constant of this name.
         """
         try:
             return getattr(self._module, name)
@@ -181,24 +181,24 @@ class Driver:
 
 
 def import_driver(module: str, missing: str) -> ModuleType:
-    """A driver's Python module.
+    """Import a driver's Python module.
 
     Raises:
-        SensorError: It is not there, or cannot be loaded; says `missing`.
+        SensorError: The module is not there or cannot be loaded; the message begins with `missing`.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise SensorError(missing) from error
-    except Exception as error:  # the module is there, its library is not, or is none
+    except Exception as error:  # the module is there, but its library is missing or not a library
         raise SensorError(f"{missing} ({type(error).__name__}: {error})") from error
 
 
 def sound(value: Any, lowest: float, highest: float) -> Any:
-    """The number, if it is one and can be.
+    """Return the value if it is a number within the limits.
 
     Raises:
-        SensorError: A driver's "N/A", NaN, -1 or 4294967295, which stands for nothing known.
+        SensorError: It is not, such as a driver's "N/A", NaN, -1 or 4294967295 for an unknown value.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not lowest <= value <= highest:
         raise SensorError(f"its answer {value!r} is no number from {lowest:g} to {highest:g}")
@@ -206,10 +206,10 @@ def sound(value: Any, lowest: float, highest: float) -> Any:
 
 
 def sound_text(value: Any) -> str:
-    """The text, if it is one that can be shown.
+    """Return the text, stripped, if it is printable.
 
     Raises:
-        SensorError: It is empty, or has characters that no name has.
+        SensorError: It is not text, is empty, or has unprintable characters.
     """
     text = value.strip() if isinstance(value, str) else ""
     if not text or not text.isprintable():

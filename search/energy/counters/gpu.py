@@ -1,8 +1,8 @@
-"""A GPU of any vendor: the two ways to its joules, which of them is believed, and what else it shows.
+"""A GPU of any vendor: two sources of its joules, the choice between them, and its telemetry.
 
-The first way is the driver's energy counter, the second the integral of its power. Where both answer, the
-counter is checked against the integral for its first 5 s; if they differ by more than a fifth the integral is
-believed, for power is what nvidia-smi shows too, and a counter in another unit would be off by a multiple.
+The sources are the driver's energy counter and the integral of its power. If both answer, the counter is
+checked against the integral over the first 5 s. If they differ by more than a fifth, the integral is used:
+its power is what nvidia-smi shows too, and a counter in another unit would be off by a multiple.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from search.energy.units import MJ_PER_J, to_watts
 T = TypeVar("T")
 
 POWER_INTERVAL_S = 0.1
-CHECK_S = 5.0  # fifty samples of power, and as many steps of the counter
-LOWEST_RATIO, HIGHEST_RATIO = 0.8, 1.25  # bursts between samples stay within it, another unit does not
+CHECK_S = 5.0  # fifty samples of power, and at least as many steps of the counter
+LOWEST_RATIO, HIGHEST_RATIO = 0.8, 1.25  # bursts between samples stay within these; another unit does not
 USE_BY_PROCESS = "use by process"
 
 _LONGEST_US = 1_000_000  # the slowest driver samples once a second
 _FIRST_US = 166_667  # the usual driver samples six times a second
-_NUM_GAPS = 100  # one ring of samples
-_AHEAD_US = 1_000_000  # a sample from the future is junk, and would hide all that follow it
+_NUM_GAPS = 100  # one buffer of samples
+_AHEAD_US = 1_000_000  # a sample from the future is junk, and would hide all later ones
 
-# What a counter may move at most: a junk value is not to be taken for joules.
+# The most a counter may move, so that a junk value does not count as joules.
 _MAX_W = to_watts(MAX_GPU_MW)
-_SLACK_MJ = 1_000_000  # a second late, at a kilowatt
+_SLACK_MJ = 1_000_000  # one second late at a kilowatt
 
 
 @dataclass(frozen=True, kw_only=True)
 class GpuState:
-    """What a GPU shows now; None is unknown. `utilisation` is the share of time in use, in [0, 1]."""
+    """A GPU's present state; None if unknown. `utilisation` is the fraction of time in use, in [0, 1]."""
 
     power_w: float | None = None
     utilisation: float | None = None
@@ -50,13 +50,13 @@ class GpuState:
 
 
 class GpuTelemetry:
-    """A GPU as the meter watches it beside its counter. Nothing here raises: what does not answer is None.
+    """What the meter watches of a GPU besides its counter. Nothing here raises: unknown values are None.
 
-    This one shows nothing; each vendor's overrides what its driver can answer.
+    This class knows nothing; each vendor's subclass overrides what its driver can answer.
 
     Attributes:
-        model: As the driver names it, with `power_limit_w` and `driver_version` as they were at opening.
-        unknown: Why the latest value of something is None, by what it is.
+        model: The driver's name for it; `power_limit_w` and `driver_version` are as they were at opening.
+        unknown: Why the latest value is None, by what it describes.
     """
 
     model: str = ""
@@ -67,19 +67,19 @@ class GpuTelemetry:
         self.unknown: dict[str, str] = {}
 
     def state(self) -> GpuState:
-        """Power, use, temperature and clocks at this moment."""
+        """Return the present power, use, temperature and clocks."""
         return GpuState()
 
     def processes_mib(self) -> Mapping[int, float | None] | None:
-        """Memory of each compute process, by pid; None if the driver gives no list. Costs about 4.5 ms."""
+        """Return each compute process's memory by pid; None if the driver has no list. Takes about 4.5 ms."""
         return None
 
     def use_s(self) -> Mapping[int, float] | None:
-        """Utilisation-seconds since the last call, by pid; None if the driver does not report it."""
+        """Return utilisation-seconds since the last call, by pid; None if the driver does not report them."""
         return None
 
     def known(self, what: str, read: Callable[[], T]) -> T | None:
-        """What `read` gives; None if it raises a `SensorError`, whose text is kept in `unknown`."""
+        """Return what `read` returns; None if it raises a `SensorError`, whose text is kept in `unknown`."""
         try:
             value = read()
         except SensorError as error:
@@ -90,7 +90,7 @@ class GpuTelemetry:
 
 
 class Sample(NamedTuple):
-    """One sample of the driver: what share of the time since the one before it `pid` kept the GPU busy."""
+    """One sample of the driver: how busy `pid` kept the GPU since the previous sample, in percent."""
 
     pid: int
     at_us: int
@@ -98,12 +98,12 @@ class Sample(NamedTuple):
 
 
 class ProcessUtilisation:
-    """Utilisation-seconds by pid since the last call.
+    """Reads utilisation-seconds by pid since the last call.
 
-    Each driver sample names one process and stands for the time since the sample before it, of any process,
-    but for no more than the driver's own interval: while the GPU is idle there are no samples, and the
-    first one after that stands for nothing of the pause. Where a driver gives one sample per process with
-    equal times, each stands for that same time.
+    Each driver sample names one process and covers the time since the previous sample of any process, but at
+    most the driver's own interval: there are no samples while the GPU is idle, and the first one afterwards
+    must not cover the pause. If a driver has one sample per process with equal times, each of them covers
+    that same time.
     """
 
     def __init__(self, read_samples: Callable[[int], Sequence[Sample]], now_us: Callable[[], int]) -> None:
@@ -114,10 +114,10 @@ class ProcessUtilisation:
         self._gaps_us: deque[int] = deque(maxlen=_NUM_GAPS)
 
     def read(self) -> dict[int, float]:
-        """Seconds of full use, by pid. Empty if the GPU was idle.
+        """Return seconds of full use, by pid. Empty if the GPU was idle.
 
         Raises:
-            SensorError: The driver does not report it.
+            SensorError: The driver does not report them.
         """
         samples = self._read_samples(self._last_us)
         latest_us = self._now_us() + _AHEAD_US
@@ -136,21 +136,21 @@ class ProcessUtilisation:
 
     def _stands_for_us(self, at_us: int) -> int:
         gap_us = min(at_us - self._last_us, _LONGEST_US)
-        if not self._has_sample:  # before the first one nothing is known of the driver's interval
+        if not self._has_sample:  # the driver's interval is not known yet
             self._has_sample = True
             return min(gap_us, _FIRST_US)
         self._gaps_us.append(gap_us)
         usual_us = sorted(self._gaps_us)[
             len(self._gaps_us) // 10
-        ]  # not the least: one early sample is chance
+        ]  # not the minimum, since one early sample is chance
         return gap_us if gap_us <= 1.5 * usual_us else usual_us
 
 
 class DriverCounter:
     """The driver's own energy counter of one GPU (Volta and newer), which moves in steps of 20 to 100 ms.
 
-    It counts from the last driver load, so a fall is a reset: counting continues from the new
-    value and the fall is kept in `jumped_mj`. So is a rise that no GPU can draw.
+    It counts from the last driver load, so a fall is a reset: counting continues from the new value, and the
+    fall goes to `jumped_mj`. So does a rise larger than any GPU can draw.
     """
 
     power_ratio: float | None = None
@@ -192,8 +192,8 @@ class DriverCounter:
 class PowerIntegral:
     """Power of one GPU, integrated by trapezoids over all samples, for GPUs without an energy counter.
 
-    Equal samples in a row are kept: dropping them would bend the line between them. A time without
-    answers is bridged by the line from the last sample before to the first one after.
+    Equal samples in a row are kept, since dropping them would bend the line between them. A time without
+    answers is bridged by a line from the last sample before it to the first one after it.
     """
 
     counter_start_mj = num_jumps = jumped_mj = 0
@@ -219,11 +219,11 @@ class PowerIntegral:
         self._ticker: Ticker | None = None
 
     def start(self, interval_s: float = POWER_INTERVAL_S) -> None:
-        """Sample in a thread from now on. Without it, only `read_mj()` takes samples."""
+        """Sample in a thread from now on. Otherwise only `read_mj()` takes samples."""
         self._ticker = Ticker(interval_s, self._sample)
 
     def _sample(self) -> None:
-        # One lost sample is bridged; if the loss lasts, the next read_mj() of the meter reports it.
+        # One lost sample is bridged. If the loss lasts, the meter's next read_mj() reports it.
         with suppress(SensorError):
             self.read_mj()
 
@@ -235,7 +235,7 @@ class PowerIntegral:
             return math.floor(self._metered_mj)
 
     def stop(self) -> None:
-        """End the thread; the integral may still be read."""
+        """End the thread; the integral can still be read."""
         if self._ticker is not None:
             self._ticker.stop()
 
@@ -245,15 +245,15 @@ class PowerIntegral:
 
 
 def is_plausible(power_ratio: float | None) -> bool:
-    """Whether counter and power agree; what could not be compared is believed."""
+    """Whether counter and power agree; a counter that could not be compared is trusted."""
     return power_ratio is None or LOWEST_RATIO <= power_ratio <= HIGHEST_RATIO
 
 
 class CheckedCounter:
-    """The counter, or from the check on the integral of power if they differ by more than a fifth.
+    """The counter; after the check, the integral of power instead if they differ by more than a fifth.
 
     Attributes:
-        power_ratio: What the counter moved in the first 5 s, in units of the integral; None before.
+        power_ratio: Movement of the counter in the first 5 s relative to the integral's; None before that.
     """
 
     def __init__(self, counter: Counter, integral: PowerIntegral, clock: Callable[[], float]) -> None:
@@ -263,7 +263,7 @@ class CheckedCounter:
         self._counter, self._integral, self._clock = counter, integral, clock
         self._opened_s = clock()
         self._is_checking = True
-        self._switched_mj: int | None = None  # what to add to the integral, once it is preferred
+        self._switched_mj: int | None = None  # what to add to the integral once it is used
         self._lock = threading.Lock()
 
     @property
@@ -310,8 +310,8 @@ class OpenGpu:
     """A GPU's running counter.
 
     Attributes:
-        share: Share of the counter that is this device's: under 1 only for a MIG slice.
-        reason: What the reader of the numbers must know; empty for a whole GPU.
+        share: Share of the counter that belongs to this device; below 1 only for a MIG slice.
+        reason: What readers of its numbers must know; empty for a whole GPU.
     """
 
     counter: Counter

@@ -1,10 +1,10 @@
 """Energy and use of NVIDIA GPUs through NVML: counter, power, and how long each process kept a GPU busy.
 
-NVML is probed by calling, never by architecture: what a driver answers is what there is. The energy counter
-is there from Volta on, unless a virtual GPU's host hides it; its millijoules move in steps of 20 to 100 ms.
-On A100 and H100 power is sampled for about a quarter of the time only, so that its integral is second
-choice. Under MIG there is neither a counter nor use by process of a slice: its parent's counter is taken, by
-slices, and labelled so.
+NVML is probed by calling it, never by architecture: what a driver answers is what there is. The energy
+counter exists since Volta, unless a virtual GPU's host hides it; it moves in steps of 20 to 100 ms. A100 and
+H100 sample power only about a quarter of the time, so the integral is second choice. A MIG slice has neither
+a counter nor use by process: it is charged with its share, by slices, of its parent's counter, and labelled
+so.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from search.energy.counters.gpu import (
 from search.energy.units import to_watts
 
 _MIB = 2**20
-_NOT_FOUND = 6  # as an NVML_ERROR
+_NOT_FOUND = 6  # NVML_ERROR_NOT_FOUND
 
 _NO_LIBRARY = (
     "NVML (libnvidia-ml.so.1) is not on this machine: right where there is no NVIDIA GPU; "
@@ -56,16 +56,16 @@ _REMEDIES = {
     18: "NVML and the kernel's NVIDIA driver differ in version: reboot",  # NVML_ERROR_LIB_RM_VERSION_MISMATCH
 }
 _FUNCTION_NOT_FOUND = 13
-MOST_GPUS = 256  # NVML itself knows 64 of a machine: more is junk, and would be asked for one by one
+MOST_GPUS = 256  # NVML itself supports 64 per machine; a junk count would be queried one by one
 
 _LIBRARY = CallThread("NVML")
 
 
 def start_nvml() -> Driver:
-    """NVML, initialised. It counts its users: each start needs one `stop_nvml()`.
+    """Initialise and return NVML. It counts its users, so each start needs one `stop_nvml()`.
 
     Raises:
-        SensorError: No NVML here, no driver under it, or it does not answer.
+        SensorError: There is no NVML here, no driver under it, or it does not answer.
     """
     module = import_driver("pynvml", "the module pynvml is missing: pip install nvidia-ml-py")
     nvml = Driver(module, "NVML", "nvidia-ml-py", _explain, _LIBRARY)
@@ -77,7 +77,7 @@ def start_nvml() -> Driver:
 
 
 def stop_nvml(nvml: Driver) -> None:
-    """Leave NVML. One that does not let go is left all the same: it ends with this process."""
+    """Shut down NVML, ignoring a refusal: it ends with this process."""
     with suppress(SensorError):
         nvml.ask("nvmlShutdown")
 
@@ -93,10 +93,10 @@ def _explain(function: str, error: Exception) -> DriverError:
 
 
 def _text(error: Exception) -> str:
-    """NVML's words for an error, or its number."""
+    """Return NVML's text for an error, or its number."""
     try:
         return str(error)
-    except Exception:  # it asks the driver for the text, which may have none, or none that is text
+    except Exception:  # the text comes from the driver, which may have none, or bytes that are not text
         return f"error {getattr(error, 'value', '')}"
 
 
@@ -104,7 +104,7 @@ def open_gpu(uuid: str, clock: Callable[[], float]) -> OpenGpu:
     """Open the best counter that answers for the GPU or MIG slice `uuid`.
 
     Raises:
-        SensorError: No NVML, no such device, or neither its energy nor its power can be read.
+        SensorError: There is no NVML or no such device, or neither energy nor power can be read.
     """
     nvml = start_nvml()
     try:
@@ -120,10 +120,10 @@ def open_gpu(uuid: str, clock: Callable[[], float]) -> OpenGpu:
 
 
 def handle_of(nvml: Driver, uuid: str) -> Any:
-    """The device by UUID, the one name that CUDA and NVML share: their orders differ.
+    """Return the device with this UUID, the only name that CUDA and NVML share: their orders differ.
 
     Raises:
-        SensorError: There is none, or NVML does not answer.
+        SensorError: There is no such device, or NVML does not answer.
     """
     try:
         return nvml.ask("nvmlDeviceGetHandleByUUID", uuid.encode(), limit_s=START_S)
@@ -135,7 +135,7 @@ def handle_of(nvml: Driver, uuid: str) -> Any:
 
 
 def _handle_by_index(nvml: Driver, uuid: str) -> Any:
-    """The same for drivers without the function: each device is asked for its name."""
+    """Return the device by comparing all UUIDs, for drivers without a function for it."""
     for index in range(count_gpus(nvml)):
         with suppress(SensorError):
             handle = nvml.ask("nvmlDeviceGetHandleByIndex", index, limit_s=START_S)
@@ -145,7 +145,7 @@ def _handle_by_index(nvml: Driver, uuid: str) -> Any:
 
 
 def count_gpus(nvml: Driver) -> int:
-    """GPUs of this machine, without MIG slices.
+    """Return the number of GPUs of this machine, without MIG slices.
 
     Raises:
         SensorError: NVML does not report it.
@@ -154,7 +154,7 @@ def count_gpus(nvml: Driver) -> int:
 
 
 def _open_mig_parent(nvml: Driver, uuid: str, handle: Any, clock: Callable[[], float]) -> OpenGpu:
-    """The GPU that a MIG slice is a part of, with the slice's share of it by slices, such as 3 of 7."""
+    """Open the GPU of a MIG slice, with the slice's share of it by slices, such as 3 of 7."""
     parent = nvml.ask("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", handle)
     parent_uuid = sound_text(nvml.ask("nvmlDeviceGetUUID", parent))
     most = int(sound(nvml.ask("nvmlDeviceGetMaxMigDeviceCount", parent), 1, 64))
@@ -175,7 +175,7 @@ def _open_counter(
     except SensorError:  # older than Volta, or a driver that hides the counter
         return _open_integral(device, uuid, handle, clock, on_close=stop)
     counter = DriverCounter(uuid, "nvml_counter", read_energy_mj, clock=clock, on_close=stop)
-    with suppress(SensorError):  # a driver that hides power leaves nothing to check the counter by
+    with suppress(SensorError):  # if the driver hides power, there is nothing to check the counter against
         integral = _open_integral(device, uuid, handle, clock, on_close=lambda: None)
         return CheckedCounter(counter, integral, clock)
     return counter
@@ -199,7 +199,7 @@ def _energy_calls(device: Driver) -> Sequence[Callable[[Any], int]]:
 
 
 def _power_calls(device: Driver) -> Sequence[Callable[[Any], int]]:
-    # Means before instants: at 10 Hz an instant can alias with the training step, a mean cannot.
+    # Means before instants: at 10 Hz, instants can alias with the training step, means cannot.
     fields = ("NVML_FI_DEV_POWER_AVERAGE", "NVML_FI_DEV_POWER_INSTANT")
     calls = (
         partial(device.ask, "nvmlDeviceGetPowerUsage"),
@@ -221,10 +221,10 @@ def _field_value(device: Driver, field: str, handle: Any) -> int:
 
 
 def _first_answering(uuid: str, handle: Any, calls: Sequence[Callable[[Any], int]]) -> Callable[[], int]:
-    """The first of several ways to one number that the driver answers.
+    """Return the first of several calls for one number that the driver answers.
 
     Raises:
-        SensorError: None of them; the first way's refusal, which is the best known one.
+        SensorError: It answers none of them. The first call's refusal is raised, as the most familiar one.
     """
     refusals = []
     for call in calls:
@@ -252,7 +252,7 @@ class NvmlTelemetry(GpuTelemetry):
     """The telemetry of one GPU through NVML.
 
     Args:
-        nvml: With a thread of this GPU's own.
+        nvml: The driver, with a thread for this GPU alone.
     """
 
     def __init__(
@@ -269,7 +269,7 @@ class NvmlTelemetry(GpuTelemetry):
         self.driver_version = self._text("driver version", "nvmlSystemGetDriverVersion")
 
     def state(self) -> GpuState:
-        # One change of threads for five questions: it costs more than each of them.
+        # One switch of threads for five calls, because it costs more than any of them.
         state = self.known("state", lambda: self._nvml.together(self._state, "its state"))
         return state or GpuState()
 
@@ -296,7 +296,7 @@ class NvmlTelemetry(GpuTelemetry):
         return None if power_mw is None else to_watts(power_mw)
 
     def _rate(self) -> float:
-        """Share of the driver's last sampling period (1/6 to 1 s) in which a kernel ran."""
+        """Return the fraction of the driver's last sampling period (1/6 to 1 s) in which a kernel ran."""
         rates = self._nvml.ask("nvmlDeviceGetUtilizationRates", self._handle)
         return float(sound(rates.gpu, 0, 100) / 100)
 
@@ -318,7 +318,7 @@ class NvmlTelemetry(GpuTelemetry):
         return {pid: None if used_bytes is None else used_bytes / _MIB for pid, used_bytes in held}
 
     def _newest_list(self) -> Any:
-        """The list by the newest function that the driver has: old ones lack the versions of today."""
+        """Return the list from the newest function the driver has: old drivers lack the newer versions."""
         while len(self._lists) > 1:
             try:
                 return self._nvml.ask(self._lists[0], self._handle)
@@ -330,14 +330,14 @@ class NvmlTelemetry(GpuTelemetry):
 
 
 def wall_us() -> int:
-    """Now, in the microseconds since 1970 that the driver stamps its samples with."""
+    """Return the present time in microseconds since 1970, as in the timestamps of the driver's samples."""
     return time.time_ns() // 1000
 
 
 def nvml_samples(nvml: Driver, handle: Any) -> Callable[[int], Sequence[Sample]]:
-    """A function from a time in microseconds to the samples after it.
+    """Return a function from a time in microseconds to the samples after it.
 
-    Under MIG and on some virtual GPUs they are not supported; an idle GPU answers NOT_FOUND.
+    MIG and some virtual GPUs do not support samples; an idle GPU answers NOT_FOUND.
     """
 
     def read(after_us: int) -> Sequence[Sample]:

@@ -1,9 +1,9 @@
 """Energy of CPU packages and DRAM through RAPL, as Linux shows it under /sys/class/powercap.
 
-A zone is a folder with a file of microjoules that goes round: at 65 kJ to 262 kJ, which a package of 250 W
-reaches within minutes. So a difference is taken modulo the range, in the thread that reads, and believed
-only if the zone's power allows it: Zeus counts the wraps in another process, and returned -262 kJ just after
-one.
+A zone is a folder with a file of microjoules that wraps around at 65 kJ to 262 kJ, which a package of 250 W
+reaches within minutes. Differences are therefore taken modulo the range, in the thread that reads, and
+accepted only if the zone's power allows them. (Zeus counts the wraps in another process, and returned -262 kJ
+just after a wrap.)
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from search.energy.units import microjoules_to_mj
 
 POWERCAP = Path("/sys/class/powercap")
 
-# Zones without limits (all of AMD) state no power: above the 500 W of the largest x86 sockets of 2025.
+# For zones without limits (all of AMD's), which state no power. The largest x86 sockets of 2025 have 500 W.
 DEFAULT_MAX_POWER_UW = 600_000_000
 
 _MOST_POWER_UW = 5_000_000_000  # boards "without a limit" state 4,095 W
-_SHORTEST_GAP_S = 0.1  # 65 kJ, the smallest range of real packages, last for 10 s at 4,095 W
+_SHORTEST_GAP_S = 0.1  # 65 kJ, the smallest range of real packages, lasts over 10 s at 4,095 W
 
 _ROOT_ONLY = (
     "{path} is for root only (Linux since 5.10, against the PLATYPUS attack); until reboot: "
@@ -43,9 +43,9 @@ ReadText = Callable[[Path], str]
 class RaplCounter:
     """One powercap zone: a counter of microjoules that wraps at `max_energy_range_uj`.
 
-    A step is accepted only if the zone's power allows it, and only while the counter cannot have
-    gone round once more unseen; else counting continues from the new value and the step is kept
-    in `jumped_mj`. So it must be read at least every `longest_gap_s`.
+    A step is accepted only if the zone's power allows it, and only if the counter cannot have wrapped once
+    more unseen. Otherwise counting continues from the new value, and the step goes to `jumped_mj`. The
+    counter must therefore be read at least every `longest_gap_s`.
     """
 
     sensor = "rapl_powercap"
@@ -70,7 +70,7 @@ class RaplCounter:
         return microjoules_to_mj(self._jumped_uj)
 
     def _readable_range_uj(self, file: Path) -> int:
-        """Where the counter goes round; refused if that is sooner than it can be read."""
+        """Return where the counter wraps; refuse a range that wraps faster than it can be read."""
         range_uj = _read_uj(file, self._read_text)
         if range_uj < 1.5 * self._max_power_uw * _SHORTEST_GAP_S + 1e6:
             watts = self._max_power_uw / 1e6
@@ -81,7 +81,7 @@ class RaplCounter:
 
     @property
     def longest_gap_s(self) -> float:
-        """Seconds in which the zone cannot go round at 1.5 times its full power."""
+        """Seconds within which the zone cannot wrap at 1.5 times its full power."""
         return max(0.0, self._range_uj - 1e6) / (1.5 * self._max_power_uw)
 
     def read_mj(self) -> int:
@@ -95,7 +95,7 @@ class RaplCounter:
             return microjoules_to_mj(self._metered_uj)
 
     def _readable_uj(self) -> int:
-        """What the counter shows; junk beyond its own range is refused, not taken for a wrap."""
+        """Return the counter's value; refuse junk beyond its own range, which is not a wrap."""
         counter_uj = _read_uj(self._energy_file, self._read_text)
         if counter_uj > self._range_uj:
             raise SensorError(
@@ -104,8 +104,8 @@ class RaplCounter:
         return counter_uj
 
     def _count(self, increment_uj: int, gap_s: float) -> None:
-        """Take a step for energy, if it can be, or for a jump."""
-        # 1 J of slack: two reads in quick succession still see a step of the hardware's own update.
+        """Count a step as energy if that is possible, else as a jump."""
+        # 1 J of slack: of two reads in quick succession, the second may see one update of the hardware.
         limit_uj = 1.5 * self._max_power_uw * gap_s + 1e6
         if 0 <= increment_uj <= limit_uj < self._range_uj:
             self._metered_uj += increment_uj
@@ -114,15 +114,16 @@ class RaplCounter:
             self._jumped_uj += increment_uj
 
     def close(self) -> None:
-        """Nothing to free: the file is opened for each read."""
+        """Do nothing: the file is opened for each read."""
 
 
 @dataclass(frozen=True)
 class Rapl:
-    """The counters of this node's CPUs: one per package, and one per DRAM zone where there are any.
+    """The counters of this node's CPUs: one per package, and one per DRAM zone if there are any.
 
     Attributes:
-        no_dram_reason: Why DRAM zones that are there are left out: a sum without one would be too small.
+        no_dram_reason: Why existing DRAM zones are left out: one of them cannot be read, and a sum without
+            it would be too small.
     """
 
     packages: tuple[RaplCounter, ...]
@@ -131,13 +132,13 @@ class Rapl:
 
 
 def open_rapl(root: Path, clock: Callable[[], float], read_text: ReadText = Path.read_text) -> Rapl:
-    """Open the packages and DRAM zones under `root`, each joule in one of them only.
+    """Open the packages and DRAM zones under `root`, so that each joule is in only one of them.
 
     Left out are psys (the whole board, packages included), core and uncore (parts of a package),
-    intel-rapl-mmio (the same package as intel-rapl by another way) and dies that mirror their package.
+    intel-rapl-mmio (another interface to the same package) and dies that mirror their package.
 
     Raises:
-        SensorError: No package, or one that cannot be read.
+        SensorError: There is no package, or one cannot be read.
     """
     zones = sorted(root.glob("intel-rapl:*"))
     names = {zone: _zone_name(zone, read_text) for zone in zones if zone.name.count(":") == 1}
@@ -164,7 +165,7 @@ def open_rapl(root: Path, clock: Callable[[], float], read_text: ReadText = Path
 
 
 def _without_mirrors(dies: list[Path], names: dict[Path, str], read_text: ReadText) -> list[Path]:
-    """One zone for each register: on some CPUs every die of a package shows the whole package's counter."""
+    """Keep one zone per register: on some CPUs every die of a package shows the whole package's counter."""
     kept: list[Path] = []
     for zone in dies:
         same_package = [other for other in kept if _package(names[other]) == _package(names[zone])]
@@ -174,22 +175,22 @@ def _without_mirrors(dies: list[Path], names: dict[Path, str], read_text: ReadTe
 
 
 def _package(name: str) -> str:
-    """The package of a die: "package-0" of "package-0-die-1"."""
+    """Return the package of a die: "package-0" for "package-0-die-1"."""
     return re.sub(r"-die-\d+$", "", name)
 
 
 def _is_mirror(zone: Path, other: Path, read_text: ReadText) -> bool:
-    """Whether both zones show one register: between two reads of one, the other lies between them."""
+    """Whether both zones show the same register: one's value lies between two reads of the other."""
     before, between, after = (_read_uj(path / "energy_uj", read_text) for path in (other, zone, other))
     return before <= between <= after
 
 
 def _max_power_uw(zone: Path, read_text: ReadText) -> int:
-    """What the zone may draw, by what it states itself."""
-    # The larger of TDP and limits: a desktop CPU of 65 W TDP draws 200 W for as long as its limit allows.
+    """Return the most the zone may draw, as it states itself."""
+    # The larger of TDP and limits: a desktop CPU with a TDP of 65 W draws 200 W while its limit allows.
     stated_uw = []
     for path in (*zone.glob("constraint_*_max_power_uw"), *zone.glob("constraint_*_power_limit_uw")):
-        with suppress(SensorError):  # some constraints answer ENODATA; the others still hold
+        with suppress(SensorError):  # some constraints answer ENODATA; the others still apply
             stated_uw.append(_read_uj(path, read_text))
     possible_uw = (uw for uw in stated_uw if uw <= _MOST_POWER_UW)
     return max(possible_uw, default=0) or DEFAULT_MAX_POWER_UW
@@ -215,7 +216,7 @@ def _read_uj(path: Path, read_text: ReadText) -> int:
 
 
 def patient_reader(calls: CallThread) -> ReadText:
-    """Reads files in the thread of `calls`, so that a kernel that does not answer is a `SensorError`."""
+    """Return a reader of files in the thread of `calls`: a kernel that does not answer is a `SensorError`."""
 
     def read_text(path: Path) -> str:
         return calls.ask(path.read_text)

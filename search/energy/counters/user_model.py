@@ -1,16 +1,16 @@
-"""CPU energy from watts or a TDP that the user states, where nothing can be measured. Off unless given.
+"""CPU energy from watts or a TDP stated by the user, where nothing can be measured. Off unless stated.
 
-Both are one model, linear in how busy the cores are:
+Both use one model, linear in how busy the cores are:
 
     watts = idle watts + utilisation * (maximum watts - idle watts)
 
-which is the formula of Cloud Carbon Footprint (methodology, "Compute"). A TDP gives both ends by what Teads
-measured on servers with RAPL ("Estimating AWS EC2 Instances Power Consumption", 2021; the Green Software
-Foundation's Impact Framework uses the same curve): 12 % of the TDP when idle, 102 % with all cores busy. In
-between Teads' own curve is above the line: 75 % of the TDP at half load, where the line has 57 %. The line
-is kept all the same. With a curve, a trial's joules would depend on how often the counter is read and on
-which trials run beside it, and those of two trials could not be compared. A fully busy CPU, as in most
-trainings, costs the same by either.
+This is the formula of Cloud Carbon Footprint (methodology, "Compute"). With a TDP, both ends follow from what
+Teads measured on servers with RAPL ("Estimating AWS EC2 Instances Power Consumption", 2021; the Green
+Software Foundation's Impact Framework uses the same curve): 12 % of the TDP when idle, 102 % with all cores
+busy. In between, Teads' own curve is above the line: 75 % of the TDP at half load, where the line has 57 %.
+The line is used nevertheless. With a curve, a trial's joules would depend on how often the counter is read
+and on which trials run beside it, so trials could not be compared. For a fully busy CPU, as in most
+trainings, both agree.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from search.energy.counters.counter import SensorError
 from search.energy.processes import ProcessTable
 from search.energy.units import MJ_PER_J
 
-BY_WATTS, BY_TDP = "estimated_user_model", "estimated_tdp_model"  # names of the sensor
+BY_WATTS, BY_TDP = "estimated_user_model", "estimated_tdp_model"  # names of the "sensor"
 _IDLE_SHARE, _MAX_SHARE = 0.12, 1.02  # of the TDP, by Teads
 
 
 class UserModelCounter:
-    """Idle watts, plus the rest up to the maximum by the share of the node's cores that are busy.
+    """Estimates idle watts, plus the rest up to the maximum by the share of the node's cores that are busy.
 
-    An estimate, never mixed with what was measured: it has a column of its own.
+    Estimates are never mixed with measurements: they have a column of their own.
 
     Args:
         idle_w: Power of the node's CPUs with nothing to do.
         max_w: Their power with all cores busy.
-        sensor: By what these are known: `BY_WATTS` or `BY_TDP`.
+        sensor: Where the watts come from: `BY_WATTS` or `BY_TDP`.
 
     Raises:
-        ValueError: The watts are negative, or more when idle than at work.
+        ValueError: The watts are negative, or higher when idle than at work.
         SensorError: /proc does not show the CPUs' busy time.
     """
 
@@ -84,13 +84,14 @@ class UserModelCounter:
         return busy_s
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Do nothing: there is nothing to release."""
 
 
 def watts_of_tdp(tdp_w: float, share: float = 1.0) -> tuple[float, float]:
-    """Idle and maximum watts of a processor by its thermal design power.
+    """Return the idle and maximum watts of a processor with this thermal design power.
 
     Args:
-        share: Of the processor: a virtual machine has some of its threads; above 1 for several processors.
+        share: Share of the processor: below 1 for a virtual machine with some of its threads, above 1 for
+            several processors.
     """
     return _IDLE_SHARE * tdp_w * share, _MAX_SHARE * tdp_w * share
