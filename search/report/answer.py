@@ -1,7 +1,7 @@
 """The result of a command as JSON, for scripts: what `--json` prints.
 
 None means unknown, never 0: energy without a sensor, a score before the first rung, the score of guessing
-where the trainable does not report it. Keys bear their unit where they have one (`seconds`, `kwh`,
+where the trainable does not report it. Keys end in their unit where they have one (`seconds`, `kwh`,
 `energy_j`).
 """
 
@@ -22,8 +22,8 @@ from search.run import Run
 def search_answer(run: Run, reason: str) -> dict[str, Any]:
     """Why a search ended, its best trial, and what it cost.
 
-    `seconds` and `kwh` are what counts against the limits: all sessions of a resumed run, idle devices and
-    background work included. So `kwh` is more than the sum of `energy_j` over trials.
+    `seconds` and `kwh` are what counts against the limits: all sessions of a resumed run, including idle
+    devices and background work. So `kwh` is more than the sum of `energy_j` over trials.
     """
     space, order, forecast = run.space, run.ranking.configurations(), kept_forecast(run.ledger)
     return {
@@ -43,7 +43,7 @@ def search_answer(run: Run, reason: str) -> dict[str, Any]:
 
 
 def _worth(run: Run) -> dict[str, Any]:
-    """Grams and money of `kwh`, each with what it was made with or why it is unknown."""
+    """Emissions and cost of the run's energy, each with its basis or the reason it is unknown."""
     tariff, joules = run.space.limits.tariff, run.spent.energy_j
     return {
         "co2e_g": tariff.co2e_g(joules),

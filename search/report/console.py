@@ -1,7 +1,7 @@
 """A run in the terminal: a live view where there is one, elsewhere one line per ended trial.
 
 The lines are printed in both cases, above the live view, so that what scrolls past is a log of the run. A log
-file or a CI job has the lines only: a view that is redrawn four times a second would fill it.
+file or a CI job gets only the lines: a view that is redrawn four times a second would fill it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from search.run import Run
 from search.run.checkpoint_retention import NO_LONGER_PROMOTABLE
 from search.run.flatness import FLAT
 
-_CHECKPOINT_NOTES = {"checkpoint", "best", "final", "test"}  # notes of an epoch on files in trials/<trial>/
+_CHECKPOINT_NOTES = {"checkpoint", "best", "final", "test"}  # an epoch's notes on files in trials/<trial>/
 
 
 class ConsoleView:
@@ -31,8 +31,8 @@ class ConsoleView:
 
     Args:
         output: Where to print; whether it is a terminal decides between live view and lines.
-        get_forecast: Gives the forecast, once there is one.
-        is_live: False prints lines on a terminal as well.
+        get_forecast: Returns the forecast, or None until there is one.
+        is_live: False prints lines even on a terminal.
         clock: Monotonic seconds.
     """
 
@@ -92,7 +92,7 @@ class ConsoleView:
             self._output.warn(line)
 
     def _note_of_flatness(self) -> None:
-        """Say once that further trials are unlikely to gain, and what would end the search for it."""
+        """Note once that further trials are unlikely to gain, and which limit would then end the search."""
         was_flat, self._is_flat = self._is_flat, bool(self._run.flatness.reason)
         if self._is_flat and not was_flat and not self._run.space.limits.stop_when_flat:
             self._output.note(
@@ -100,7 +100,7 @@ class ConsoleView:
             )
 
     def _started_line(self, event: Mapping[str, Any]) -> str:
-        """Why a trial is not judged at the lowest rungs: its bracket, chance or ranks that mislead."""
+        """Why a trial is not judged at the lowest rungs: its bracket, scores at chance, misleading ranks."""
         start, rungs = event["start_rung"], self._run.rungs
         if start == rungs.bracket_of(event["number"]):
             why = "its bracket"
@@ -113,8 +113,8 @@ class ConsoleView:
     def _warn_of_unwritten(self, epoch: Mapping[str, Any]) -> None:
         """Warn of a checkpoint that an epoch could not write, or could not read back whole.
 
-        The trial continues, for its weights are in memory. What is lost is the way back: after a kill it
-        would start from an earlier epoch.
+        The trial continues, since its weights are in memory, but after a kill it would resume from an earlier
+        epoch.
         """
         notes = epoch["row"].get("notes", {})
         for name in sorted(_CHECKPOINT_NOTES & set(notes)):

@@ -24,7 +24,7 @@ class FailureGroup:
     """The trials that failed for one cause, the oldest first.
 
     Attributes:
-        message: The error of the oldest one.
+        message: The error of the oldest trial.
         remedy: What to do, in the imperative.
     """
 
@@ -59,8 +59,8 @@ def failure_groups(trials: Iterable[TrialRecord], folder: Path) -> list[FailureG
 def print_failures(run: Run, output: Output) -> None:
     """Print each cause with its trials and remedy, and how to run the failed ones again.
 
-    Divergence is no error: a search that tries high learning rates will see some, and the sampler avoids them
-    from then on. It is printed, but not in red, and not run again.
+    Divergence is not an error: a search that tries high learning rates will see some, and the sampler avoids
+    these rates from then on. It is printed, but not in red, and such trials are not run again.
     """
     folder = run.ledger.folder
     for group in failure_groups(run.history.trials.values(), folder):

@@ -20,24 +20,24 @@ from search.run import Run
 from search.sampling.proposal import Sampler
 from search.space import Space
 
-_FIRST_UPDATE_EPOCHS = 16  # the forecast is renewed after 16 epochs, then after twice as many each time
+_FIRST_UPDATE_EPOCHS = 16  # the forecast is renewed after 16 epochs, then whenever their number has doubled
 # Trials whose events are kept as samples of cost. Keeping all of 1,000 trials took 135 MiB more at the peak,
 # and each simulated trial is compared with each known one: 250 against 500 take 0.94 s, against 200 0.33 s.
 _FIRST_TRIALS, _RECENT_TRIALS = 20, 180
-# Seconds of simulation: the first trials wait for it once, and later it competes with the loop that hands
-# out trials for the same cores.
+# Maximum seconds of simulation: the first trials wait for it once, and later it competes for cores with the
+# loop that hands out trials.
 _MOST_S = 0.5
 
 
 class ForecastReporter:
     """Prints what a run will take: from an earlier run that trained the same, else from its own first epochs.
 
-    While the run continues, the forecast is renewed from the epochs it has run itself. The first forecast is
-    the one written to forecast.json: the summary compares the outcome with what was promised, not with a
-    figure that was corrected on the way.
+    While the run continues, the forecast is renewed from its own epochs. The first one is written to
+    forecast.json, because the summary compares the outcome with what was promised, not with a figure
+    corrected on the way.
 
     Args:
-        make_sampler: Gives a new sampler for each simulated search.
+        make_sampler: Returns a new sampler for each simulated search.
 
     Attributes:
         forecast: The latest forecast that includes a time; None until there is one.
@@ -89,14 +89,14 @@ class ForecastReporter:
                 self._pending = self._pool.submit(self._forecast, costs)
 
     def _is_due(self, rung: int) -> bool:
-        """Whether an epoch at `rung` is news: the first at a new highest rung, or twice as many as last
-        time."""
+        """Whether an epoch at `rung` is the first at a new highest rung, or doubles the number of epochs at
+        the last renewal."""
         if self._run.space.ladder.joules:
             return False
         return rung > self._highest_rung or self._num_epochs >= self._next_at
 
     def close(self) -> None:
-        """Print a forecast that is still being simulated: a short search may end first."""
+        """Print a first forecast that is still being simulated: a short search may end before it."""
         if self._pending is not None and not self.forecast:
             self._finish(self._pending)
         self._pool.shutdown()
@@ -105,8 +105,7 @@ class ForecastReporter:
         return forecast_search(self._run.space, costs, self._make_sampler, most_s=_MOST_S)
 
     def _finish(self, pending: Future[Forecast]) -> None:
-        """Print a forecast that has been simulated; one that failed is a warning, for the search is worth
-        more."""
+        """Print the simulated forecast; if the simulation failed, warn and let the search continue."""
         try:
             forecast = pending.result()
         except Exception as error:  # a forecast is never worth the search
@@ -115,10 +114,9 @@ class ForecastReporter:
             self._announce(forecast)
 
     def _announce(self, forecast: Forecast) -> None:
-        """Print the first forecast in full, and a later one where its median lies outside the range of the
-        one before.
+        """Print the first forecast in full, a later one only if its median is outside the previous range.
 
-        Each renewal is a little different. Printing all of them would bury the ones that change a plan.
+        Each renewal is a little different, and printing all of them would bury those that change a plan.
         """
         if self.forecast is None:
             for line in forecast_lines(forecast):
@@ -142,7 +140,8 @@ class ForecastReporter:
 class _SeenTrials:
     """Events of the first 20 and the latest 180 trials, in order.
 
-    The first ones show cold starts, the latest what trials cost now; those between add memory and no news.
+    The first ones show cold starts, the latest what trials cost now; those in between take memory and add
+    nothing.
     """
 
     def __init__(self) -> None:
@@ -173,11 +172,10 @@ def kept_forecast(ledger: Ledger) -> Forecast | None:
 
 
 def ladder_table(space: Space, forecast: Forecast | None) -> Table:
-    """The rungs: what a trial has used at the end of each, and how many trials and epochs are forecast
-    there.
+    """The rungs, with what a trial has used at the end of each and the trials and epochs forecast there.
 
     Numbers that halve or quarter from row to row are eta at work; a top rung with one trial means that its
-    winner was never compared at full budget.
+    winner is never compared at full budget.
 
     Args:
         forecast: None leaves out the forecast numbers.
@@ -249,6 +247,6 @@ def _ranged(span: Span, text: Callable[[float], str], unit: str = "") -> str:
 
 
 def _range_text(span: Span, text: Callable[[float], str]) -> str:
-    """A median and its range, for a place that is in brackets already."""
+    """A median and its range, for use inside brackets."""
     middle, low, high = text(span.median), text(span.low), text(span.high)
     return middle if low == high else f"{middle}, {low} to {high}"

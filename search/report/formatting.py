@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from search.run.rerun import RerunEstimate
     from search.space import Space
 
-DECIDERS = {"rung": "ranks", "model": "model", "random": "chance"}  # of a freeze-thaw search, for people
+DECIDERS = {"rung": "ranks", "model": "model", "random": "chance"}  # of a freeze-thaw search, as shown
 
-_LIMIT_UNITS = {  # by the name in a space; money has its own
+_LIMIT_UNITS = {  # by the limit's name in a space; the unit of `cost` is its currency
     "trials": "trials",
     "hours": "h",
     "kwh": "kWh",
@@ -39,7 +39,7 @@ _LIMIT_UNITS = {  # by the name in a space; money has its own
 
 
 def value_text(value: Any) -> str:
-    """A value in four significant digits; a dash for what is unknown."""
+    """A value to four significant digits; a dash if it is unknown."""
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -56,8 +56,8 @@ def objective_texts(values: ObjectiveValues) -> list[str]:
 def mean_text(configuration: Configuration) -> str:
     """The score; with repeats "0.9512 ± 0.0031 (2 of 3 repeats, 1 failed)".
 
-    The ± is the sample standard deviation over repeats, not an interval of the mean. What is missing from the
-    mean is counted, as repeats that fail or wait may be the bad ones.
+    The ± is the sample standard deviation over repeats, not an interval of the mean. Repeats missing from the
+    mean are counted, since those that failed or wait may be the bad ones.
     """
     mean, num = value_text(configuration.mean), len(configuration.trials)
     if num == 1:
@@ -77,11 +77,11 @@ def mean_text(configuration: Configuration) -> str:
 def duration(seconds: float, *, whole: bool = False) -> str:
     """A time span: "0.42 s", "12 s", "3:05", "1:02:03".
 
-    From a minute on two parts mean minutes and seconds, three hours too, rounded to whole seconds first:
-    119.7 s is 2:00 and not 1:60.
+    From one minute up, two parts are minutes and seconds, and three are hours, minutes and seconds. Seconds
+    are rounded first: 119.7 s is 2:00 and not 1:60.
 
     Args:
-        whole: No hundredths, for a time that is still passing.
+        whole: Whether to omit hundredths, for a time that is still running.
     """
     if seconds < 9.995 and not whole:  # above, two decimals would be 10.00
         return f"{seconds:.2f} s"
@@ -96,13 +96,13 @@ def energy_text(millijoules: int | None) -> str:
     """Joules followed by two spaces, for a line of columns; empty if no sensor was read.
 
     Args:
-        millijoules: As counters and journal have them.
+        millijoules: The unit of the counters and the journal.
     """
     return "" if millijoules is None else f"{to_joules(millijoules):.1f} J  "
 
 
 def kwh_text(joules: float) -> str:
-    """Joules as "0.00233 kWh", in three significant digits: a small search uses thousandths, never 0.0000."""
+    """Joules as "0.00233 kWh", to three significant digits: a small search uses thousandths, never 0.0000."""
     return f"{joules / JOULES_PER_KWH:.3g} kWh"
 
 
@@ -112,7 +112,7 @@ def hparams_text(hparams: Mapping[str, Any], names: Iterable[str]) -> str:
 
 
 def varied_text(trial: TrialRecord, space: Space, history: History) -> str:
-    """What tells a trial from others, as "lr=0.1 batch_size=64"; of ablations what is not the default's."""
+    """What sets a trial apart, as "lr=0.1 batch_size=64"; in ablations, what differs from the default."""
     names, first = space.varied, next(iter(history.trials.values()))
     if space.ablations and first.proposed_by == "default":
         own, its = trial.hparams, first.hparams
@@ -123,7 +123,7 @@ def varied_text(trial: TrialRecord, space: Space, history: History) -> str:
 def parameter_text(parameter: Parameter) -> str:
     """A parameter's range as "0.001 to 1, log", "16 to 64, in steps of 16" or "16, 32, 64".
 
-    The ends are those that can come out: with steps they are multiples of the step.
+    The ends are values that can occur: with steps, multiples of the step.
     """
     if isinstance(parameter, Choice):
         return ", ".join(value_text(value) for value in parameter.values)
@@ -139,10 +139,10 @@ def budget_text(budget: Budget, unit: str = "px") -> str:
     """A budget as "3 epochs, 0.5 of the data, 14 px".
 
     Args:
-        unit: What the resolution counts, "px" of images.
+        unit: The unit of the resolution, "px" for images.
     """
     parts = [counted(budget.epochs, "epoch")]
-    # A float is a share of the training set and an int a count, so 1.0 is all data and 1 one example.
+    # A float is a share of the training set and an int a count, so 1.0 is all data and 1 is one example.
     if isinstance(budget.subset, float):
         parts.append("all data" if budget.subset == 1 else f"{budget.subset:.3g} of the data")
     elif budget.subset is not None:
@@ -155,8 +155,8 @@ def budget_text(budget: Budget, unit: str = "px") -> str:
 def rung_text(ladder: Ladder, rung: int) -> str:
     """What a trial has used at the end of a rung: "3 epochs, 14 px", "500 J, 14 px", "900 J or 40 epochs".
 
-    Rungs of joules end by energy, whatever number of epochs that takes; the top one ends by the cap on epochs
-    too, so it alone names both.
+    Rungs measured in joules end by energy, however many epochs that takes. The top one also ends at the
+    maximum number of epochs, so it alone names both.
     """
     text = budget_text(ladder.rungs[rung], ladder.resolution_unit)
     if not ladder.joules:
@@ -181,7 +181,7 @@ def limits_text(limits: Limits, spent: Spent, num_done: int) -> str:
 
 
 def given_limits_text(limits: Limits) -> str:
-    """The limits that a space has: "24 trials, 0.5 kWh, once it is flat"; empty without any."""
+    """The limits that a space sets: "24 trials, 0.5 kWh, once it is flat"; empty if there are none."""
     units = {**_LIMIT_UNITS, "cost": limits.tariff.currency}
     given = {name: value for name, value in limits.stated.items() if value not in (None, False)}
     return ", ".join(

@@ -1,9 +1,9 @@
 """The gain of a promoted configuration over the default, and whether either beats guessing, as text. Pure.
 
 The sentence is what most people read of a promotion, so it claims no more than the interval does. A gain
-whose interval contains 0 is a tie, whatever its mean. One seed is "ahead" and may be chance. A score that
-guessing reaches is called that before any gain is. What was compared on validation is marked as flattering:
-the configuration was chosen there.
+whose interval contains 0 is a tie, whatever its mean. One seed is "ahead" and may be chance. A score that is
+no better than guessing is called that before any gain is mentioned. A comparison on validation is marked as
+flattering, because the configuration was chosen there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Row = Mapping[str, Any]  # of promoted.csv
 
 
 def gain_sentence(row: Row, space: Space, default: Row | None = None) -> str:
-    """The gain with its interval and what that covers, or that it is a tie or no better than guessing.
+    """State the gain with its interval and what that covers, or a tie, or a score no better than guessing.
 
     Args:
         row: The winner's row of promoted.csv.
@@ -66,10 +66,10 @@ def default_of(rows: Sequence[Row]) -> Row | None:
 
 
 def interval_text(row: Row, prefix: str, space: Space) -> str:
-    """An interval and what it counts, in brackets after a blank; empty where there is none.
+    """An interval and what its width comes from, in brackets after a space; empty if there is none.
 
     Args:
-        prefix: "test" or "gain", as the columns of promoted.csv begin.
+        prefix: The prefix of its columns in promoted.csv, "test" or "gain".
     """
     low, high = row[f"{prefix}_low"], row[f"{prefix}_high"]
     if low is None:
@@ -80,8 +80,8 @@ def interval_text(row: Row, prefix: str, space: Space) -> str:
 def set_text(row: Row, space: Space) -> str:
     """The size of the scored set, and what one example of it is worth: "37 test images: one is 0.027".
 
-    This says at a glance which differences mean anything: 0.01 on 37 images is less than one image. Only a
-    metric that is a mean over examples with known ends (accuracy: 0 to 1) has such a step.
+    This shows at a glance which differences mean anything: 0.01 on 37 images is less than one image. Only a
+    metric that is a mean over examples and has known bounds (accuracy: 0 to 1) has such a step.
     """
     count, scale = row.get("num_examples"), space.scale
     if not count:
@@ -122,8 +122,8 @@ def _guessing_sentence(row: Row, space: Space, default: Row | None) -> str:
 def _counted(row: Row, prefix: str, space: Space) -> str:
     """What the width of an interval comes from: seeds, examples of the scored set, or both.
 
-    What is missing is named. An interval over seeds alone hides that another test set would give another
-    score, one over examples alone that another seed would.
+    Whichever is missing is named: an interval over seeds alone hides that another test set would give another
+    score, and one over examples alone that another seed would.
     """
     counts = str(row.get(f"{prefix}_interval") or "")
     if "examples" not in counts:

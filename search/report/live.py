@@ -1,7 +1,7 @@
 """A run as one screen: best trial, rungs as a ladder, learning curves, limits, watts and time left.
 
-Rich renders it from a thread of its own, four times a second, while the run's thread changes the history. So
-it reads copies (`list(...)`) of what may grow, and computes nothing that takes long.
+Rich renders it from its own thread, four times a second, while the run's thread changes the history. So the
+view reads copies (`list(...)`) of what may grow, and computes nothing slow.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ STYLES = {
 }
 _LEVELS = "▁▂▃▄▅▆▇█"
 _CURVE = 12  # characters of a learning curve
-_BAR = 24  # of the longest bar of the ladder
-_LEAST_ROWS = 3  # of the table of trials, even if the screen then scrolls
+_BAR = 24  # characters of the ladder's longest bar
+_LEAST_ROWS = 3  # rows of the table of trials, even if the screen then scrolls
 _COLUMN_GAP = 2
 
 
@@ -44,7 +44,7 @@ class LiveView:
     """The screen; rendered again whenever the terminal asks for it.
 
     Args:
-        get_forecast: Gives the forecast, once there is one.
+        get_forecast: Returns the forecast, or None until there is one.
         clock: Monotonic seconds; a clock that is set back must not make the time left jump.
     """
 
@@ -121,7 +121,7 @@ class LiveView:
         return table
 
     def _cells(self, trial: TrialRecord) -> list[str]:
-        """A trial as text; a metric that is missing in an epoch is a ! in its curve."""
+        """The cells of a trial's row; an epoch without the metric is a ! in its curve."""
         metric = self._run.space.metric
         values = [row.metrics.get(metric, math.nan) for row in trial.curve.values()]
         return [
@@ -135,7 +135,7 @@ class LiveView:
         ]
 
     def _epochs_text(self, trial: TrialRecord) -> str:
-        """The epochs done; of a long one under way the batches too: "2 + 117/219"."""
+        """The epochs done, and the batches of a long one under way: "2 + 117/219"."""
         doing = self._under_way.of(trial)
         if doing is None or doing.progress is None:
             return str(trial.epochs)
@@ -143,16 +143,16 @@ class LiveView:
         return f"{trial.epochs} + {name}{doing.progress.done}/{doing.progress.total}"
 
     def _time_text(self, trial: TrialRecord) -> str:
-        """Seconds of training; of a running trial with its start or epoch under way."""
+        """The time trained, including the current startup or epoch of a running trial."""
         doing = self._under_way.of(trial)
         if trial.status != "running" or doing is None:
             return duration(trial.seconds)
         return duration(trial.seconds + self._clock() - doing.since_s, whole=True)
 
     def _end(self) -> Text:
-        """The last line: time, what is left, limits used, and the power of all devices now.
+        """The last line: time passed and left, limits used, and the current power of all devices.
 
-        Time counts from this session's start, limits from the run's: a resumed run has used some before.
+        Time counts from this session's start, limits from the run's: a resumed run has already used some.
         """
         passed_s = self._clock() - self._started_s
         parts = [duration(passed_s)]
@@ -189,9 +189,9 @@ def sparkline(values: Sequence[float]) -> str:
 
 
 def _num_columns(width: int, always: Sequence[Sequence[str]], wanted: Sequence[Sequence[str]]) -> int:
-    """How many columns of `wanted` there is room for beside those of `always`.
+    """How many columns of `wanted` fit beside those of `always`.
 
-    Both are tables of text by row, their names included. The gap behind the last column may be cut off.
+    Both are rows of text, headings included. The gap after the last column may be cut off.
     """
     left = width - sum(max(map(len, column)) + _COLUMN_GAP for column in zip(*always, strict=True))
     for number, column in enumerate(zip(*wanted, strict=True)):

@@ -1,7 +1,7 @@
 """What a search would run, before it runs: parameters, ladder, limits, and the forecast.
 
-It is what `--dry-run` prints, and the last chance to see that a limit leaves out half of a list, or that the
-top rung is at 16 pixels.
+`--dry-run` prints it: the last chance to see that a limit leaves out half of a list, or that the top rung is
+at 16 pixels.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def print_plan(space: Space, output: Output, forecast: Forecast | None = None) -
     """Print parameters, ladder, limits, a list's points, and what the search will take.
 
     Args:
-        forecast: None prints the plan alone, as where rungs are measured in joules.
+        forecast: None prints the plan alone, as for rungs measured in joules.
     """
     objective = ", ".join(f"{name} ({mode})" for name, mode in zip(space.objective, space.modes, strict=True))
     output.print(Text.assemble((space.name, "bold"), f": {space.title}, {objective}"))
@@ -51,7 +51,7 @@ def print_plan(space: Space, output: Output, forecast: Forecast | None = None) -
 
 
 def print_notices(space: Space, output: Output) -> None:
-    """Print what the user should know of the space although it is no error."""
+    """Print what the user should know about the space that is not an error."""
     for notice in space.notices:
         output.note(notice)
 
@@ -62,7 +62,7 @@ def print_rerun_estimate(ledger: Ledger, space: Space, output: Output) -> None:
 
 
 def print_scheduler(space: Space, output: Output) -> None:
-    """Print how trials go up the ladder and why, where the space leaves that open."""
+    """Print the default scheduler and the reason for it, if the space does not choose one."""
     is_open = "mode" not in space.scheduler.model_fields_set and len(space.ladder.rungs) > 1
     if is_open and not space.is_listed:
         output.print(f"scheduler {space.scheduler.mode}: {_WHY_DEFAULT}", style="dim")
@@ -76,7 +76,7 @@ def print_deadlines(space: Space, output: Output) -> None:
     """Print what may end an epoch early: the end of the run, after a grace period, and
     `limits.epoch_minutes`.
 
-    It is printed before each search, as both may cut an epoch that is waited for.
+    It is printed before each search, because both may cut short an epoch that someone is waiting for.
     """
     grace = f"at the end, running epochs have {space.limits.grace_s:g} s to finish and are then interrupted"
     limit = space.limits.epoch_s
@@ -85,7 +85,7 @@ def print_deadlines(space: Space, output: Output) -> None:
 
 
 def print_packing(space: Space, output: Output) -> None:
-    """Print what a forecast does not know where trials share devices by their memory."""
+    """Print what the forecast cannot know when trials share devices by memory."""
     if space.resources.pack:
         output.print(
             "packed by memory: how many trials train at a time is known once they are measured; the forecast "

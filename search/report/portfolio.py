@@ -1,7 +1,7 @@
-"""What became of the points that a search began with, as sentences. Pure.
+"""How the points of a search's portfolio fared, as sentences. Pure.
 
 They have no privilege: rungs judge them like any other point. So the question is whether what was good on
-other data is good here: whether a point came into the top third of what else was tried at its lowest rung.
+other data is good here: whether a point reached the top third of the other trials at its lowest rung.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from search.ledger.history import TrialRecord
 from search.report.formatting import value_text
 from search.space import Space
 
-_FEWEST_OTHERS = 3  # of fewer there is no third
+_FEWEST_OTHERS = 3  # fewer have no third
 
 
 @dataclass(frozen=True, kw_only=True)
 class StartOutcome:
-    """What became of a point of the portfolio.
+    """How a point of the portfolio fared.
 
     Attributes:
-        rung: The lowest that it ended; None without one.
-        num_others: Trials that were proposed by others and have a value there.
-        is_top: Whether it was in the top third of these; None where that is not known.
+        rung: The lowest rung that it completed; None if it completed none.
+        num_others: Trials from outside the portfolio that have a value at that rung.
+        is_top: Whether it was in the top third of these, False if it was lost without a value (diverged,
+            failed, infeasible); None if that is not known.
     """
 
     trial: TrialRecord
@@ -33,7 +34,7 @@ class StartOutcome:
 
 
 def start_outcomes(trials: Sequence[TrialRecord], space: Space) -> list[StartOutcome]:
-    """What became of each point of the portfolio that has been tried, in their order."""
+    """How each point of the portfolio that has been tried fared, in the order of the trials."""
     taken = [trial for trial in trials if trial.proposed_by == "portfolio"]
     others = [trial for trial in trials if trial.proposed_by != "portfolio"]
     return [_outcome(trial, others, space) for trial in taken]

@@ -1,4 +1,4 @@
-"""What comes before the first trial, in the terminal: the backend's start, and what preflight does and finds.
+"""The terminal before the first trial: the start of the backend, and what preflight does and finds.
 
 Problems are raised, all at once, so that they can be fixed at once. Notes are printed: they describe what
 will run, such as the number of images and what was left out of them.
@@ -19,7 +19,7 @@ from search.preflight.request import downloadable_weights, problems_of
 from search.report.formatting import duration
 from trainables.core.data_summary import DataSummary
 
-# Beginnings of notes that a search need not print: trials.csv has sensors and precision with their reasons.
+# Prefixes of notes that a search need not print: trials.csv has sensors and precision with their reasons.
 _KNOWN_FROM_THE_TABLES = ("energy:", "gpu:", "precision:")
 _SOURCES = {
     "none": "none: random",
@@ -32,10 +32,10 @@ _SOURCES = {
 
 @contextmanager
 def started(backend: LaunchableBackend, output: Output, *, remedy: str) -> Iterator[Capacity]:
-    """The backend for a block; while it starts, a line shows that, and for how long.
+    """Start the backend for the block; a status line shows the start and its duration.
 
     Args:
-        remedy: What to do where it is lost.
+        remedy: What to do if the backend is lost.
     """
     began_s = time.monotonic()
     with ExitStack() as stack:
@@ -76,7 +76,7 @@ def print_reports(reports: Sequence[Report], output: Output) -> None:
 
 
 def print_data(data: Sequence[str], output: Output) -> None:
-    """Print what a data source holds; what is left out, and other warnings, stand out."""
+    """Print what a data source holds; warnings, such as what was left out, stand out as notes."""
     notes = data
     if isinstance(data, DataSummary):
         output.print(f"data: {'; '.join(data.found)}")
@@ -86,7 +86,7 @@ def print_data(data: Sequence[str], output: Output) -> None:
 
 
 def _weights(rows: Sequence[WeightRow]) -> Table:
-    """The weights that trials will load, with file and size; what is missing is red."""
+    """The weights that trials will load, with file and size; missing ones are red."""
     table = Table("model", "weights from", "file", "size", "available", title="weights", title_justify="left")
     for row in rows:
         size = "unknown" if row.size_mib is None else f"{row.size_mib:.1f} MiB"

@@ -1,8 +1,8 @@
-"""A live view that leaves nothing of itself behind when its terminal is resized.
+"""A live view that leaves no remnants when its terminal is resized.
 
-Rich erases as many lines as it has drawn. A terminal that became narrower has folded the longer ones, and so
-what is to be erased is more lines: without counting them, the top of the old frame stays in the log above the
-new one, at each resize.
+Rich erases as many lines as it drew. A terminal that became narrower has folded the longer ones, so there are
+more lines to erase. Without counting them, the top of the old frame would stay in the log above the new one
+after every resize.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rich.segment import Segment
 
 
 class FoldedFrame(LiveRender):
-    """The frame that is on the screen, which knows how high the terminal has made it."""
+    """The frame on the screen, which knows its height after the terminal has folded its lines."""
 
     def __init__(self, renderable: RenderableType, console: RichConsole) -> None:
         super().__init__(renderable)
@@ -29,17 +29,17 @@ class FoldedFrame(LiveRender):
         yield from segments
 
     def position_cursor(self) -> Control:
-        """Erase what is on the screen of the frame; the cursor is then where it began."""
+        """Return the control codes that erase the frame and leave the cursor where it began."""
         self._fold()
         return super().position_cursor()
 
     def restore_cursor(self) -> Control:
-        """The same, from the line below the frame."""
+        """Return the codes that do the same from the line below the frame."""
         self._fold()
         return super().restore_cursor()
 
     def _fold(self) -> None:
-        """Count the lines that the frame takes at the terminal's present width, as many as there can be."""
+        """Set the frame's height to the lines that it takes at the terminal's current size."""
         if self._shape is not None:
             width, height = self._console.size
             num_lines = sum(max(1, -(-cells // width)) for cells in self._line_cells)
@@ -47,7 +47,7 @@ class FoldedFrame(LiveRender):
 
 
 class Screen(Live):
-    """Draws a renderable four times a second at the end of what is printed, and erases it at the end."""
+    """Draws a renderable four times a second below what is printed, and erases it at the end."""
 
     def __init__(self, renderable: RenderableType, console: RichConsole) -> None:
         super().__init__(renderable, console=console, refresh_per_second=4, transient=True)

@@ -1,7 +1,7 @@
 """The last lines of a run: why it ended, the best trials, where the files are, and the next command.
 
-They are in the order in which they scroll away: tables first, then warnings, and last the line that a reader
-still sees when all is over, with the best trial, followed by the command that shows whether its gain is real.
+They come in the order in which they scroll away: tables first, then warnings, and last the line that is still
+visible at the end, with the best trial, followed by the command that shows whether its gain is real.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _UNITS = {"energy": "J of full training", "energy_per_example": "J per example"}
 
 
 def print_summary(run: Run, output: Output) -> None:
-    """Print what a search found and took, but for its last two lines, which follow what else is printed."""
+    """Print what a search found and took, except for its last two lines, which follow all other output."""
     space = run.space
     _print_top(run, output)
     if space.beside:
@@ -80,7 +80,7 @@ def print_summary(run: Run, output: Output) -> None:
 
 
 def print_winner(run: Run, reason: str, output: Output) -> None:
-    """Print the last two lines: why the search ended with what, and the command that comes next.
+    """Print the last two lines: why the search ended and its best trial, then the command that comes next.
 
     Args:
         reason: Why it ended, such as "all 24 trials done".
@@ -105,7 +105,7 @@ def print_promotion(rows: Sequence[Mapping[str, Any]], space: Space, output: Out
     conclusion.
 
     Args:
-        rows: Those of promoted.csv, the best on validation first.
+        rows: The rows of promoted.csv, the best on validation first.
     """
     plain = space.metric.removeprefix("val_")
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -143,7 +143,7 @@ def _interval_text(row: Mapping[str, Any], prefix: str) -> str:
     """A mean with its interval: "0.9512  (0.9400 to 0.9600)"; a dash if it is unknown.
 
     Args:
-        prefix: "test" or "gain", as the columns begin.
+        prefix: The prefix of its columns, "test" or "gain".
     """
     mean, low, high = (row[f"{prefix}_{end}"] for end in ("mean", "low", "high"))
     if mean is None:
@@ -152,9 +152,9 @@ def _interval_text(row: Mapping[str, Any], prefix: str) -> str:
 
 
 def _print_top(run: Run, output: Output) -> None:
-    """The best configurations, and by what they are ranked, where that could surprise.
+    """Print the best configurations, and how they are ranked if they are of different rungs.
 
-    Time and energy are those of all repeats; a dash where one's joules are unknown.
+    Time and energy are sums over all repeats; the energy is a dash if the joules of one are unknown.
     """
     space, shown = run.space, run.ranking.configurations()[:_TOP]
     joules = [[one.energy.total_mj for one in each.trials] for each in shown]
@@ -186,7 +186,7 @@ def _print_top(run: Run, output: Output) -> None:
 
 
 def _print_front(run: Run, output: Output) -> None:
-    """The trials that no other one beats in all objectives."""
+    """Print the trials that no other one beats in all objectives."""
     space = run.space
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("front", *(_UNITS.get(name, name) for name in space.objective), "hparams"):
@@ -199,7 +199,7 @@ def _print_front(run: Run, output: Output) -> None:
 
 
 def _print_rank_correlations(run: Run, output: Output) -> None:
-    """How well each rung ranked trials like the next one, where enough trials completed both."""
+    """Print how well each rung's ranking agrees with the next rung's, if enough trials completed both."""
     space = run.space
     trials = list(run.history.trials.values())
     for each in rung_correlations(trials, space.metric, space.mode, num_rungs=len(space.ladder.rungs)):
@@ -217,7 +217,7 @@ def _print_rank_correlations(run: Run, output: Output) -> None:
 
 
 def _print_deciders(run: Run, output: Output) -> None:
-    """Who decided what was trained, and how well a model of learning curves foresees it, if there is one."""
+    """Print what made the decisions and how well the model of learning curves predicts, if there is one."""
     if (trust := run.trust) is None:
         return
     made = Counter(event["decided_by"] for event in run.ledger.events() if "decided_by" in event)
@@ -232,7 +232,7 @@ def _print_deciders(run: Run, output: Output) -> None:
 
 
 def _print_duplicate_curves(run: Run, output: Output) -> None:
-    """Hyperparameters without effect, where identical curves prove it."""
+    """Warn of hyperparameters without effect, as identical curves prove."""
     for group in trials_with_one_curve(run.history.trials.values(), run.space.metric):
         output.warn(group.warning)
 

@@ -11,17 +11,17 @@ from search.run import Run
 
 
 class TimeLeft:
-    """Seconds until the end, counted down from epoch to epoch and worked out again at each.
+    """Seconds until the end, recomputed at each epoch and counted down in between.
 
     With `share` of the work done, the forecast has the weight 1 - share² and the pace share²: at a tenth
     the pace decides 1 % of the figure, at nine tenths 81 %. Early on the pace is noise (the first epochs
-    import, decode and warm up), and at the end it is all but a measurement.
+    import, decode and warm up), and at the end it is practically a measurement.
 
-    Between two epochs nothing new is measured but time. The figure falls with it, until the pace, which an
-    epoch that goes on makes slower, says more.
+    Between two epochs only time is measured. The figure falls with it, but not below the part of the pace,
+    which grows while an epoch drags on.
 
     Args:
-        get_forecast: Gives the forecast, once there is one.
+        get_forecast: Returns the forecast, or None until there is one.
         clock: Monotonic seconds.
     """
 
@@ -33,7 +33,7 @@ class TimeLeft:
     ) -> None:
         self._run, self._get_forecast, self._clock = run, get_forecast, clock
         self._started_s = clock()
-        self._known: tuple[object, float, float] | None = None  # what it was worked out from, seconds, when
+        self._known: tuple[object, float, float] | None = None  # its inputs, the seconds left, when computed
 
     def seconds(self) -> float | None:
         """Seconds left; None if neither forecast nor pace is known."""
@@ -55,7 +55,7 @@ class TimeLeft:
         return max(left_s - (self._clock() - at_s), by_pace_s)
 
     def _by_trials(self) -> float | None:
-        """By the trials that have ended, where nothing is forecast."""
+        """Seconds left by the pace of trials that have ended, where there is no forecast."""
         done, limit = self._run.ended_count, self._run.space.limits.trials
         if not done or limit is None:
             return None
@@ -65,7 +65,7 @@ class TimeLeft:
         """The share of the forecast work that is done.
 
         Epochs are weighted by examples times pixels: on a ladder that grows images from 16 to 64 px the last
-        epoch costs 16 of the first, and counting epochs would promise an early end.
+        epoch costs as much as 16 of the first, and counting epochs would promise an early end.
         """
         ladder = self._run.space.ladder
         work = [ladder.epoch_work(rung) for rung in range(len(ladder.rungs))]

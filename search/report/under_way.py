@@ -1,4 +1,4 @@
-"""What the running trials are doing, for the console: read where it is shown, printed now and then."""
+"""What the running trials are doing, for the console: in the live view, or as a line now and then."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainables.core.progress import Progress, read_progress
 _READ_EVERY_S = 1.0  # the screen is drawn four times as often, and the files are on storage that nodes share
 _LINE_EVERY_S = 20.0
 _LONGEST_SILENCE_S = 600.0
-_LEAST_ADVANCE = 0.05  # of an epoch: one of two hours gets 20 lines and not 360
+_LEAST_ADVANCE = 0.05  # of an epoch: one of two hours gets 20 lines, not 360
 _MOST_NAMED = 4
 
 
@@ -28,9 +28,9 @@ class Doing:
 
     Attributes:
         epoch: The epoch that it starts or trains.
-        since_s: When that was first seen, in monotonic seconds.
-        progress: How far it is, where that takes long enough to be shown.
-        read_s: When that was read.
+        since_s: When that epoch was first seen, in monotonic seconds.
+        progress: How far the epoch or the decoding of data is; None unless it takes long enough to be shown.
+        read_s: When `progress` was read, in monotonic seconds.
     """
 
     epoch: int
@@ -42,8 +42,8 @@ class Doing:
 class UnderWay:
     """What the running trials are doing.
 
-    Which epoch each of them trains is in the history. How far it is, is in a file of each: only those of
-    trials that are shown are read, since a thousand may be running.
+    The history says which epoch each of them trains. How far it is stands in a file of the trial, which is
+    read only for trials that are shown, since a thousand may be running.
 
     Args:
         clock: Monotonic seconds.
@@ -54,7 +54,7 @@ class UnderWay:
         self._doing: dict[str, Doing] = {}
 
     def update(self) -> list[TrialRecord]:
-        """Note which epochs have begun, as exactly as it is called often; give the running trials."""
+        """Record which epochs have begun and return the running trials; call it often, for exact times."""
         now_s, doing, running = self._clock(), self._doing, self._run.history.running()
         fresh = {trial.trial_id: Doing(trial.epochs + 1, now_s) for trial in running}
         self._doing = {
@@ -64,7 +64,7 @@ class UnderWay:
         return running
 
     def of(self, trial: TrialRecord) -> Doing | None:
-        """What a trial is doing, how far a second old at most; None of one that does not run."""
+        """What a trial is doing, its progress at most a second old; None if it is not running."""
         doing, now_s = self._doing.get(trial.trial_id), self._clock()
         if doing and now_s - doing.read_s >= _READ_EVERY_S:
             found = read_progress(TrialFolder(self._run.ledger.trial_folder(trial.trial_id)).progress)
@@ -78,11 +78,11 @@ class UnderWay:
 
 
 class UnderWayLines:
-    """Says what is under way where no live view shows it, and nothing else is printed.
+    """Prints what is under way while nothing else is printed, where no live view shows it.
 
-    The first line comes after 20 s without one, and names the first four trials. While an epoch or the
-    decoding of one of these advances, another line follows every 20 s at most, each a twentieth further than
-    the last; where none shows how far it is, after twice the time each, up to ten minutes.
+    The first line comes after 20 s of silence and names the first four trials. While an epoch or the decoding
+    of one of these advances, another line follows at most every 20 s, each at least a twentieth further than
+    the last. While none advances, each wait is twice the one before, up to ten minutes.
 
     Args:
         clock: Monotonic seconds.
@@ -96,7 +96,7 @@ class UnderWayLines:
         self.on_line()
 
     def start(self) -> None:
-        """Print lines from now on, in a thread of its own; nothing with --quiet."""
+        """Start printing lines, from a thread of its own; with --quiet do nothing."""
         self.on_line()
         if not self._output.is_quiet:
             self._thread.start()
@@ -108,11 +108,11 @@ class UnderWayLines:
             self._thread.join()
 
     def on_line(self) -> None:
-        """Another line of the run was printed: silence begins again."""
+        """Restart the silence, because another line of the run was printed."""
         self._printed_s, self._silence_s = self._clock(), _LINE_EVERY_S
 
     def print_if_due(self) -> None:
-        """Print what is under way, if there is news of it or nothing was printed for long."""
+        """Print what is under way, if it has advanced or nothing has been printed for long."""
         running, silent_s = self._under_way.update(), self._clock() - self._printed_s
         if not running or silent_s < _LINE_EVERY_S:
             return

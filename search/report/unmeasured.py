@@ -1,6 +1,6 @@
-"""What to say of joules that no sensor measured: why, and by what they are or could be estimated. Pure.
+"""What to say of joules that no sensor measured: the reason, and how they are or could be estimated. Pure.
 
-Said once: console and page name the reason in one place, and elsewhere point there.
+Console and page give the reason in one place, and refer to it elsewhere.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def no_energy_reason(trials: Iterable[TrialRecord]) -> str:
 def estimate_offer(trials: Iterable[TrialRecord]) -> str:
     """How to have the CPU's joules estimated, with the processor's name; empty where a CPU sensor was read.
 
-    The watts are left to the user: by its name alone a processor is not known, least of all in a virtual
+    The watts are left to the user: a name alone does not identify a processor, least of all in a virtual
     machine, and a guess would look like a measurement.
     """
     trials = list(trials)
@@ -39,12 +39,12 @@ def estimate_offer(trials: Iterable[TrialRecord]) -> str:
 
 
 def no_energy_text(trials: Iterable[TrialRecord]) -> str:
-    """Both as one line."""
+    """The reason and the offer of an estimate, as one line."""
     trials = list(trials)
     return "; ".join(filter(None, (no_energy_reason(trials), estimate_offer(trials))))
 
 
 def estimate_note(trials: Iterable[TrialRecord]) -> str:
-    """What of the joules is no measurement: " (the CPU's estimated by its TDP)"; empty if all of it is."""
+    """Which joules are estimates: " (the CPU's estimated by its TDP)"; empty if all are measured."""
     stated = {_STATED[name] for trial in trials if (name := trial.sensors.get("cpu_sensor", "")) in _STATED}
     return f" (the CPU's estimated by {' and '.join(sorted(stated))})" if stated else ""

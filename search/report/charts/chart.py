@@ -35,8 +35,8 @@ class Scale:
         title: What it measures, with the unit.
         is_log: Whether it is logarithmic; every value must then be above 0.
         ticks: Places and their names, where numbers would mean nothing: categories, rungs, trials.
-        span: From and to, in the axis's own units; None fits the data. Not together with `is_log`: Plotly
-            reads the ends of a logarithmic axis as powers of ten, Matplotlib as values.
+        span: Its two ends, in its own units; None fits the data. Not together with `is_log`: Plotly reads
+            the ends of a logarithmic axis as powers of ten, Matplotlib as values.
         is_whole: Whether it counts something, so that no tick is 2.5 epochs.
     """
 
@@ -53,7 +53,7 @@ class Series:
 
     Attributes:
         x: One value per point; None breaks a line in two.
-        y: As many as `x`; None as there.
+        y: As many values as `x`; None breaks a line here too.
         style: Bars are horizontal, of length x at the places in y. Steps hold each value until the next
             point, as a best score does.
         hover: A text for each point, shown in the page under the mouse.
@@ -82,7 +82,7 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """A dotted vertical line across the plot at a place of x, with its text at the top."""
+    """A dotted vertical line across the plot at a value of x, with its text at the top."""
 
     at: float
     text: str
@@ -104,7 +104,7 @@ class Surface:
 
     Attributes:
         title: What it measures, for the colour bar.
-        x, y: Places of the grid's columns and rows, rising, in the units of the axes.
+        x, y: Places of the grid's columns and rows, ascending, in the units of the axes.
         heights: A row for each place of y; None where nothing is known, which stays empty.
     """
 
@@ -157,7 +157,7 @@ class Matrix:
         unit: What a cell counts, for the colour bar.
         form: How a number is written, such as "{:.2f}".
         key: The name of its element in the page.
-        texts: What stands in the cells in the page, where it is not the number.
+        texts: The text of each cell in the page, which needs them; the PNG shows the numbers instead.
     """
 
     kind: ClassVar[str] = "chart"
@@ -173,7 +173,7 @@ class Matrix:
 
     @property
     def height_px(self) -> int:
-        """In the page: squares, of which those of few classes are large."""
+        """Height in the page, where cells are larger the fewer classes there are."""
         return min(760, 170 + max(9, min(34, 640 // len(self.names))) * len(self.names))
 
 
@@ -195,7 +195,7 @@ def bar_chart(
     Args:
         values: Name and length of each bar.
         text: Each value in words, shown under the mouse.
-        has_labels: Whether the texts are printed at the bars' ends too, for the PNG has no mouse.
+        has_labels: Whether the texts are printed at the bars' ends too, since the PNG has no mouse.
     """
     places = list(range(len(values) - 1, -1, -1))
     bars = Series(

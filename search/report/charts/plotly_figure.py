@@ -1,6 +1,6 @@
 """A chart as the figure that plotly.js draws: data and layout as plain mappings, ready for JSON. Pure.
 
-Colours of text and grid are left to the page, whose script sets them to those of its light or dark theme.
+Colours of text and grid are left to the page, whose script matches them to its light or dark theme.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from search.report.charts.chart import GREY, Chart, Label, Mark, Matrix, Scale, Series, Surface
 
 _FONT = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif"
-_COMMON = {  # of every layout; through the transparent paper the page's own is seen
+_COMMON = {  # of every layout; the transparent paper shows the page's background
     "paper_bgcolor": "rgba(0,0,0,0)",
     "plot_bgcolor": "rgba(0,0,0,0)",
     "font": {"family": _FONT, "size": 12},
@@ -21,18 +21,18 @@ _DASHES = {True: "dash", False: "solid"}
 # Relative to the whole figure: relative to the plot, a legend of two lines would cover the title of the x
 # axis.
 _AT_THE_BOTTOM = {"yref": "container", "y": 0, "yanchor": "bottom"}
-# Up to this span each whole number gets a tick; of more, Plotly chooses some itself.
+# Up to this span each whole number gets a tick; beyond it, Plotly chooses.
 _MOST_WHOLE_TICKS = 8
-_MOST_NUMBERED = 20  # classes whose cells of a matrix show their number
+_MOST_NUMBERED = 20  # classes up to which the cells of a matrix show their numbers
 _PLACES = {"above": "top center", "below": "bottom center", "right": "middle right"}
 
 
 def plotly_figure(chart: Chart | Matrix) -> dict[str, Any]:
     """The `data` and `layout` of a figure.
 
-    The title is not in it: the page prints it above, where it can take two lines. Plotly would cut it off.
-    Every text is escaped, as Plotly takes text for a kind of HTML: a class named `<b>` would turn the rest
-    bold, and `<a href=...>` would become a link.
+    The title is not included: the page prints it above, where it can take two lines. Plotly would cut it off.
+    Every text is escaped, because Plotly treats text as a kind of HTML: a class named `<b>` would turn the
+    rest bold, and `<a href=...>` would become a link.
     """
     if isinstance(chart, Matrix):
         return _matrix_figure(chart)
@@ -135,7 +135,7 @@ def _trace(series: Series) -> dict[str, Any]:
     """One series as a trace. A None breaks the line (`connectgaps` is off): an epoch without a score is a
     gap.
 
-    A series without hover texts reacts to no mouse: Plotly would show the raw coordinates of axes and
+    A series without hover texts ignores the mouse: Plotly would show the raw coordinates of axes and
     intervals.
     """
     common: dict[str, Any] = {
@@ -176,7 +176,7 @@ def _trace(series: Series) -> dict[str, Any]:
 
 
 def _surface_trace(surface: Surface) -> dict[str, Any]:
-    """Filled contours, with the colour bar to their right. Where nothing is known they end."""
+    """Filled contours, with the colour bar to their right. They end where nothing is known."""
     return {
         "type": "contour",
         "x": list(surface.x),
@@ -221,7 +221,7 @@ def _mark_traces(mark: Mark) -> list[dict[str, Any]]:
 
 
 def _label_traces(labels: Sequence[Label]) -> list[dict[str, Any]]:
-    """All labels as one trace of texts; a blank keeps each off its point.
+    """All labels as one trace of texts; a leading space keeps each clear of its point.
 
     They may leave the plot (`cliponaxis`), as those at the last axis of the parallel coordinates do.
     """

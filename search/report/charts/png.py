@@ -44,7 +44,7 @@ _STYLE: Any = {
     "font.size": 9,
 }
 
-# Up to 20 classes each cell shows its number, up to 60 each class its name; of more, 25 are named.
+# Up to 20 classes each cell shows its number, up to 60 each class its name; beyond that about 25 are named.
 _MOST_NUMBERED, _MOST_NAMED, _NAMES_OF_MANY = 20, 60, 25
 
 
@@ -55,7 +55,7 @@ def draw(plot: Chart | Matrix | Sequence[Chart], path: Path, *, title: str = "")
         title: Heading above the panels; a single plot has its own.
 
     Raises:
-        OSError: The file cannot be written; an earlier one at `path` is then still whole.
+        OSError: The file cannot be written; an earlier one at `path` is then left intact.
     """
     if isinstance(plot, Matrix):
         _draw_matrix(plot, path)
@@ -71,9 +71,9 @@ def draw(plot: Chart | Matrix | Sequence[Chart], path: Path, *, title: str = "")
 def _writing(path: Path, title: str, width_in: float, height_in: float) -> Iterator[Figure]:
     """A figure that is written to `path` when the block ends; if drawing fails, nothing is written.
 
-    Sizes are in inches at 120 dots each, so a wide chart is 960 pixels wide. A glyph that the font lacks,
-    such as a class name in Chinese, is drawn as a box, and the warning of each is silenced: one for each
-    class and axis would bury the real ones.
+    Sizes are in inches of 120 dots, so a wide chart is 960 pixels wide. A glyph that the font lacks, such as
+    in a class name in Chinese, is drawn as a box. The warnings about them are silenced: one for each class
+    and axis would bury the real ones.
     """
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
@@ -85,7 +85,7 @@ def _writing(path: Path, title: str, width_in: float, height_in: float) -> Itera
 
 
 def _draw_panels(charts: Sequence[Chart], path: Path, title: str) -> None:
-    """Panels in rows: narrow charts two in a row, every other chart in a row of its own."""
+    """Draw panels in rows: narrow charts two in a row, every other chart in a row of its own."""
     rows: list[list[Chart]] = []
     for chart in charts:
         if rows and chart.is_narrow and len(rows[-1]) == 1 and rows[-1][0].is_narrow:
@@ -104,7 +104,7 @@ def _draw_panels(charts: Sequence[Chart], path: Path, title: str) -> None:
 
 
 def _draw_chart(axes: Axes, chart: Chart) -> None:
-    """One chart into axes. Marks are in front of the series; the grid is behind everything."""
+    """Draw one chart into axes. Marks are in front of the series; the grid is behind everything."""
     if chart.surface:
         _draw_surface(axes, chart.surface)
     for series in chart.series:
@@ -133,8 +133,8 @@ def _draw_surface(axes: Axes, surface: Surface) -> None:
 
 
 def _draw_series(axes: Axes, series: Series) -> None:
-    """One series. Intervals of width 0 are not drawn: they mean that the uncertainty is unknown, and caps
-    without a line would look like certainty."""
+    """Draw one series. If all its intervals have width 0, none is drawn: that means the uncertainty is
+    unknown, and caps without a line would look like certainty."""
     x, y = _numbers(series.x), _numbers(series.y)
     label = series.name if series.is_in_legend else None
     if series.style == "bars":
@@ -161,7 +161,7 @@ def _draw_series(axes: Axes, series: Series) -> None:
 
 
 def _set_scale(axes: Axes, scale: Scale, side: str) -> None:
-    """The scale, range, ticks and title of an axis.
+    """Set the scale, range, ticks and title of an axis.
 
     Logarithmic axes show plain numbers (0.001), since powers of ten are set by the formula parser that
     `text.parse_math` turns off.
@@ -188,10 +188,10 @@ def _numbers(values: Sequence[float | None]) -> list[float]:
 
 
 def _draw_matrix(matrix: Matrix, path: Path) -> None:
-    """A confusion matrix, rows are true classes and columns predicted ones.
+    """Draw a confusion matrix; rows are true classes and columns predicted ones.
 
-    Up to 20 classes the colours are linear and each cell has its number. Of more, colours follow the square
-    root of the counts and 0 is white: a linear scale would show a bright diagonal and nothing else, for a
+    Up to 20 classes the colours are linear and each cell has its number. With more, colours follow the square
+    root of the counts and 0 is white: a linear scale would show a bright diagonal and nothing else, because a
     rare confusion is a hundredth of it. None (a class without images) is grey in both.
     """
     cells = np.array([[math.nan if value is None else value for value in row] for row in matrix.cells])
@@ -218,9 +218,9 @@ def _draw_matrix(matrix: Matrix, path: Path) -> None:
 
 
 def _name_classes(axes: Axes, names: Sequence[str]) -> None:
-    """Class names on both axes; of more than 60 classes every n-th, about 25 in all, as labels would overlap.
+    """Name the classes on both axes; of more than 60 only every n-th, about 25, since labels would overlap.
 
-    Short names of few classes ("0" to "9") stay upright, all others are turned by 90°.
+    Short names of few classes ("0" to "9") stay upright; on the x axis all others are turned by 90°.
     """
     step = 1 if len(names) <= _MOST_NAMED else math.ceil(len(names) / _NAMES_OF_MANY)
     places, shown = range(0, len(names), step), names[::step]

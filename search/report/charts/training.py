@@ -32,7 +32,7 @@ from search.trial.trial_folder import HISTORY
 from trainables.core.contract import is_about_scores
 from trainables.core.optional import LrRangeStep
 
-_MARKED_EPOCHS = 30  # more points than that are a line
+_MARKED_EPOCHS = 30  # a curve of more points is drawn as a line without markers
 _MOST_BARS = 20
 _BARS_OF_MANY = 10  # best and worst each, where there are more than 20 classes
 _TENTHS = tuple((tick, f"{tick:g}") for tick in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0))
@@ -102,8 +102,8 @@ def draw_promotion(history: History, ledger: Ledger) -> Iterator[str]:
 def training_curves(table: Table, title: str) -> list[Chart]:
     """Losses, scores, learning rate and joules over the epochs of history.csv, a panel for each.
 
-    They share the x axis in meaning but not the y axis: a loss of 2 and an accuracy of 0.9 on one axis hide
-    both. A panel is left out where its columns are missing, as a trainable reports what it has.
+    They share the x axis in meaning but not the y axis: a loss of 2 and an accuracy of 0.9 on one axis would
+    hide both. A panel is left out if its columns are missing, since trainables report different things.
     """
     columns, rows = table
     known = {
@@ -129,8 +129,8 @@ def _is_score(name: str) -> bool:
 
 
 def _panel(label: str, curves: Mapping[str, Sequence[float]], epochs: Sequence[float]) -> Chart:
-    """One panel with its curves. A value that is missing is bridged, not left as a gap: with sparse
-    evaluation (each fifth epoch) no two points would be neighbours, and no line would be drawn."""
+    """One panel with its curves. A missing value is bridged, not left as a gap: with sparse evaluation (every
+    fifth epoch) no two points would be neighbours, and no line would be drawn."""
     series = []
     for (name, values), colour in zip(curves.items(), itertools.cycle(PALETTE), strict=False):
         points = [point for point in zip(epochs, values, strict=True) if not math.isnan(point[1])]
@@ -146,8 +146,8 @@ def _panel(label: str, curves: Mapping[str, Sequence[float]], epochs: Sequence[f
 def class_accuracy(table: Table, title: str) -> Chart | list[Chart]:
     """per_class.csv as bars, the best class on top.
 
-    Of more than 20 classes bars are unreadable: a falling line of all of them, and bars of the ten best and
-    the ten worst. Classes without images are left out: they have no accuracy, not one of 0.
+    Bars of more than 20 classes would be unreadable, so these are a falling line of all classes, with bars of
+    the ten best and the ten worst. Classes without images are left out: they have no accuracy, not one of 0.
     """
     scored: list[Scored] = [(row[0], int(row[1]), float(row[2])) for row in table[1] if row[2]]
     scored.sort(key=lambda one: -one[2])
@@ -166,13 +166,13 @@ def class_accuracy(table: Table, title: str) -> Chart | list[Chart]:
 def _all_classes(scored: Sequence[Scored]) -> Chart:
     """Every class as one step of a falling line, with the mean over classes dashed.
 
-    A long flat line with a drop at its end is a model that fails on few classes; an even slope one that is
-    unsure of all. The mean weighs classes equally, so on a skewed set it differs from the accuracy.
+    A long flat line with a drop at its end is a model that fails on a few classes; an even slope is one that
+    is unsure of all. The mean weighs classes equally, so on a skewed set it differs from the accuracy.
     """
     values = [value for *_, value in scored]
     ends = (0.5, len(values) + 0.5)
     mean = sum(values) / len(values)
-    # A step holds from its own x to the next one, so the last needs an end to hold to.
+    # A step holds from its own x to the next one, so the last needs an end point.
     steps = [*values, values[-1]]
     places = [number + 0.5 for number in range(len(steps))]
     series = [
@@ -225,7 +225,7 @@ def confusion_counts(table: Table, title: str) -> Matrix:
 
 
 def confusion_shares(table: Table, title: str) -> Matrix:
-    """confusion_normalised.csv: the same as shares of each class, so that rows of rare classes show too."""
+    """confusion_normalised.csv: the counts as shares of each class, so that rows of rare classes show too."""
     matrix = confusion_counts(table, title)
     return replace(matrix, title=f"{title}: shares of each class", top=1.0, unit="share", form="{:.2f}")
 

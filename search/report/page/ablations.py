@@ -1,7 +1,7 @@
 """What each choice does by itself: the ablations of a space beside the default configuration. Pure.
 
-A score is compared with the default's at the same rung only, and never called a gain: it is of validation,
-and mostly of one seed.
+A score is compared with the default's at the same rung only, and never called a gain: it comes from
+validation, and mostly from one seed.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _score(found: Configuration | None) -> Cell:
 
 
 def _difference(found: Configuration | None, base: Configuration | None) -> Cell:
-    """The score minus the default's; empty for the default itself, and where they are of other rungs."""
+    """The score minus the default's; empty for the default itself, and where the rungs differ."""
     if found is None or base is None or found is base:
         return number_cell(None)
     if found.rung != base.rung:

@@ -1,8 +1,7 @@
 """Whether a value lies at a bound of its parameter's range. Pure.
 
 A best value at the end of its range is the most useful hint of a search: the optimum probably lies beyond. It
-is given only where something can be done about it, that is where the trainable accepts values beyond the
-bound.
+is given only where something can be done about it: where the trainable accepts values beyond the bound.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from search.ledger.history import TrialRecord
 from search.space import Choice, Normal, Parameter, Space
 from search.space.parameters import Edge, beyond, is_number, is_same
 
-# Of the range in its own scale. A random point is that close to one of the two bounds once in 25 times, so
-# with five parameters one search in five warns by chance: a hint, not a test.
+# Share of the range, on its own scale. A random value is that close to one of the two bounds once in 25
+# times, so with five parameters one search in five warns by chance: a hint, not a test.
 _NEAR_SHARE = 0.02
 
 
@@ -26,7 +25,7 @@ def reached_bounds(
     """The searched parameters whose lower or upper bound the best trial has reached.
 
     Args:
-        accepts: Whether the trainable takes values beyond the bound: a dropout of 0 cannot be lowered.
+        accepts: Whether the trainable accepts these hparams: a dropout of 0, for one, cannot be lowered.
     """
     found = {
         name: reached_bound(parameter, best.hparams[name])
@@ -53,7 +52,7 @@ def reached_bound(parameter: Parameter, value: Any) -> Edge | None:
     if isinstance(parameter, Normal) or not is_number(value):
         return None
     low, high = parameter.ends
-    if parameter.log and low == 0:  # where a step rounds to; a logarithmic scale has no 0
+    if parameter.log and low == 0:  # a step rounded it down to 0, which a logarithmic scale does not have
         low, value = parameter.low, max(value, parameter.low)
     low, high, at = (_scaled(number, parameter.log) for number in (low, high, value))
     share = (at - low) / (high - low)

@@ -1,7 +1,7 @@
 """Two runs on one page: their best over the epochs spent, their tables, and how their spaces differ. Pure.
 
-Epochs, not hours, are what two runs can be compared over: they do not depend on the machine, its load, or how
-many trials ran at once. Where data, budgets or metrics differ the page begins with that.
+Two runs are compared over epochs, not hours: epochs do not depend on the machine, its load, or how many
+trials ran at once. If data, budgets or metrics differ, the page begins with that.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def comparison(one: RunData, other: RunData) -> list[Section]:
 
 
 def _incomparable(both: list[tuple[str, RunData]]) -> list[Text]:
-    """A warning for each reason why the scores of the two must not be held against each other."""
+    """A warning for each reason why the scores of the two runs must not be compared."""
     (_, one), (_, other) = both
     metrics, data, found = (
         [ask(run) for _, run in both]
@@ -88,7 +88,7 @@ def _texts(both: list[tuple[str, RunData]]) -> list[Text]:
 
 
 def _side_by_side(both: list[tuple[str, RunData]]) -> Table:
-    """One row per run, so that both are read against each other."""
+    """One row per run, so that the two can be compared."""
     columns = ("run", "best trial", "metric", "value", "rung", "trials", "epochs", "spent")
     return Table(caption="The two runs", columns=columns, rows=[_run_row(*each) for each in both])
 
@@ -108,7 +108,7 @@ def _run_row(name: str, run: RunData) -> list[Cell]:
 
 
 def _best(both: list[tuple[str, RunData]]) -> list[Element]:
-    """The best score of each run over its epochs, as two step lines; a sentence where they do not compare.
+    """The best score of each run over its epochs, as two step lines; a sentence if the metrics differ.
 
     At any x the better line belongs to the run that has found more for the same number of epochs. Each line
     ends where its run does. The second is dashed, for readers and printers without colours.
@@ -149,7 +149,7 @@ def _line(name: str, run: RunData, colour: str) -> Series:
 
 
 def _differences(both: list[tuple[str, RunData]]) -> list[Element]:
-    """The keys of the space that differ, by their dotted names; a dash where one of the runs has none."""
+    """The keys of the spaces that differ, by dotted name; a dash where a run does not have the key."""
     one, other = (dict(_flat(run.space.to_dict())) for _, run in both)
     names = [name for name in dict.fromkeys((*one, *other)) if one.get(name) != other.get(name)]
     if not names:

@@ -1,9 +1,9 @@
 """The conclusions from a run, as sentences. Pure.
 
-Each sentence claims what its numbers bear and no more. What a search found is chosen for its score, so the
-difference to the default is given, and not called a gain; gains come from promotions, on fresh seeds. Rank
-correlations are trusted only where the whole interval is at 0.5 or above, and doubted only where the value is
-below that and the interval ends below 0.8.
+Each sentence claims what its numbers support and no more. What a search found was chosen for its score, so
+the difference from the default is given but not called a gain; gains come from promotions, on fresh seeds.
+Rank correlations are trusted only where the whole interval is at 0.5 or above, and doubted only where the
+value is below that and the interval ends below 0.8.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from search.report.unmeasured import estimate_note
 from search.run.flatness import FLAT, flat_reason
 from trainables.core.command_lines import typed_command
 
-_OPEN = "too few"  # beginning of the warnings whose interval is too wide to decide
-# A best trial in the last quarter of a search came late, which chance alone does once in four times; so it is
-# advice and no warning. Of fewer than eight trials a quarter is one trial.
+_OPEN = "too few"  # prefix of the warnings whose interval is too wide to decide
+# A best trial in the last quarter of a search came late, which happens by chance once in four times, so it is
+# advice and not a warning. With fewer than eight trials a quarter is one trial.
 _LATE_SHARE, _FEWEST_FOR_LATE = 0.75, 8
 
 
 def conclusion(run: RunData) -> list[str]:
     """What is best, and whether it is better than the default: sentences, the most important first.
 
-    After a promotion its gain leads, as it is the only unbiased figure. Before one, the best of the search, a
-    warning if guessing scores as well, and the default at the same rung.
+    After a promotion its gain leads, as it is the only unbiased figure. Before one, these are the best of the
+    search, a warning if it is no better than guessing, and the default at the same rung.
     """
     promoted = run.promotion.winner if run.promotion else None
     if promoted is not None:
@@ -84,8 +84,8 @@ def advice(run: RunData) -> list[str]:
 def _advice(run: RunData) -> Iterator[str]:
     """The advice as it applies. Commands are complete and quoted, to be pasted into a shell.
 
-    Seeds are doubled, to five at least: the interval of a gain shrinks with their square root, and of two
-    seeds Student's factor alone is 12.7 (of five, 2.8).
+    Seeds are doubled, to at least five: the interval of a gain shrinks with their square root, and with two
+    seeds Student's factor alone is 12.7 (with five, 2.8).
     """
     place = run.ledger.address
     promoted = run.promotion.winner if run.promotion else None
@@ -156,7 +156,7 @@ def _guessing_warning(run: RunData) -> list[str]:
 
 
 def _against_default(run: RunData) -> list[str]:
-    """The best and the default within the search, which rests on few seeds and was chosen for its score."""
+    """The best beside the default within the search: few seeds, and the best was chosen for its score."""
     best, default = run.best, run.default
     if best is None or default is None:
         return []

@@ -2,7 +2,7 @@
 
 Between the trials the height is interpolated linearly, and nothing is drawn beyond them: no value in the map
 is above or below what was measured. It shows where good trials lie together, and whether two parameters must
-be changed together: a ridge that runs aslant.
+be changed together, which is a diagonal ridge.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Scored = Sequence[tuple[TrialRecord, float]]
 
 
 def contour(run: RunData, names: Sequence[str], scored: Scored, rung: int) -> Chart | None:
-    """The map; None for fewer than two parameters that are numbers, or trials that lie on one line.
+    """The map; None for fewer than two numeric parameters or eight trials, or trials that lie on one line.
 
     Args:
         names: Parameters, the one that matters most first.
-        scored: Trials with their scores at one rung: scores of several do not compare.
+        scored: Trials with their scores at one rung, since scores of different rungs do not compare.
     """
     numeric = [name for name in names if _is_numeric(name, scored)][:2]
     if len(numeric) < 2 or len(scored) < _FEWEST:
@@ -65,13 +65,13 @@ def contour(run: RunData, names: Sequence[str], scored: Scored, rung: int) -> Ch
 
 
 def _is_numeric(name: str, scored: Scored) -> bool:
-    """Whether every trial has it, as a number, and two of them differ."""
+    """Whether every trial has the parameter as a number, and its values differ."""
     values = [trial.hparams.get(name) for trial, _ in scored]
     return all(map(is_number, values)) and len(set(values)) > 1
 
 
 def _scale(run: RunData, name: str, shown: Scored) -> Scale:
-    """The axis of its slice; linear where a step rounded a logarithmic range down to 0."""
+    """The axis of the parameter's slice; linear where a step rounded a logarithmic range down to 0."""
     values = [trial.hparams[name] for trial, _ in shown]
     _, scale = slice_scale(name, run.space.parameters.get(name), values)
     return replace(scale, is_log=scale.is_log and min(values) > 0)
@@ -80,7 +80,8 @@ def _scale(run: RunData, name: str, shown: Scored) -> Scale:
 def _surface(
     run: RunData, x_name: str, y_name: str, shown: Scored, *, is_log: tuple[bool, bool]
 ) -> Surface | None:
-    """Heights on a grid from the smallest to the largest value of both; None inside no triangle of trials."""
+    """Heights on a grid from the smallest to the largest value of both parameters, None outside the triangles
+    of trials; no surface if there are no triangles."""
     import numpy as np  # with scipy 0.4 s to import, which a page without scores need not wait for
     from scipy.interpolate import griddata
     from scipy.spatial import QhullError
@@ -90,7 +91,7 @@ def _surface(
         values = np.array([float(trial.hparams[name]) for trial, _ in shown])
         scaled = np.log(values) if log else values
         low, high = scaled.min(), scaled.max()
-        columns.append((scaled - low) / (high - low))  # triangles of axes of unlike length would be needles
+        columns.append((scaled - low) / (high - low))  # unscaled axes would make needles of the triangles
         grid = np.linspace(low, high, _SIDE)
         places.append(np.exp(grid) if log else grid)
     known = np.column_stack(columns)

@@ -11,8 +11,8 @@ from trainables.core.data_source import data_text
 from trainables.core.data_summary import DataSummary
 
 _MOST_BARS = 30  # classes with a bar each
-_MOST_CLASSES = 200  # of a table; of more, the largest and the smallest are shown
-# The notes of trainings about their data, used where no preflight check ran.
+_MOST_CLASSES = 200  # in a table; of more, the largest and the smallest are shown
+# The notes of trainings about their data, used if no preflight check ran.
 _NOTES = ("data", "left_out", "folder", "identical", "pixels")
 
 
@@ -70,7 +70,7 @@ def _class_chart(data: DataSummary) -> Chart:
 def _classes(data: DataSummary) -> Table:
     """A table of the classes with their numbers of examples, the largest first.
 
-    Of more than 200 classes the ends are shown: what unbalances a data set is at its ends.
+    Of more than 200 classes the two ends are shown, since they are what makes a data set unbalanced.
     """
     unit = data.class_unit or data.unit
     rows = sorted(data.classes.items(), key=lambda item: -item[1])

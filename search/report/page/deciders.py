@@ -1,7 +1,7 @@
-"""Who decided what a freeze-thaw search trained, and how well its model foresaw what came: a section. Pure.
+"""The section on who decided what a freeze-thaw search trained, and how well its model predicted. Pure.
 
-Two sets of numbers from the journal: with each decision the share that ranks had of those left to ranks and
-model, and with each trial that left its worker what the model had said of the values that it then showed.
+The journal has two sets of numbers: with each decision, the share of ranks in the decisions left to ranks and
+model; with each trial that left its worker, what the model had predicted for the values that then came.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from search.report.page.run_data import RunData
 
 _COLOURS = {"rung": BLUE, "model": ORANGE, "random": GREY}
 _MOST_POINTS = 2000  # as in history.py
-_CLAIMED = 0.8  # share of values that the model's intervals are to hold
-_FEWEST = 4  # values that have a rank correlation
+_CLAIMED = 0.8  # share of values that the model's intervals should hold
+_FEWEST = 4  # values that a rank correlation needs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Foreseen:
-    """A value that came, and what the model had said of it.
+    """A value, and what the model had predicted for it.
 
     Attributes:
-        low, high: Ends of its 80 % interval.
+        low, high: Ends of the 80 % interval of the prediction.
     """
 
     trial_id: str
@@ -55,7 +55,7 @@ class Foreseen:
 
 
 def deciders_section(run: RunData) -> Section:
-    """Which decider was trusted over time, and the model's calibration; empty of a search without a model."""
+    """Which decider was trusted over time, and the model's calibration; empty without a model."""
     title = "Who decided, and how well the model foresaw"
     if run.space.scheduler.mode != "freeze_thaw":
         return Section(key="deciders", title=title, elements=[])
@@ -73,7 +73,7 @@ def deciders_section(run: RunData) -> Section:
 
 
 def foreseen_in(events: Sequence[Event]) -> list[Foreseen]:
-    """Every value that the model had said something of, in the order in which their trials left a worker."""
+    """Every value that the model had predicted, in the order in which the trials left their workers."""
     names = ("epoch", "low", "expected", "high", "value")
     return [
         Foreseen(trial_id=event["trial"], **dict(zip(names, numbers, strict=True)))
@@ -94,10 +94,10 @@ def _decisions_sentence(decisions: Sequence[Event]) -> str:
 
 
 def _trust_chart(shares: Sequence[Event]) -> Chart:
-    """The share of decisions that ranks make, over all decisions, each with a point of who made it.
+    """The share of decisions that ranks make, over all decisions, with a point for each by its decider.
 
-    Above the middle ranks are trusted, below it the model. It never leaves 20 to 90 %, as a decider that is
-    never asked could never win back.
+    Above the middle ranks are trusted, below it the model. The share stays between 20 and 90 %, since a
+    decider that is never asked could not win trust back.
     """
     numbers = [(number, event["ranks_share"], event["decided_by"]) for number, event in enumerate(shares, 1)]
     shown = evenly(numbers, _MOST_POINTS)
@@ -146,7 +146,7 @@ def _is_too_sure(foreseen: Sequence[Foreseen]) -> bool:
 
 
 def _wilson(count: int, num: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share, which is inside [0, 1] and of no width 0."""
+    """Wilson's 95 % interval of a share, which stays inside [0, 1] and never has width 0."""
     z = NormalDist().inv_cdf(0.975)
     middle, scale = count / num + z**2 / (2 * num), 1 + z**2 / num
     reach = z * math.sqrt(count / num * (1 - count / num) / num + z**2 / (4 * num**2))
@@ -154,7 +154,7 @@ def _wilson(count: int, num: int) -> tuple[float, float]:
 
 
 def _calibration_chart(run: RunData, foreseen: Sequence[Foreseen]) -> Chart:
-    """What was expected, with its 80 % interval, against what was reached: on the line the two are equal."""
+    """The predictions, with their 80 % intervals, against what was reached: on the line the two are equal."""
     shown = evenly(foreseen, _MOST_POINTS // 4)  # each has an interval to draw
     ends = [min(each.low for each in shown), max(each.high for each in shown)]
     line = Series(name="as foreseen", x=ends, y=ends, style="line", colour=GREY, is_dashed=True)

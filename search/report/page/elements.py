@@ -23,8 +23,8 @@ class Text:
     """A paragraph.
 
     Attributes:
-        is_warning: It stands out in colour.
-        is_lead: It is the conclusion of its section, in larger type.
+        is_warning: Whether it stands out in colour.
+        is_lead: Whether it is the conclusion of its section, in larger type.
     """
 
     kind: ClassVar[str] = "text"
@@ -38,8 +38,8 @@ class HeadFigure:
     """One of the figures at the head of a page.
 
     Attributes:
-        value: In large type: a number, or one word such as "unknown".
-        detail: What to hold it against, or why it is unknown.
+        value: A number, or one word such as "unknown", in large type.
+        detail: What to compare it with, or why it is unknown.
     """
 
     name: str
@@ -49,7 +49,7 @@ class HeadFigure:
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """The figures that a reader who reads nothing else reads."""
+    """The figures for a reader who reads nothing else."""
 
     kind: ClassVar[str] = "head"
     figures: Sequence[HeadFigure]
@@ -57,7 +57,7 @@ class Head:
 
 @dataclass(frozen=True, kw_only=True)
 class Points:
-    """A list, one point after the other."""
+    """A list of points."""
 
     kind: ClassVar[str] = "points"
     points: Sequence[str]
@@ -73,7 +73,7 @@ class Pairs:
 
 @dataclass(frozen=True, kw_only=True)
 class Commands:
-    """What a shell command does, and the command, ready to be copied."""
+    """Pairs of what a shell command does and the command, ready to be copied."""
 
     kind: ClassVar[str] = "commands"
     commands: Sequence[tuple[str, str]]
@@ -84,7 +84,7 @@ class Cell:
     """A cell of a table.
 
     Attributes:
-        text: As it is shown, rounded for readers.
+        text: The text shown, rounded for readers.
         order: The sort key, unrounded: numbers before words; None is unknown, and last in either direction.
         hint: Text under the mouse, such as why the cell is empty.
     """
@@ -98,7 +98,7 @@ class Cell:
         return isinstance(self.order, float | int)
 
 
-PAGE_ROWS = 200  # rows of a table at once; more of them make a browser slow
+PAGE_ROWS = 200  # rows of a table shown at once; more make a browser slow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ class Table:
 
     Attributes:
         trial_column: The column with names of trials, whose details a click on a row opens; empty for none.
-            The name is what a cell there sorts by.
+            Cells of this column sort by the name.
     """
 
     kind: ClassVar[str] = "table"
@@ -130,7 +130,7 @@ class Table:
 
     @property
     def empty_columns(self) -> list[str]:
-        """Those in which nothing is known of any row."""
+        """The columns that are unknown in every row."""
         return [
             name
             for place, name in enumerate(self.columns)
@@ -138,7 +138,7 @@ class Table:
         ]
 
     def without_empty_columns(self) -> Table:
-        """The table as far as anything is known: an empty column pushes others off the screen."""
+        """The table without its empty columns, which push others off the screen."""
         empty = set(self.empty_columns)
         kept = [place for place, name in enumerate(self.columns) if name not in empty]
         return replace(
@@ -149,14 +149,14 @@ class Table:
 
     @property
     def trial_place(self) -> int | None:
-        """The place of `trial_column`; None without one."""
+        """The index of `trial_column`; None if there is none."""
         return self.columns.index(self.trial_column) if self.trial_column in self.columns else None
 
     def with_constants_last(self, first: int) -> Table:
-        """The table with the columns in which all rows are alike after those that tell rows apart.
+        """The table with columns in which all rows are alike moved after those that tell rows apart.
 
         Args:
-            first: Columns at the left that keep their place.
+            first: The number of columns at the left that keep their place.
         """
         places = range(len(self.columns))
         alike = [at >= first and len({row[at].order for row in self.rows}) < 2 for at in places]
@@ -168,7 +168,7 @@ class Table:
         )
 
     def data(self) -> dict[str, Any]:
-        """The rows for the script, as short as possible: a text that sorts as itself is just that text."""
+        """The rows for the script, as short as possible: a text that sorts by itself is only that text."""
         return {"page": PAGE_ROWS, "rows": [[_short(cell) for cell in row] for row in self.rows]}
 
     def is_of_numbers(self, column: int) -> bool:
@@ -178,11 +178,11 @@ class Table:
 
 
 def _short(cell: Cell) -> str | list[float | str | None]:
-    """A cell as the script reads it: its text if it sorts as itself, else [text, order] or [text, order,
+    """A cell as the script reads it: its text if that is its sort key, else [text, order] or [text, order,
     hint].
 
-    The rows of 5,000 trials are in one file, and a text that sorts as itself need not be in it twice. JSON
-    has no NaN and no infinity, so as sort keys they are texts.
+    The rows of 5,000 trials are in one file, and a text that is its own sort key need not be in it twice.
+    JSON has no NaN and no infinity, so as sort keys these are texts.
     """
     if not cell.hint and cell.order == (cell.text or None):
         return cell.text
@@ -192,7 +192,7 @@ def _short(cell: Cell) -> str | list[float | str | None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """An image, which the page embeds, with its caption, which is its alternative text too.
+    """An image that the page embeds, with a caption that is also its alternative text.
 
     Attributes:
         format: "png" or "webp".
@@ -205,7 +205,7 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Images one below the other, each in a row of its own."""
+    """Images, each in a row of its own."""
 
     kind: ClassVar[str] = "figures"
     figures: Sequence[Figure]
@@ -216,8 +216,8 @@ class Mistake:
     """An image that got the wrong class.
 
     Attributes:
-        name: What the image is called in its data set.
-        shares: What the model gave the class that it named and the right one, from 0 to 1.
+        name: The image's name in its data set.
+        shares: The model's scores of the predicted class and of the right one, from 0 to 1.
         note: How often this confusion happened; empty if that is unknown.
     """
 
@@ -239,10 +239,10 @@ class Mistakes:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialDetails:
-    """What a click on a trial opens, as data: the script builds the one that is asked for.
+    """What a click on a trial opens, as data: the script builds the details of the trial that is clicked.
 
     Attributes:
-        data: As `trial_details.trial_details` makes it.
+        data: The details of all trials, as `trial_details.trial_details` makes them.
         has_curves: Whether any trial has a curve to draw.
     """
 
@@ -273,8 +273,8 @@ def number_cell(value: float | int | None, text: str | None = None, hint: str = 
     """A cell with a number; empty if it is unknown.
 
     Args:
-        value: What it sorts by.
-        text: What is shown; None writes four significant digits.
+        value: The sort key.
+        text: The text shown; None writes `value` to four significant digits.
         hint: Text under the mouse.
     """
     return Cell(text="" if value is None else text or value_text(value), order=value, hint=hint)

@@ -1,7 +1,7 @@
 """The energy of a run: score against joules, and joules by outcome. Pure.
 
-Two questions: which configuration is good for its energy (a scatter with the Pareto front), and where the
-joules of the search went (bars): those of stopped and failed trials are the price of searching.
+It answers two questions: which configuration is good for its energy (a scatter with the Pareto front), and
+where the joules of the search went (bars). Those of stopped and failed trials are the price of searching.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MEANING = {
 
 
 def joules_section(run: RunData) -> Section:
-    """Both plots; where nothing was measured a sentence with the reason, never zeros."""
+    """Both plots with their numbers; if nothing was measured, a sentence with the reason, never zeros."""
     outcomes = _outcomes(run)
     if not outcomes:
         why = f"Left out: the joules of this run were not measured ({run.energy_reason})."
@@ -52,7 +52,7 @@ def joules_section(run: RunData) -> Section:
 
 
 def spent_worth(run: RunData) -> str:
-    """What the run's energy is in grams and money, with what they were made with."""
+    """The emissions and cost of the run's energy, with the basis of each."""
     tariff = run.space.limits.tariff
     parts = [
         tariff.text(run.spent_j),
@@ -66,7 +66,7 @@ def spent_worth(run: RunData) -> str:
 def _outcomes(run: RunData) -> dict[str, int]:
     """Millijoules by outcome, the promoted trainings first.
 
-    Promotions have a journal of their own, so their joules are in no trial of the search and are added here.
+    Promotions have a journal of their own, so no trial of the search has their joules; they are added here.
     """
     of_run = outcome_millijoules(run.history)
     promoted_mj = run.promotion.history.energy.total_mj if run.promotion else None
@@ -107,7 +107,7 @@ def _outcome_chart(outcomes: dict[str, int]) -> Chart:
 
 
 def _outcome_table(outcomes: dict[str, int]) -> Table:
-    """The same as numbers, with shares of the whole and what each outcome means."""
+    """The energy by outcome as numbers, with shares of the whole and what each outcome means."""
     whole_mj = sum(outcomes.values())
     return Table(
         caption="Energy by outcome",

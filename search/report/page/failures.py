@@ -17,7 +17,7 @@ _NO_EFFECT = (
 
 
 def failures_section(run: RunData) -> Section:
-    """Failed attempts with cause and remedy, what is complete, and hyperparameters without effect."""
+    """Failed attempts with cause and remedy, how complete the run is, and hyperparameters without effect."""
     ended = [trial for trial in run.trials if trial.status != "running"]
     failed = [trial for trial in ended if trial.status in ("failed", "diverged")]
     elements: list[Element] = [Text(text=_statistics(len(ended), len(failed))), Text(text=_complete(run))]
@@ -31,8 +31,8 @@ def failures_section(run: RunData) -> Section:
 
 
 def hparams_without_effect(run: RunData) -> list[str]:
-    """A sentence for each hyperparameter that was set and could not act, with the reason and its trials; and
-    one for each group of trials that differ in hyperparameters and have identical curves.
+    """A sentence for each hyperparameter that was set but could have no effect, with the reason and its
+    trials, and for each group of trials that differ in hyperparameters and have identical curves.
 
     The first comes from the trainable, which knows that momentum means nothing to Adam. The second is found
     in the scores, whatever the reason. Both waste trials: the search has one dimension less than it seems to.
@@ -47,7 +47,7 @@ def hparams_without_effect(run: RunData) -> list[str]:
 
 
 def _statistics(num_ended: int, num_failed: int) -> str:
-    """How many of the ended trials failed, as a count and as a rate; running ones are in neither."""
+    """How many of the ended trials failed, with the success rate; running trials are not counted."""
     if not num_ended:
         return "No trial has ended yet."
     share = (num_ended - num_failed) / num_ended
@@ -57,8 +57,8 @@ def _statistics(num_ended: int, num_failed: int) -> str:
 def _complete(run: RunData) -> str:
     """How many trials have a log, a score and joules.
 
-    In a sound run with sensors all three equal the number of trials. Where they do not, the difference shows
-    what is missing before anybody relies on a mean over the rest.
+    In a sound run with sensors all three equal the number of trials. Otherwise the difference shows what is
+    missing before anyone relies on a mean over the rest.
     """
     num_logs = sum(run.ledger.trial(t.trial_id).log.is_file() for t in run.trials)
     num_scored = sum(trial.value(run.metric) is not None for trial in run.trials)
@@ -71,7 +71,7 @@ def _complete(run: RunData) -> str:
 def _rows(run: RunData, trial: TrialRecord) -> list[list[Cell]]:
     """A row for each failed attempt; a trial that diverged without an error has one too.
 
-    A trial that failed once and then finished is in here: its second attempt hides the cause elsewhere.
+    A trial that failed once and then finished is included: elsewhere its second attempt hides the cause.
     """
     attempts = [
         (failure["attempt"], failure["cause"], failure["message"], failure["at"])

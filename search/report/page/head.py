@@ -1,6 +1,6 @@
-"""The head of a page: best score, epochs, time and energy, each with what to hold it against. Pure.
+"""The head of a page: best score, epochs, time and energy, each with what to compare it with. Pure.
 
-A figure that is unknown says why: nothing here is 0 for want of a measurement.
+A figure that is unknown says why: nothing here is 0 for lack of a measurement.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from search.report.unmeasured import estimate_note
 
 
 def head(run: RunData) -> Head:
-    """Four figures."""
+    """The four figures at the head of the page."""
     return Head(figures=[_best(run), _epochs(run), _time(run), _energy(run)])
 
 
 def _best(run: RunData) -> HeadFigure:
-    """The promoted gain with its interval, or the best of the search, which is chosen for its score."""
+    """The winner's gain with its interval, or the best of the search, which was chosen for its score."""
     winner = run.promotion.winner if run.promotion else None
     if run.promotion and winner and winner["gain_mean"] is not None and not winner["is_default"]:
         default = default_of(run.promotion.rows)
@@ -45,7 +45,7 @@ def _best(run: RunData) -> HeadFigure:
 
 
 def _beside_default(run: RunData) -> str:
-    """What the default scored where the best did."""
+    """The default's score at the rung of the best."""
     if run.best is run.default:
         return "it is the default"
     rung = run.configurations[0].rung

@@ -20,7 +20,7 @@ from search.report.page.timeline import timeline
 from search.report.portfolio import portfolio_points, portfolio_sentence
 from search.trial import EpochRow
 
-_MOST_POINTS = 2000  # of a chart; more of them overlap, and each costs 60 bytes and 50 µs
+_MOST_POINTS = 2000  # in a chart; more overlap, and each costs 60 bytes and 50 µs
 _MOST_CURVES = 300  # more lines are slow to draw and cannot be distinguished
 
 
@@ -29,8 +29,8 @@ class Result:
     """A score at the end of a rung.
 
     Attributes:
-        value: The metric there.
-        num_epochs: What the run had spent by then, in all trials.
+        value: The metric at that point.
+        num_epochs: Epochs that all trials of the run had spent by then.
         best: The score of the trial that ranked first from then on.
     """
 
@@ -42,16 +42,16 @@ class Result:
 
 
 def results(run: RunData) -> list[Result]:
-    """Every score at a rung's end in the order in which they came; those of failed trials are left out.
+    """Every score at the end of a rung, in chronological order; those of failed trials are left out.
 
-    The best is the one that would rank first, so it may get worse: the first trial to complete a higher rung
-    takes the first rank with whatever score it has there.
+    The best is the score that would rank first, so it may get worse: the first trial to complete a higher
+    rung takes the first rank with whatever score it has there.
     """
     sign = 1 if run.space.mode == "max" else -1
     found: list[Result] = []
     best: tuple[int, float] | None = None
     epochs = (event for event in run.events if event["event"] == "epoch")
-    for num_epochs, event in enumerate(epochs, start=1):  # repeated ones too, for they were paid for
+    for num_epochs, event in enumerate(epochs, start=1):  # repeated ones too, since they were paid for
         if not event["row"].get("completes_rung"):  # as JSON: making 15,000 EpochRows takes a second
             continue
         trial, rung = run.history.trials[event["trial"]], EpochRow.from_dict(event["row"]).ended_rung
@@ -100,8 +100,8 @@ def history_section(run: RunData) -> Section:
 def by_epochs(run: RunData, found: Sequence[Result]) -> Chart:
     """The best over the epochs that all trials together have spent, with every score as a point.
 
-    A line that still improves at its right end suggests more epochs; one that has been level for half of the
-    chart suggests that they would find little.
+    A line that still improves at its right end suggests more epochs; one that is level for half of the chart
+    suggests that they would find little.
     """
     shown = evenly(found, _MOST_POINTS)
     points = {
@@ -122,8 +122,8 @@ def by_epochs(run: RunData, found: Sequence[Result]) -> Chart:
 def by_trials(run: RunData) -> Chart:
     """The best over the trials in the order in which they were proposed, each with its last score.
 
-    Where later trials are better than earlier ones the sampler has learnt something. Where they are not, it
-    has not, or there is little to learn.
+    If later trials are better than earlier ones, the sampler has learnt something. If not, it has not, or
+    there is little to learn.
     """
     sign = 1 if run.space.mode == "max" else -1
     sound = [trial for trial in run.trials if is_comparable(trial, run.metric)]
@@ -147,9 +147,9 @@ def by_trials(run: RunData) -> Chart:
 
 
 def thinned_text(num_shown: int, num_all: int, what: str) -> str:
-    """The end of a title where a chart shows a part of all; empty where it shows all.
+    """The end of a chart's title that says how many points are shown; empty if all are.
 
-    Points are thinned, the line never: a reader must know that a missing point proves nothing.
+    Points are thinned, the line never is: a reader must know that a missing point proves nothing.
     """
     return (
         ""
@@ -161,7 +161,7 @@ def thinned_text(num_shown: int, num_all: int, what: str) -> str:
 def _corners(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
     """The points at which steps rise or fall, and the two ends: the same line in fewer points.
 
-    Of 5,000 trials the best changes some ten times, and the page is a file to be sent around.
+    Over 5,000 trials the best changes some ten times, and the page is a file that people send around.
     """
     ends = {0, len(points) - 1}
     return [point for place, point in enumerate(points) if place in ends or point[1] != points[place - 1][1]]
@@ -170,7 +170,7 @@ def _corners(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
 def expected_gains(run: RunData) -> Chart:
     """What the most promising further trial was expected to gain, and the smallest gain that means anything.
 
-    Where the first lies below the second, twice in a row, further trials are unlikely to gain.
+    Once the first is below the second twice in a row, further trials are unlikely to gain.
     """
     gains = run.history.gains
     epochs = [each.num_epochs for each in gains]
@@ -227,7 +227,7 @@ def learning_curves(run: RunData) -> Chart:
 
 
 def _ladder(run: RunData) -> list[Mark]:
-    """The ends of the rungs below the top one; none of a ladder of joules, whose rungs end anywhere."""
+    """The ends of the rungs below the top one; none for a ladder of joules, whose rungs end anywhere."""
     ends = () if run.space.ladder.joules else run.space.ladder.ends[:-1]
     return [Mark(at=float(end), text=f"rung {rung} ends") for rung, end in enumerate(ends)]
 
@@ -235,7 +235,7 @@ def _ladder(run: RunData) -> list[Mark]:
 def _curves_at(run: RunData, trials: Sequence[TrialRecord], rung: int) -> Series:
     """The stretches of all curves at one rung, each with the point that it continues from.
 
-    All of them are one series, with a None between two trials: 300 series would be 300 entries of the legend.
+    They are one series, with a None between two trials: 300 series would be 300 entries in the legend.
     """
     points: list[tuple[int | None, float | None, str]] = []
     for trial in trials:
@@ -264,7 +264,7 @@ def _curves_at(run: RunData, trials: Sequence[TrialRecord], rung: int) -> Series
 def _stretch(metric: str, trial: TrialRecord, rung: int) -> Iterator[tuple[int, float]]:
     """Epoch and score of a trial's epochs at one rung, from the last point before each stretch.
 
-    A score that is missing or not finite is left out, and the line bridges it.
+    Scores that are missing or not finite are left out, and the line bridges them.
     """
     last: tuple[int, float] | None = None
     for epoch, row in trial.curve.items():

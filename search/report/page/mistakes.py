@@ -1,7 +1,7 @@
 """What the winner got wrong: confusion, hardest classes, and the images themselves.
 
-All of it comes from files that the winner's first training left; what is not there is left out, as not every
-trainable classifies. Of one training, because a confusion summed over seeds would show each image several
+All of it comes from files of the winner's first training; what is missing is left out, since not every
+trainable classifies. It is one training, because a confusion summed over seeds would show each image several
 times.
 """
 
@@ -36,7 +36,7 @@ from search.report.page.elements import (
 from search.report.page.run_data import Promotion, RunData
 from search.trial.final_outputs import MISTAKE_IMAGES
 
-_HARDEST = 10  # classes; more belong into per_class.csv
+_HARDEST = 10  # classes; for more there is per_class.csv
 # A class of low accuracy and high precision is missed; one of high accuracy and low precision attracts images
 # of others.
 _CLASS_SCORES = {"num_images": "images", "accuracy": "accuracy (share)", "precision": "precision", "f1": "F1"}
@@ -85,7 +85,7 @@ def _curves(history: Path) -> list[Chart]:
 
 
 def _confusion(folder: Path) -> Iterator[Matrix | Figures]:
-    """Shares of each class as colours, with the numbers of images; of many classes the PNG."""
+    """Shares of each class as colours, with the numbers of images; for many classes the PNG."""
     matrix = confusion_of(folder)
     if matrix:
         yield matrix
@@ -94,7 +94,7 @@ def _confusion(folder: Path) -> Iterator[Matrix | Figures]:
 
 
 def confusion_of(folder: Path) -> Matrix | None:
-    """The confusion of a training's test set; None without one, and of more classes than a page can show."""
+    """The confusion of a training's test set; None without one, or with more classes than a page can show."""
     counts_file, shares_file = folder / "confusion.csv", folder / "confusion_normalised.csv"
     if not counts_file.is_file() or not shares_file.is_file():
         return None
@@ -116,7 +116,7 @@ def _hardest(rows: Sequence[Mapping[str, str]], *, by: str, columns: Mapping[str
 
     Args:
         by: The column of the score.
-        columns: What is shown of each class: titles by the columns that they are read from.
+        columns: The titles of the columns shown, by the columns that they are read from.
     """
     scored = sorted((row for row in rows if row[by]), key=lambda row: float(row[by]))
     if scored:
@@ -151,8 +151,8 @@ def _confused(rows: Sequence[Mapping[str, str]]) -> Iterator[Element]:
 def _mistake_images(folder: Path, pairs: Sequence[Mapping[str, str]]) -> Iterator[Element]:
     """The most confident mistakes; a sentence if their images were not kept.
 
-    A model that is sure and wrong is often right: these are the images to check for wrong labels. Files and
-    rows are in the same order.
+    A model that is sure and wrong is often right, so these are the images to check for wrong labels. Files
+    and rows are in the same order.
     """
     rows = _read(folder / "mistakes.csv")
     files = sorted((folder / MISTAKE_IMAGES).glob("*.png"))[:_MOST_MISTAKE_IMAGES]
@@ -188,13 +188,13 @@ def _mistake(file: Path, row: Mapping[str, str], note: str) -> Mistake:
 
 
 def _frequency(pair: Mapping[str, str]) -> str:
-    """ "3 of 75 images of the class", from a row of confused_pairs.csv."""
+    """ "3 of 75 of its class", from a row of confused_pairs.csv; empty if the share is 0."""
     count, share = int(pair["num_images"]), float(pair["share"])
     return f"{count} of {count / share:.0f} of its class" if share else ""
 
 
 def _embedded(png: bytes) -> tuple[bytes, str]:
-    """An image as the page carries it, and its format: photographs as WebP, a sixth of their PNG."""
+    """An image as the page carries it, and its format: photographs as WebP, a sixth of the size of a PNG."""
     if len(png) <= _SMALL_BYTES:
         return png, "png"
     content = io.BytesIO()

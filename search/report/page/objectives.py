@@ -1,7 +1,7 @@
 """Several objectives and constraints: each pair as a plot, the front as a table, what was infeasible. Pure.
 
 A trial on the front is beaten by no other in all objectives; which of them is best is for a person to choose.
-The plot of score against joules in the section on energy is made here as well.
+The energy section's plot of score against joules is also made here.
 """
 
 from __future__ import annotations
@@ -77,11 +77,12 @@ def pair_chart(
     x_title: str = "",
     is_narrow: bool = False,
 ) -> Chart:
-    """Two of the objectives of `space`, the earlier one upwards, with the front of all.
+    """Two of the objectives of `space`, with the front of all objectives.
 
     Args:
-        known: What `known_values` gave.
-        title: As of the chart; `key` and `x_title` likewise. Empty makes one of the objectives' names.
+        known: The result of `known_values`.
+        pair: The places of the objectives on the y axis and on the x axis.
+        title: The chart's title. Empty `title`, `key` and `x_title` are made from the objectives' names.
     """
     upwards, across = pair
     names = space.objective
@@ -105,8 +106,8 @@ def _title(space: Space, place: int) -> str:
 
 
 def _front(run: RunData, space: Space, pair: tuple[int, int]) -> Series:
-    """The front: of two objectives a dashed line, which only connects it, as between two of its trials there
-    is no configuration; of three stars, which are no line in any two of them."""
+    """The front of two objectives as a dashed line, which only connects it: between two of its trials there
+    is no configuration. The front of three as stars, as it is no line in any two of them."""
     upwards, across = pair
     front = (values.numbers for _, values in pareto_front(space, run.trials))
     ordered = sorted(front, key=lambda numbers: numbers[across])
@@ -126,8 +127,8 @@ def _front(run: RunData, space: Space, pair: tuple[int, int]) -> Series:
 
 
 def _points(run: RunData, space: Space, known: _Known, pair: tuple[int, int]) -> list[Series]:
-    """A point for each trial, by rung; horizontal intervals are the uncertainty of joules, where a shared
-    GPU had to be divided. Trials of different rungs do not compare: a low rung's score is not final."""
+    """A point for each trial, by rung; horizontal intervals are the uncertainty of joules where a shared GPU
+    had to be divided. Trials of different rungs do not compare, since a low rung's score is not final."""
     upwards, across = pair
     has_errors = across == len(space.objective) - 1 and space.joules_objective is not None
     series = []

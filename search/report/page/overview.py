@@ -1,7 +1,7 @@
 """The first sections: the conclusion, how the run went, what to do next; and what was searched. Pure.
 
-The first is made for a reader who reads nothing else: every doubt that would change the decision (guessing, a
-tie, untrustworthy rungs) is in here, not only in its own section.
+The first is for a reader who reads nothing else: every doubt that would change the decision (guessing, a tie,
+untrustworthy rungs) is in it, not only in its own section.
 """
 
 from __future__ import annotations
@@ -38,15 +38,14 @@ def next_section(run: RunData) -> Section:
 
 
 def settings_section(run: RunData) -> Section:
-    """The space, for those who do not have it."""
+    """The space, for readers who do not have it."""
     return Section(key="space", title="What was searched", elements=[Pairs(pairs=_settings(run))])
 
 
 def _forecast_outcome(run: RunData) -> list[Text]:
-    """The outcome beside the forecast that was made before the run; nothing while the run lasts or without
-    one.
+    """The outcome beside the first forecast; nothing without one, or while the run continues.
 
-    A forecast that was corrected on the way would always come true, so it is the first one that is kept.
+    A forecast that is corrected on the way always comes true, so the first one is kept.
     """
     forecast = kept_forecast(run.ledger)
     if forecast is None or run.history.ended is None:
@@ -57,7 +56,7 @@ def _forecast_outcome(run: RunData) -> list[Text]:
 
 
 def _settings(run: RunData) -> list[tuple[str, str]]:
-    """What was searched, by which rules and up to which limits: the space, for those who do not have it."""
+    """What was searched, by which rules and up to which limits."""
     space = run.space
     ladder = "; ".join(
         f"{number}: {rung_text(space.ladder, number)}" for number in range(len(space.ladder.rungs))

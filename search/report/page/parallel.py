@@ -16,7 +16,7 @@ from search.space.parameters import is_number
 _MOST_LINES = 300  # more of them are one grey area
 _MOST_NAMED = 6  # distinct values of a parameter that are all named on its axis
 _FAINTEST = 0.12  # opacity of the worst trial: visible on white and on black
-_APART = 0.09  # of the axis between two ticks: nearer ones would touch
+_APART = 0.09  # share of the axis between two ticks; closer ones would touch
 _STEPS = (1, 2, 5, 10)  # round numbers within a power of ten
 
 
@@ -114,10 +114,10 @@ def _hparam_line(run: RunData, name: str, trials: Sequence[TrialRecord]) -> _Lin
 
 
 def _number_line(name: str, values: Mapping[str, float], *, is_log: bool = False) -> _Line:
-    """An axis of numbers, from the smallest (0) to the largest (1); one value alone is placed in the middle.
+    """An axis of numbers, from the smallest (0) to the largest (1); a single value is placed in the middle.
 
-    Up to six distinct values are all named, as those of a choice; of more the ends, and round numbers
-    between.
+    Up to six distinct values, such as those of a choice, are all named. Of more, the ends are, and round
+    numbers in between.
     """
     low, high = min(values.values()), max(values.values())
 
@@ -140,7 +140,8 @@ def _number_line(name: str, values: Mapping[str, float], *, is_log: bool = False
 
 
 def _round_numbers(low: float, high: float, *, is_log: bool) -> list[float]:
-    """Powers of ten between two numbers; of a range within one, three to six multiples of 1, 2 or 5."""
+    """Powers of ten between two numbers; on a linear axis, or within a factor of ten, two to five multiples
+    of 1, 2 or 5."""
     if is_log and high >= 10 * low:
         return [10.0**power for power in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
     power = 10.0 ** math.floor(math.log10((high - low) / 4))

@@ -2,7 +2,7 @@
 
 They answer three questions in this order: which parameters matter at all, where in its range each parameter
 is good, and which combinations are. None of them is causal: a sampler tries good regions more often, so a
-parameter that follows another looks important as well.
+parameter that follows another also looks important.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from search.report.page.parallel import parallel
 from search.report.page.run_data import RunData
 from search.report.page.slices import slice_of
 
-# Trials that the forest behind the importance is grown on, evenly over the ranks: its time grows with the
-# square of their number.
+# Trials on which the forest behind the importance is grown, spaced evenly over the ranks: its time grows with
+# the square of their number.
 _MOST_ANALYSED = 500
 
 
 def parameters_section(run: RunData) -> Section:
-    """How the score follows the parameters; a sentence where there is nothing to see."""
+    """How the score depends on the parameters; a sentence if there is nothing to see."""
     if not run.shown_hparams:
         none = "No hyperparameter differs between the trials."
         return Section(key="parameters", title="Parameters", elements=[Text(text=none)])
@@ -41,7 +41,7 @@ def _importance_and_map(run: RunData, slices: Sequence[Chart]) -> list[Element]:
     """Importance, the slices, and the map of the two parameters that matter most, of scores at one rung.
 
     Scores of one rung only are compared: over several, the budget would explain most of the variance, and the
-    parameters what is left.
+    parameters only the rest.
     """
     # Optuna and scikit-learn take 1 s to import, and a page of two trials needs neither.
     from search.sampling.importance import FEWEST, TooFew, importances
@@ -56,14 +56,14 @@ def _importance_and_map(run: RunData, slices: Sequence[Chart]) -> list[Element]:
     map_of_two = contour(run, list(shares), found, rung)
     if map_of_two is None:
         return [note, _importance_chart(shares), *slices]
-    # Narrow ones stand two in a row: with an even number before it, the map has a row of its own.
+    # Narrow charts stand two in a row. After the importance and an odd number of slices, the map is alone.
     return [note, _importance_chart(shares), *slices, replace(map_of_two, is_narrow=len(slices) % 2 == 0)]
 
 
 def _importance_note(
     run: RunData, rung: int, shares: Mapping[str, float], num_analysed: int, num_found: int
 ) -> str:
-    """What the bars are of, and what has none."""
+    """What the bars show, and which parameters have none."""
     which = f"{num_found}" if num_analysed == num_found else f"{num_analysed:,} of {num_found:,}"
     note = (
         f"Importance by functional ANOVA over the {which} scores at {run.rung_name(rung)}: the share "
@@ -81,11 +81,11 @@ def _bound_texts(run: RunData) -> list[Text]:
 
 
 def _compared(run: RunData, *, fewest: int) -> tuple[int, list[tuple[TrialRecord, float]]]:
-    """The rung whose scores are analysed: the highest that half of the ranked trials, and at least `fewest`,
-    have completed, with their scores there; the lowest rung if there is none.
+    """The rung whose scores are analysed, and these scores: the highest rung that half of the ranked trials,
+    and at least `fewest`, have completed; the lowest if there is none.
 
-    The top rung is the one that matters, but few trials reach it, and those were chosen for being alike:
-    among winners the learning rate hardly varies, and seems not to matter.
+    The top rung is the one that matters, but few trials reach it, and those are much alike: among winners the
+    learning rate hardly varies, and seems not to matter.
     """
     num_needed = max(fewest, len(run.ranked) / 2)
     scored: list[tuple[TrialRecord, float]] = []
@@ -98,7 +98,7 @@ def _compared(run: RunData, *, fewest: int) -> tuple[int, list[tuple[TrialRecord
 
 
 def _importance_chart(shares: Mapping[str, float]) -> Chart:
-    """Bars up to 1.05: the shares add up to 1, and a single parameter may have all of it."""
+    """Bars on an axis that ends at 1.05: the shares add up to 1, and one parameter may have it all."""
     bars = [(shortened(name), share) for name, share in shares.items()]
     axis = Scale(title="share of the variance explained", span=(0, 1.05))
     texts = [f"{share:.3f}" for _, share in bars]

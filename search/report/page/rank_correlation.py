@@ -1,7 +1,7 @@
-"""Whether cheap scores can be trusted: rank correlations between rungs, as a section. Pure.
+"""The section on whether cheap scores can be trusted: rank correlations between rungs. Pure.
 
 A search on rungs is only as good as its lowest rung: trials that it ranks low are never trained further. The
-correlation with the rung above is the check on that, over the trials that completed both.
+check on that is the correlation with the rung above, over the trials that completed both.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def _chart(known: Sequence[RungCorrelation]) -> Chart:
     """A row for each pair of neighbouring rungs, with two intervals: over all trials, and over the better
     half.
 
-    1 is the same order, 0 no relation, and left of 0.5 a rung is doubtful: there it orders one pair of trials
-    in three the wrong way round. The better half decides, as that is where the winner is; over all trials the
+    1 is the same order, 0 no relation, and below 0.5 a rung is doubtful: there it orders one pair of trials
+    in three the wrong way round. The better half decides, because the winner is in it; over all trials the
     correlation is flattered by configurations that are bad at any budget.
     """
     names = {number: f"rung {each.rung} to {each.rung + 1}" for number, each in enumerate(known)}
@@ -72,7 +72,7 @@ def _intervals(
 
 
 def _table(run: RunData) -> Table:
-    """The same as numbers, with how many trials each rests on and how many of these were control trials."""
+    """The correlations as numbers, with how many trials each rests on and how many are control trials."""
     columns = (
         "rung",
         "against",

@@ -1,7 +1,7 @@
 """Sections as one self-contained HTML file.
 
 Scripts, styles, figures and data are in it, so that it opens without a network, from an archive, or as an
-attachment in ten years. That costs 1.5 MB for plotly.js, in pages that have charts.
+attachment ten years from now. In pages with charts that costs 1.5 MB for plotly.js.
 """
 
 from __future__ import annotations
@@ -33,15 +33,14 @@ def rendered(
 ) -> str:
     """The page as HTML.
 
-    Texts of a run may hold anything: class names, messages of exceptions, paths. So all of them are escaped
-    by the template, or are JSON in which no tag can end. Besides, the page's own Content-Security-Policy lets
-    nothing be loaded, and no script run but those that it names by their hash: markup that got through
-    would do nothing.
+    Texts of a run may hold anything: class names, messages of exceptions, paths. So the template escapes all
+    of them, or they are JSON in which no tag can end. In addition, the page's Content-Security-Policy loads
+    nothing and runs only the scripts that it names by hash, so markup that got through would do nothing.
 
     Args:
         title: The name of the run.
         subtitle: What it trained, and when the page was written.
-        refresh_s: Interval at which the page reloads itself, a whole second at least; None for never.
+        refresh_s: Interval at which the page reloads itself, in whole seconds, at least one; None for never.
     """
     elements = [element for section in sections for element in section.elements]
     has_charts = any(
@@ -65,13 +64,12 @@ def rendered(
 
 
 def text_on_page(text: object) -> object:
-    r"""A text as the page has it: printable, and with paths as they are from here.
+    r"""A text as the page shows it: printable, and with paths relative to the working directory.
 
-    What steers a terminal, turns text around or cannot be encoded is written out (`\x1b`): a class may be
-    called so, and a page is read by `cat` too. Of a path below this folder what follows it is left; a home is
-    `~`, because a page is sent around, and a home tells a name. It is done to all texts alike, since paths
-    are in commands, messages, tracebacks and logs. In quotes a shell would take `~` for a name: it is put
-    before them.
+    Characters that control a terminal, reverse text or cannot be encoded are written out (`\x1b`): they may
+    be in the name of a class, and pages are also read with `cat`. A home is `~`, because pages are sent
+    around and a home contains a name. All texts are treated alike, since paths are in commands, messages,
+    tracebacks and logs. A shell does not expand `~` inside quotes, so it is put before them.
     """
     if not isinstance(text, str) or isinstance(text, Markup):
         return text
@@ -85,7 +83,7 @@ def text_on_page(text: object) -> object:
 
 @lru_cache(maxsize=1)
 def _path_patterns(here: str, home: str) -> list[tuple[re.Pattern[str], str]]:
-    """What is shortened, and to what, in this order."""
+    """Patterns and what they are replaced by, in the order in which they apply."""
     homes = "|".join([*([re.escape(home)] if len(home) > 1 else []), r"/(?:home|Users)/[^/\s'\"<>\\]+"])
     shortened = [(rf"(?<![\w.~-]){re.escape(here)}/", "")] if len(here) > 1 else []
     shortened += [
@@ -112,10 +110,11 @@ def json_for_script(content: object, *, digits: int | None = None) -> Markup:
 
 
 def _shortened(content: Any, digits: int | None) -> Any:
-    """The same lists and mappings with texts as the page has them, and shorter numbers: a plot has 1,000
+    """The same lists and mappings with texts as the page shows them, and shorter numbers: a plot has 1,000
     pixels, and a float 17 digits.
 
-    Text by text: in JSON the letter of an escape (`\\n`) stands before the path, and hides where it begins.
+    Texts are changed one by one, because in JSON the letter of an escape (`\\n`) may stand right before a
+    path and hide where it begins.
     """
     if isinstance(content, str):
         return text_on_page(content)
@@ -130,8 +129,7 @@ def _shortened(content: Any, digits: int | None) -> Any:
 
 @cache
 def _environment() -> Environment:
-    """The templates: escaping is on for all of them, and a name that is missing is an error instead of an
-    empty text."""
+    """The templates: all are escaped, and a missing name is an error instead of an empty text."""
     return Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=True,
@@ -150,7 +148,7 @@ def _text(name: str) -> str:
 def _policy(scripts: Sequence[str]) -> str:
     """What the browser may do with the page: show embedded images, and run the scripts with these hashes.
 
-    A hash is of the exact text between the tags, so a script must be in the template without added blanks.
+    A hash is of the exact text between the tags, so the template must not add whitespace to a script.
     Plotly sets styles on elements, which needs 'unsafe-inline' for styles.
     """
     hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts if script)

@@ -1,6 +1,6 @@
-"""What a run was made on: machine and versions, and the commands that repeat it. Pure.
+"""What a run ran on (machine and versions), and the commands that repeat it. Pure.
 
-The commands name the space file in the run's folder, not the one it was started from: that one may have been
+The commands name the space file in the run's folder, not the one it was started from, which may have been
 edited since.
 """
 
@@ -30,12 +30,12 @@ def environment_section(run: RunData) -> Section:
 
 
 def commands_section(run: RunData) -> Section:
-    """Commands that repeat the search, resume it, promote, and write this page again."""
+    """Commands that repeat the search, resume it, promote its best trials, and write this page again."""
     return Section(key="commands", title="Reproduce", elements=[Commands(commands=list(_commands(run)))])
 
 
 def _pairs(environment: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What is known of the machine; a package or a device that was not found is left out."""
+    """What is known of the machine; packages and devices that were not found are left out."""
     for name in ("hostname", "platform", "num_cpus", "python", "git", "folder"):
         if environment.get(name) is not None:
             yield name, str(environment[name])
@@ -51,7 +51,7 @@ def _pairs(environment: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _commands(run: RunData) -> Iterator[tuple[str, str]]:
     """What to do, and the command for it.
 
-    The search again gets a name of its own: with the same name it would resume the run, which has ended.
+    The repeated search has a name of its own: with the same name it would resume the run, which has ended.
     """
     place, space_file = run.ledger.address, str(run.ledger.space_file)
     above, _, name = place.rpartition("/")

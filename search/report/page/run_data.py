@@ -1,7 +1,7 @@
 """Everything that a page shows of a run, read once from the run's folder.
 
-Sections get this and read no file: all of them show the same moment of a run that may not have ended, and
-tests make it from a history in memory. What several of them need, such as the ranking, is worked out once.
+Most sections read no other file, so they all show the same moment of a run that may not have ended, and tests
+make the data from a history in memory. What several sections need, such as the ranking, is computed once.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Promotion:
     """The promoted trainings of a run, which have a folder and a journal of their own.
 
     Attributes:
-        ledger: Of the promotion, not of the search.
-        rows: As promoted.csv has them, the best on validation first.
+        ledger: The ledger of the promotion, not of the search.
+        rows: The rows of promoted.csv, the best on validation first.
     """
 
     ledger: Ledger
@@ -83,7 +83,7 @@ class RunData:
 
     @property
     def metric_title(self) -> str:
-        """The metric with its direction, for an axis: of an error rate, lower points are the good ones."""
+        """The metric with its direction, for an axis: for an error rate, lower points are the good ones."""
         return f"{self.metric} ({'larger' if self.space.mode == 'max' else 'smaller'} is better)"
 
     @cached_property
@@ -102,13 +102,13 @@ class RunData:
 
     @cached_property
     def ranks(self) -> dict[str, int]:
-        """By trial its rank, which repeats of a configuration share; none without a score."""
+        """Ranks by trial, which repeats of a configuration share; trials without a score have none."""
         order = enumerate(self.configurations, start=1)
         return {trial.trial_id: rank for rank, each in order for trial in each.scored}
 
     @cached_property
     def in_order(self) -> list[TrialRecord]:
-        """All trials: the ranked ones in their order, then the others as they were asked for."""
+        """All trials: the ranked ones in their order, then the others in the order they were proposed."""
         return [*self.ranked, *(trial for trial in self.trials if trial.trial_id not in self.ranks)]
 
     @property
@@ -129,7 +129,7 @@ class RunData:
     @cached_property
     def beside_default(self) -> tuple[int, list[float], list[float]] | None:
         """The highest rung that the best configuration and the default both completed, and the scores of
-        their repeats there; None without one.
+        their repeats there; None if there is no such rung.
 
         The default may have been stopped, and its score from fewer epochs would make any trial that ran
         longer look better.
@@ -174,8 +174,8 @@ class RunData:
 
     @cached_property
     def shown_hparams(self) -> list[str]:
-        """The searched hparams, and those that differ from trial to trial without being searched, as a
-        trial of an initial point may have them. The order is that of the space."""
+        """The searched hparams, then those that differ between trials without being searched, as those of
+        initial points may."""
         names = dict.fromkeys((*self.space.parameters, *(n for trial in self.trials for n in trial.hparams)))
         return [name for name in names if name in self.space.parameters or self._varies(name)]
 
@@ -186,7 +186,7 @@ class RunData:
 
     @property
     def seconds(self) -> float:
-        """How long all sessions lasted together, without the time between a kill and the next start."""
+        """The duration of all sessions together, without the time between a kill and the next start."""
         sessions = self.history.sessions
         return sum(one.elapsed_s for one in sessions.all)
 
@@ -199,13 +199,13 @@ class RunData:
 
     @cached_property
     def energy_mj(self) -> dict[str, int | None]:
-        """By trial the millijoules of all its attempts; None where they are unknown. They are added up anew
-        whenever a trial is asked, and several sections ask."""
+        """Millijoules of all attempts by trial; None if unknown. Cached, because a trial adds them up at each
+        access, and several sections need them."""
         return {trial.trial_id: trial.energy.total_mj for trial in self.trials}
 
     @property
     def energy_reason(self) -> str:
-        """Why joules are unknown, and how to have them estimated: for one place of the page."""
+        """Why joules are unknown, and how to have them estimated; the page says it in one place."""
         return no_energy_text(self.trials)
 
     def rung_name(self, rung: int) -> str:
@@ -213,7 +213,8 @@ class RunData:
         return f"rung {rung} ({rung_text(self.space.ladder, rung)})"
 
     def _varies(self, name: str) -> bool:
-        """Whether trials differ in it. By `repr`, since a value may be a list, and 1 is not 1.0 or True."""
+        """Whether trials differ in a hyperparameter, compared by `repr`: a value may be a list, and 1 is not
+        1.0 or True."""
         return len({repr(trial.hparams[name]) for trial in self.trials if name in trial.hparams}) > 1
 
 
@@ -236,13 +237,13 @@ def run_data(
     history: History,
     read_history: Callable[[Ledger], History] = Ledger.read_history,
 ) -> RunData:
-    """What a page shows of a run whose journal was read already.
+    """What a page shows of a run whose journal has already been read.
 
     Args:
         read_history: Reads the histories of its promotion and baselines.
 
     Raises:
-        LedgerError: One of these cannot be read.
+        LedgerError: One of these histories cannot be read.
     """
     return RunData(
         ledger=ledger,
@@ -257,10 +258,10 @@ def run_data(
 def _promotion(
     ledger: Ledger, space: Space, history: History, read_history: Callable[[Ledger], History]
 ) -> Promotion | None:
-    """The latest promotion with its rows, those of baselines among them; None without one.
+    """The latest promotion with its rows, including those of baselines; None without one.
 
-    Rows are worked out from the journals, not read from promoted.csv: that is written at a promotion's end,
-    and while one runs it is missing, or an earlier one's.
+    Rows are computed from the journals, not read from promoted.csv, which is written at the end of a
+    promotion: while one runs, the file is missing or an earlier promotion's.
     """
     latest = _latest(ledger.promotion_folder)
     if latest is None:
@@ -280,7 +281,7 @@ def _promotion(
 
 
 def _latest(folder: Path) -> Ledger | None:
-    """The last of `folder`, `folder-2` and so on with a run in it."""
+    """The latest of `folder`, `folder-2` and so on that has a run."""
     candidates = [path for path in folder.parent.glob(f"{folder.name}*") if Ledger(path).has_run]
     # By the last change of the journal: promoted-10 sorts before promoted-2.
     latest = max(candidates, key=lambda path: Ledger(path).journal_file.stat().st_mtime, default=None)

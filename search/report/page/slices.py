@@ -1,7 +1,7 @@
 """The score over one parameter, with the bounds of its range. Pure.
 
-A slice shows every trial at its value of one parameter, whatever the others were. An edge of the points at
-the top (or bottom, where less is better) is what the parameter allows at its best; points far from it had
+A slice shows every trial at its value of one parameter, whatever the others were. The upper edge of the
+points (the lower one, where less is better) is what the parameter allows at best; points far from it had
 other parameters wrong.
 """
 
@@ -28,8 +28,8 @@ from search.space import Choice, Normal, Parameter
 from search.space.parameters import is_number
 
 _MOST_POINTS = 1000  # of each slice: for 20 parameters, 5,000 points each would be 8 MB
-# A choice has no scale of its own. From this ratio of its largest to its smallest value on (16, 32, 64, 128)
-# a linear axis would crowd the smaller ones.
+# A choice has no scale of its own. From this ratio of its largest to its smallest value (16, 32, 64, 128) a
+# linear axis would crowd the smaller ones.
 _LOG_RATIO = 8
 
 
@@ -37,8 +37,8 @@ def slice_of(run: RunData, name: str) -> Chart:
     """The score over one parameter, coloured by rung, with the bounds of its range and the best trial as a
     star.
 
-    A star at a bound suggests a wider range. Points of different rungs do not compare: the higher rung is the
-    better measured one. Of more than 1,000 trials the best are shown.
+    A star at a bound suggests a wider range. Points of different rungs do not compare: the higher rung is
+    measured better. Of more than 1,000 trials the best are shown.
 
     Args:
         name: A hyperparameter of `run.shown_hparams`.
@@ -66,7 +66,7 @@ def slice_of(run: RunData, name: str) -> Chart:
 
 
 def is_log_axis(parameter: Parameter | None, values: Any) -> bool:
-    """Whether a parameter's axis is logarithmic: in the space, or because its choices span a factor of 8."""
+    """Whether a parameter's axis is logarithmic: in the space, or because its values span a factor of 8."""
     if parameter is not None and not isinstance(parameter, Choice):
         return parameter.log
     numbers = [*values, *(parameter.values if parameter else ())]
@@ -75,10 +75,10 @@ def is_log_axis(parameter: Parameter | None, values: Any) -> bool:
 
 
 def slice_scale(name: str, parameter: Parameter | None, values: Sequence[Any]) -> tuple[list[float], Scale]:
-    """Places on the axis, and the axis: of numbers, or of names in their order.
+    """The values' places on the axis, and the axis, which is one of numbers or of names.
 
-    A choice of up to ten numbers has a tick at each, in the plot even where no trial had it. Names are
-    numbered as the space lists them, then those that only trials have.
+    A choice of up to ten numbers has a tick at each, even at those that no trial had. Names are numbered in
+    the order of the space, then those that only trials have.
     """
     if values and all(map(is_number, values)):
         is_log = is_log_axis(parameter, values)
@@ -112,8 +112,7 @@ def _slice_points(run: RunData, rung: int, places: Sequence[float], trials: Sequ
 
 
 def _best_point(run: RunData, places: Sequence[float], trials: Sequence[TrialRecord]) -> list[Series]:
-    """The best trial as a star, on top of its own point; nothing if the parameter is not among its
-    hparams."""
+    """The best trial as a star, on top of its own point; nothing if it does not have the parameter."""
     best = run.best
     at = [x for x, trial in zip(places, trials, strict=True) if trial is best]
     if best is None or not at:
@@ -126,8 +125,7 @@ def _best_point(run: RunData, places: Sequence[float], trials: Sequence[TrialRec
 
 
 def _bounds(parameter: Parameter | None) -> list[Mark]:
-    """A line at each end of the range; none where there is no order, or, as for a normal distribution, no
-    end."""
+    """A line at each end of the range; none for unordered choices and normal distributions."""
     if parameter is None or isinstance(parameter, Normal):
         return []
     if isinstance(parameter, Choice):

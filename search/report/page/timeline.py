@@ -1,7 +1,7 @@
-"""When each trial trained, and at which rung: a row for each that trained at once. Pure.
+"""When each trial trained, and at which rung: as many rows as trials trained at the same time. Pure.
 
-The journal knows when epochs ended, not on which worker. So a stay goes into the first row that is free, and
-there are as many rows as trials ever trained together.
+The journal knows when epochs ended, but not on which worker. So a stay goes into the first row that is free,
+and there are as many rows as trials ever trained together.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from search.report.charts.chart import Chart, Scale, Series, rung_colour
 from search.report.formatting import duration, value_text
 from search.report.page.run_data import RunData
 
-_CELLS = 1000  # of a row: a bar below a pixel is drawn one pixel wide, and a second one in that pixel is not
-_MOST_ROWS = 64  # more are a grey block: of a search on 1,000 workers the first ones are shown
+_CELLS = 1000  # pixels of a row: a shorter bar is drawn one pixel wide, and a second one in it is not drawn
+_MOST_ROWS = 64  # more would be a grey block: of a search on 1,000 workers the first ones are shown
 _MOST_NAMED = 12  # rows with a number beside them
 _SLACK_S = 0.25  # a stay ends and the next begins in the same worker; clocks of two events differ
 
@@ -28,8 +28,8 @@ class Stay:
 
     Attributes:
         start_s, end_s: Seconds of the run, all its sessions one after the other.
-        row: Its place among those that trained at once, from 0.
         value: The metric after its last epoch; None if it had none.
+        row: Its place among the stays at the same time, from 0.
     """
 
     trial_id: str
@@ -44,7 +44,7 @@ class Stay:
 def stays(events: Sequence[Event], metric: str) -> list[Stay]:
     """Every stay of every trial in the order in which they began, each in its row."""
     found: list[Stay] = []
-    latest: dict[str, int] = {}  # of a trial that trains: its stay's place in `found`
+    latest: dict[str, int] = {}  # by trial that trains, the place of its stay in `found`
     before_s = now_s = 0.0
     for event in events:
         if event["event"] == "session_started":
@@ -68,7 +68,7 @@ def stays(events: Sequence[Event], metric: str) -> list[Stay]:
 
 
 def _in_rows(found: Sequence[Stay]) -> list[Stay]:
-    """Each in the first row that is free when it begins; a trial that climbs on stays in its row."""
+    """Each stay in the first row that is free when it begins."""
     free_s: list[float] = []
     placed = []
     for stay in sorted(found, key=lambda each: each.start_s):
@@ -82,7 +82,7 @@ def _in_rows(found: Sequence[Stay]) -> list[Stay]:
 def timeline(run: RunData) -> Chart | None:
     """The stays as bars in the colours of their rungs; None before the first epoch.
 
-    What is empty between bars was waiting: starts, imports, or nothing to train.
+    Gaps between bars are waiting: starts, imports, or nothing to train.
     """
     found = stays(run.events, run.metric)
     if not found:
@@ -114,14 +114,14 @@ def timeline(run: RunData) -> Chart | None:
 
 
 def _unit(end_s: float) -> tuple[float, str]:
-    """The unit in which a run reads best: up to ten minutes seconds, up to ten hours minutes."""
+    """The unit in which a run reads best: seconds below ten minutes, minutes below ten hours, else hours."""
     if end_s < 600:
         return 1.0, "s"
     return (60.0, "min") if end_s < 36_000 else (3600.0, "h")
 
 
 def _visible(found: Sequence[Stay], pixel_s: float) -> list[Stay]:
-    """One bar for each pixel of a row, each at least a pixel long: a row has 1,000 of them."""
+    """At most one bar for each of a row's 1,000 pixels, each at least a pixel long."""
     taken: set[tuple[int, int]] = set()
     shown = []
     for stay in found:

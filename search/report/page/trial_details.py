@@ -1,7 +1,8 @@
 """What a click on a trial shows: its curve, hyperparameters beside the default's, log and confusion, as data.
 
-The page of 5,000 trials carries all of them: so a trial has only what differs from the default, its numbers
-have six digits, and logs are kept of those that somebody will open: the best, and those that failed.
+A page of 5,000 trials carries the details of all of them. So a trial has only what differs from the default,
+numbers have six digits, and logs are kept only for trials that someone will open: the best and the failed
+ones.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from search.report.page.elements import TrialDetails
 from search.report.page.mistakes import confusion_of
 from search.report.page.run_data import Promotion, RunData
 
-_MOST_LOGS = 150  # of the best and of those that failed; each takes a kilobyte
+_MOST_LOGS = 150  # of the best and the failed trials; each takes a kilobyte
 _LOG_LINES, _LINE_CHARACTERS, _LOG_BYTES = 12, 400, 16_384
 
 
 def trial_details(run: RunData) -> TrialDetails:
-    """All trials, those with a rank first, in the order in which their table has them."""
+    """The details of all trials, in the order of their table: those with a rank first."""
     names = list(dict.fromkeys((*run.shown_hparams, *(n for trial in run.trials for n in trial.hparams))))
     default = _texts(run.default, names) if run.default else [""] * len(names)
     logs = _worth_a_log(run.in_order)
@@ -61,7 +62,7 @@ def _differences(trial: TrialRecord, names: Sequence[str], default: Sequence[str
 
 
 def _subtitle(run: RunData, trial: TrialRecord) -> str:
-    """State, score, budget and cost in a line, and the message of what went wrong."""
+    """Rank, state, score, budget and cost in a line, and the message of what went wrong."""
     rank = run.ranks.get(trial.trial_id)
     place = f"rank {rank} of {len(run.configurations)}" if rank else "no rank"
     value = f"{run.metric} {value_text(trial.value(run.metric))}"
@@ -84,7 +85,7 @@ def _curve(run: RunData, trial: TrialRecord) -> tuple[list[int], list[float], li
 
 
 def _worth_a_log(ordered: Sequence[TrialRecord]) -> set[str]:
-    """Of many trials the best, and half as many of those that failed or diverged."""
+    """The trials whose logs are kept: up to 75 that failed or diverged, and the best, 150 in all."""
     failed = [trial for trial in ordered if trial.status in ("failed", "diverged")][: _MOST_LOGS // 2]
     best = ordered[: _MOST_LOGS - len(failed)]
     return {trial.trial_id for trial in [*best, *failed]}
@@ -103,8 +104,8 @@ def _log(path: Path) -> str:
 
 
 def _promoted(run: RunData) -> dict[str, list[Any]]:
-    """By trial the sentence of its full training, and the confusion there: names and numbers; empty lists
-    where it does not classify or has too many classes."""
+    """By trial, a sentence on its full training, and the names and numbers of its confusion: empty lists if
+    it does not classify or has too many classes."""
     if run.promotion is None:
         return {}
     return {str(row["trial_id"]): _full_training(run.promotion, row) for row in run.promotion.rows}

@@ -1,6 +1,6 @@
 """The table of all trials. Pure.
 
-Nothing is left out: a trial without a score ranks nowhere and is listed all the same, with its state, as what
+No trial is left out: one without a score has no rank but is listed all the same, with its state, because what
 is missing is part of the result.
 """
 
@@ -45,7 +45,7 @@ def trial_section(run: RunData) -> Section:
 
 
 def configuration_table(run: RunData) -> Table:
-    """A row for each configuration that was repeated and has a score."""
+    """A row for each configuration with a score, for spaces that repeat configurations."""
     columns = ("rank", "trial", f"{run.metric} (mean)", "repeats", "rung")
     return Table(
         caption=f"{len(run.configurations)} configurations, each with its repeats",

@@ -55,8 +55,8 @@ def _scored_on(run: RunData, winner: Mapping[str, Any]) -> str:
 def _gain_chart(run: RunData, promotion: Promotion) -> list[Chart]:
     """The gain of each promoted configuration over the default, with its 95 % interval and a line at 0.
 
-    An interval that crosses the line is a tie. A point without an interval is one seed or an unknown
-    uncertainty. Right is better, also for metrics of which less is better: a gain has its sign turned there.
+    An interval that crosses the line is a tie. A point without an interval has one seed or an unknown
+    uncertainty. Right is better, even for metrics where less is better: their gains have the sign reversed.
     """
     rows = [row for row in promotion.rows if row["gain_mean"] is not None]
     if not rows:
@@ -95,7 +95,7 @@ def _gain_chart(run: RunData, promotion: Promotion) -> list[Chart]:
 def _reach(row: Mapping[str, Any]) -> tuple[float, float]:
     """How far the interval reaches below and above the gain; 0 without one.
 
-    The two differ where a limit is cut at the largest gain that the metric's range allows.
+    The two differ if an end is cut at the largest gain that the metric's range allows.
     """
     if row["gain_low"] is None:
         return 0.0, 0.0
@@ -105,7 +105,8 @@ def _reach(row: Mapping[str, Any]) -> tuple[float, float]:
 def _table(run: RunData, promotion: Promotion) -> Table:
     """The rows of promoted.csv, ranked by validation.
 
-    Ranking by test would choose the winner on the test set, and its test score would be no estimate any more.
+    Ranking by test would choose the winner on the test set, and its test score would no longer be an
+    estimate.
     """
     plain = run.metric.removeprefix("val_")
     columns = ("rank", "trial", "seeds", f"validation {plain}", f"test {plain}", "95 % interval")
@@ -125,7 +126,7 @@ def _table(run: RunData, promotion: Promotion) -> Table:
 
 
 def _row(run: RunData, row: Mapping[str, Any]) -> list[Cell]:
-    """One configuration. Hints say what an interval counts, and why joules are missing."""
+    """One configuration. Hints say what an interval comes from, and why joules are missing."""
     joules = row["energy_j"]
     return [
         number_cell(row["rank"]),
@@ -148,7 +149,7 @@ def _row(run: RunData, row: Mapping[str, Any]) -> list[Cell]:
 
 
 def _energy_hint(run: RunData, row: Mapping[str, Any]) -> str:
-    """Why joules are missing; where the whole run has none, the page says it in one place."""
+    """Why joules are missing; if the whole run has none, a reference to the place that says it."""
     if row["energy_j"] is not None:
         return ""
     return "see Energy" if run.spent_j is None else str(row["energy_reason"] or "")

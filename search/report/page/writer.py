@@ -1,7 +1,7 @@
 """Writes the page of a run and a PNG of each plot: once, at the end of a command, or repeatedly.
 
-A page is never worth a run: what fails at the end of a command is a warning with the command that writes it
-later. Files are replaced whole, so that a browser that reloads never reads half a page.
+A page is never worth a run: a failure at the end of a command is a warning with the command that writes the
+page later. Files are replaced whole, so that a browser that reloads never reads half a page.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Written:
 
 
 def sections_of(run: RunData) -> list[Section]:
-    """The sections of the page of one run, in their order, without those that are empty."""
+    """The sections of the page of one run, in their order, without empty ones."""
     return [section for make in _SECTIONS if (section := make(run)).elements]
 
 
@@ -103,7 +103,7 @@ def write_page(folder: Path, *, refresh_s: float | None = None, should_draw: boo
 
 
 def page_text(run: RunData) -> str:
-    """The page of a run as HTML, for who shows it without a file."""
+    """The page of a run as HTML, for callers that show it without a file."""
     return _page_text(run, sections_of(run))
 
 
@@ -142,7 +142,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _draw_charts(sections: Sequence[Section], folder: Path) -> Iterator[str]:
-    """Draw every chart, and yield the reason for each that failed: a plot is never worth the page."""
+    """Draw every chart, and yield a warning for each that failed: a plot is never worth the page."""
     charts = [element for section in sections for element in section.elements if isinstance(element, Chart)]
     if not charts:
         return
@@ -180,14 +180,15 @@ def watch(
     write: Callable[..., Written] = write_page,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Written:
-    """Write the page every `every_s` seconds until the run has ended or was killed; returns the last one.
+    """Write the page every `every_s` seconds until the run has ended or was killed; return the last one.
 
-    The page reloads itself at the same interval. Its PNGs are drawn once, at the end: that takes longer than
-    the page. A killed run never ends, so its holder is asked for too: one that is gone ends the watching.
+    The page reloads itself at the same interval. Its PNGs are drawn once, at the end, because that takes
+    longer than the page. A killed run never ends, so watching also stops when the process that held it is
+    gone.
 
     Args:
-        newest: Gives the run's folder, as it is now.
-        lost_holder: The process that had the run and is gone, empty while it may live.
+        newest: Returns the run's current folder.
+        lost_holder: Returns the process that held the run and is gone; empty while it may be alive.
         say: Prints a line.
         write: Writes the page, as `write_page` does.
         sleep: Waits for some seconds.
