@@ -1,7 +1,7 @@
-"""Any existing training script: started with flags, scored by the JSON lines it prints, killed as a group.
+"""Any existing training script: started with flags, scored by what it reports, ended with all its processes.
 
-The space describes it (`search.command`), so this trainable has no hyperparameters of its own and
-no default: its name is `command:` and that description as JSON. Expected result at full budget: the script's.
+The space describes it (`search.command`), so this trainable has no hyperparameters or defaults of its own; a
+reference to it is that description. Expected result at full budget: the script's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from trainables.core.contract import Trainable
 
 
 def trainable_of(description: Mapping[str, Any]) -> Trainable:
-    """The trainable that a description means."""
+    """Return the trainable for a description."""
     spec = CommandSpec.of(description)
     return Trainable(
         hparams=spec.hparams(),

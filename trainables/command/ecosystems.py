@@ -1,8 +1,8 @@
-"""What training scripts of known ecosystems leave: scores and checkpoints. Plain data, standard library only.
+"""Scores and checkpoints of scripts from known ecosystems. Plain data, standard library only.
 
-By default a script prints lines of JSON. The other kinds are what training scripts already leave: what they
-log with wandb, a CSV file, a file of JSON lines, TensorBoard's events, and the state that Hugging Face's
-trainer saves. Structured all of them: nothing is read out of prose.
+By default a script prints lines of JSON. The other kinds are what training scripts already produce: wandb
+logs, a CSV file, a file of JSON lines, TensorBoard events, and the state saved by Hugging Face's trainer. All
+are structured: nothing is parsed from prose.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 from trainables.core.suggest import suggest
 
 _FOLDER = "{checkpoint_dir}"
-# The files of a kind, where the space names none: all of that kind below the trial's own folder.
+# The files of a kind if the space names none: all of that kind below the trial's own folder.
 _FILES = {
     "csv": f"{_FOLDER}/**/*.csv",
     "jsonl": f"{_FOLDER}/**/*.jsonl",
     "tensorboard": f"{_FOLDER}/**/*tfevents*",
     "trainer_state": f"{_FOLDER}/**/trainer_state.json",
 }
-# Arguments with which an ecosystem's own script resumes from what it saves by itself.
+# Arguments with which an ecosystem's own script resumes from the checkpoints that it saves.
 RESUMES = {
     "lightning": ("--ckpt_path", "{newest:**/*.ckpt}"),  # LightningCLI, ModelCheckpoint
     "huggingface": ("--resume_from_checkpoint", "{newest:checkpoint-*}"),  # TrainingArguments.output_dir
@@ -37,21 +37,21 @@ _KEYS = {
 }
 
 _SWITCHES = ("real", "lines")
-_ATTRIBUTES = {"tag": "metric", "lines": "has_lines"}  # of keys that have another name
+_ATTRIBUTES = {"tag": "metric", "lines": "has_lines"}  # attributes of keys with another name
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricsSpec:
-    """Where scores are read.
+    """Where scores are read from.
 
     Attributes:
         kind: One of `KINDS`.
-        file: A pattern such as `{checkpoint_dir}/**/results.csv`; empty for what is printed or logged.
-        epoch: The column or key that counts epochs, of TensorBoard `step` alone. Rows with the metric and
-            without a count are epochs in their order.
-        metric: The column, key or tag of the metric, where it is not the metric's name.
-        real: The installed wandb is used as well.
-        has_lines: Lines of JSON that are printed count as well.
+        file: A pattern such as `{checkpoint_dir}/**/results.csv`; empty if scores are printed or logged.
+        epoch: The column or key that counts epochs; for TensorBoard, `step` or nothing. Rows with the metric
+            but no count are epochs in their order.
+        metric: The column, key or tag of the metric, if it differs from the metric's name.
+        real: Whether the installed wandb is also called.
+        has_lines: Whether printed lines of JSON also count.
     """
 
     kind: str = "lines"
@@ -63,10 +63,10 @@ class MetricsSpec:
 
     @classmethod
     def of(cls, given: Any) -> MetricsSpec:
-        """From what a space says: a kind's name, or a mapping of one kind to its settings or its file.
+        """Parse a space's value: the name of a kind, or a mapping of one kind to its settings or its file.
 
         Raises:
-            ValueError: It cannot be understood; the message says what can be written.
+            ValueError: It cannot be parsed; the message says what can be written.
         """
         kind, settings = _kind_and_settings(given)
         if kind not in KINDS:
@@ -81,7 +81,7 @@ class MetricsSpec:
 
     @property
     def plain(self) -> Any:
-        """As a space says it."""
+        """The form in which a space states it."""
         usual = {"metric": "", "real": False, "has_lines": False, **_usual(self.kind)}
         named = {attribute: key for key, attribute in _ATTRIBUTES.items() if key in _KEYS[self.kind]}
         settings = {
@@ -93,12 +93,12 @@ class MetricsSpec:
 
 
 def _usual(kind: str) -> dict[str, Any]:
-    """The settings that a kind has where the space says none."""
+    """The default settings of a kind."""
     return {"file": _FILES.get(kind, ""), "epoch": "" if kind == "tensorboard" else "epoch"}
 
 
 def resume_arguments(given: Sequence[str]) -> tuple[str, ...]:
-    """The arguments that a space says; those of an ecosystem where it says only its name."""
+    """Return the given arguments, or those of an ecosystem if only its name is given."""
     return RESUMES.get(given[0], tuple(given)) if len(given) == 1 else tuple(given)
 
 
@@ -137,6 +137,6 @@ def _problems(kind: str, settings: Mapping[str, Any]) -> list[str]:
             found.append(f"{kind}.{key} must be text, got {value!r}")
     file = settings.get("file")
     if isinstance(file, str) and not file.startswith(_FOLDER):
-        # Trials run side by side: one that wrote where another reads would be scored by the other's epochs.
+        # Trials run concurrently: in a shared file, a trial would be scored by another trial's epochs.
         found.append(f"{kind}.file must begin with {_FOLDER}, the trial's own folder, got {file!r}")
     return found

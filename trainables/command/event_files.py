@@ -1,7 +1,7 @@
-"""Reads scalars of TensorBoard's event files as they grow.
+"""Reads scalars from TensorBoard event files as they grow.
 
 A file is a sequence of records: length (8 bytes), its checksum (4), an `Event` message, its checksum (4). The
-message's definition is tensorboardX's, so that TensorBoard itself need not be installed.
+message definition is tensorboardX's, so TensorBoard itself need not be installed.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from trainables.core.suggest import suggest
 
 _EVERY_S = 0.25
 _LENGTH = struct.Struct("<Q")
-_AROUND = 4  # bytes of a checksum
+_AROUND = 4  # bytes of each checksum
 _MAX_NAMED = 12
 
 
 class EventFiles:
-    """A row for each value of one tag, with the latest values of the others.
+    """A source of one row for each value of a tag, with the latest values of the other tags.
 
     Args:
-        pattern: Of the files.
-        is_counted_by_step: The script logs with its epoch as the step; otherwise values of the tag are
+        pattern: Pattern of the files' paths.
+        is_counted_by_step: Whether the script logs its epoch as the step; otherwise the tag's values are
             epochs in their order.
-        tag: Of the metric, which the rows have as `metric`.
+        tag: The metric's tag, which rows call `metric`.
     """
 
     def __init__(self, pattern: str, *, is_counted_by_step: bool, tag: str, metric: str) -> None:
@@ -55,7 +55,7 @@ class EventFiles:
         return num_epochs if is_over and is_near(self._tag, self._latest) else 0
 
     def num_epochs_of(self, path: Path) -> int:
-        """None: event files are named by their time, and so never searched for elsewhere."""
+        """Return 0: event files are named after the time, and so are never searched for elsewhere."""
         return 0
 
     def new(self, *, is_final: bool) -> list[dict[str, Any]]:
@@ -78,8 +78,8 @@ class EventFiles:
         return f"the event files have the tags {named}{suggest(self._tag, tags)}"
 
     def _scalars(self, path: str) -> Iterator[tuple[str, int, float]]:
-        """Tag, step and value of each scalar that was added since the last call."""
-        # Inside, as TensorBoard's messages take 60 ms and only this kind of source needs them.
+        """Tag, step and value of each scalar added since the last call."""
+        # Imported here: TensorBoard's messages take 60 ms, and only this kind of source needs them.
         from google.protobuf.message import DecodeError
         from tensorboardX.proto.event_pb2 import Event
 
@@ -96,7 +96,7 @@ class EventFiles:
                     yield value.tag, event.step, value.tensor.float_val[0]
 
     def _records(self, path: str) -> Iterator[bytes]:
-        """The whole records that were added; one that is half written is left for the next call."""
+        """The complete records added since the last call; an incomplete one is left for the next."""
         if path in self._unread:
             return
         with Path(path).open("rb") as file:

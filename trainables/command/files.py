@@ -1,4 +1,4 @@
-"""What a command leaves in its trial's folder, and the lines it prints there."""
+"""The files of a command in its trial's folder, and reading the lines that it prints to them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Files:
     """The files of one training by a command.
 
     Attributes:
-        checkpoint: A folder of the script's own, `{checkpoint_dir}`.
+        checkpoint: The script's own folder, `{checkpoint_dir}`.
         arguments: The hyperparameters as JSON, for a command that reads them from a file.
-        history: What the stand-in for wandb was given, line by line.
-        stdout, stderr: All that it printed, over several processes if it was resumed.
-        lock: Held by the process that runs the script; its content is the script's pid.
-        other_ranks: A folder of what ranks above 0 print, where a launcher starts several.
+        history: The values logged to the stand-in for wandb, line by line.
+        stdout, stderr: All output of the script, over several processes if it was resumed.
+        lock: File locked by the process that runs the script; contains the script's pid.
+        other_ranks: Folder for the output of ranks above 0, if a launcher starts several.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,10 +45,10 @@ class Files:
 
     @contextmanager
     def locked(self, most_s: float) -> Iterator[None]:
-        """Wait until the last guardian, whose starter may be lost, has left nothing behind.
+        """Wait until the previous guardian, whose starter may be gone, has ended its script completely.
 
         Raises:
-            ScriptFailed: It has not after `most_s`.
+            ScriptFailed: It has not within `most_s`.
         """
         ends_s = time.monotonic() + most_s
         with self.lock.open("a+b") as lock:
@@ -59,7 +59,7 @@ class Files:
             yield
 
     def _held_text(self, waited_s: float) -> str:
-        """Which process still holds the lock, and what to do about it."""
+        """Name the process that still holds the lock, and what to do about it."""
         pid = self.lock.read_text()
         return (
             f"another run of this script, process {pid or 'unknown'}, still holds {self.lock} after "
@@ -67,10 +67,10 @@ class Files:
         )
 
     def clear(self, most_s: float) -> None:
-        """Start over; what was printed before is kept beside.
+        """Start over with an empty checkpoint folder; earlier output is kept under other names.
 
         Raises:
-            ScriptFailed: The script of before still runs after `most_s`.
+            ScriptFailed: The previous script still runs after `most_s`.
         """
         with self.locked(most_s):
             shutil.rmtree(self.checkpoint)
@@ -84,11 +84,11 @@ class Files:
         return any(self.checkpoint.iterdir())
 
     def newest(self, pattern: str) -> Path | None:
-        """What was written last of all that matches a pattern in the script's checkpoint folder."""
+        """The most recently written match of a pattern in the script's checkpoint folder."""
         return max(self.checkpoint.glob(pattern), key=_written_ns, default=None)
 
     def stamp(self, pattern: str) -> tuple[int, int]:
-        """When the newest match was last written, in ns, and its bytes, of a folder all in it; 0 of none."""
+        """Time in ns and size in bytes of the newest match, including a folder's contents; 0 if none."""
         newest = self.newest(pattern)
         try:
             states = [each.stat() for each in (newest, *newest.rglob("*"))] if newest else []
@@ -97,12 +97,12 @@ class Files:
         return max((each.st_mtime_ns for each in states), default=0), sum(each.st_size for each in states)
 
     def packed(self) -> dict[str, bytes]:
-        """The script's checkpoint as plain data."""
+        """Return the script's checkpoint as plain data."""
         found = (path for path in sorted(self.checkpoint.rglob("*")) if path.is_file())
         return {str(path.relative_to(self.checkpoint)): path.read_bytes() for path in found}
 
     def unpack(self, packed: dict[str, bytes]) -> None:
-        """Write what `packed` gave into the script's checkpoint folder."""
+        """Write what `packed` returned into the script's checkpoint folder."""
         for name, content in packed.items():
             path = self.checkpoint / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,12 +112,12 @@ class Files:
 def _written_ns(path: Path) -> int:
     try:
         return path.stat().st_mtime_ns
-    except OSError:  # removed since it was listed
+    except OSError:  # removed after it was listed
         return 0
 
 
 def _is_taken(lock: int) -> bool:
-    """Whether this process has the lock now; it does not wait for it."""
+    """Try to take the lock without waiting, and return whether this process now holds it."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -126,10 +126,10 @@ def _is_taken(lock: int) -> bool:
 
 
 class Lines:
-    """The lines that are added to a file. A carriage return ends a line too.
+    """Lines as they are appended to a file. A carriage return also ends a line.
 
     Args:
-        is_from_end: Leave out what stands there already.
+        is_from_end: Whether to skip what the file already contains.
     """
 
     def __init__(self, path: Path, *, is_from_end: bool) -> None:
@@ -138,12 +138,12 @@ class Lines:
         if is_from_end and path.exists():
             self._offset = _with_whole_lines(path)
         self._start = self._offset
-        self._rest: list[bytes] = []  # of a line whose end is to come
+        self._rest: list[bytes] = []  # of a line that has not ended yet
 
     def new(self, *, is_final: bool) -> list[str]:
-        """The lines since the last call that may be JSON; an unfinished one only when nothing more can come.
+        """Return the lines since the last call that may be JSON; an unfinished one only if `is_final`.
 
-        Of lines beyond 64 MiB the end is lost.
+        Lines longer than 64 MiB are not returned whole.
         """
         if not self._path.exists():
             return []
@@ -158,7 +158,7 @@ class Lines:
         return [line.decode(errors="replace") for line in found]
 
     def _whole(self, chunk: bytes) -> list[bytes]:
-        """The lines that end in `chunk` and have a brace."""
+        """The lines that end in `chunk` and contain a brace."""
         *lines, rest = _LINE_END.split(chunk)
         if lines:
             lines[0] = b"".join([*self._rest, lines[0]])
@@ -168,10 +168,10 @@ class Lines:
         return [line for line in lines if b"{" in line]
 
     def last(self, within: Callable[[list[str]], list[str]] = list) -> list[str]:
-        """The end of all that was added, blank lines left out.
+        """Return the last lines that were appended, without blank ones.
 
         Args:
-            within: Gives those lines that are wanted.
+            within: Selects the lines to choose from.
         """
         with suppress(FileNotFoundError), self._path.open("rb") as file:
             size = file.seek(0, 2)
@@ -182,7 +182,7 @@ class Lines:
 
 
 def _with_whole_lines(path: Path) -> int:
-    """The size of the file, its last line finished: a kill may have cut it."""
+    """End the file's last line, which a kill may have truncated, and return the file's size."""
     with path.open("rb+") as file:
         size = file.seek(0, 2)
         if size:

@@ -1,16 +1,15 @@
-"""Runs one command and leaves nothing of it behind, however this process or its starter ends.
+"""Runs one command and leaves none of its processes behind, however this process or its starter ends.
 
 Started as a file, with the standard library alone:
 
     python -I -S guardian.py LOCK LOCK_S GRACEFUL_S PROGRAM ARGUMENT...
 
-It waits LOCK_S at most for the guardian of the run before.
+It waits at most LOCK_S for the guardian of the previous run.
 
-Orders come through the standard input: `h` holds the command with all its descendants where they are, `g`
-lets them continue. The end of
-the input ends the command and all its descendants, those in other process groups and sessions too: SIGTERM,
-and SIGKILL for what is left after GRACEFUL_S. A starter that is killed closes the input as well. The exit
-status is the command's, or 128 and the number of the signal that ended it.
+Orders are read from standard input: `h` suspends the command with all its descendants, `g` resumes them. The
+end of input ends the command and all its descendants, including those in other process groups and sessions:
+by SIGTERM, then after GRACEFUL_S by SIGKILL. It also comes if the starter is killed. The exit status is the
+command's, or 128 plus the number of the signal that ended it.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _ORDERS = {b"h": signal.SIGSTOP, b"g": signal.SIGCONT}
 _TICK_S = 0.05
 _KILLED_S = 5.0  # a process in an uninterruptible read of a lost disk takes no signal at all
-_NOT_STARTED = 127  # as a shell says it
+_NOT_STARTED = 127  # as in a shell
 _LOCKED = 75  # EX_TEMPFAIL of sysexits.h
 
 
 class Guardian:
-    """The command's parent, and of its orphans too: whatever it starts stays below this process."""
+    """Parent of the command, and of its orphans: whatever it starts stays a descendant of this process."""
 
     def __init__(self, lock: Path, lock_s: float, graceful_s: float) -> None:
         self._lock, self._lock_s, self._graceful_s = lock, lock_s, graceful_s
@@ -51,7 +50,7 @@ class Guardian:
         self._status: int | None = None
 
     def run(self, argv: list[str]) -> int:
-        """Start the command once the lock is free, and give its exit status when nothing of it is left."""
+        """Start the command once the lock is free; return its exit status when no process of it is left."""
         ends_s = time.monotonic() + self._lock_s
         with self._lock.open("a+b") as lock:
             while not self._has_taken(lock.fileno()):
@@ -69,7 +68,7 @@ class Guardian:
         return _exit_status(-signal.SIGTERM if self._status is None else self._status)
 
     def _has_taken(self, lock: int) -> bool:
-        """The last guardian of this folder holds the lock until nothing of its command is left."""
+        """Try to take the lock, which the folder's previous guardian holds until its command is gone."""
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -77,7 +76,7 @@ class Guardian:
         return True
 
     def _locked_out(self) -> int:
-        """Say on standard error which process still holds the lock; gives the exit status."""
+        """Report on standard error which process still holds the lock, and return the exit status."""
         pid = self._lock.read_text() or "unknown"
         problem = (
             f"another run of this script, process {pid}, still holds {self._lock} after {self._lock_s:g} s"
@@ -86,10 +85,10 @@ class Guardian:
         return _LOCKED
 
     def _start(self, argv: list[str]) -> None:
-        """Start the command in a process group of its own.
+        """Start the command in its own process group.
 
-        The child asks the kernel to kill it should this process die (PR_SET_PDEATHSIG). The parent may have
-        died before that, hence the comparison of the parent's id after it.
+        The child asks the kernel to kill it if this process dies (PR_SET_PDEATHSIG). This process may have
+        died before that, so the child then compares its parent's id.
         """
         guardian = os.getpid()
         self._command = os.fork()
@@ -98,7 +97,7 @@ class Guardian:
         try:
             os.setpgid(0, 0)
             self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            if os.getppid() != guardian:  # it died before the line above
+            if os.getppid() != guardian:  # the guardian died before the prctl above
                 os._exit(_NOT_STARTED)
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGPIPE):
@@ -110,7 +109,7 @@ class Guardian:
         os._exit(_NOT_STARTED)
 
     def _waited(self, most_s: float) -> bool:
-        """Wait for an order or a signal, and obey; whether the command is to end."""
+        """Wait for an order or a signal, obey it, and return whether the command must end."""
         ready, _, _ = select.select([0, self._woken], [], [], most_s)
         if self._woken in ready:
             with suppress(BlockingIOError):
@@ -130,16 +129,16 @@ class Guardian:
             while self._has_children() and time.monotonic() < end_s:
                 select.select([self._woken], [], [], _TICK_S)
                 if number == signal.SIGKILL:
-                    self._signal_all(number)  # those too that were started meanwhile
+                    self._signal_all(number)  # including those started meanwhile
 
     def _signal_all(self, number: signal.Signals) -> None:
-        """Send a signal to every process below this one, and wake those that are held."""
+        """Send a signal to every process below this one, and resume suspended ones."""
         for pid in _descendants(os.getpid()):
-            for each in (number, signal.SIGCONT):  # one that is held takes no other signal
+            for each in (number, signal.SIGCONT):  # a suspended process handles no other signal
                 _signal(pid, each)
 
     def _has_children(self) -> bool:
-        """Reap what has ended. Orphans become this process's children, so without any nothing is left."""
+        """Reap ended children and return whether any is left; orphans become children of this process."""
         try:
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -155,9 +154,9 @@ class Guardian:
 
 
 def _signal_tree(root: int, number: signal.Signals) -> None:
-    """Send a signal to every process below `root`, those too that are started meanwhile.
+    """Send a signal to every process below `root`, including those started meanwhile.
 
-    A process group is not enough: torchrun starts each rank in a session of its own.
+    A process group is not enough: torchrun starts each rank in its own session.
     """
     signalled: set[int] = set()
     while found := set(_descendants(root)) - signalled:
@@ -167,7 +166,7 @@ def _signal_tree(root: int, number: signal.Signals) -> None:
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):  # it has ended by itself
+    with suppress(ProcessLookupError):  # it has already ended
         os.kill(pid, number)
 
 

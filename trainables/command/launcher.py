@@ -1,9 +1,9 @@
-"""A script of several processes: `python train.py` becomes what `torchrun` starts once for each of them.
+"""Scripts of several processes: `torchrun` starts `python train.py` once for each of them.
 
-Rank 0 alone reports. torchrun writes what the other ranks print into files of the trial's folder
+Only rank 0 reports. torchrun redirects the output of the other ranks to files in the trial's folder
 (`--redirects`), so that a script whose ranks all print their scores is read once; their errors stay on
-standard error, where the reason of a failure is looked for. All processes are on one machine, below one
-torchrun, which ends the others where one of them fails.
+standard error, which is searched for the cause of a failure. All processes run on one machine under one
+torchrun, which ends the others if one of them fails.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 
 LAUNCHERS = ("torchrun",)
 _PYTHON = re.compile(r"python[\d.]*t?")
-_STDOUT = 1  # of torchrun's --redirects: its log file, and not the terminal
+_STDOUT = 1  # for torchrun's --redirects: standard output to a log file, not the terminal
 _TORCHRUNS = re.compile(r"[EWI]\d{4} [\d:.]+ .*torch/distributed/(elastic|run|launcher)\b")
 
 
 def launch_problem(run: Sequence[str]) -> str:
-    """Why torchrun cannot start this command; empty where it can."""
+    """Return why torchrun cannot start this command; empty if it can."""
     words = _words(run)
     if not words or not _is_python(words[0]):
         got = words[0] if words else "nothing"
@@ -34,13 +34,13 @@ def launch_problem(run: Sequence[str]) -> str:
 
 
 def launched(argv: Sequence[str], *, num_processes: int, log_folder: Path) -> list[str]:
-    """The command that runs `argv`, a Python with its script, in this number of processes on this machine.
+    """Return the command that runs `argv`, Python and a script, in `num_processes` on this machine.
 
     Args:
-        log_folder: Gets what ranks above 0 print.
+        log_folder: Folder for the output of ranks above 0.
 
     Raises:
-        ValueError: As `launch_problem`.
+        ValueError: torchrun cannot start the command; see `launch_problem`.
     """
     if problem := launch_problem(argv):
         raise ValueError(problem)
@@ -51,7 +51,7 @@ def launched(argv: Sequence[str], *, num_processes: int, log_folder: Path) -> li
         "-m",
         "torch.distributed.run",
         "--standalone",
-        "--local-addr=127.0.0.1",  # of one machine, whose name may be unknown to any name server
+        "--local-addr=127.0.0.1",  # only this machine, whose name no name server may know
         f"--nproc-per-node={num_processes}",
         *([f"--redirects={others}", f"--log-dir={log_folder}"] if others else []),
         *_script(arguments),
@@ -59,16 +59,16 @@ def launched(argv: Sequence[str], *, num_processes: int, log_folder: Path) -> li
 
 
 def threads_of_rank(environment: Mapping[str, str], num_processes: int, num_cores: int) -> dict[str, str]:
-    """The variable by which ranks share the trial's cores, unless the space has set it."""
+    """The variable that divides the trial's cores among ranks, unless the space sets it."""
     if "OMP_NUM_THREADS" in environment:
         return {}
     return {"OMP_NUM_THREADS": str(max(1, num_cores // num_processes))}
 
 
 def without_launchers_lines(lines: Sequence[str]) -> list[str]:
-    """The lines of standard error up to torchrun's own, which follow the script's when a rank has failed.
+    """Return the lines of standard error before torchrun's, which follow the script's when a rank has failed.
 
-    All of them where the first is torchrun's: then the script said nothing.
+    Returns all of them if the script printed nothing before torchrun did.
     """
     own = list(itertools.takewhile(lambda line: not _TORCHRUNS.match(line), lines))
     return own if any(map(str.strip, own)) else list(lines)
@@ -85,5 +85,5 @@ def _is_python(program: str) -> bool:
 
 
 def _script(arguments: Sequence[str]) -> list[str]:
-    """The script and what follows; a `-u` before it is set for every script anyhow."""
+    """The script and its arguments, without `-u`, as every script runs unbuffered anyway."""
     return list(itertools.dropwhile(lambda word: word == "-u", arguments))

@@ -1,11 +1,11 @@
-"""Reads the scores that a script leaves in files: CSV, JSON lines, a trainer's state, W&B's history.
+"""Reads the scores that a script writes to files: CSV, JSON lines, a trainer's state, W&B's history.
 
-A source gives each row once, as a mapping from names to values, like the object of a line that is printed.
-Files are read again as a whole when they have changed, and rows that were given are recognised by their
-content: Lightning's logger rewrites its CSV with another header when a new column comes, timm's train.py
-writes its header again when it resumes, and Hugging Face's trainer writes all of its history at each
-checkpoint. To read 100,000 rows takes 0.2 s, so a source is asked
-again only after twenty times as long as its last reading took: 5 % of a core at most.
+A source returns each row once, as a mapping from names to values, like the object on a printed line. A file
+that has changed is read again as a whole, and rows already returned are recognised by their content:
+Lightning's logger rewrites its CSV with another header when a column is added, timm's train.py writes its
+header again on resuming, and Hugging Face's trainer writes its whole history at each checkpoint. Reading
+100,000 rows takes 0.2 s, so a source is read again only after twenty times the duration of its last reading:
+5 % of a core at most.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ Rows = list[dict[str, Any]]
 _EVERY_S = 0.1
 _COSTS_AT_MOST = 0.05  # of a core
 _MAX_NAMED = 12  # names in a message
-_EMPTY = {"", "-", "n/a", "na", "none", "null"}  # cells without a value; nan is one
-_EPOCH_SLACK = 0.05  # Hugging Face's trainer ends an epoch at 0.98 where the last batches are dropped
+_EMPTY = {"", "-", "n/a", "na", "none", "null"}  # cells without a value; nan is a value
+_EPOCH_SLACK = 0.05  # Hugging Face's trainer ends an epoch at 0.98 if the last batches are dropped
 
 
 class MetricSource(Protocol):
-    """What gives the rows of a script's scores."""
+    """A source of the rows with a script's scores."""
 
     @property
     def every_s(self) -> float:
-        """How often it is worth asking."""
+        """Seconds to wait between two calls of `new`."""
         ...
 
     def new(self, *, is_final: bool) -> Rows:
-        """The rows since the last call; an unfinished one only when nothing more can come."""
+        """Return the rows since the last call; an unfinished one only if `is_final`."""
         ...
 
     @property
     def notes(self) -> Mapping[str, str]:
-        """What was left out of what lies there, for the trial's row."""
+        """Notes on what was left out, for the trial's row."""
         ...
 
     @property
@@ -61,25 +61,25 @@ class MetricSource(Protocol):
         ...
 
     def num_without(self, metric: str) -> int:
-        """Epochs validated without the metric, where that is enough to say that it will not come; else 0."""
+        """Number of epochs validated without the metric, if enough to tell that it will not come; else 0."""
         ...
 
     def num_epochs_of(self, path: Path) -> int:
-        """How many epochs a file counts that is not among its own."""
+        """Number of epochs counted in a file that the source does not read."""
         ...
 
     def found(self, metric: str) -> str:
-        """What was found instead of the metric, for a message."""
+        """Describe what was found in place of the metric, for a message."""
         ...
 
 
 def source_of(spec: MetricsSpec, metric: str, checkpoint: Path, history: Path) -> MetricSource:
-    """The source of a kind other than printed lines.
+    """Return the source for any kind but printed lines.
 
     Args:
-        metric: Its name in the space and in the rows that are given.
+        metric: Name of the metric in the space, and in the rows that the source returns.
         checkpoint: The script's `{checkpoint_dir}`.
-        history: Where the stand-in for wandb writes.
+        history: File to which the stand-in for wandb writes.
     """
     pattern = spec.file.replace("{checkpoint_dir}", str(checkpoint))
     if spec.kind == "wandb":
@@ -99,13 +99,13 @@ def source_of(spec: MetricsSpec, metric: str, checkpoint: Path, history: Path) -
 
 
 class _RowFiles:
-    """The rows of all files that a pattern matches, in the order in which the files were begun.
+    """The rows of all files that match a pattern, in the order in which the files were last written.
 
     Args:
-        read: Gives the rows of a text, {} for one that cannot be read; of a text that is being written those
-            that are whole.
+        read: Returns the rows of a text, {} for a row that cannot be read; without an unfinished row, unless
+            its second argument says that the text is final.
         has: The words between a file's name and the names of its columns in a message.
-        is_newest_alone: Each file repeats what those before it have.
+        is_newest_alone: Whether to read only the newest file, because each repeats the earlier ones.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class _RowFiles:
         return rows
 
     def num_without(self, metric: str) -> int:
-        """A CSV whose header lacks the metric is without it, whatever its other names."""
+        """As in the protocol; a CSV whose header lacks the metric is without it, whatever its other names."""
         num_epochs = self.validations.num_epochs
         if num_epochs < ENOUGH or metric in self._names:
             return 0
@@ -176,7 +176,7 @@ class _RowFiles:
             return []
         try:
             text = _text_of(path)
-        except OSError:  # replaced just now: the next call has it
+        except OSError:  # being replaced: the next call reads it
             return []
         self._stamps[path], self._last = stamp, path
         try:
@@ -186,7 +186,7 @@ class _RowFiles:
         marks = [hash(repr(row)) for row in rows]
         given = self._given.setdefault("" if self._is_newest_alone else path, [])
         known = _num_alike(given, marks)
-        if known < len(marks):  # else it is being written again, or has nothing new
+        if known < len(marks):  # otherwise the file is being rewritten, or has nothing new
             given[:] = marks
         self._names |= dict.fromkeys(name for row in rows[known:] for name in row)
         self._num_unread += rows[known:].count({})
@@ -194,7 +194,7 @@ class _RowFiles:
 
 
 class _Renamed:
-    """Rows with the search's names: the epoch as `epoch`, the metric by its name in the space."""
+    """A source whose rows use the search's names: `epoch`, and the metric's name in the space."""
 
     def __init__(self, source: _RowFiles, spec: MetricsSpec, metric: str) -> None:
         self._source, self._spec, self._metric = source, spec, metric
@@ -241,10 +241,11 @@ class _Renamed:
 
 
 def _table(text: str, is_final: bool) -> Rows:
-    """The rows of a CSV, empty cells left out; numbers as numbers. Its last line only if it has an end.
+    """Parse the rows of a CSV without empty cells, numbers as numbers; an unfinished last line only if final.
 
     Raises:
-        ValueError: Its first row has more cells than names: each would be read under another's name.
+        ValueError: Its first row has more cells than the header has names, so that cells might be read under
+            the wrong names.
     """
     if not is_final:
         text = text[: text.rfind("\n") + 1]
@@ -274,9 +275,9 @@ def _table(text: str, is_final: bool) -> Rows:
 
 
 def _without_comments(text: str) -> str:
-    """The lines that do not begin with #; with the last of those that do, where rows follow without a header.
+    """Drop lines that begin with #, except that the last before the first row is the header if there is none.
 
-    So NumPy writes a header, and Gnuplot reads it.
+    NumPy writes, and Gnuplot reads, headers in this form.
     """
     if not text.lstrip().startswith("#"):
         return text
@@ -289,14 +290,14 @@ def _without_comments(text: str) -> str:
 
 
 def _delimiter(lines: Sequence[str]) -> str:
-    """What stands between the cells of a header and its first row; blanks where both have no other."""
+    """The delimiter of a header and its first row; a blank if neither has any other."""
     found = max(",;\t", key=lines[0].count) if lines else ","
     is_by_blanks = len(lines) > 1 and all(found not in line and " " in line for line in lines)
     return " " if is_by_blanks else found
 
 
 def _is_header(cells: Sequence[str], names: Sequence[str]) -> bool:
-    """Whether a row names columns: a script that resumes may write its header again, or with one more."""
+    """Whether a row is a header: a resumed script may write its header again, or with a further column."""
     has_number = any(isinstance(_plain(cell), int | float) for cell in cells)
     return list(cells) == list(names) or ("epoch" in cells and "epoch" in names and not has_number)
 
@@ -309,7 +310,7 @@ def _unequal(cells: Sequence[str], names: Sequence[str]) -> str:
 
 
 def _json_lines(text: str, is_final: bool) -> Rows:
-    """An object a line; or what is written whole: an array, an object, or a list for each name."""
+    """Parse one object per line, or a single value: an array, an object, or a list for each name."""
     if (whole := _objects(text, _rows_of_whole)) or text.lstrip().startswith("["):
         return whole
     lines = text.splitlines() if is_final or text.endswith("\n") else text.splitlines()[:-1]
@@ -317,12 +318,12 @@ def _json_lines(text: str, is_final: bool) -> Rows:
 
 
 def _log_history(text: str, is_final: bool) -> Rows:
-    """What Hugging Face's trainer has logged."""
+    """Parse the `log_history` in a state of Hugging Face's trainer."""
     return _objects(text, lambda content: content["log_history"])
 
 
 def _rows_of_whole(content: Any) -> Any:
-    """The rows of a file that is one value; Keras' `history` has a list for each name."""
+    """The rows of a file that is a single value; Keras' `history` has a list for each name."""
     if not isinstance(content, dict):
         return content
     columns = list(content.values())
@@ -332,7 +333,7 @@ def _rows_of_whole(content: Any) -> Any:
 
 
 def _objects(text: str, rows_in: Callable[[Any], Any]) -> Rows:
-    """The objects of a list in JSON; nothing of a file that is half written."""
+    """The objects of a list in JSON; none if the file is incomplete."""
     try:
         rows = rows_in(json.loads(text))
     except (ValueError, KeyError, TypeError):
@@ -341,7 +342,7 @@ def _objects(text: str, rows_in: Callable[[Any], Any]) -> Rows:
 
 
 def _plain(cell: str) -> Any:
-    """A cell as a number where it is one; 81.5% is 81.5."""
+    """Convert a cell to a number if it is one; 81.5% is 81.5."""
     text = cell.strip()
     for kind, number in ((int, text), (float, text), (float, text.removesuffix("%"))):
         try:
@@ -358,7 +359,7 @@ def _whole_if_near(epoch: Any) -> Any:
 
 
 def _num_alike(before: Sequence[int], now: Sequence[int]) -> int:
-    """How many rows at the beginning are those of before."""
+    """Number of rows at the beginning that are the same as before."""
     for index, (one, other) in enumerate(zip(before, now, strict=False)):
         if one != other:
             return index
@@ -366,12 +367,12 @@ def _num_alike(before: Sequence[int], now: Sequence[int]) -> int:
 
 
 def _text_of(path: str | Path) -> str:
-    """A file's text, without the mark that spreadsheets begin a file with."""
+    """A file's text, without the byte order mark that spreadsheets write."""
     return Path(path).read_text(encoding="utf-8-sig", errors="replace")
 
 
 def _age(path: str) -> tuple[float, str]:
-    """Sorts files by when they were last written; one that was removed just now comes first."""
+    """Sort key of files by the time they were last written; one just removed comes first."""
     stamp = _stamp(path)
     return (stamp[0] if stamp else 0.0, path)
 

@@ -1,8 +1,8 @@
-"""Notices within the first epochs that a metric will not come: its name is wrong, or its file lies elsewhere.
+"""Detects within a few epochs that a metric will not come: its name is wrong, or its file is elsewhere.
 
-Both are certain only by what comes instead. A script may score every few epochs, so rows without the metric
-say nothing by themselves; three validated epochs with a name that is nearly the metric's do, and so does a
-file of the right name that counts three epochs in a folder that is not the trial's.
+Only what comes in its place proves it. A script may score every few epochs, so rows without the metric alone
+prove nothing. Three validated epochs with a name close to the metric's do, and so does a file of the right
+name that counts three epochs outside the trial's folder.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Any
 ENOUGH = 3  # epochs
 _VALIDATION = re.compile(r"(^|[^a-z])(val|valid|validation|eval|test|dev|metrics)([^a-z]|$)", re.IGNORECASE)
 _TRAINING = re.compile(r"(^|[^a-z])(train|training|loss)([^a-z]|$)", re.IGNORECASE)
-_NEAR = 0.7  # of difflib's ratio: val_acc is this near to val/acc and to val_accuracy, val_loss to neither
+_NEAR = 0.7  # difflib's ratio: val_acc is at least this close to val/acc and val_accuracy, not to val_loss
 _MAX_FOLDERS = 2_000
 _MAX_DEPTH = 5
-_FIRST_S, _LONGEST_S = 2.0, 60.0  # between two searches for a file
+_FIRST_S, _LONGEST_S = 2.0, 60.0  # seconds between two searches for a file
 
 
 class Validations:
-    """Counts the epochs that rows validate.
+    """Counts validated epochs from rows.
 
-    Rows that say their epoch are counted by it. Of others an epoch ends where a row of validation follows one
-    of training, or with each row that has both.
+    Rows with an epoch are counted by it. Without one, an epoch ends where a validation row follows a training
+    row, or with each row that has both.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Validations:
         return max(len(self._epochs), self._num_rounds)
 
     def see(self, row: Mapping[str, Any]) -> None:
-        """Count a row, its epoch as `epoch`."""
+        """Count a row, whose epoch is named `epoch`."""
         names = [name for name in row if name != "epoch"]
         validation = [name for name in names if _VALIDATION.search(name)]
         epoch = row.get("epoch")
@@ -54,20 +54,20 @@ class Validations:
 
 
 def is_near(metric: str, names: Iterable[str]) -> bool:
-    """Whether one of the names may be the metric, spelled otherwise."""
+    """Whether one of the names may be the metric in another spelling."""
     return any(metric in name for name in names) or bool(
         difflib.get_close_matches(metric, list(names), n=1, cutoff=_NEAR)
     )
 
 
 class Strays:
-    """Files with the name of a script's scores that are not in its trial's folder.
+    """Searches for files named like a script's scores outside its trial's folder.
 
     Args:
-        pattern: Of the files that are read. Nothing is searched for where its last part is a pattern too:
-            a script may well write other tables.
-        folder: Where the script runs.
-        num_epochs: How many epochs a file counts.
+        pattern: Pattern of the files that are read. If its last part has wildcards, nothing is searched for,
+            as a script may well write other tables.
+        folder: The folder in which the script runs.
+        num_epochs: Returns the number of epochs counted in a file.
     """
 
     def __init__(self, pattern: str, folder: Path, num_epochs: Callable[[Path], int]) -> None:
@@ -78,10 +78,10 @@ class Strays:
         self._next_s, self._wait_s = _FIRST_S, _FIRST_S
 
     def seen(self, running_s: float) -> Path | None:
-        """A file that counts enough epochs; searched for ever more rarely.
+        """Return a file that counts enough epochs, searching less and less often.
 
         Args:
-            running_s: Since the script was started.
+            running_s: Seconds since the script was started.
         """
         if not self._is_searched or running_s < self._next_s:
             return None
@@ -90,14 +90,14 @@ class Strays:
         return self.now(ENOUGH)
 
     def now(self, num_epochs: int = 1) -> Path | None:
-        """A file with this number of epochs, and was not there when the script started."""
+        """Return a file with at least this many epochs that did not exist when the script started."""
         if not self._is_searched:
             return None
         new = (path for path in self._present() if path not in self._before)
         return next((path for path in new if self._num_epochs(path) >= num_epochs), None)
 
     def _present(self) -> Iterator[Path]:
-        """The files below the folder, those of trials left out: they belong to other scripts."""
+        """The files of this name below the folder, except in trials' folders: other scripts write those."""
         for number, (at, folders, names) in enumerate(os.walk(self._folder)):
             is_deep = len(Path(at).relative_to(self._folder).parts) >= _MAX_DEPTH
             if number >= _MAX_FOLDERS or "script.lock" in names or is_deep:
@@ -109,6 +109,6 @@ class Strays:
 
 
 def num_counted(rows: Sequence[Mapping[str, Any]]) -> int:
-    """How many epochs rows count, their epoch as `epoch`."""
+    """Number of different epochs in rows, whose epoch is named `epoch`."""
     epochs = {row.get("epoch") for row in rows}
     return sum(isinstance(each, int | float) and float(each).is_integer() for each in epochs)

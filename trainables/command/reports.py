@@ -1,4 +1,4 @@
-"""What a script reports as it runs: lines that it prints, rows of its files, checkpoints of its own."""
+"""Reports of a running script: the lines that it prints, rows of its files, and its own checkpoints."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from trainables.command.script import Script
 from trainables.command.spec import CommandSpec
 from trainables.core.contract import BadResult, ScriptFailed
 
-_SETTLED_S = 0.03  # a second line of the same epoch follows the first by less
-_GROWN_S = 0.2  # a file that is being written grows more often
+_SETTLED_S = 0.03  # a second line of the same epoch follows the first sooner
+_GROWN_S = 0.2  # a file being written grows at shorter intervals
 
 
 class Reports:
-    """Takes what a script reports into its scores, wherever the space says that it is.
+    """Adds a script's reports, wherever the space says they are, to its scores.
 
     Args:
-        scores: What every row and line is taken into.
+        scores: Receives every row and line.
     """
 
     def __init__(self, spec: CommandSpec, files: Files, scores: Scores) -> None:
@@ -33,17 +33,17 @@ class Reports:
 
     @property
     def are_in_files(self) -> bool:
-        """Whether scores are read from files, and not only from what is printed."""
+        """Whether scores are read from files, not only from printed lines."""
         return self._source is not None
 
     @property
     def settled_s(self) -> float:
-        """A second row of the same epoch follows the first by less."""
+        """Seconds within which a second row of the same epoch follows the first."""
         return max(_SETTLED_S, 2 * self._source.every_s) if self._source else _SETTLED_S
 
     @property
     def found(self) -> str:
-        """What the files have instead of the metric, for a message."""
+        """Description of what the files have in place of the metric, for a message."""
         if self._source is None:
             return ""
         stray = None if self._source.is_found or self._strays is None else self._strays.now()
@@ -51,15 +51,15 @@ class Reports:
 
     @property
     def notes(self) -> Mapping[str, str]:
-        """What was left out of what the script has written."""
+        """Notes on what was left out of the script's files."""
         return self._source.notes if self._source else {}
 
     def begin(self, *, is_over: bool) -> None:
-        """A new process starts.
+        """Prepare for a new process.
 
         Args:
-            is_over: From its first epoch: what an earlier one left has been moved away. Otherwise rows that
-                are there already were taken in, or are not wanted.
+            is_over: Whether it starts over from its first epoch, and earlier files were moved away.
+                Otherwise rows that already exist were added before, or are not wanted.
         """
         self._started_s = time.monotonic()
         if is_over:
@@ -68,11 +68,11 @@ class Reports:
             self._source.new(is_final=False)
 
     def take_news(self, script: Script) -> tuple[bool, bool]:
-        """Take in what came since the last call; whether anything did, and whether nothing more can come.
+        """Add the reports since the last call; return whether there were any, and whether they are the last.
 
         Raises:
-            ScriptFailed: It ended with an error, and all it reported was taken in before.
-            BadResult: It gives something, and the metric will not come.
+            ScriptFailed: It ended with an error, and all its reports were added before.
+            BadResult: It reports something that makes no sense, or the metric will not come.
         """
         try:
             lines, has_ended = script.listen()
@@ -102,7 +102,7 @@ class Reports:
             raise BadResult(f"the script gave no {metric}: {source.found(metric)}{_elsewhere(stray)}")
 
     def take_all_before(self) -> None:
-        """Take in what earlier processes have left: epochs that were trained and not handed on."""
+        """Add the reports of earlier processes: epochs that were trained but not returned."""
         if self._source:
             self._take_rows(self._source, is_final=True)
         else:
@@ -133,10 +133,10 @@ def _elsewhere(stray: Path) -> str:
 
 
 class OwnCheckpoints:
-    """Whether a script that is resumed from a file of its own has written it since this object was made.
+    """Checks whether a script that resumes from its own files has written them since this object was made.
 
-    Ultralytics writes an epoch's row first and its weights after it: held in between and then ended, it
-    would leave a file that nothing can read.
+    Ultralytics writes an epoch's row first and its weights after it: suspended in between and then ended, it
+    would leave an unreadable file.
     """
 
     def __init__(self, files: Files, patterns: Sequence[str]) -> None:
@@ -145,7 +145,7 @@ class OwnCheckpoints:
         self._last, self._seen_s = self._before, time.monotonic()
 
     def is_whole(self) -> bool:
-        """Whether each file was written and has not grown for a while; also where there are none to write."""
+        """Whether every file was written, and none has changed for 0.2 s; without files, only the latter."""
         stamps, now_s = self._stamps(), time.monotonic()
         if stamps != self._last:
             self._last, self._seen_s = stamps, now_s

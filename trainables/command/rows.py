@@ -1,4 +1,4 @@
-"""Lines of a script that are JSON with the metric or an epoch in them: its reports of epochs."""
+"""Parses the lines with which a script reports its epochs: JSON with the metric or an epoch in it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from typing import Any
 from trainables.core.contract import BadResult
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_PROGRESS = re.compile(r"\d%\|")  # tqdm, whose bar has no line end of its own
-# As `f"{x}"` writes them in Python, C++ and Julia; JSON has no numbers that are not finite.
+_PROGRESS = re.compile(r"\d%\|")  # tqdm, whose bar does not end its line
+# NaN and infinities, which JSON does not have, as Python (`f"{x}"`), C++ and Julia format them.
 _NOT_FINITE = re.compile(r"(?<=[\s:,\[])([-+]?)(nan|inf|infinity)(?=\s*[,}\]])", re.IGNORECASE)
-_MAX_BRACES = 20  # that are tried as the beginning of an object
+_MAX_BRACES = 20  # tried as the beginning of an object
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What one line says of an epoch.
+    """The content of one line about an epoch.
 
     Attributes:
-        epoch: Counted from 1; None where the script does not count, and a fraction within an epoch.
-        values: Numbers, the metric among them where the epoch was scored.
+        epoch: Number of the epoch, from 1; None if the script does not count, a fraction within an epoch.
+        values: Numbers, including the metric if the epoch was scored.
         done_reason: Why the script trains no further, in its own words.
     """
 
@@ -35,10 +35,10 @@ class Row:
 
 
 def read_row(line: str, metric: str, *, first_epoch: int = 1) -> Row | None:
-    """What a line says of an epoch; None of a line that is anything else.
+    """Parse a line about an epoch; None for any other line.
 
-    A line without the metric counts if it has a whole `epoch`: numbers of training may have a line of their
-    own. The metric may be null: then the epoch was not scored.
+    A line without the metric counts if it has a whole `epoch`, as training numbers may have their own line.
+    If the metric is null, the epoch was not scored.
 
     Args:
         first_epoch: The number that the script gives its first epoch.
@@ -56,7 +56,7 @@ def read_row(line: str, metric: str, *, first_epoch: int = 1) -> Row | None:
 
 
 def row_of(plain: Mapping[str, Any], metric: str, *, first_epoch: int = 1) -> Row | None:
-    """The same for an object, or a row of a file: names and values.
+    """Parse an object or a row of a file, given as names and values, as `read_row` does a line.
 
     Raises:
         BadResult: The metric is no number, or the epoch no count.
@@ -83,7 +83,7 @@ def row_of(plain: Mapping[str, Any], metric: str, *, first_epoch: int = 1) -> Ro
 
 
 def flat(plain: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted names."""
+    """Flatten nested mappings to dotted names."""
     found: dict[str, Any] = {}
     for name, value in plain.items():
         found |= flat(value, f"{before}{name}.") if isinstance(value, Mapping) else {f"{before}{name}": value}
@@ -91,28 +91,28 @@ def flat(plain: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def with_epoch(plain: dict[str, Any]) -> dict[str, Any]:
-    """The same with its epoch as `epoch`, where it is written `Epoch` or `EPOCH`."""
+    """Return the object with a key such as `Epoch` or `EPOCH` renamed to `epoch`."""
     if "epoch" in plain:
         return plain
     return {"epoch" if name.lower() == "epoch" else name: value for name, value in plain.items()}
 
 
 def first_epoch_of(plain: Mapping[str, Any]) -> int | None:
-    """Whether a script counts from 0 or 1, by its first row that counts; None of a row that does not.
+    """Whether a script counts from 0 or 1, judged by its first row with an epoch; None if a row has none.
 
-    A row of a later epoch is of a script that trains on, or scores every few epochs: it counts from 1.
+    A row of a later epoch comes from a script that resumes, or scores every few epochs: it counts from 1.
     """
     epoch = _whole(plain.get("epoch"))
     return None if epoch is None else min(1, epoch)
 
 
 def is_within(epoch: object) -> bool:
-    """Whether a count is of a moment within an epoch, such as 0.25."""
+    """Whether a count is a point within an epoch, such as 0.25."""
     return isinstance(epoch, float) and math.isfinite(epoch) and not epoch.is_integer()
 
 
 def hint_in(line: str, metric: str) -> str:
-    """Why a line that names the metric is not read; empty of one that does not."""
+    """Return why a line that names the metric is not read; empty if it does not name it."""
     plain, before = _object_in(line)
     if plain and metric in plain and before:
         return f'{metric} behind other text ({before[:40]}) counts where its object has an "epoch" too'
@@ -125,7 +125,7 @@ def hint_in(line: str, metric: str) -> str:
 
 
 def read_object(line: str) -> dict[str, Any] | None:
-    """The JSON object that ends a line, text before it or none; None of any other line."""
+    """Return the JSON object at the end of a line, after any text; None for any other line."""
     return _object_in(line)[0]
 
 
@@ -143,7 +143,7 @@ def _parsed(text: str) -> dict[str, Any] | None:
     for written in (text, _NOT_FINITE.sub(_as_python_reads_it, text)):
         try:
             plain = json.loads(written)
-        except (ValueError, RecursionError):  # a printed dict, a format string: chatter
+        except (ValueError, RecursionError):  # other output, such as a printed dict or a format string
             continue
         return plain if isinstance(plain, dict) else None
     return None
@@ -167,7 +167,7 @@ def _whole(epoch: object) -> int | None:
 
 
 def _cure(value: object) -> str:
-    """What to do about a number with a decimal comma, or in quotes."""
+    """Advice about a number with a decimal comma, or in quotes."""
     found = isinstance(value, str) and re.fullmatch(r"\s*[-+]?\d*([.,]?)\d+([eE][-+]?\d+)?\s*", value)
     if not found:
         return ""
@@ -175,7 +175,7 @@ def _cure(value: object) -> str:
 
 
 def _number(value: object) -> float | None:
-    """As a float; also of text that says which number is not finite, as some encoders write it."""
+    """Convert to float, also from text such as "nan", as some encoders write numbers that are not finite."""
     if isinstance(value, str) and value.strip().lower().lstrip("+-") in {"nan", "inf", "infinity"}:
         return float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):

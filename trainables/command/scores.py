@@ -1,4 +1,4 @@
-"""Scores and epochs that a script printed, line by line, over several processes if it was resumed. Pure."""
+"""Scores and epochs from a script's lines, over several processes if it was resumed. Does no I/O."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from trainables.core.contract import BadResult
 
 
 class LinesLost(Exception):
-    """The script was killed between saving an epoch and printing it: only a new start gives its score."""
+    """The script was killed between saving and printing an epoch: only starting over can give its score."""
 
 
 class Scores:
-    """The epochs that a script has reported and that were not passed on yet.
+    """The epochs that a script has reported and that are still to be returned.
 
-    A script may score every epoch or every k epochs, in one line an epoch or in several. Of two scores of
-    one epoch the later counts while the epoch is waiting; epochs that are trained again after an interruption
-    keep their first.
+    A script may score every epoch or every k epochs, in one or several lines per epoch. A second score of an
+    epoch replaces the first while the epoch is waiting; epochs trained again after an interruption keep their
+    first score.
 
     Args:
-        first_epoch: The number that the script gives its first epoch; None is that of its first row.
-        needs_count: Each line must say its epoch, since the script may be resumed.
+        first_epoch: The number of the script's first epoch; None infers it from the first row.
+        needs_count: Whether each line must state its epoch, because the script may be resumed.
 
     Attributes:
-        done: Epochs handed on.
-        last: The last score that was handed on.
-        every: Epochs from one score to the next, the largest distance so far.
-        num_reported: Scores in the lines of the present process.
-        names: What lines have that gave no score.
-        notes: What was odd, for the trial's row.
+        done: The last epoch returned.
+        last: The last score returned.
+        every: Largest number of epochs from one score to the next so far.
+        num_reported: Scores in the lines of the current process.
+        names: Names of the values in lines without a score.
+        notes: Anything odd, for the trial's row.
     """
 
     def __init__(self, metric: str, *, first_epoch: int | None = 1, needs_count: bool = False) -> None:
@@ -39,7 +39,7 @@ class Scores:
         self._rows: dict[int, Row] = {}
         self._scored: list[int] = []  # in all processes
         self._latest: int | None = None
-        self._counted: int | None = None  # the latest epoch that a row said
+        self._counted: int | None = None  # the latest epoch that a row stated
         self._only: Row | None = None
         self._may_skip = True
         self._is_first_guessed = first_epoch is None
@@ -53,33 +53,34 @@ class Scores:
         self.notes: dict[str, str] = {}
 
     def begin(self, *, is_resumed: bool, has_ended_itself: bool) -> None:
-        """A new process prints from here on.
+        """Prepare for the lines of a new process.
 
         Args:
-            has_ended_itself: The one before came to its end, so that none of its lines are missing.
+            has_ended_itself: Whether the previous process ran to its end, so that none of its lines are
+                missing.
         """
         self.num_reported, self._latest, self._counted, self._only = 0, None, None, None
         self._may_skip = not is_resumed or has_ended_itself
 
     def take(self, line: str) -> None:
-        """Take in a line.
+        """Add a line.
 
         Raises:
             BadResult: It makes no sense.
-            LinesLost: The first score of a resumed script is not the next one.
+            LinesLost: The first epoch of a resumed script is not the next one.
         """
         self._take(read_row(line, self._metric, first_epoch=self._counts_from))
 
     def take_values(self, plain: Mapping[str, Any]) -> None:
-        """Take in a row that the script left in a file or logged; raises as `take`."""
+        """Add a row that the script wrote to a file or logged; raises like `take`."""
         if self._is_first_guessed and not self._scored:
             self._guess_first_epoch(plain)
         self._take(row_of(plain, self._metric, first_epoch=self._counts_from))
 
     def _guess_first_epoch(self, plain: Mapping[str, Any]) -> None:
-        """By the first row that counts; by the first score where the training's rows count in fractions.
+        """Guess from the first row with an epoch, or from the first score if training rows have fractions.
 
-        A script that logs its batches at 0.0, 0.25 and so on counts epochs that are over, from 1.
+        A script that logs its batches at 0.0, 0.25 and so on counts completed epochs, from 1.
         """
         self._has_fractions |= is_within(plain.get("epoch"))
         if self._first_epoch is None or (self._has_fractions and self._metric in plain):
@@ -97,7 +98,7 @@ class Scores:
             return
         epoch = row.epoch
         if epoch is None and self._counted not in self._scored:
-            epoch = self._counted  # said by a row before, of the training
+            epoch = self._counted  # stated by an earlier row, of training
         self._counted = epoch or self._counted
         is_uncounted = epoch is None
         if is_uncounted and self._needs_count:
@@ -110,7 +111,7 @@ class Scores:
         self._put(self.num_reported if epoch is None else epoch, row)
 
     def has(self, epoch: int) -> bool:
-        """Whether all is known of the epoch: its score, or that the script continued without one."""
+        """Whether the epoch is complete: it has a score, or the script continued without one."""
         row = self._rows.get(epoch)
         return self.has_later(epoch) or (row is not None and self._has_score(row))
 
@@ -118,7 +119,7 @@ class Scores:
         return max(self._rows, default=0) > epoch
 
     def hand_on(self, epoch: int) -> Row:
-        """What is known of the epoch; without validation's numbers where it has no score."""
+        """Return and remove the epoch's row, without validation values if it has no score."""
         row = self._rows.pop(epoch, Row(epoch=epoch, values={}))
         self.done = epoch
         if self._has_score(row):
@@ -129,27 +130,27 @@ class Scores:
 
     @property
     def num_scored(self) -> int:
-        """Epochs with a score, in all processes."""
+        """Number of epochs with a score, in all processes."""
         return len(self._scored)
 
     def is_named(self, epoch: int) -> bool:
-        """Whether a line that waits is of this epoch, with a score or without."""
+        """Whether a row of this epoch is waiting, with or without a score."""
         return epoch in self._rows
 
     def is_scored(self, epoch: int) -> bool:
-        """Whether the script has scored the epoch, in whatever process."""
+        """Whether the script has scored the epoch, in any process."""
         return epoch in self._scored
 
     @property
     def is_single(self) -> bool:
-        """Whether one line without a count is all that the process has printed."""
+        """Whether a single line without an epoch is all that the process has reported."""
         return self._only is not None and not self._only.done_reason
 
     def place_single(self, end: int) -> None:
-        """Take that line for the score of the last epoch: the script validates when it ends.
+        """Assign the single line to the last epoch, as of a script that validates only at its end.
 
         Raises:
-            BadResult: It was handed on as the first epoch's.
+            BadResult: It was already returned as the first epoch's.
         """
         assert self._only
         row, self._only = self._only, None
@@ -168,14 +169,14 @@ class Scores:
             self._put(end, row)
 
     def is_between(self, end: int) -> bool:
-        """Whether a script that was to train until `end` has ended there without a score.
+        """Whether a script told to train until `end` may have ended there without a score.
 
         It then validates every few epochs, and its next score would come after `end`.
         """
         return self.every > 1 and end - self._last_scored < self.every
 
     def scored_epochs(self) -> str:
-        """The epochs with a score, in words for a message, in the script's own numbers."""
+        """The epochs with a score, in the script's own numbers, for a message."""
         numbers = [str(epoch - 1 + self._counts_from) for epoch in self._scored]
         return ", ".join(numbers if len(numbers) <= 6 else [*numbers[:3], "...", *numbers[-2:]]) or "none"
 
@@ -183,13 +184,13 @@ class Scores:
         return {"scored": list(self._scored), "every": self.every, "first_epoch": self._first_epoch}
 
     def rows(self) -> list[dict[str, Any]]:
-        """What waits, as plain data."""
+        """The waiting rows as plain data."""
         return [{**dataclasses.asdict(row), "epoch": epoch} for epoch, row in sorted(self._rows.items())]
 
     def restore(
         self, done: int, last: Row, rows: Iterable[Mapping[str, Any]], state: Mapping[str, Any]
     ) -> None:
-        """Continue after epoch `done`, with what waited then."""
+        """Restore the state after epoch `done`, with the rows that were waiting then."""
         self.done, self.last = done, last
         self._rows = {row["epoch"]: Row(**row) for row in rows}
         self._scored = list(state.get("scored", [done] if last.values else []))
@@ -211,7 +212,7 @@ class Scores:
                 f"a second {self._metric} of epoch {epoch}, {row.values[self._metric]:g}, came after "
                 f"{self.last.values[self._metric]:g} had been taken: the first counts"
             )
-        # Any other it trained again, because its checkpoint was older than its lines: the first one counts.
+        # Any other epoch was trained again, its checkpoint being older than its line: the first score counts.
         self._latest = epoch
         if epoch in self._rows and self._has_score(self._rows[epoch]) and epoch not in self._scored:
             self.every = max(self.every, epoch - self._last_scored)

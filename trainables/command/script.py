@@ -1,4 +1,4 @@
-"""One run of a command as a process of its own, which ends with its owner."""
+"""One run of a command in a separate process, which ends with its owner."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from trainables.command.rows import read_object
 from trainables.core.contract import ScriptFailed
 
 _GUARDIAN = Path(__file__).with_name("guardian.py")
-_SLACK_S = 10.0  # what the guardian needs beside the time it gives its command
+_SLACK_S = 10.0  # for the guardian, beyond the time that it gives its command
 _RANKS_ERROR = re.compile(r"\[rank\d+\]: (?:\w+\.)*\w+(?:Error|Exception|Interrupt)(?:: |$)")
 _KILLED_S = 5.0  # a process in an uninterruptible read of a lost disk takes no signal at all
 
 
 class Script:
-    """A command that runs, stands still, or has ended. It is ended when this object goes.
+    """A command that is running, suspended or ended. Destroying this object ends it.
 
     Args:
-        stdout: The file its output is added to.
-        cwd: The folder it runs in.
-        graceful_s: Between SIGTERM and SIGKILL.
+        stdout: File to which its output is appended.
+        cwd: Folder in which it runs.
+        graceful_s: Seconds between SIGTERM and SIGKILL.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Script:
             self._process = subprocess.Popen(
                 command,
                 cwd=cwd,
-                env={**os.environ, **env, "PYTHONUNBUFFERED": "1"},  # a line is read when it is printed
+                env={**os.environ, **env, "PYTHONUNBUFFERED": "1"},  # lines arrive as they are printed
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=err,
@@ -68,15 +68,15 @@ class Script:
         self._end = weakref.finalize(self, _ended, self._process, graceful_s + _SLACK_S)
 
     def listen(self) -> tuple[list[str], bool]:
-        """The lines it has printed since the last call, and whether they are its last.
+        """Return the lines printed since the last call, and whether it ended without an error.
 
-        On standard output; of a script that has written no object there, as one that uses Python's `logging`,
-        those on standard error too.
+        The lines are those on standard output, and also those on standard error until an object is printed
+        on standard output: Python's `logging` writes to standard error.
 
         Raises:
-            ScriptFailed: It ended with an error, and all it printed was given before.
+            ScriptFailed: It ended with an error, and all its lines were returned before.
         """
-        status = self._process.poll()  # first, so that all it printed is read after its end
+        status = self._process.poll()  # first, so that output printed right before its end is read below
         lines = self._lines.new(is_final=status is not None)
         self._has_printed = self._has_printed or any(map(read_object, lines))
         if not self._has_printed:
@@ -86,11 +86,11 @@ class Script:
         return lines, status == 0
 
     def last_lines(self) -> list[str]:
-        """Of standard output, or of standard error where nothing was printed there."""
+        """The last lines of standard output, or of standard error if that is empty."""
         return self._lines.last() or self._errors.last()
 
     def wait(self, most_s: float | None) -> bool:
-        """Let it come to its end by itself; False if it takes longer than `most_s`, None being any.
+        """Wait for it to end by itself; return False if that takes longer than `most_s`, unless that is None.
 
         Raises:
             ScriptFailed: It ended with an error.
@@ -104,31 +104,31 @@ class Script:
         return True
 
     def hold(self) -> None:
-        """Let it stand still, so that it uses nothing between two epochs."""
+        """Suspend it, so that it uses no processor time between two epochs."""
         self._order(b"h")
 
     def go(self) -> None:
         self._order(b"g")
 
     def end(self) -> None:
-        """End it with everything it started; returns when nothing is left."""
+        """End it with everything that it started, and return when no process is left."""
         self._end()
 
     def _order(self, order: bytes) -> None:
         assert self._process.stdin
-        with suppress(BrokenPipeError):  # it has ended by itself
+        with suppress(BrokenPipeError):  # it has already ended
             self._process.stdin.write(order)
 
 
 def lock_limit_s(graceful_s: float) -> float:
-    """How long a script is waited for that ends elsewhere: what its guardian may take, twice."""
+    """Seconds to wait for a script that is ending elsewhere: twice what its guardian may take."""
     return 2 * (graceful_s + _SLACK_S)
 
 
 def _failure(status: int, last: Sequence[str]) -> ScriptFailed:
     how = f"was killed by signal {status - 128}" if status > 128 else f"ended with status {status}"
     last_line = last[-1] if last else "it printed no error"
-    # Where ranks are many, the one that failed first has said why, and others lost their connection to it.
+    # With several ranks, the first to fail has printed the cause; the others then lost their connection.
     last_line = next((line for line in last if _RANKS_ERROR.match(line)), last_line)
     error = re.match(r"(?:\[rank\d+\]: )?(?:\w+\.)*(\w+)(?:: |$)", last_line)
     return ScriptFailed("\n".join([f"the script {how}: {last_line}", *last]), error[1] if error else "")

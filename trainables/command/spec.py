@@ -16,26 +16,27 @@ from trainables.core.contract import Mode
 
 @dataclass(frozen=True, kw_only=True)
 class CommandSpec:
-    """A command with everything around it; the space has checked it.
+    """A command with all its settings, which the space has checked.
 
     Attributes:
-        run: The program and its arguments, with places as in `--lr {lr}`. Hyperparameters without a place
-            stand where `${args}` or another of W&B's words does, or else follow as flags.
-        launcher: "torchrun" starts the script, and that of `test`, in as many processes as a trial has; empty
-            starts it as it is.
-        resume: Arguments that are added when there is something to resume from.
-        test: A command that prints the metric of the test set; empty where there is none.
-        defaults: Each hyperparameter with its value in trial 0.
-        flags: The flag of a hyperparameter where it is not `--` and its name, or a pair for true and false.
-        groups: For a hyperparameter of a nested group its keys from the outermost on, as JSON has them.
-        mixed: Hyperparameters whose values are of several kinds.
-        folder: Where the command runs; absolute.
-        env: Variables beside those of the worker.
-        timeout_s: Longest time between two scores; None is a day.
-        graceful_s: Between SIGTERM and SIGKILL.
-        first_epoch: The number that the script gives its first epoch: 1, or 0; None is that of its first row.
-        metrics: Where its scores are read.
-        with_args: Places that the script gets among its hyperparameters, as a sweep's own `epochs`.
+        run: The program and its arguments, with placeholders as in `--lr {lr}`. Hyperparameters without a
+            placeholder replace `${args}` or another of W&B's words, or else are appended as flags.
+        launcher: "torchrun" starts the script, and that of `test`, in as many processes as a trial has; if
+            empty, it is started directly.
+        resume: Arguments added when there is something to resume from.
+        test: A command that prints the metric on the test set; empty if there is none.
+        defaults: The value of each hyperparameter in trial 0.
+        flags: The flag of a hyperparameter if it is not `--` and its name, or a pair for true and false.
+        groups: The JSON keys of a hyperparameter in a nested group, from the outermost inwards.
+        mixed: Hyperparameters with values of several types.
+        folder: Absolute path of the folder in which the command runs.
+        env: Environment variables in addition to the worker's.
+        timeout_s: Longest time between two scores. None means a day, or an hour before the first from a file.
+        graceful_s: Seconds between SIGTERM and SIGKILL.
+        first_epoch: The number of the script's first epoch, 1 or 0; None infers it from the first row.
+        metrics: Where its scores are read from.
+        with_args: Placeholders that the script also receives among its hyperparameters, such as a sweep's
+            own `epochs`.
     """
 
     run: tuple[str, ...]
@@ -58,19 +59,19 @@ class CommandSpec:
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> CommandSpec:
-        """The same from plain data."""
+        """Build a spec from plain data."""
         lists = {name: tuple(plain.get(name) or ()) for name in ("run", "resume", "test")}
         metrics = MetricsSpec.of(plain.get("metrics") or "lines")
         return cls(**{**plain, **lists, "metrics": metrics, "folder": Path(plain["folder"])})
 
     @property
     def places(self) -> set[str]:
-        """The arguments and variables with which the command gets its budget and context."""
+        """The names of all placeholders in `run` and `resume`."""
         return places([*self.run, *self.resume])
 
     @property
     def newest_patterns(self) -> list[str]:
-        """Of the files that the script is resumed from."""
+        """Patterns of the files that the script is resumed from."""
         return [name.removeprefix(NEWEST) for name in places(self.resume) if name.startswith(NEWEST)]
 
     @property
@@ -79,7 +80,7 @@ class CommandSpec:
 
     @property
     def needs_json_file(self) -> bool:
-        """Whether a word `${args_json_file}`, or `wandb.config`, has the hyperparameters read from a file."""
+        """Whether hyperparameters are read from a file, by `${args_json_file}` or `wandb.config`."""
         return self.metrics.kind == "wandb" or any(
             form_of(token) == "args_json_file" for token in (*self.run, *self.resume, *self.test)
         )
@@ -87,7 +88,7 @@ class CommandSpec:
     def hparams(self) -> type:
         """The hyperparameters as a frozen dataclass with the types of their defaults.
 
-        Its fields may have names that are none in Python, such as `learning-rate` and `optimizer.lr`.
+        Field names need not be Python identifiers, as in `learning-rate` and `optimizer.lr`.
         """
         kinds = {name: Any if name in self.mixed else _kind(value) for name, value in self.defaults.items()}
         defaults = {name: field(default_factory=_giving(value)) for name, value in self.defaults.items()}
@@ -95,7 +96,7 @@ class CommandSpec:
         return dataclass(init=False, repr=False, eq=False, frozen=True)(type("Hparams", (), members))
 
     def run_line(self, hparams: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
-        """The program with all its arguments, values in full precision."""
+        """The program with all its arguments, values at full precision."""
         line = self._line(self.run, hparams, values)
         if any(map(form_of, (*self.run, *self.resume))):
             return line
@@ -106,21 +107,21 @@ class CommandSpec:
         ]
 
     def test_line(self, hparams: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
-        """The command of the test set: it takes the hyperparameters it has a place or a word for."""
+        """The test command, with only the hyperparameters for which it has a placeholder or a word."""
         return self._line(self.test, hparams, values)
 
     def resume_arguments(self, hparams: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
         return self._line(self.resume, hparams, values)
 
     def json_of(self, hparams: Mapping[str, Any], values: Mapping[str, Any]) -> str:
-        """All hyperparameters as JSON, those of a group within it."""
+        """All hyperparameters as JSON, with groups as nested objects."""
         return json.dumps(self._nested({**self._given(values), **hparams}))
 
     def _given(self, values: Mapping[str, Any]) -> dict[str, Any]:
         return {name: values[name] for name in self.with_args}
 
     def _rest(self, hparams: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-        """What has no place of its own in the command."""
+        """The hyperparameters without a placeholder in the command."""
         given = {**hparams, **self._given(values)}
         return {name: given[name] for name in (*self.defaults, *self.with_args) if name not in self.places}
 
@@ -155,7 +156,7 @@ class CommandSpec:
 
 
 def _kind(default: Any) -> Any:
-    """What a value must be where the default is this one."""
+    """The type of a hyperparameter with this default."""
     return type(default) if isinstance(default, bool | int | float | str) else Any
 
 
@@ -164,7 +165,7 @@ def _giving(value: Any) -> Callable[[], Any]:
 
 
 def _set_fields(defaults: Mapping[str, Any]) -> Callable[..., None]:
-    """An __init__ that takes each hyperparameter by its name, whatever that is."""
+    """An __init__ that accepts each hyperparameter by its name, whatever that is."""
 
     def set_fields(self: Any, **values: Any) -> None:
         if unknown := set(values) - set(defaults):

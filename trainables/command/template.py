@@ -1,7 +1,7 @@
-"""A command line with places for values, such as `--lr {lr}`; no shell sees it. Standard library only.
+"""Command lines with placeholders for values, such as `--lr {lr}`, without a shell. Standard library only.
 
-A word `${args}` stands for all hyperparameters at once, in one of the forms that W&B's sweep files know, and
-`${envvar:NAME}` for a variable of the environment.
+A word such as `${args}` stands for all hyperparameters at once, in one of the forms of W&B's sweep files, and
+`${envvar:NAME}` for an environment variable.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import string
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-# What a command may be given beside its hyperparameters, as `{epochs}` and so on.
+# Placeholders that a command may use besides its hyperparameters, as `{epochs}` and so on.
 PLACES = (
     "epochs",
     "until",
@@ -25,10 +25,10 @@ PLACES = (
     "checkpoint_dir",
     "python",
 )
-# `{newest:PATTERN}`: the file or folder in the trial's own folder that matches and was written last.
+# `{newest:PATTERN}`: the most recently written match in the trial's own folder, a file or folder.
 NEWEST = "newest:"
-# Words that stand for all hyperparameters, as W&B's agent fills them: `${args}` and so on. `${no_args}` is
-# ours: a sweep file's command without any of the others passes nothing, since `wandb.config` has the values.
+# Words that stand for all hyperparameters, as filled in by W&B's agent: `${args}` and so on. `${no_args}` is
+# ours: a sweep file's command with none of the others passes nothing, as `wandb.config` has the values.
 FORMS = (
     "args",
     "args_no_equals",
@@ -41,44 +41,45 @@ FORMS = (
     "no_args",
 )
 _FORMS_OF_FLAGS = {"args", "args_no_equals", "args_no_boolean_flags"}
-NAME = r"[^\W\d][\w.\- /]*"  # of a hyperparameter
+NAME = r"[^\W\d][\w.\- /]*"  # a hyperparameter's
 _VARIABLE = re.compile(r"\$\{envvar:(\w*)\}")
 _FORM = re.compile(r"\$\{(\w+)\}")
 
 
 def places(tokens: Iterable[str]) -> set[str]:
-    """The names in braces.
+    """Return the names in braces.
 
     Raises:
-        ValueError: A brace that stands alone, a format beside a name (values go in as they are), or a word
-            of W&B's that is none, or is part of another.
+        ValueError: There is an unmatched brace, a format after a name (values are inserted unformatted), or a
+            word like W&B's that is unknown or only part of a token.
     """
     return {name for token in tokens for _, name in _parts(token) if name is not None}
 
 
 def variables(tokens: Iterable[str]) -> set[str]:
-    """The variables of the environment that the tokens name."""
+    """The environment variables that the tokens name."""
     return {name for token in tokens for name in _VARIABLE.findall(token)}
 
 
 def form_of(token: str) -> str | None:
-    """The form in which a token stands for all hyperparameters; None of any other token."""
+    """The form in which a token stands for all hyperparameters; None for any other token."""
     found = _FORM.fullmatch(token)
     return found[1] if found and found[1] in FORMS else None
 
 
 def filled(tokens: Sequence[str], values: Mapping[str, Any], environment: Mapping[str, str]) -> list[str]:
-    """The tokens with each place filled. A value stays within its token, whatever it holds.
+    """Fill the placeholders in tokens. A value stays within its token, whatever it contains.
 
-    A variable that is not set leaves its name, as in W&B.
+    A variable that is not set is replaced by its name, as in W&B.
     """
     return ["".join(_pieces(token, values, environment)) for token in tokens]
 
 
 def flagged(flag: str, value: Any) -> list[str]:
-    """Tokens that give `value` by a flag: true is the flag alone, false nothing; `--lr=` joins with it.
+    """Return the tokens that pass `value` by a flag: for true the flag alone, for false none.
 
-    Of a pair such as `--augment/--no-augment`, true is the first and false the second.
+    A flag such as `--lr=` is joined with the value. For a pair such as `--augment/--no-augment`, true is the
+    first and false the second.
     """
     if isinstance(value, bool):
         on, _, off = flag.partition("/") if is_pair(flag) else (flag, "", "")
@@ -86,15 +87,15 @@ def flagged(flag: str, value: Any) -> list[str]:
     text = text_of(value)
     if flag.endswith("="):
         return [flag + text]
-    # argparse takes -1e-05 for a flag
+    # argparse would read -1e-05 as a flag
     return [f"{flag}={text}"] if text.startswith("-") and flag.startswith("--") else [flag, text]
 
 
 def formed(form: str, hparams: Mapping[str, Any], flags: Mapping[str, str]) -> list[str]:
-    """All hyperparameters in a form of W&B's that is no JSON; there values are as Python writes them.
+    """Return all hyperparameters in one of W&B's forms other than JSON, with values as `str` formats them.
 
     Args:
-        flags: The flag of a hyperparameter where it is not `--` and its name.
+        flags: The flag of a hyperparameter if it is not `--` and its name.
     """
     if form == "no_args":
         return []
@@ -115,19 +116,19 @@ def _formed(form: str, name: str, value: Any, flags: Mapping[str, str]) -> list[
 
 
 def is_pair(flag: str) -> bool:
-    """Whether a flag is two, one for true and one for false, as click writes them."""
+    """Whether a flag is a pair, one for true and one for false, in click's notation."""
     return bool(re.fullmatch(r"-[^/\s]+/-[^/\s]+", flag))
 
 
 def text_of(value: Any) -> str:
-    """A value in full precision: `float()` of it is the same number. Lists, mappings and null are JSON."""
+    """Format a value: floats so that they round-trip; booleans, null, lists and mappings as JSON."""
     if value is None or isinstance(value, bool | list | tuple | Mapping):
         return json.dumps(value, ensure_ascii=False)
     return repr(value) if isinstance(value, float) else str(value)
 
 
 def escaped(text: str) -> str:
-    """A text whose braces are its own, as a token; names of `PLACES` in braces stay places."""
+    """Escape literal braces in a text to make it a token; `PLACES` in braces stay placeholders."""
     doubled = text.replace("{", "{{").replace("}", "}}")
     for word in _VARIABLE.findall(text):
         doubled = doubled.replace(f"${{{{envvar:{word}}}}}", f"${{envvar:{word}}}")
@@ -180,7 +181,7 @@ def _fields(part: str) -> list[tuple[str, str | None]]:
 def _newest(
     literal: str, name: str | None, form: str | None, conversion: str | None
 ) -> tuple[str, str | None, str | None, str | None]:
-    """A place with a pattern as one name; any other as it is."""
+    """Join `newest` and its pattern, parsed as a format, to one name; return other placeholders unchanged."""
     if name == NEWEST.removesuffix(":") and form:
         return literal, NEWEST + form, "", conversion
     return literal, name, form, conversion

@@ -1,4 +1,4 @@
-"""A training that is a script of any kind: started, listened to, held between epochs, and ended."""
+"""A training by any script, which is started, read from, suspended between epochs, and ended."""
 
 from __future__ import annotations
 
@@ -24,23 +24,25 @@ from trainables.core.contract import BadResult, Budget, ScriptFailed, TrainingCo
 from trainables.core.suggest import suggest
 
 _LOOK_EVERY_S = 0.01  # 0.1 % of a core
-_STAND_INS = Path(__file__).with_name("stand_ins")  # packages that a script finds first
-_SAVED_S = 2.0  # for the checkpoint after a score; a script may well save every few epochs
-_END_S = 2.0  # a script whose only line is its last ends by then
+_STAND_INS = Path(__file__).with_name(
+    "stand_ins"
+)  # packages that a script imports in place of installed ones
+_SAVED_S = 2.0  # longest wait for the checkpoint after a score; a script may save only every few epochs
+_END_S = 2.0  # within which a script whose only line is its last ends
 _SOON_S = 5.0  # a script that ends sooner may well print all its lines at once
-_LONGEST_S = 86_400.0  # between two scores, where the space does not say: nothing is waited for without end
-_FIRST_S = 3_600.0  # until the first score of a file: by then its name, or the metric's, is taken to be wrong
+_LONGEST_S = 86_400.0  # between two scores, unless the space says otherwise: no wait is endless
+_FIRST_S = 3_600.0  # until the first score from a file; after that, its or the metric's name must be wrong
 _MAX_SHOWN = 200  # characters of a line in a message
 
 
 class CommandTraining:
     """A `Training` whose state is the script's own checkpoint folder.
 
-    One process trains as many epochs as it can: another one is started where the command changes (a rung
-    with another subset, resolution or end) and after the training was interrupted. What the script
-    prints goes to a file, so lines of before a kill are still there.
+    One process trains as many epochs as it can: another is started only if the command changes (a rung with
+    another subset, resolution or end) or the training was interrupted. The script's output goes to a file,
+    so lines printed before a kill are not lost.
 
-    Without `TrainingContext.folder` all files lie in a temporary folder, and `state_dict` holds the
+    Without `TrainingContext.folder`, all files are in a temporary folder and `state_dict` holds the
     checkpoint.
     """
 
@@ -58,19 +60,21 @@ class CommandTraining:
         self._last_lines: list[str] = []
         self._is_resumed = False
         self._has_ended_itself = False
-        self._planned_end = 0  # the epoch at which a process of the present budget is asked to end, if it is
+        self._planned_end = (
+            0  # the epoch at which a process with the current budget is told to end; 0 if none
+        )
         self.epochs_done = 0
         self.done_reason = ""
 
     def run_epoch(self, budget: Budget) -> Mapping[str, float]:
-        """Wait until the script has reported the next epoch: scored it, or continued without.
+        """Wait until the script has reported the next epoch, by a score or by continuing without one.
 
-        An epoch without a score is one only within a rung, of a script that validates every few epochs.
+        An epoch may lack a score only within a rung, if the script validates every few epochs.
 
         Raises:
-            BadResult: The script ended without a score, gave none where a rung ends, or counted its epochs in
-                another order.
-            ScriptFailed: It ended with an error, or took longer than `timeout_s`.
+            BadResult: The script ended without a score, gave none at the end of a rung or within
+                `timeout_s`, or its epochs make no sense.
+            ScriptFailed: It ended with an error, or an earlier run of it has not ended.
         """
         epoch = self.epochs_done + 1
         self._planned_end = min(self._own_ends(budget), default=0)
@@ -87,7 +91,7 @@ class CommandTraining:
         return row.values
 
     def test(self) -> Mapping[str, float]:
-        """Run the command of the test set and give the numbers of its last line that has the metric."""
+        """Run the test command and return the numbers of its last line that has the metric."""
         self._end()
         line = self._spec.test_line(self._hparams, self._values(self._budget))
         script = self._started(line, self._files.test_stdout)
@@ -105,7 +109,7 @@ class CommandTraining:
 
     def state_dict(self) -> dict[str, Any]:
         last = {"values": self._scores.last.values, "done_reason": self.done_reason}
-        # Past the epoch it was asked to end at no line is missing, however long its process takes to go.
+        # After the epoch at which it was told to end no line is missing, however long its process lives on.
         has_ended = self._has_ended_itself or 0 < self._planned_end <= self.epochs_done
         reported = {**self._scores.state(), "has_ended_itself": has_ended}
         packed = self._packed() if self._scratch else {}
@@ -124,7 +128,7 @@ class CommandTraining:
                 self._reports.take_all_before()
 
     def _packed(self) -> dict[str, Any]:
-        """The script's checkpoint, with the lines of epochs it has already trained."""
+        """The script's checkpoint, with the rows of epochs that it has already trained."""
         if self._script:
             self._reports.take_news(self._script)
         return {"files": self._files.packed(), "rows": self._scores.rows()}
@@ -137,7 +141,7 @@ class CommandTraining:
         elif self._script:
             self._script.go()
         if self._script is None:
-            return  # it has ended by itself
+            return  # it has already ended by itself
         try:
             has_ended = self._listen(self._script, epoch)
         except (LinesLost, ScriptFailed) as error:
@@ -153,10 +157,11 @@ class CommandTraining:
             self._script.hold()
 
     def _note_unreadable(self, error: ScriptFailed) -> None:
-        """Let a script start over whose own checkpoint cannot be resumed from: a kill may have cut it.
+        """Note that the script starts over, as its checkpoint is unreadable: a kill may have truncated it.
 
         Raises:
-            ScriptFailed: It failed in another way: it had reported something, or names its own checkpoint.
+            ScriptFailed: It failed for another reason: it was not resumed from a `{newest:...}` file, or had
+                already reported something.
         """
         if not (self._is_resumed and self._spec.newest_patterns and not self._scores.num_reported):
             raise error
@@ -166,7 +171,7 @@ class CommandTraining:
         self._end()
         self._is_resumed = not self._is_new and self._has_state()
         is_over = self._is_new or (self._reports.are_in_files and not self._is_resumed)
-        if is_over:  # it writes its files again: rows that were there before would be taken for its own
+        if is_over:  # it writes its files again, and older rows would be taken for its own
             self._files.clear(self._lock_s)
         self._is_new = False
         self._reports.begin(is_over=is_over)
@@ -196,7 +201,7 @@ class CommandTraining:
         return Script(argv, self._files, stdout=stdout, cwd=spec.folder, env=env, graceful_s=spec.graceful_s)
 
     def _wandb_variables(self) -> dict[str, str]:
-        """What lets the script's `import wandb` find the stand-in, and the stand-in this trial."""
+        """Variables by which the script's `import wandb` finds the stand-in, and that this trial."""
         path = self._spec.env.get("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
         return {
             "PYTHONPATH": os.pathsep.join([str(_STAND_INS), *filter(None, [path])]),
@@ -213,7 +218,7 @@ class CommandTraining:
         )
 
     def _listen(self, script: Script, epoch: int) -> bool:
-        """Take in what it prints until it has reported `epoch`; whether it ended before or with it."""
+        """Read reports until the script has reported `epoch` or ended; return whether it has ended."""
         try:
             return self._heard(script, epoch)
         except LinesLost:
@@ -230,7 +235,7 @@ class CommandTraining:
             try:
                 is_news, has_ended = self._reports.take_news(script)
             except ScriptFailed:
-                if self._scores.has(epoch):  # it fails the next one
+                if self._scores.has(epoch):  # the error is raised in the next epoch
                     return False
                 raise
             now_s = time.monotonic()
@@ -251,14 +256,18 @@ class CommandTraining:
                 time.sleep(_LOOK_EVERY_S)
 
     def _late_text(self) -> str:
-        """What to say of a script that trains on and gives no score."""
+        """Message about a script that keeps training without a score."""
         what = f"the script gave no {self._spec.metric} within {self._limit_s:g} s"
         return f"{what}: {self._reports.found}" if self._reports.are_in_files else what
 
     def _take_in_the_end(self, script: Script, epoch: int, num_before: int, taken_s: float) -> None:
-        """See what the lines of a script that has ended come to."""
+        """Interpret the lines of a script that has ended.
+
+        Raises:
+            LinesLost: A resumed script has reported nothing.
+        """
         scores, end = self._scores, self._planned_end
-        self._has_ended_itself = end > 0  # untold it is asked for nothing further, and when it goes is chance
+        self._has_ended_itself = end > 0  # a script that was not told an end may have ended at any point
         self._last_lines = script.last_lines()
         if self._may_be_its_last:
             scores.place_single(end)
@@ -273,7 +282,7 @@ class CommandTraining:
 
     @property
     def _may_be_its_last(self) -> bool:
-        """Whether its only line, without a count, may be what it says at its end."""
+        """Whether its only line, which has no epoch, may be the one that it prints at its end."""
         return self._scores.is_single and self._planned_end > 1
 
     @property
@@ -308,12 +317,12 @@ class CommandTraining:
         return text
 
     def _own_ends(self, budget: Budget) -> set[int]:
-        """The epochs after which the script ends by itself, because it was asked to."""
+        """The epochs after which the script ends by itself because it was told to."""
         ends = {"until": budget.epochs, "epochs": self._budget.epochs}
         return {end for place, end in ends.items() if place in self._spec.places}
 
     def _see_the_end(self, script: Script) -> None:
-        """Let it do what it does after its last epoch."""
+        """Let the script finish after its last epoch, then end it."""
         script.go()
         if script.wait(self._spec.graceful_s):
             self._has_ended_itself = True
@@ -323,7 +332,11 @@ class CommandTraining:
         self._end()
 
     def _ended_early(self) -> Row:
-        """The last score again, for an epoch that the script did not train."""
+        """Repeat the last score for an epoch that the script did not train.
+
+        Raises:
+            BadResult: There is no earlier score.
+        """
         last = self._scores.last.values
         if not last:
             raise BadResult(self._nothing_text())
@@ -347,7 +360,7 @@ class CommandTraining:
             self._script = None
 
     def _values(self, budget: Budget) -> dict[str, Any]:
-        """What the places of a command are filled with, hyperparameters apart."""
+        """The values of a command's placeholders, except hyperparameters."""
         context = self._context
         return {
             "epochs": self._budget.epochs,

@@ -1,1 +1,1 @@
-"""What trainables and the search share: the contract, finding a trainable, its files and its states."""
+"""Code shared by trainables and the search: the contract, finding a trainable, its files and its states."""

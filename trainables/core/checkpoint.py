@@ -1,13 +1,13 @@
-"""State on disk: written whole or not at all, proven before it is used, and read without running anything.
+"""Saved states: written atomically, verified before use, and read without executing anything.
 
-    file     what `torch.save` writes: a zip archive, which `torch.load(weights_only=True)` reads as it is
-    comment  of that archive: {"run": ..., "trial": ..., "seed": ..., "epoch": ...}, whose state it is
+    archive  the output of `torch.save`: a zip file, which `torch.load(weights_only=True)` reads unchanged
+    comment  the archive's zip comment: {"run": ..., "trial": ..., "seed": ..., "epoch": ...}, its identity
     digest   the last 64 bytes: the SHA-256, in hexadecimal, of everything before them
 
-So the file, whose it is and its digest cannot part, and a shell can do what `check_digest` does:
-`head -c -64 FILE | sha256sum` prints what `tail -c 64 FILE` does. torch itself never reads the archive's
-checksums: a flipped bit would be trained on. On 105 MB the digest takes 0.12 s, while it is written (0.15 s
-become 0.27 s) and again before it is read. Nothing here loads torch until a state is written or read.
+State, identity and digest are one file and cannot be separated. A shell can verify it as `check_seal` does:
+`head -c -64 FILE | sha256sum` and `tail -c 64 FILE` print the same digest. torch never checks the archive's
+own checksums and would train on a flipped bit. For 105 MB, the digest takes 0.12 s when the file is written
+(0.27 s in place of 0.15 s) and again before it is read. torch is not loaded until a state is written or read.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from typing import Any, BinaryIO, cast
 
 from trainables.core.files import replacing
 
-_END = b"PK\5\6"  # begins a zip archive's last record, whose last two bytes are the length of its comment
+_END = b"PK\5\6"  # starts a zip archive's last record, which ends with two bytes: its comment's length
 _END_BYTES = 22
 _DIGEST_BYTES = 64
 _MAX_COMMENT_BYTES = 65_535
 _CHUNK_BYTES = 2**20
-# What a file itself may answer; anything else, such as a network storage that is gone, may pass.
+# Errors due to the file itself. Any other, such as lost network storage, may be temporary.
 _OF_THE_FILE = {errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.ELOOP, errno.EISDIR}
 
 
 class UnwrittenCheckpoint(OSError):
-    """State could not be written; the file of before, if there is one, is as it was."""
+    """A state could not be written; the previous file, if any, is unchanged."""
 
 
 class UnreadableCheckpoint(ValueError):
-    """A file holds no state that may be used: it is damaged, or it is another training's."""
+    """A file holds no usable state: it is damaged, or belongs to another training."""
 
 
 def load_torch() -> None:
-    """Import what saving needs, in a start: else the first checkpoint of a worker would, 5 s of training."""
+    """Import torch ahead of time: otherwise a worker's first checkpoint would, adding 5 s to its training."""
     import_module("torch")
 
 
@@ -56,29 +56,28 @@ def save_checkpoint(
     *,
     before: Path | None = None,
 ) -> None:
-    """Write `state` so that a kill or a full disk leaves the file of before.
+    """Write `state` so that a kill or a full disk leaves the previous file intact.
 
     Args:
-        state: Tensors, numbers, text, dicts and lists; `weights_only=True` must read it.
-        identity: Whose state it is, as plain data of 60 KB of JSON at most.
-        before: Where the file that it replaces stays; one that lies there goes first, so that there are
-            never more than two on the disk.
+        state: Tensors, numbers, text, dicts and lists: what `weights_only=True` can read.
+        identity: Identifies the state's owner: plain data, at most 60 KB as JSON.
+        before: Path at which the replaced file is kept. A file already there is deleted first, so that
+            at most two are ever on disk.
 
     Raises:
         UnwrittenCheckpoint: The disk is full, read-only or gone.
     """
-    # Here, as a search starts without torch and imports this module.
-    import torch  # here, because `search` names these functions and must not load torch
+    import torch  # not at module level: `search` imports this module and must start without torch
 
     if before:
         with contextlib.suppress(OSError):
             before.unlink()
     try:
         with replacing(path) as scratch:
-            # A file of Python's: torch's own says "unexpected pos" of a full disk, and nothing of the disk.
+            # A Python file: on a full disk, torch's own says "unexpected pos" and does not mention the disk.
             with scratch.open("wb") as file:
                 sealed = _SealedFile(file)
-                torch.save(dict(state), cast(BinaryIO, sealed))  # of which torch writes and flushes only
+                torch.save(dict(state), cast(BinaryIO, sealed))  # torch calls only write and flush
                 sealed.seal(identity or {})
             if before and path.exists():
                 _keep(path, before)
@@ -90,21 +89,21 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path, check: Callable[[Mapping[str, Any]], None] | None = None) -> dict[str, Any]:
-    """The state that was saved, its tensors on the CPU.
+    """Return the saved state, its tensors on the CPU.
 
     Generator states must stay there: `map_location="cuda"` would move them and then fail.
 
     Args:
-        check: Called with whose state it is, once the file is proven whole and before anything of it is
-            used; raises `UnreadableCheckpoint` to refuse it.
+        check: Called with the state's identity once the file has been verified and before any of its
+            state is read; raises `UnreadableCheckpoint` to refuse it.
 
     Raises:
-        FileNotFoundError: There is none.
+        FileNotFoundError: There is no such file.
         UnreadableCheckpoint: The file is damaged, or refused.
     """
     import torch
 
-    with _opened(path) as file:  # one file from the proof to the end, whatever takes its place meanwhile
+    with _opened(path) as file:  # the file that was verified is the one loaded, even if replaced meanwhile
         identity = _proven(file, path)
         if check:
             check(identity)
@@ -112,16 +111,16 @@ def load_checkpoint(path: Path, check: Callable[[Mapping[str, Any]], None] | Non
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         except (OSError, MemoryError):
             raise
-        except Exception as error:  # of a state that no trainable of this project saves
+        except Exception as error:  # a state that no trainable of this project saves
             raise UnreadableCheckpoint(f"{path} cannot be loaded ({type(error).__name__})") from error
     return state
 
 
 def read_identity(path: Path) -> dict[str, Any]:
-    """Whose state a file holds, once it is proven whole. Needs no torch.
+    """Return the identity of a file's state, after verifying the file. Needs no torch.
 
     Raises:
-        FileNotFoundError: There is none.
+        FileNotFoundError: There is no such file.
         UnreadableCheckpoint: The file is damaged.
     """
     with _opened(path) as file:
@@ -129,10 +128,10 @@ def read_identity(path: Path) -> dict[str, Any]:
 
 
 def check_seal(path: Path) -> None:
-    """See that a file which bears a digest is whole. One of another program bears none, and is let pass.
+    """Verify a file that ends with a digest. A file without one, from another program, is accepted.
 
     Raises:
-        UnreadableCheckpoint: It is damaged.
+        UnreadableCheckpoint: The file is damaged.
     """
     with _opened(path) as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _DIGEST_BYTES))
@@ -141,16 +140,16 @@ def check_seal(path: Path) -> None:
 
 
 def previous_of(path: Path) -> Path:
-    """Where the checkpoint before the one at `path` lies, while its training runs."""
+    """The path of the checkpoint before the one at `path`, kept while its training runs."""
     return path.with_stem(f"{path.stem}-previous")
 
 
 class _SealedFile:
-    """What torch writes to: adds up the digest as the bytes pass, and puts the identity at the end."""
+    """A file for torch to write to: computes the digest as bytes pass, and appends the identity."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._digest = file, hashlib.sha256()
-        self._end = b""  # held back: the archive's last record has to give the length of its comment
+        self._end = b""  # held back, because the archive's last record must state the comment's length
 
     def write(self, data: bytes | memoryview) -> int:
         view = memoryview(data).cast("B")
@@ -166,7 +165,7 @@ class _SealedFile:
         self._file.flush()
 
     def seal(self, identity: Mapping[str, Any]) -> None:
-        """Write what ends the file.
+        """Write the end of the file: the archive's last record, the identity and the digest.
 
         Raises:
             ValueError: The identity is too long, or torch wrote no archive.
@@ -186,10 +185,10 @@ class _SealedFile:
 
 
 def _keep(path: Path, before: Path) -> None:
-    """Leave the file under a second name. It is the net, not the rope: that it cannot be kept is no error."""
+    """Keep the file under a second name. It is only a spare: failing to keep it is no error."""
     try:
         os.link(path, before)
-    except OSError:  # a file system without hard links: for a moment there is only `before`
+    except OSError:  # a file system without hard links: for a moment only `before` exists
         with contextlib.suppress(OSError):
             path.replace(before)
 
@@ -197,7 +196,7 @@ def _keep(path: Path, before: Path) -> None:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe would wait for ever
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block forever
             raise UnreadableCheckpoint(f"{path} is no file")
         with path.open("rb") as file:
             yield file
@@ -208,7 +207,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _proven(file: BinaryIO, path: Path) -> dict[str, Any]:
-    """See that a file is what was written; gives whose state it says it holds, and goes back to its start."""
+    """Verify a file against its digest, return the identity in it, and seek back to its start."""
     num_bytes = file.seek(0, os.SEEK_END) - _DIGEST_BYTES
     if num_bytes < _END_BYTES:
         raise UnreadableCheckpoint(f"{path} is damaged (it has {num_bytes + _DIGEST_BYTES} bytes)")

@@ -1,7 +1,7 @@
-"""Commands of this program as a shell takes them: in its own folder as its scripts, elsewhere as `jouletune`.
+"""This program's commands as typed in a shell: its scripts in a clone, `jouletune` elsewhere.
 
-Messages and pages name the command that comes next. One that does not run where it is read would be worse
-than none: `scripts/` is at hand in a clone alone.
+Messages and pages name the next command. One that does not run where it is read would be worse than none,
+and only a clone has `scripts/`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from pathlib import Path
 
 
 def typed_command(name: str, *words: object) -> str:
-    """How a command is typed in the folder of this process.
+    """Return a command as it is typed in the working directory of this process.
 
     Args:
-        name: As after `jouletune`: "search", "check-energy".
-        words: Its arguments, which are quoted where a shell needs that.
+        name: The subcommand of `jouletune`, such as "search" or "check-energy".
+        words: Its arguments, quoted where a shell needs it.
     """
     script = f"scripts/{name.replace('-', '_')}.py"
     program = ["python", script] if Path(script).is_file() else ["jouletune", name]
@@ -24,6 +24,5 @@ def typed_command(name: str, *words: object) -> str:
 
 
 def command_line(command: Sequence[str]) -> str:
-    """The command line that gave these arguments: a script of Python needs its interpreter, an installed
-    command does not."""
+    """Return the command line of these arguments; a Python script, unlike a command, is run by `python`."""
     return shlex.join([*(["python"] if command[0].endswith(".py") else []), *command])

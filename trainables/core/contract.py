@@ -1,4 +1,4 @@
-"""The words that trainables and the search share. Standard library only: no torch, no Ray."""
+"""The contract between trainables and the search. Standard library only: no torch, no Ray."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Mode = Literal["min", "max"]
 ValidationResolution = Literal["top", "rung"]
 Horizon = Literal["full", "rung", "anytime"]
-DataSpec = str | Mapping[str, Any]  # what `search.data` is: a name, or a mapping; see `core.data_source`
+DataSpec = str | Mapping[str, Any]  # the value of `search.data`: a name or a mapping; see `core.data_source`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,11 +19,11 @@ class Budget:
     """What one trial may use.
 
     Attributes:
-        epochs: Epochs the training has done when it has used this budget, counted from its start.
-        subset: Training examples per epoch: a fraction in (0, 1] or, as an int, a count. None is all.
-        resolution: Side of the square training images in pixels. None is the data's own.
-        validation: Examples that are scored after an epoch: a fraction of the validation set or, as an int, a
-            maximum. None is as `TrainingContext.validation_subset` says.
+        epochs: Total epochs since the training's start, after which this budget is used up.
+        subset: Training examples per epoch: a fraction in (0, 1] or, as an int, a count. None means all.
+        resolution: Side of the square training images in pixels. None means the data's own.
+        validation: Examples scored after an epoch: a fraction of the validation set or, as an int, a
+            maximum. None defers to `TrainingContext.validation_subset`.
     """
 
     epochs: int
@@ -47,43 +47,40 @@ class Budget:
             raise ValueError("; ".join(problems))
 
 
-_DECIDES_RESULT = {"decides_result": True}  # marks fields that `TrainingContext.settings` gives
+_DECIDES_RESULT = {"decides_result": True}  # marks the fields that `TrainingContext.settings` returns
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingContext:
-    """Where and on what a training runs: everything that is not searched for.
+    """Where and on what a training runs: everything that is not searched.
 
     Attributes:
-        data: A data source as the space names it, such as "mnist5k" or {"imagefolder": "/photos"}; what
-            `data_source.read_source` reads.
+        data: A data source as the space names it, such as "mnist5k" or {"imagefolder": "/photos"}; parsed by
+            `data_source.read_source`.
         data_seed: The run's seed: it decides splits and subsets, so all trials see the same data.
         seed: The trial's seed: weights, order of examples, augmentation.
-        cache_dir: Folder for decoded data; shared by all trials of a node.
+        cache_dir: Folder for decoded data, shared by all trials of a node.
         device: A torch device name.
-        resolution: Side in pixels of the top rung's images, and of test images. None is the data's own.
-        validation_subset: Share or count of the validation set that is scored; None is all, as
-            is a count above it.
-        validation_resolution: "top" scores validation at `resolution` at every rung, so that all
-            scores compare. "rung" scores at the resolution of the epoch's training, so that those
-            of one rung do: for networks that do not carry over to larger images.
-        horizon: "full" and "rung": learning rates anneal over the epochs of the budget that `start`
-            is given. "anytime": they must not, for no end is known; the score after each epoch shall
-            compare with an annealed one all the same. A trainable without a schedule may ignore it.
-        num_processes: Processes that the training may use, each with a device of its own; 1 leaves it in this
-            one.
-        num_workers: Threads that decode images where `cache_dir` has no room for them.
-        cache_gib: What decoded data may take in `cache_dir`; None is what its disk has free.
-        folder: The training's own, on storage that all nodes share, for what `state_dict` cannot hold; it
-            lasts as long as the checkpoint. None: there is none, and `state_dict` must hold all.
-        auto_precision: What the precision "auto" means on a CPU in this run, with the reason, as
-            "bf16: 1.9 times as fast ..."; decided once for all its trials. Empty: as this machine says.
-        progress_file: Where decoding and long epochs write how far they are (`core.progress`); None: nowhere.
+        resolution: Side in pixels of the top rung's images and of test images. None means the data's own.
+        validation_subset: Fraction of the validation set to score, or a maximum count. None means all.
+        validation_resolution: "top" scores validation at `resolution` at every rung, so that all scores are
+            comparable. "rung" scores at the resolution of the epoch's training, so that only scores of the
+            same rung are: for networks that do not carry over to larger images.
+        horizon: With "full" and "rung", learning rates anneal over the epochs of the budget that `start`
+            receives. With "anytime" they must not, as the end is unknown; the score after each epoch should
+            nevertheless be comparable with an annealed one. A trainable without a schedule may ignore it.
+        num_processes: Processes that the training may use, each with its own device; 1 means this process.
+        num_workers: Threads that decode images when `cache_dir` has no room for them.
+        cache_gib: Space that decoded data may take in `cache_dir`. None means whatever its disk has free.
+        folder: The training's own folder for what `state_dict` cannot hold, on storage shared by all nodes;
+            it lasts as long as the checkpoint. None means that `state_dict` must hold everything.
+        auto_precision: What the precision "auto" means on a CPU in this run, with the reason, such as
+            "bf16: 1.9 times as fast ..."; decided once for all its trials. If empty, this machine decides.
+        progress_file: File to which decoding and long epochs write their progress (`core.progress`), if any.
         is_overfit: Train on the same few examples in one order without augmentation, and score those
-            instead of validation: whether the model can overfit them.
-        is_rehearsal: Nothing will be trained: data is read as far as a batch needs it, and nothing is
-            downloaded or decoded ahead. `device` is then "meta", where models have shapes and no values, or
-            "cpu".
+            instead of validation, to see whether the model can overfit them.
+        is_rehearsal: Nothing will be trained: only the data for a batch is read, and nothing is downloaded
+            or decoded ahead. `device` is then "meta", where models have shapes but no values, or "cpu".
     """
 
     data: DataSpec = field(metadata=_DECIDES_RESULT)
@@ -106,10 +103,10 @@ class TrainingContext:
     progress_file: Path | None = None
 
     def settings(self) -> dict[str, Any]:
-        """What decides the result beside hparams and budget, by name, as plain data.
+        """Return the settings that decide the result, apart from hparams and budget, as plain data by name.
 
-        Saved states carry it, so that none is resumed with other settings, and config.yaml has it. Device,
-        folders and threads are left out: they change how long a training takes, not what it comes to.
+        They are stored in saved states, so that none is resumed with other settings, and in config.yaml.
+        Device, folders and threads are left out: they change how long a training takes, not its result.
         """
         return {
             each.name: getattr(self, each.name) for each in fields(self) if "decides_result" in each.metadata
@@ -117,20 +114,19 @@ class TrainingContext:
 
 
 class Training(Protocol):
-    """One live training. It is advanced from outside, and saved and restored between epochs."""
+    """One live training, which the caller advances epoch by epoch, and saves and restores in between."""
 
     epochs_done: int
 
     def run_epoch(self, budget: Budget) -> Mapping[str, float]:
         """Train one epoch at `budget`, evaluate on validation, and return plain floats.
 
-        The trainable's metric is among them. `num_examples` counts the training examples seen. An
-        epoch may go without evaluation, and then returns no `val_` value at all; never the last
-        one of the budget.
+        The trainable's metric is among them. `num_examples` counts the training examples seen. Any epoch
+        but the last of the budget may skip evaluation, and then returns no `val_` value at all.
 
-        Beside the metric it may say how many examples were scored and what guessing comes to, under the
-        names that `num_examples` and `by_guessing` give: conclusions then count the set's size, and know
-        when a score is no better than guessing. `test` likewise.
+        It may also return how many examples were scored and what guessing would score, under the names
+        that `num_examples` and `by_guessing` return: conclusions then account for the set's size, and
+        recognise a score no better than guessing. The same holds for `test`.
 
         Raises:
             Diverged: The loss became NaN or infinite.
@@ -138,28 +134,28 @@ class Training(Protocol):
         ...
 
     def test(self) -> Mapping[str, float]:
-        """Evaluate on the test set. Promotion alone calls it, once per final training.
+        """Evaluate on the test set. A search never calls it, a full training once at its end.
 
-        The metric is among the values, with `test_` for `val_` in its name.
+        The metric is among the values, with `test_` in place of `val_` in its name.
         """
         ...
 
     def notes(self) -> Mapping[str, str]:
         """Automatic choices with their reasons, such as the precision; written to the trial's row.
 
-        They may change from epoch to epoch: memory that ran out, an epoch trained again.
+        They may change from epoch to epoch, for instance when memory ran out or an epoch was repeated.
         """
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a bit-identical continuation needs: tensors, numbers, text, dicts and lists.
+        """Everything needed to resume bit-identically: tensors, numbers, text, dicts and lists.
 
-        What `torch.load(weights_only=True)` refuses (arrays, objects) must not be in it.
+        It must not contain what `torch.load(weights_only=True)` refuses, such as arrays and objects.
         """
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state`, which a `state_dict()` of the same hparams returned."""
+        """Resume from `state`, which a `state_dict()` with the same hparams returned."""
         ...
 
 
@@ -168,10 +164,10 @@ class WeightFile:
     """A file of pretrained weights that must be on disk before a trial starts.
 
     Attributes:
-        source: "hub" is Hugging Face's; "torchvision" and "url" lie in torch.hub's cache.
+        source: "hub" is the Hugging Face hub; "torchvision" and "url" use torch.hub's cache.
         location: `repo_id/filename`, URL, or path.
-        alternatives: Other locations that do as well, in the order in which they are tried.
-        size_mib: Where it is known, or can be estimated, before the file is there.
+        alternatives: Equally good locations, in the order in which they are tried.
+        size_mib: Size, if it is known or can be estimated before the file is present.
     """
 
     source: Literal["hub", "torchvision", "url", "file"]
@@ -181,27 +177,27 @@ class WeightFile:
 
 
 def no_weights(hparams: Any) -> Sequence[WeightFile]:
-    """The answer of a trainable that starts from random weights."""
+    """The default `Trainable.weights`: the training starts from random weights."""
     return ()
 
 
 def unchecked(needed: TrainingContext | str) -> Sequence[str]:
-    """The answer of a trainable whose data or device cannot be checked beforehand."""
+    """The default `check_data` and `check_device`: there is nothing to check beforehand."""
     return ()
 
 
 def no_choice(context: TrainingContext) -> str:
-    """The answer of a trainable that computes in one number format only."""
+    """The default `choose_precision`: there is only one number format."""
     return ""
 
 
 def no_batch_size(*_: Any) -> str:
-    """The answer of a trainable that has no batch_size "auto"."""
+    """The default `choose_batch_size`: there is no batch_size "auto"."""
     return ""
 
 
 def as_given(hparams: Any) -> Mapping[str, Any]:
-    """The answer of a trainable whose own defaults overfit a few examples."""
+    """The default `OverfitTarget.overrides`: the trainable's own defaults overfit a few examples."""
     return {}
 
 
@@ -211,10 +207,10 @@ class OverfitTarget:
 
     Attributes:
         score: The metric on these examples.
-        epochs: Most epochs it may take, of one step each where the examples are one batch.
+        epochs: Maximum number of epochs, of one step each if the examples are one batch.
         num_examples: Number of examples that the target holds for.
-        overrides: From given hparams to those that the target holds for, where a recipe's are for trained
-            weights or thousands of steps. They replace defaults only: what was set stays.
+        overrides: Maps given hparams to the changes that the target assumes, if the defaults are meant for
+            trained weights or thousands of steps. They replace defaults only: what was set stays.
     """
 
     score: float
@@ -225,11 +221,11 @@ class OverfitTarget:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """What a trainable can be tried out with in seconds, on any machine.
+    """A configuration that tries out a trainable in seconds, on any machine.
 
     Attributes:
-        data: A source without files of its own.
-        hparams: Those that make the model small; the others keep their defaults.
+        data: A source that needs no files.
+        hparams: Hyperparameters that make the model small; the others keep their defaults.
     """
 
     data: DataSpec = "digits"
@@ -238,11 +234,12 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Hyperparameters that have been published, for a search to begin with.
+    """Published hyperparameters for a search to begin with.
 
     Attributes:
         source: Where they are published.
-        only_with: Values of others without which they mean nothing: a rate of SGD is none of AdamW.
+        only_with: Values of other hyperparameters on which they depend: a learning rate for SGD is none
+            for AdamW.
     """
 
     source: str
@@ -252,16 +249,16 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class MetricScale:
-    """What a metric's values can be, and what kind of number it is: what its intervals are made by.
+    """A metric's range and statistical kind, from which its confidence intervals are computed.
 
     Attributes:
-        low: The smallest value there can be; None: there is none, or none that is known.
-        high: The largest one.
+        low: The smallest possible value; None if there is none or it is unknown.
+        high: The largest possible value, likewise.
         kind: "mean": the mean over the scored examples of values from `low` to `high`, such as accuracy or
             the average precision of queries. "spearman", "pearson", "kendall": correlations over the scored
-            examples. "other": of its spread over examples nothing is known.
-        guessing: What guessing comes to, whatever the data. None: it depends on the data, and each set's
-            scores bring it (`by_guessing`), or it is unknown.
+            examples. "other": nothing is known about its spread over examples.
+        guessing: The score of guessing, whatever the data. None if it depends on the data and comes with
+            each set's scores (`by_guessing`), or is unknown.
     """
 
     low: float | None = None
@@ -272,11 +269,11 @@ class MetricScale:
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """A number beside the metric that a training reports: what a space may optimise too, or bound.
+    """A number that a training reports beside the metric, which a space may also optimise or bound.
 
     Attributes:
         mode: Whether less or more of it is better.
-        unit: As an axis writes it, such as "ms"; empty where it has none.
+        unit: Label on a chart's axis, such as "ms"; empty if it has no unit.
     """
 
     mode: Mode
@@ -294,7 +291,7 @@ LOSS = MetricScale(low=0.0)
 
 
 def by_guessing(metric: str) -> str:
-    """The name under which scores may say what `metric` comes to by guessing: "val_accuracy_by_guessing".
+    """Name of the value that guessing would score in `metric`, such as "val_accuracy_by_guessing".
 
     For accuracy that is the share of the commonest class among the labels of the scored set.
     """
@@ -302,13 +299,13 @@ def by_guessing(metric: str) -> str:
 
 
 def num_examples(metric: str) -> str:
-    """The name under which scores may say how many examples `metric` was scored on: "val_num_examples"."""
+    """Name of the number of examples that `metric` was scored on, such as "val_num_examples"."""
     part, _, name = metric.partition("_")
     return f"{part}_num_examples" if name and part in ("val", "test") else "num_examples"
 
 
 def is_about_scores(name: str) -> bool:
-    """Whether a value is what `by_guessing` or `num_examples` names: of the scored set, not of the model."""
+    """Whether `name` is one from `by_guessing` or `num_examples`: about the scored set, not the model."""
     return name.endswith("_by_guessing") or name in {"val_num_examples", "test_num_examples", "num_examples"}
 
 
@@ -320,39 +317,41 @@ class Trainable:
         hparams: A frozen dataclass. Its defaults are the default configuration (trial 0);
             its `__post_init__` raises ValueError for values that make no sense.
         metric: Name of the value that ranks trials; `run_epoch` returns it.
-        start: Makes a training. The budget is the horizon that learning-rate schedules span.
-        data_sources: What `search.data` may name: subclasses of `data_source.DataSource`. A space's paths
-            are resolved and checked by them. Empty: its data means something to the trainable alone.
-        weights: The files that `start` will want for given hparams.
+        start: Creates a training. Learning-rate schedules span the given budget.
+        data_sources: Subclasses of `data_source.DataSource` that `search.data` may name; they resolve and
+            check a space's paths. If empty, `search.data` means something to the trainable alone.
+        weights: Lists the files that `start` will need for given hparams.
         check_data: Quick check of the data before a run, within seconds and without decoding it: returns
             notes or a `data_summary.DataSummary`, raises DataError if the data cannot be used.
-        rehearse: Quick check of what `start` and the first epoch at each of these budgets, the largest last,
-            would refuse: builds the model, splits the data and forms a batch, but trains nothing. Returns
-            notes, raises what a training would. `engine.rehearsal.rehearsing(start)` is one for whatever
-            `engine.assembly.assemble` puts together; None: `start` is called, and its training thrown away.
-        check_device: The same for the device that `TrainingContext.device` will name; raises RuntimeError.
-        choose_precision: What the precision "auto" would mean in these surroundings, as in
-            `TrainingContext.auto_precision`; empty where nothing is to be chosen.
-        choose_batch_size: From `start`, hparams whose batch_size is "auto", the budgets of the rungs, the
-            surroundings and the share of a GPU that a trial has, to what "auto" comes to there, with the
-            reason, as "64: a step takes 2834 MiB ...".
-        rebuild: Builds the module of a trained model again, from its `model_folder.ModelCard` and its weights
-            by name; what `jouletune.load_model` calls. None: its trainings leave no model that is used
-            without them.
-        overfit: What `TrainingContext.is_overfit` must come to; None where no weights are learnt.
-        has_test: False where there is no test set: `test` is not called then.
+        rehearse: Quick check for anything that `start` and the first epoch at each of these budgets, the
+            largest last, would refuse: builds the model, splits the data and forms a batch, but trains
+            nothing. Returns notes, raises what a training would. `engine.rehearsal.rehearsing(start)` does
+            this for whatever `engine.assembly.assemble` builds. If None, `start` is called and its training
+            discarded.
+        check_device: Quick check of the device that `TrainingContext.device` will name: returns notes,
+            raises RuntimeError.
+        choose_precision: Returns what the precision "auto" would mean in a context, in the form of
+            `TrainingContext.auto_precision`; empty if there is nothing to choose.
+        choose_batch_size: Takes `start`, hparams whose batch_size is "auto", the rungs' budgets, the context
+            and a trial's GPU fraction; returns what "auto" means there with the reason, such as
+            "64: a step takes 2834 MiB ...".
+        rebuild: Rebuilds the module of a trained model from its `model_folder.ModelCard` and its weights by
+            name; `jouletune.load_model` calls it. None if no model of its trainings can be used without
+            them.
+        overfit: The score to reach under `TrainingContext.is_overfit`; None if no weights are learnt.
+        has_test: False if there is no test set; `test` is then never called.
         is_data_parallel: Its trainings can run in several processes, each with a share of every batch:
-            `start` gives what `engine.assembly.assemble` made, whose loss is a mean over examples.
+            `start` returns what `engine.assembly.assemble` built, whose loss is a mean over examples.
         resolution_unit: What a budget's resolution counts: pixels of a side, or tokens, nodes, ...
-        scales: What is known of the values that it reports, by their names without `val_`. Of a metric that
-            is not among them nothing is assumed: intervals are not clipped, and count seeds alone.
+        scales: What is known about the reported values, by name without `val_`. Nothing is assumed about a
+            metric that is missing here: its intervals are not clipped, and account for seeds only.
         measures: The numbers beside the metric that a space may name as objective or constraint, by name.
-            `run_epoch` returns them with the metric; or a method `measure` of the training knows them before
-            its first epoch (`optional.measured_by`). Empty: a space gives each with its direction.
+            Either `run_epoch` returns them with the metric, or the training's method `measure` knows them
+            before its first epoch (`optional.measured_by`). If empty, a space gives each with its direction.
         scored_unit: What a test set counts, in the plural: images, pairs, queries, ...
-        no_effect_anytime: Hparams that do nothing where `TrainingContext.horizon` is "anytime".
-        example: What tests try it out with.
-        recipes: What others have published for it: where a search begins that knows no earlier run.
+        no_effect_anytime: Hparams that have no effect if `TrainingContext.horizon` is "anytime".
+        example: The configuration that tests use.
+        recipes: Published hyperparameters from which a search begins that knows no earlier run.
     """
 
     hparams: type
@@ -397,7 +396,7 @@ class Trainable:
 
 
 class UnknownTrainable(ValueError):
-    """No trainable has this name, or a file gives none; the message says what is expected."""
+    """No trainable has this name, or a file exports none; the message says what is expected."""
 
 
 class Diverged(Exception):
@@ -405,14 +404,14 @@ class Diverged(Exception):
 
 
 class BadResult(ValueError):
-    """A trainable returned something else than plain numbers with its metric among them."""
+    """A trainable returned something other than plain numbers with its metric among them."""
 
 
 class ScriptFailed(Exception):
-    """A program that a training runs ended with an error; the lines after the first are its last ones.
+    """A program that a training runs failed; all but the message's first line are the program's last output.
 
     Attributes:
-        error_name: The Python error in its last line, such as MemoryError; empty where there is none.
+        error_name: The Python error in its last line, such as MemoryError; empty if there is none.
     """
 
     def __init__(self, text: str, error_name: str = "") -> None:
@@ -425,8 +424,8 @@ class DataError(Exception):
 
 
 class DataNotHere(DataError):
-    """Data that the first trial will download: nothing is wrong with it, but it cannot be checked yet."""
+    """The first trial will download the data: nothing is wrong with it, but it cannot be checked yet."""
 
 
 class WeightsError(Exception):
-    """Pretrained weights are missing, damaged or another model's; the message says what to do."""
+    """Pretrained weights are missing, damaged or for another model; the message says what to do."""

@@ -1,4 +1,4 @@
-"""Data sources: what `search.data` may name, read, resolved, checked and described from typed fields.
+"""Data sources that `search.data` may name: parsed, resolved, checked and described from typed fields.
 
 A family declares its sources as frozen dataclasses beside the code that reads them:
 
@@ -10,8 +10,8 @@ A family declares its sources as frozen dataclasses beside the code that reads t
 
 The first field names the source, so a space writes `data: {coco: boxes.json, images: pics}`. There are two
 short forms: `coco:boxes.json` is `{coco: boxes.json}`, and a bare name such as `digits` is `{name: digits}`.
-A bare path that leads somewhere is the source that can read it, where only one can: `photos` is
-`{imagefolder: photos}` for what classifies images.
+A bare path that exists is given to the source that can read it, if only one can: `photos` is
+`{imagefolder: photos}` to a classifier of images.
 Standard library only: spaces are checked without torch.
 """
 
@@ -43,23 +43,24 @@ _NOT_TEXT = re.compile(r"~|true|false|yes|no|on|off|y|n|null|[\d._+-]+(e[+-]?\d+
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource:
-    """Base of all sources. The docstring of a subclass says in one sentence what is read.
+    """Base class of all sources. A subclass's docstring states in one sentence what is read.
 
     Fields may be `FilePath`, `FolderPath`, `AnyPath`, `str`, `int` (1 or more), `bool` or a `Literal` of
-    texts, each also `| None`. The first field of a source that needs no files is
+    strings, each also `| None`. The first field of a source that needs no files is
     `name: Literal["digits"] = "digits"`.
-    A second argument of `Annotated` is what messages and documents show for the value.
+    Messages and documents show the second argument of `Annotated` as a placeholder for the value.
 
     Attributes:
-        endings: Of the files that it reads, in lower case; empty for any. A bare path is held to them.
+        endings: Suffixes of the files that it reads, in lower case; a bare path must have one of them. Empty
+            for any.
     """
 
     endings: ClassVar[tuple[str, ...]] = ()
 
     def to_plain(self) -> DataSpec:
-        """The canonical form, which is JSON and YAML: a bare name, or a mapping without default values.
+        """Return the canonical form for JSON and YAML: a bare name, or a mapping without default values.
 
-        However a source was written, equal sources have equal canonical forms: cache keys, journals and the
+        Equal sources have equal canonical forms, however they were written: cache keys, journals and the
         comparison on resume rely on it.
         """
         first, *options = dataclasses.fields(self)
@@ -73,7 +74,7 @@ class DataSource:
         return data_text(self.to_plain())
 
     def path_problems(self) -> list[str]:
-        """A line for each path that leads nowhere, or to a file where a folder is needed or the reverse."""
+        """A line for each path that does not exist, or is a file in place of a folder or the reverse."""
         problems = []
         for field in dataclasses.fields(self):
             path = getattr(self, field.name)
@@ -83,17 +84,17 @@ class DataSource:
 
     @classmethod
     def key(cls) -> str:
-        """The name of the first field: what a mapping is recognised by."""
+        """The name of the first field, by which a mapping is recognised."""
         return dataclasses.fields(cls)[0].name
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
-        """What the source is called: its key, or the bare names that it answers to."""
+        """Names of the source: its key, or the bare names that stand for it."""
         return get_args(_type_of(cls, NAME)) if cls.key() == NAME else (cls.key(),)
 
     @classmethod
     def forms(cls) -> list[str]:
-        """How it is written, shortest first: "coco:PATH" and "{coco: PATH, images: FOLDER}"."""
+        """The ways to write it, shortest first: "coco:PATH" and "{coco: PATH, images: FOLDER}"."""
         key, *options = [field.name for field in dataclasses.fields(cls)]
         first = cls.names() if key == NAME else (_placeholder(cls, key),)
         short = list(first) if key == NAME else [f"{key}:{first[0]}"]
@@ -107,10 +108,10 @@ _Source = TypeVar("_Source", bound=DataSource)
 
 
 def read_source(data: DataSpec, kinds: Sequence[type[_Source]]) -> _Source:
-    """The source that `data` names, in whichever form it is written.
+    """Return the source that `data` names, in whichever form it is written.
 
     Raises:
-        DataError: None of `kinds` is meant, or its options are wrong; the message has every problem.
+        DataError: It matches none of `kinds`, or its options are wrong; the message has every problem.
     """
     source, problems = _read(data, kinds, lambda key: None)
     if source is None:
@@ -121,13 +122,13 @@ def read_source(data: DataSpec, kinds: Sequence[type[_Source]]) -> _Source:
 def resolve_data(
     data: DataSpec, kinds: Sequence[type[DataSource]], folder_of: Callable[[str], Path], *, must_exist: bool
 ) -> tuple[DataSpec, list[str]]:
-    """The canonical form of `data` with absolute paths, and every problem it has.
+    """Return the canonical form of `data` with absolute paths, and all of its problems.
 
     Args:
-        kinds: The trainable's sources. Without any, `data` means something to the trainable alone: it is
-            handed over as it is.
-        folder_of: The folder at which a relative path starts, by the key that holds the path.
-        must_exist: Paths must lead somewhere.
+        kinds: The trainable's sources. Without any, `data` means something to the trainable alone and is
+            returned unchanged.
+        folder_of: Returns the base folder of relative paths under a key.
+        must_exist: Whether a path that does not exist is a problem.
     """
     if not kinds:
         return (data if isinstance(data, str) else dict(data)), []
@@ -138,7 +139,7 @@ def resolve_data(
 
 
 def data_text(data: DataSpec) -> str:
-    """One line for a person, which `search.data` reads as the same source."""
+    """Format `data` as one readable line, which `search.data` parses as the same source."""
     if isinstance(data, str):
         return data
     if len(data) == 1:
@@ -154,7 +155,7 @@ def listed_sources(kinds: Sequence[type[DataSource]]) -> str:
 
 
 def sources_table(kinds: Sequence[type[DataSource]]) -> str:
-    """The same as a Markdown table with what each source reads."""
+    """All sources as a Markdown table of their forms and what each reads."""
     rows = [
         f"| {', '.join(f'`{form}`'.replace('|', chr(92) + '|') for form in kind.forms())} "
         f"| {' '.join((kind.__doc__ or '').split())} |"
@@ -198,7 +199,7 @@ def _read(
 
 
 def long_form(data: DataSpec) -> Mapping[str, Any]:
-    """The mapping that `data` is short for: `coco:boxes.json` is `{coco: boxes.json}`, `digits` a name."""
+    """Expand a short form: `coco:boxes.json` to `{coco: boxes.json}`, `digits` to `{name: digits}`."""
     if not isinstance(data, str):
         return data
     found = _PREFIXED.fullmatch(data)
@@ -212,7 +213,7 @@ def _is_meant(kind: type[DataSource], given: Mapping[str, Any]) -> bool:
 def _readers_of_path(
     data: str, kinds: Sequence[type[_Source]], folder_of: Callable[[str], Path | None]
 ) -> list[type[_Source]]:
-    """The sources that need nothing but a path and can read what lies at this one; none if nothing does."""
+    """The sources that need nothing but a path and can read what is at this one."""
     readers = []
     for kind in kinds:
         placeholder = _placeholder(kind, kind.key()) if _required(kind) == [kind.key()] else ""
@@ -225,7 +226,7 @@ def _readers_of_path(
 
 
 def _as_mapping(data: str, kinds: Sequence[type[DataSource]]) -> str:
-    """`coco:FILE?images=FOLDER`, as data was written once, as a mapping; empty for anything else."""
+    """Convert the former form `coco:FILE?images=FOLDER` to a mapping; empty for anything else."""
     found = _WITH_QUERY.fullmatch(data)
     given = long_form(found["short"]) if found else {}
     kind = next((kind for kind in kinds if _is_meant(kind, given)), None)
@@ -268,10 +269,10 @@ def _unknown_option(kind: type[DataSource], key: str) -> str:
 
 
 def _value(wanted: Any, given: Any, folder: Path | None) -> Any:
-    """`given` as a field holds it.
+    """Convert `given` to the type of a field.
 
     Raises:
-        ValueError: It is of another kind; the message continues after the field's name.
+        ValueError: It has another type; the message continues after the field's name.
     """
     types = _alternatives(wanted)
     if given is None and type(None) in types:
@@ -312,7 +313,7 @@ def _type_of(kind: type[DataSource], key: str) -> Any:
 
 
 def _alternatives(wanted: Any) -> tuple[Any, ...]:
-    """`Path | None` as (Path, NoneType); any other type alone."""
+    """The members of a union, such as (Path, NoneType) for `Path | None`; any other type alone."""
     is_union = get_origin(wanted) in (Union, UnionType)
     return get_args(wanted) if is_union else (wanted,)
 
@@ -322,7 +323,7 @@ def _required(kind: type[DataSource]) -> list[str]:
 
 
 def _placeholder(kind: type[DataSource], key: str) -> str:
-    """What stands for a field's value: FOLDER, time|report, true, 384, N."""
+    """The placeholder for a field's value: FOLDER, time|report, true, 384, N."""
     field = next(field for field in dataclasses.fields(kind) if field.name == key)
     wanted, *_ = types = _alternatives(_type_of(kind, key))
     if get_origin(wanted) is Literal:
@@ -339,6 +340,6 @@ def _plain(value: Any) -> Any:
 
 
 def _flow_scalar(value: Any) -> str:
-    """A scalar within a flow mapping of YAML, in quotes where it would be read as something else."""
+    """Format a scalar within a YAML flow mapping, quoted if it would otherwise be read as something else."""
     is_bare = isinstance(value, str) and _PLAIN.fullmatch(value) and not _NOT_TEXT.fullmatch(value)
     return str(value) if is_bare else json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""What was found in a data source before a run: plain data that the search prints, keeps and shows."""
+"""The contents of a data source, as checked before a run: plain data that the search prints and keeps."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _NAMED = 3
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """What a source has that is not used.
+    """Items of a source that are not used.
 
     Attributes:
         reason: A noun in the singular, such as "dead link" or "empty class".
-        count: How many there are.
-        names: The first few of them, or all.
+        count: Number of items left out.
+        names: Names of the first few, or of all.
     """
 
     reason: str
@@ -30,23 +30,23 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSummary(Sequence[str]):
-    """What a data source holds. As a sequence it is the lines that say so.
+    """The contents of a data source. As a sequence, it is the lines that describe them.
 
     `Trainable.check_data` may return one in place of a plain list of notes: code that prints notes prints
-    its lines, and the search also keeps it as data, for the report. A reader fills what it knows and
-    leaves the rest empty: an empty attribute has no line.
+    its lines, and the search also keeps it as data, for the report. A reader fills in what it knows and
+    leaves the rest empty; an empty attribute has no line.
 
     Attributes:
-        num_examples: Those that are used, of all parts.
+        num_examples: Examples that are used, over all parts.
         unit: What an example is, in the plural.
-        classes: How many examples each class has; of boxes, how many objects.
-        class_unit: What is counted there, where it is not examples: "objects".
-        parts: How many examples "train", "val" and "test" have as trials will see them.
+        classes: Number of examples of each class; in detection, of objects.
+        class_unit: What `classes` counts, if not examples: "objects".
+        parts: Number of examples in "train", "val" and "test", as trials will see them.
         split_off: The parts that the program splits off the training part.
         sizes_px: Width and height of the smallest, the median and the largest image, by area.
-        num_sized: How many images were measured for that, if not all.
-        left_out: What is not used, by reason.
-        notes: Whatever else should be known, a sentence each, such as what is done with 16-bit images.
+        num_sized: Number of images measured for `sizes_px`, if not all.
+        left_out: Items that are not used, by reason.
+        notes: Anything else worth knowing, a sentence each, such as how 16-bit images are treated.
     """
 
     num_examples: int
@@ -62,7 +62,7 @@ class DataSummary(Sequence[str]):
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> DataSummary:
-        """What `to_dict` gave, also after JSON has made lists of its tuples."""
+        """Restore a summary from `to_dict`, also if JSON has made lists of its tuples."""
         left_out = tuple(LeftOut(**{**one, "names": tuple(one["names"])}) for one in content["left_out"])
         return cls(
             **{
@@ -75,7 +75,7 @@ class DataSummary(Sequence[str]):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data that JSON can hold; `from_dict` takes it back."""
+        """Return plain data for JSON, from which `from_dict` restores the summary."""
         return asdict(self)
 
     @property
@@ -86,7 +86,7 @@ class DataSummary(Sequence[str]):
 
     @property
     def warnings(self) -> list[str]:
-        """What is left out and whatever else should be known, a line each."""
+        """What is left out and anything else worth knowing, a line each."""
         return [*map(str, self.left_out), *self.notes]
 
     def __len__(self) -> int:
@@ -100,7 +100,7 @@ class DataSummary(Sequence[str]):
         return [*self.found, *self.warnings][index]
 
     def _counts(self) -> str:
-        """How many examples there are, and how even their classes are."""
+        """The number of examples, and how balanced their classes are."""
         text = f"{self.num_examples} {self.unit}"
         if not self.classes:
             return text
@@ -112,7 +112,7 @@ class DataSummary(Sequence[str]):
         return f"{text}: {self.classes[smallest]} ({smallest}) to {self.classes[largest]} ({largest})"
 
     def _parts(self) -> str:
-        """The size of each part, and which the program splits off."""
+        """The size of each part, and which of them the program splits off."""
         sizes = ", ".join(f"{count} {part}" for part, count in self.parts.items())
         return sizes + (f"; {' and '.join(self.split_off)} split off train" if self.split_off else "")
 

@@ -1,9 +1,9 @@
 """Functions that are named now and imported when they are first called.
 
-A space is checked, and `--help` printed, without torch: importing it takes 1 to 3 seconds and 200 MB. So the
-`__init__.py` of a model family, which every check of a space imports, names what needs torch and does not
-import it: `start=deferred("trainables.detection.training:start")`. The import then happens inside the call of
-`start`, whose seconds and joules are the trial's start and no part of its first epoch.
+Spaces are checked and `--help` is printed without torch, whose import takes 1 to 3 seconds and 200 MB. So the
+`__init__.py` of a model family, which every check of a space imports, names what needs torch without
+importing it: `start=deferred("trainables.detection.training:start")`. The import then happens inside the call
+of `start`, whose seconds and joules count as the trial's start and not as part of its first epoch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from trainables.core.contract import Trainable
 
 @dataclass(frozen=True)
 class Deferred:
-    """A function by its module and name. Two of one target are equal, and it pickles as its target.
+    """A function by module and name. Equal targets compare equal; pickling stores only the target.
 
     Attributes:
         target: `package.module:function`.
@@ -33,12 +33,12 @@ class Deferred:
 
     @property
     def module(self) -> str:
-        """Where the function is."""
+        """The module that defines the function."""
         return self.target.partition(":")[0]
 
     @property
     def __wrapped__(self) -> Callable[..., Any]:
-        """The function itself, where `inspect.unwrap` and `inspect.signature` look for it.
+        """The function itself, under the name that `inspect.unwrap` and `inspect.signature` look for.
 
         Raises:
             ImportError: The module cannot be imported, or has no such function.
@@ -56,10 +56,10 @@ class Deferred:
 
 
 def deferred(target: str) -> Deferred:
-    """The function that `target` names as `package.module:function`, imported when it is called.
+    """Return the function that `target` names as `package.module:function`, to be imported when called.
 
     Raises:
-        ValueError: `target` is not of that form. That the function exists is seen at the first call.
+        ValueError: `target` is not of that form. Whether the function exists shows at the first call.
     """
     return Deferred(target)
 
@@ -68,7 +68,7 @@ _BEFORE_A_TRIAL = ("check_data", "check_device", "choose_precision", "rehearse",
 
 
 def modules_to_load(trainable: Trainable) -> list[str]:
-    """The program's own modules that a check and a training of `trainable` import when they begin."""
+    """The program's own modules that checking and training `trainable` import when they begin."""
     functions = (getattr(trainable, name) for name in _BEFORE_A_TRIAL)
     named = (function.module for function in functions if isinstance(function, Deferred))
     return [module for module in dict.fromkeys(named) if module.startswith("trainables.")]

@@ -1,4 +1,4 @@
-"""Atomic writes, which leave the old file or the whole new one, and names that stay in their folder."""
+"""Atomic writes, which leave the old file or the complete new one, and names that stay in their folder."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-GIT_LFS_POINTER = b"version https://git-lfs"  # how a file begins that Git has in place of a large one
-SCRATCH = re.compile(r"\.[0-9a-f]{32}\.")  # how the name of a file begins that is not whole yet
+GIT_LFS_POINTER = b"version https://git-lfs"  # first bytes of the stub that Git LFS puts for a large file
+SCRATCH = re.compile(r"\.[0-9a-f]{32}\.")  # start of the name of a file that is not complete yet
 
-# No "/" and no leading ".": such a name stays in its folder, is not hidden there, and is no "..". No leading
-# "-" or space: it is typed after a flag. No control characters: it is printed. 120 characters and an ending
-# of ours fit the 255 bytes of a file's name, unless they are all of a script with three bytes a character.
+# No "/" and no leading ".": the name stays in its folder, is not hidden there, and is not "..". No leading
+# "-" or space: it is typed after a flag. No control characters: it is printed. 120 characters and our suffix
+# fit the 255 bytes of a file name, except in scripts where every character takes three bytes.
 _SAFE_NAME = re.compile(r"[^./\\\s\x00-\x1f\x7f-\x9f-][^/\\\x00-\x1f\x7f-\x9f]{0,119}")
 
 
 def is_safe_name(name: str) -> bool:
-    """Whether a file or folder of this name lies in the folder that it is made in."""
+    """Whether a file or folder of this name stays in the folder in which it is created."""
     return _SAFE_NAME.fullmatch(name) is not None
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, that takes the place of `path` when the block ends without an error.
+    """Yield a path to write to, which replaces `path` when the block ends without an error.
 
-    Writers may race: each writes a file of its own in the same folder, and the last rename wins.
-    What one that is killed leaves has a name like `SCRATCH`.
+    Writers may race: each writes its own file in the same folder, and the last rename wins. A killed writer
+    leaves a file whose name matches `SCRATCH`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid4().hex}.{path.name}")  # np.save would append a missing .npy

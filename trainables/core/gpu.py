@@ -1,4 +1,4 @@
-"""Frees the GPU memory that ended trainings left behind."""
+"""Releases the GPU memory that finished trainings left behind."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import sys
 
 
 def release_memory() -> None:
-    """Give back what torch keeps of trainings that have ended: cached blocks and compiled code.
+    """Release what torch keeps from finished trainings: cached blocks and compiled code.
 
-    Other processes on the GPU can then have the memory. Nothing happens where torch is not loaded.
+    Other processes on the GPU can then use the memory. Does nothing if torch is not loaded.
     """
     torch = sys.modules.get("torch")
     if torch is None:

@@ -1,4 +1,4 @@
-"""A reference to a trainable, and the trainable it means. Only the reference travels to workers."""
+"""References to trainables, and loading what they refer to. Only the reference travels to workers."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ _SHARED = {
     "core",
     "engine",
     "template",
-}  # folders beside the families: what these share, and what a new one starts from
+}  # folders beside the families: code that they share, and the template of a new one
 
 
 def trainable_names() -> list[str]:
-    """Names of the trainables that come with the program, found in the package's folder."""
+    """Names of the built-in trainables, found in the package's folder."""
     found = {module.name for module in pkgutil.iter_modules(trainables.__path__)}
     return sorted(found - _SHARED - {"command"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainableRef:
-    """What is trained, as plain data: this travels to workers, and each imports the trainable for itself.
+    """A trainable as plain data, sent to workers, each of which imports the trainable itself.
 
     Exactly one attribute is set.
 
     Attributes:
-        name: A family that comes with the program, a module or package of `trainables`.
-        path: A user's own Python file.
-        command: A script, `CommandSpec` as JSON has it: it has no meaning without its whole description.
+        name: A built-in family: a module or package of `trainables`.
+        path: A Python file of the user's.
+        command: A script, as the JSON form of its complete `CommandSpec`, without which it has no meaning.
     """
 
     name: str | None = None
@@ -54,14 +54,14 @@ class TrainableRef:
 
     @classmethod
     def of(cls, text: str) -> TrainableRef:
-        """The reference that a person writes: a path ends in .py, anything else is a name."""
+        """Parse a reference as a user writes it: a path ends in .py, anything else is a name."""
         return cls(path=Path(text)) if text.endswith(".py") else cls(name=text)
 
     @classmethod
     def of_command(cls, description: Mapping[str, Any]) -> TrainableRef:
-        """The script of this description, as it comes back from JSON: a tuple is a list there.
+        """Refer to the script of this description, normalised by a round trip through JSON (tuples to lists).
 
-        Keys are sorted, as W&B's agent sorts the flags that it gives a script.
+        Keys are sorted, as W&B's agent sorts the flags that it passes to a script.
         """
         return cls(command=json.loads(json.dumps(description, sort_keys=True)))
 
@@ -72,7 +72,7 @@ class TrainableRef:
             UnknownTrainable: No such module or file, or the file fails on import or exports no TRAINABLE.
         """
         if self.command is not None:
-            # its runner, 600 lines of processes and pipes, is needed by those who train a script only
+            # Imported here, as only training a script needs its runner, 600 lines of processes and pipes.
             made: Trainable = importlib.import_module("trainables.command").trainable_of(self.command)
             return made
         if self.path is not None:
@@ -83,7 +83,7 @@ class TrainableRef:
 
     @property
     def title(self) -> str:
-        """How a line for people names it: of a command, the words before its first flag."""
+        """Readable name; for a command, the words before its first flag."""
         if self.command is None:
             return str(self)
         words = itertools.takewhile(lambda word: not word.startswith(("-", "${")), self.command["run"])
@@ -91,11 +91,11 @@ class TrainableRef:
 
     @property
     def plain(self) -> str | dict[str, Any]:
-        """As YAML and JSON have it: name and path as text, a command as its description."""
+        """The form for YAML and JSON: a name or path as text, a command as its description."""
         return dict(self.command) if self.command is not None else str(self)
 
     def __str__(self) -> str:
-        """One text per trainable, so that two commands that differ in a flag differ here too."""
+        """Text that identifies the trainable: two commands that differ in a flag differ here too."""
         if self.command is not None:
             return json.dumps(self.command, sort_keys=True)
         return str(self.path or self.name)
@@ -105,10 +105,10 @@ class TrainableRef:
 
 
 def load_trainable(text: str) -> Trainable:
-    """Import the trainable of this name, or in this Python file.
+    """Import the trainable of this name, or from this Python file.
 
     Raises:
-        UnknownTrainable: As `TrainableRef.load`.
+        UnknownTrainable: See `TrainableRef.load`.
     """
     return TrainableRef.of(text).load()
 

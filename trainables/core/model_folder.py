@@ -1,9 +1,9 @@
-"""A trained model as a folder that outlives its run: `model.json` says what it is, `model.safetensors` has
+"""Trained models as folders that outlive their run: `model.json` describes a model, `model.safetensors` has
 its weights.
 
-Nothing in the folder is code, and reading it runs none: safetensors are numbers with a header of JSON, and
-the name of a trainable is looked up among those that come with the program. A trainable of the user's own
-must be named when the model is loaded; the folder alone cannot have its file executed.
+Nothing in the folder is code, and reading it runs none: safetensors are numbers with a JSON header, and a
+trainable's name is looked up among the built-in ones. A user's own trainable must be named when the model is
+loaded; the folder alone cannot cause its file to be executed.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest")
 
 
 class UnusableModel(ValueError):
-    """A folder holds no model that can be used here; the message says why, and what to do."""
+    """A folder holds no usable model; the message says why, and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageInput:
-    """What a model is given of a image.
+    """How an image is prepared for a model.
 
     Attributes:
-        channels: 1, grey, or 3, red, green and blue.
-        height: Of the images, in pixels; `width` likewise.
-        mean: Of each channel, for values in [0, 1]; images are scaled to mean 0 and deviation 1 by it and
-            `std`.
-        decoded_px: Height that images are decoded at before they are made `height` high: training decodes
-            once, at the top rung's resolution, and the same pixels take the same two steps.
+        channels: 1 (grey) or 3 (red, green and blue).
+        height: Height of the images in pixels; `width` likewise.
+        mean: Mean of each channel, for values in [0, 1]; `mean` and `std` scale images to mean 0 and
+            standard deviation 1.
+        decoded_px: Height at which images are decoded before they are resized to `height`: training decodes
+            once, at the top rung's resolution, and here pixels go through the same two steps.
         crop: Fraction of the shorter side that is kept, in the middle.
-        is_squashed: The whole image is stretched to the shape first, so that nothing of its longer side is
-            cut off but by `crop`.
-        keeps_aspect: An image is then shrunk to its own proportions, its longer side at most `height` px and
-            its shorter one six tenths of it, and lies in the upper left of a canvas of zeros whose sides are
-            multiples of 32 px: the module is told what of the canvas it takes.
-        interpolation: How pixels are resized, with antialiasing: a name of Pillow's, in lower case.
-        deep_ranges: Of images of more than 8 bits, by their kind, the least and the largest value in the
-            training data, which became 0 and 255.
+        is_squashed: Whether the whole image is first stretched to the shape, so that only `crop` cuts off
+            any of its longer side.
+        keeps_aspect: Whether an image keeps its proportions: it is shrunk until its longer side is at most
+            `height` px and its shorter one six tenths of that, and placed in the upper left of a canvas of
+            zeros whose sides are multiples of 32 px. The module is told which part of the canvas it covers.
+        interpolation: Pillow's name of the interpolation, in lower case; resizing is antialiased.
+        deep_ranges: For images of more than 8 bits, by kind, the smallest and largest value in the training
+            data, which were mapped to 0 and 255.
     """
 
     channels: int
@@ -67,7 +67,7 @@ class ImageInput:
     deep_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def problems(self) -> list[str]:
-        """What makes no sense in these values, in words."""
+        """Describe every value that makes no sense."""
         problems = []
         for name in ("height", "width", "decoded_px"):
             if not _is_count(getattr(self, name)):
@@ -91,18 +91,18 @@ class ImageInput:
 
 @dataclass(frozen=True, kw_only=True)
 class PortableModel:
-    """What of a training can be used without it: what `Training.portable_model()` gives.
+    """A trained model that can be used without its training, as `Training.portable_model()` returns it.
 
     Attributes:
-        kind: What the model answers of an image: a score for each class, boxes, a quality, or features.
-        model: Its name, as the hyperparameter has it.
-        build: What `Trainable.rebuild` makes the empty module of, as plain data.
-        weights: Name by name, tensors on any device; on a reader's side the folder has them.
-        classes: What is told apart, in the order of the answer; none where the answer is a number or
+        kind: What the model predicts for an image: a score for each class, boxes, a quality, or features.
+        model: Its name, as in the hyperparameter.
+        build: Plain data from which `Trainable.rebuild` builds the empty module.
+        weights: Tensors by name, on any device; a reader takes them from the folder.
+        classes: Names of the classes, in the order of the output; empty if the output is a number or
             features.
-        precision: The number format that the test was computed in: "fp32", "bf16" or "fp16".
-        initial_weights: Where training began: `weights` as the hyperparameter has it, `licence` where it is
-            known.
+        precision: The number format in which the test was computed: "fp32", "bf16" or "fp16".
+        initial_weights: The weights that training started from: `weights` as in the hyperparameter, and
+            `licence` if it is known.
     """
 
     kind: Kind
@@ -121,11 +121,12 @@ class ModelCard:
 
     Attributes:
         trainable: The family that builds the model, or the name of the user's own file.
-        training: What made it: run, trial, seed, epoch, hyperparameters and data, as its checkpoints say.
-        metric: The declared metric, its `value` after the last epoch, on validation; `test` has all test
-            scores.
-        weights_sha256: Of model.safetensors; `weights_format` and `num_values` are what it holds.
-        versions: Of the packages that made it.
+        training: Origin of the model: run, trial, seed, epoch, hyperparameters and data, as its checkpoints
+            state.
+        metric: The declared metric; `value` is its value on validation after the last epoch, `test` has all
+            test scores.
+        weights_sha256: SHA-256 of model.safetensors, which holds `num_values` numbers in `weights_format`.
+        versions: Versions of the packages that made it.
     """
 
     trainable: str
@@ -146,12 +147,12 @@ class ModelCard:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def to_text(self) -> str:
-        """As model.json has it."""
+        """Return the text of model.json."""
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=2, ensure_ascii=False) + "\n"
 
 
 def model_folder(path: Path) -> Path:
-    """The folder of a model: `path` itself, or `model/` in it, as a training leaves one.
+    """Return the folder of a model: `path` itself, `model/` in it as a training leaves it, or its parent.
 
     Raises:
         UnusableModel: There is none; the message names models below `path`, if there are any.
@@ -175,10 +176,10 @@ def model_folder(path: Path) -> Path:
 
 
 def read_card(folder: Path) -> ModelCard:
-    """What model.json says, checked.
+    """Read and check model.json.
 
     Raises:
-        UnusableModel: It cannot be read, or has values that make no sense: all of them in one message.
+        UnusableModel: It cannot be read, or has values that make no sense, all listed in one message.
     """
     path = folder / CARD_FILE
     try:
@@ -211,15 +212,15 @@ def write_model(
     weights_format: WeightsFormat = "fp32",
     **facts: Any,
 ) -> ModelCard:
-    """Write a model's two files, weights first: a folder with model.json is whole.
+    """Write a model's two files, weights first, so that a folder with model.json is complete.
 
     Args:
-        write_weights: Writes a file of weights, and gives its SHA-256 and how many numbers it has.
-        facts: Of the training: the fields of `ModelCard` that the model itself does not know.
+        write_weights: Writes a file of weights, and returns its SHA-256 and how many numbers it has.
+        facts: Fields of `ModelCard` that the model itself does not know, but its training does.
 
     Raises:
-        OSError: The disk does not take it; a model that was there before may have lost its weights' digest,
-            and says so when it is read.
+        OSError: The disk is full or not writable. The weights of a previous model there may no longer match
+            its digest, which an error reports when that model is read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / WEIGHTS_FILE) as scratch:
@@ -235,7 +236,7 @@ def write_model(
 
 
 def _card_of(content: Mapping[str, Any]) -> ModelCard:
-    """The card of parsed JSON, whose lists become tuples; unknown fields are an error."""
+    """Build the card from parsed JSON, whose lists become tuples; unknown fields are an error."""
     values = {name: value for name, value in content.items() if name != "format"}
     images = dict(values.pop("images"))
     for name in ("mean", "std"):

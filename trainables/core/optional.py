@@ -1,4 +1,4 @@
-"""What a training may give beyond the contract: an end of its own, tables, images, its memory."""
+"""Optional members of a training beyond the contract: an end of its own, tables, images, its memory."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from trainables.core.promises import plain_numbers
 
 
 def done_reason(training: Training) -> str:
-    """Why no further epoch would train anything, such as early stopping; empty while one would.
+    """Return why further epochs would train nothing, such as early stopping; empty while they would.
 
-    A training that can end before its epochs do says so in an attribute `done_reason`; of one without
-    it, and whenever it is empty, all epochs are run.
+    A training that can end early says so in an attribute `done_reason`. If it has none, or while that is
+    empty, all epochs are run.
     """
     reason: str = getattr(training, "done_reason", "")
     return reason
 
 
 def notes_of(training: Training) -> Mapping[str, str]:
-    """Its automatic choices with their reasons; a training without a method `notes()` makes none."""
+    """Return the training's automatic choices with their reasons; none if it has no method `notes()`."""
     notes: Mapping[str, str] = getattr(training, "notes", dict)()
     return notes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Plain data that becomes a CSV file. None is an empty cell: unknown, or not defined there."""
+    """Plain data that becomes a CSV file. None is an empty cell: unknown or undefined."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str | float | None]]
@@ -51,9 +51,9 @@ class LrRangeStep:
 def lr_range_of(
     training: Training, budget: Budget, *, low: float, high: float, num_steps: int
 ) -> Iterator[LrRangeStep] | None:
-    """Optimiser steps at rising rates, from a method `lr_range` with these arguments; None without one.
+    """Take optimiser steps at rising rates by a method `lr_range` with these arguments; None without one.
 
-    The training is of no use afterwards: it is to be thrown away.
+    The training is unusable afterwards and must be discarded.
     """
     test = getattr(training, "lr_range", None)
     found: Iterator[LrRangeStep] | None = (
@@ -63,29 +63,29 @@ def lr_range_of(
 
 
 def tables_of_test(training: Training) -> Mapping[str, Table]:
-    """Details of the last `test()` by file name without ending, such as the classes' own accuracies.
+    """Return details of the last `test()` by file name without suffix, such as accuracies per class.
 
-    A training that has any gives them in a method `test_tables()`; of one without it there are none.
+    They come from a method `test_tables()`; without it there are none.
     """
     tables: Mapping[str, Table] = getattr(training, "test_tables", dict)()
     return tables
 
 
 def images_of_test(training: Training) -> Mapping[str, bytes]:
-    """Small PNGs of the surest mistakes of the last `test()`, by file name without ending.
+    """Return small PNGs of the most confident mistakes of the last `test()`, by file name without suffix.
 
-    A training that has any gives them in a method `test_images()`, which is called after
-    `test_tables()`: in the order of the rows of its table `mistakes`, as sorted names.
+    They come from a method `test_images()`, called after `test_tables()`; sorted by name, they are in the
+    order of the rows of the table `mistakes`.
     """
     images: Mapping[str, bytes] = getattr(training, "test_images", dict)()
     return images
 
 
 def trained_weights_of(training: Training) -> Mapping[str, Any] | None:
-    """What a training has learnt without what only resuming needs, from a method `trained_weights()`.
+    """Return a training's weights without what only resuming needs, from a method `trained_weights()`.
 
-    None without one: there is nothing that could be left out. An optimiser's state is one or two copies of
-    all weights, and nobody resumes a training that has ended.
+    None without one, which means that nothing can be left out. An optimiser's state is one or two copies of
+    all weights, and a finished training is never resumed.
     """
     weights = getattr(training, "trained_weights", None)
     found: Mapping[str, Any] | None = weights() if weights else None
@@ -93,9 +93,9 @@ def trained_weights_of(training: Training) -> Mapping[str, Any] | None:
 
 
 def portable_model_of(training: Training) -> PortableModel | None:
-    """What of a training is used without it, from a method `portable_model()`; None without one.
+    """Return a model that can be used without its training, from a method `portable_model()`, if any.
 
-    It is the model that `test()` scores: after the last epoch, averaged weights where those are scored.
+    It is the model that `test()` scores: that of the last epoch, with averaged weights if those are scored.
     """
     portable = getattr(training, "portable_model", None)
     found: PortableModel | None = portable() if portable else None
@@ -103,14 +103,14 @@ def portable_model_of(training: Training) -> PortableModel | None:
 
 
 def measured_by(training: Training, names: Collection[str], budget: Budget) -> Mapping[str, float]:
-    """Those of these numbers that are known before the first epoch, such as a model's parameters.
+    """Return the named measures known before the first epoch, such as a model's number of parameters.
 
-    From a method `measure(names, budget)`, which is called only where a space asks for some of the
-    `Trainable.measures`, and must change nothing that the training comes to; without one: none. What comes
-    with the epochs alone is left out.
+    They come from a method `measure(names, budget)`, which is called only if a space asks for some of the
+    `Trainable.measures`, must not change the training's result, and leaves out what only epochs can tell.
+    Without it there are none.
 
     Args:
-        budget: Of the top rung.
+        budget: The top rung's budget.
 
     Raises:
         BadResult: One cannot be measured here; the message says why.
@@ -126,8 +126,8 @@ class MemoryProbe:
     """The memory that a training's first steps needed.
 
     Attributes:
-        what: Whose memory it is and what was run, in words.
-        notes: The training's notes afterwards: batches that had to be halved.
+        what: Description of whose memory it is and what was run.
+        notes: The training's notes afterwards, such as batches that had to be halved.
     """
 
     peak_mib: float
@@ -136,9 +136,9 @@ class MemoryProbe:
 
 
 def probed_memory(training: Training, budget: Budget) -> MemoryProbe | None:
-    """What an epoch at `budget` will need, from a method `probe_memory(budget)`; None without one.
+    """Measure the memory of an epoch at `budget` by a method `probe_memory(budget)`; None without one.
 
-    The training has learnt a little afterwards: it is to be thrown away.
+    The probe trains the model a little, so the training must be discarded.
     """
     probe = getattr(training, "probe_memory", None)
     found: MemoryProbe | None = probe(budget) if probe else None

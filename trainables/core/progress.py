@@ -1,8 +1,8 @@
-"""How far a long epoch is, or the decoding of its data: in a small file that the search reads.
+"""The progress of a long epoch, or of decoding its data, in a small file that the search reads.
 
-A worker that trains answers nothing until its epoch ends, and may be on another node: a file in the trial's
-folder, which all nodes share, is what both sides see. It is there only while something takes its time;
-nothing decides by it, and it is in no journal and no saved state.
+A worker answers nothing until its epoch ends, and may be on another node: a file in the trial's folder, which
+all nodes share, is visible to both sides. It exists only while something takes long; no decision depends on
+it, and it is in no journal and no saved state.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Literal
 
 Doing = Literal["decoding", "epoch"]
 
-# An epoch that is shorter shows nothing: its line comes soon enough. Decoding is a silence before any line.
+# A shorter epoch shows no progress, as its line appears soon enough. Decoding precedes any line at all.
 SHOWN_AFTER_S = {"decoding": 1.0, "epoch": 20.0}
 _WRITE_EVERY_S = 2.0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training is with what it is doing.
+    """Progress of a training within an epoch, or in decoding its data.
 
     Attributes:
-        epoch: The number of the epoch, from 1; 0 of decoding.
-        done: Batches that it has trained, or images that it has decoded.
-        total: How many there are.
+        epoch: Number of the epoch, from 1; 0 while decoding.
+        done: Batches trained, or images decoded, so far.
+        total: Number of batches or images.
     """
 
     doing: Doing
@@ -43,19 +43,19 @@ class Progress:
 
 
 def read_progress(file: Path) -> Progress | None:
-    """What the training has written; None if it has written nothing, or nothing that can be read."""
+    """Read the training's progress; None if it has written nothing, or nothing readable."""
     try:
         doing, *numbers = file.read_text(encoding="ascii").split()
         epoch, done, total = map(int, numbers)
-    except (OSError, ValueError):  # none yet, or it is being written just now
+    except (OSError, ValueError):  # none yet, or being written right now
         return None
     return Progress("decoding" if doing == "decoding" else "epoch", epoch, done, total)
 
 
 class ProgressWriter:
-    """Writes how far a training is, every two seconds once what it is doing takes long enough.
+    """Writes a training's progress every two seconds, once an epoch or decoding takes long enough.
 
-    A step costs a look at the clock. A file that cannot be written is no reason to end a training.
+    A step costs one reading of the clock. Failing to write the file never ends a training.
 
     Args:
         file: Where to write; None writes nothing.
@@ -67,17 +67,17 @@ class ProgressWriter:
         self._doing: Doing = "epoch"
         self._epoch = self._total = 0
         self._write_at_s = float("inf")
-        self._is_there = True  # as far as is known: an attempt that was killed leaves its own
+        self._is_there = True  # possibly: a killed attempt leaves its file behind
 
     def begin(self, doing: Doing, total: int, *, epoch: int = 0) -> None:
-        """Something of `total` steps begins; `step` and `end` are of it."""
+        """Begin something of `total` steps, which `step` and `end` then refer to."""
         self.end()
         self._doing, self._total, self._epoch = doing, total, epoch
         if self._file:
             self._write_at_s = self._clock() + SHOWN_AFTER_S[doing]
 
     def step(self, done: int) -> None:
-        """`done` of the steps are done."""
+        """Record that `done` of the steps are done."""
         now_s = self._clock()
         if now_s < self._write_at_s or self._file is None:
             return
@@ -86,7 +86,7 @@ class ProgressWriter:
             self._file.write_text(f"{self._doing} {self._epoch} {done} {self._total}\n", encoding="ascii")
 
     def end(self) -> None:
-        """It has ended, or failed: the file goes."""
+        """Record that it has ended or failed, by removing the file."""
         self._write_at_s = float("inf")
         if self._file and self._is_there:
             self._is_there = False

@@ -1,4 +1,4 @@
-"""What a training promises, checked where it is used: a broken promise is named with file and line."""
+"""Checks of what a training promises, made at the point of use; an error names the file and line at fault."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _METHODS = ("run_epoch", "state_dict", "load_state_dict")
 
 
 def check_training(training: object, start: Callable[..., object]) -> None:
-    """See that `start` has given a training.
+    """Check that `start` has returned a training.
 
     Raises:
-        BadResult: It is none; the message lists what is missing.
+        BadResult: It has not; the message lists what is missing.
     """
     missing = [f"{name}()" for name in _METHODS if not callable(getattr(training, name, None))]
     epochs_done = getattr(training, "epochs_done", None)
@@ -34,7 +34,7 @@ def check_training(training: object, start: Callable[..., object]) -> None:
 
 
 def check_test(training: object, start: Callable[..., object]) -> None:
-    """See that a training can be evaluated on a test set, before it is trained in full.
+    """Check that a training can be evaluated on a test set, before it is trained in full.
 
     Raises:
         BadResult: It cannot.
@@ -47,10 +47,10 @@ def check_test(training: object, start: Callable[..., object]) -> None:
 
 
 def trained_epoch(training: Training, budget: Budget) -> dict[str, float]:
-    """Train an epoch; what it gives as plain floats.
+    """Train an epoch and return its values as plain floats.
 
     Raises:
-        BadResult: It gives something else than numbers by their names, or does not count its epochs.
+        BadResult: It returned something other than numbers by name, or did not count its epochs.
     """
     before = training.epochs_done
     values = plain_numbers(training.run_epoch(budget), training.run_epoch)
@@ -63,10 +63,10 @@ def trained_epoch(training: Training, budget: Budget) -> dict[str, float]:
 
 
 def plain_numbers(values: object, method: Callable[..., object]) -> dict[str, float]:
-    """The values of `method` as plain floats.
+    """Return `values`, which `method` returned, as plain floats.
 
     Raises:
-        BadResult: They are no numbers by their names.
+        BadResult: They are not numbers by name.
     """
     name = method.__name__
     if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):
@@ -82,13 +82,13 @@ def plain_numbers(values: object, method: Callable[..., object]) -> dict[str, fl
 
 
 def restore(training: Training, state: Mapping[str, Any], epochs_done: int | None) -> None:
-    """Have the training continue from `state`.
+    """Restore the training from `state`.
 
     Args:
-        epochs_done: What it had counted when the state was taken; None where that is not known.
+        epochs_done: Its `epochs_done` when the state was saved; None if that is not known.
 
     Raises:
-        BadResult: It has forgotten how far it was.
+        BadResult: It did not restore `epochs_done`.
     """
     training.load_state_dict(state)
     if epochs_done is not None and training.epochs_done != epochs_done:
@@ -99,10 +99,10 @@ def restore(training: Training, state: Mapping[str, Any], epochs_done: int | Non
 
 
 def check_state(training: Training, state: object) -> None:
-    """See that a checkpoint can hold what `state_dict` has given, and give it back.
+    """Check that a checkpoint can store and restore what `state_dict` returned.
 
     Raises:
-        BadResult: `torch.load(weights_only=True)` would refuse something in it, which is named.
+        BadResult: `torch.load(weights_only=True)` would refuse something in it, which the message names.
     """
     where = place_of(training.state_dict)
     if not isinstance(state, dict):
@@ -114,7 +114,7 @@ def check_state(training: Training, state: object) -> None:
 
 
 def place_of(function: Callable[..., object] | type) -> str:
-    """Where it is written, as the end of a message; empty of one without a file."""
+    """File and line of a function or class, as the end of a message; empty if it has no file."""
     function = inspect.unwrap(function)
     try:
         file, line = inspect.getsourcefile(function), inspect.getsourcelines(function)[1]

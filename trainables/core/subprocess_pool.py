@@ -1,4 +1,4 @@
-"""Fresh Python processes that run functions for this one, and end with it."""
+"""Fresh Python processes that run functions for this process and end with it."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ _R = TypeVar("_R")
 
 
 def fresh_processes(number: int) -> ProcessPoolExecutor:
-    """As many processes, in this process's environment as Ray's workers are.
+    """Return a pool of this many processes, which like Ray's workers inherit this process's environment.
 
-    They do not run the caller's script again, as spawned processes do by themselves: a plain script
-    needs no `__main__` guard, and one from standard input has no file. So what they are given to do must
-    be importable, not defined in the script.
+    Unlike ordinary spawned processes, they do not run the caller's script again: a plain script then needs
+    no `__main__` guard, and one from standard input has no file. So their tasks must be importable, not
+    defined in the script.
 
-    They end when this process does, in whatever way: one of a pool waits for tasks for ever else, for it
-    holds both ends of the pipe that they come through.
+    They end when this process does, however it ends. Otherwise they would wait for tasks forever, as a
+    process of a pool holds both ends of the pipe that tasks come through.
     """
     return ProcessPoolExecutor(number, mp_context=FreshContext(), initializer=_begin)
 
 
 class LoadedProcess:
-    """A fresh process that loads modules once; functions run in forks of it, which have them loaded.
+    """A fresh process that loads modules once, and runs functions in forks, which have them loaded.
 
     Importing torch, torchvision and timm takes 4 to 10 s of a core and 0.5 GiB, a fork 20 ms.
-    The process itself computes nothing: a fork has none of the threads that torch has computed with before,
-    and cannot use a GPU that was opened before. It starts with the first thing it is given to do, in this
-    process's environment at that time, and each thing follows the one before.
+    The process itself computes nothing, as a fork has none of the threads that torch computed with before
+    and cannot use a GPU that was opened before. It starts with its first task, in this process's environment
+    at that time, and runs one task after another.
 
     Args:
-        modules: Loaded first. One that fails to load fails again, and is seen, in the fork that needs it.
+        modules: Loaded first. One that fails to load fails again, visibly, in the fork that needs it.
     """
 
     def __init__(self, modules: Sequence[str] = ()) -> None:
@@ -62,10 +62,10 @@ class LoadedProcess:
         self._pool.shutdown(cancel_futures=True)
 
     def load_s(self, modules: Sequence[str] = ()) -> float:
-        """Load further modules, and give the seconds that all its loading has taken, its own start included.
+        """Load further modules, and return the seconds of all loading so far, the process's start included.
 
         Raises:
-            BrokenProcessPool: It was killed.
+            BrokenProcessPool: The process was killed.
         """
         self._load(modules)
         return sum(loading.result() for loading in self._loading)
@@ -81,10 +81,10 @@ class LoadedProcess:
     def map_at_once(
         self, function: Callable[..., _R], arguments: Sequence[Sequence[Any]], *, threads: int
     ) -> list[_R]:
-        """Call the function with each of these arguments, in as many forks at once.
+        """Call the function with each of these arguments at once, each in its own fork.
 
         Args:
-            threads: Of each fork, for torch and what else computes by OpenMP or BLAS.
+            threads: Threads of each fork, for torch and anything else that uses OpenMP or BLAS.
 
         Raises:
             BrokenProcessPool: One of the processes was killed.
@@ -100,18 +100,18 @@ class LoadedProcess:
 
 def _begin() -> None:
     end_with_parent()
-    atexit.register(os._exit, 0)  # the last of all: without it torch's modules are torn down, 0.6 s of a core
+    atexit.register(os._exit, 0)  # registered first, so runs last: skips torch's teardown, 0.6 s of a core
 
 
 def _begin_loading() -> None:
     _begin()
-    # Ctrl-C ends it and its forks at once: an import that is interrupted may raise anything, and continue.
+    # Ctrl-C ends it and its forks at once: an interrupted import may raise anything, or carry on.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _load(modules: Sequence[str], asked_at: float) -> float:
     for name in modules:
-        with suppress(Exception):  # who needs it meets the error, and says what it is about
+        with suppress(Exception):  # the fork that needs the module raises the error again
             importlib.import_module(name)
     return time.time() - asked_at
 
@@ -132,15 +132,14 @@ def _forks(number: int, *, threads: int | None) -> ProcessPoolExecutor:
 
 
 def _begin_fork(threads: int | None) -> None:
-    """End with the process that forked this one; compute with so many threads, as one that began with
-    OMP_NUM_THREADS does."""
+    """End with the process that forked this one; use this many threads, as with OMP_NUM_THREADS at start."""
     end_with_parent()
     if threads is None:
         return
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # for what is loaded later
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # for libraries loaded later
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(threads)
-    importlib.import_module("threadpoolctl").threadpool_limits(threads)  # of NumPy and scikit-learn
+    importlib.import_module("threadpoolctl").threadpool_limits(threads)  # for NumPy and scikit-learn
 
 
 class _FreshProcess(SpawnProcess):
@@ -151,14 +150,14 @@ class _FreshProcess(SpawnProcess):
 
 
 class FreshContext(SpawnContext):
-    """Starts such processes one by one; `end_with_parent` is then theirs to call."""
+    """Starts fresh processes one by one; they must call `end_with_parent` themselves."""
 
     Process = _FreshProcess
 
 
 @contextmanager
 def _hidden_main() -> Iterator[None]:
-    """While a process is spawned, `__main__` is a module without a file, which cannot be run again."""
+    """Make `__main__` a module without a file while a process is spawned, so that it is not run again."""
     with _hiding:
         main = sys.modules["__main__"]
         sys.modules["__main__"] = ModuleType("__main__")
@@ -169,7 +168,7 @@ def _hidden_main() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """End this process, which another one has started, as soon as that one has ended."""
+    """End this process as soon as its parent process has ended."""
     threading.Thread(target=_wait_for_parents_end, daemon=True).start()
 
 

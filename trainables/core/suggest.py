@@ -1,4 +1,4 @@
-"""What a mistyped word may have meant: the end of a sentence, empty where nothing is near."""
+"""Suggestions for mistyped words, as the end of a sentence; empty if nothing is close."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """ "; did you mean X?" with the nearest of the known words."""
+    """Return "; did you mean X?" with the closest of the known words."""
     near = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {near[0]}?" if near else ""
 
 
 def suggest_path(path: Path) -> str:
-    """The same with what lies in the folder that `path` should lie in."""
+    """Return the same with the closest name in the parent folder of `path`."""
     names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, names, n=1)
     return f"; did you mean {path.parent / near[0]}?" if near else ""

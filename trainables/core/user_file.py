@@ -1,10 +1,10 @@
-"""A trainable in a Python file of the user's own, imported with the modules that lie beside it.
+"""Trainables in Python files of the user's, imported with the modules beside them.
 
-As when Python runs a file, `import losses` there finds losses.py in the file's folder, and `Path(__file__)`
-leads to the data beside it. What Python does with `sys.path` for that would also hide modules of its own from
-everything else in the process, so the folder is searched by a finder that leaves those alone, and a neighbour
-that has the name of one is refused where it is imported. Where the files of two folders are loaded in one
-process, the neighbours of the one in use are importable, and the other's are kept until it is used again.
+As when Python runs a file, `import losses` in it finds losses.py in the same folder, and `Path(__file__)`
+leads to the data beside it. Python would prepend that folder to `sys.path`, which would let its files shadow
+standard modules for the whole process. Instead a finder searches the folder without shadowing those, and a
+neighbour with the name of one is refused where it is imported. If files of two folders are loaded in one
+process, only neighbours of the file in use can be imported; the others are kept until their file is used.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _EXPECTED = "end the file with TRAINABLE = Trainable(hparams=..., metric=..., mo
 
 
 def load_file(path: Path) -> Trainable:
-    """Run the file and give what it exports as TRAINABLE.
+    """Run the file and return its TRAINABLE.
 
-    It is run each time; its neighbours are imported once, and again after one of them has changed on disk.
+    The file runs each time. Its neighbours are imported once, and all again after one has changed on disk.
 
     Raises:
         UnknownTrainable: There is no such file, it fails on import, one of its imports is ambiguous, or it
@@ -54,7 +54,7 @@ def load_file(path: Path) -> Trainable:
 
 
 class _Neighbours(MetaPathFinder):
-    """Finds the modules beside the file that is in use, before installed ones and after Python's own."""
+    """Finds modules beside the file in use, before installed modules but after Python's own."""
 
     def __init__(self) -> None:
         self._folder: Path | None = None
@@ -64,17 +64,17 @@ class _Neighbours(MetaPathFinder):
         self._versions: dict[str, _Version] = {}
 
     def use(self, folder: Path) -> None:
-        """Make the neighbours in `folder` importable, instead of those in the folder before."""
+        """Make the neighbours in `folder` importable, in place of those in the previous folder."""
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)
         if folder != self._folder:
             self._put_away()
             self._folder, self._folders = folder, [str(folder), *map(str, _package_roots(folder))]
-            sys.path += self._folders  # at the end: for packages without __init__.py, and spawned processes
+            sys.path += self._folders  # at the end; for packages without __init__.py, and spawned processes
             sys.modules.update(self._kept.pop(folder, {}))
 
     def forget_changed(self) -> None:
-        """Have all neighbours imported again if the file of one has changed since `remember`."""
+        """Unload all neighbours, to be imported again, if the file of one has changed since `remember`."""
         imported = self._imported()
         if any(self._versions.get(name, now) != now for name, now in _versions(imported).items()):
             for name in imported:
@@ -83,13 +83,13 @@ class _Neighbours(MetaPathFinder):
             importlib.invalidate_caches()
 
     def remember(self) -> None:
-        """Take note of the neighbours as they were imported."""
+        """Record the versions of the imported neighbours."""
         self._versions = _versions(self._imported()) | self._versions
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """A neighbour's spec; None of submodules, which their package finds by itself."""
+        """Return a neighbour's spec; None for submodules, which their package finds by itself."""
         if path is not None or fullname in _RESERVED:
             return None
         spec = self.neighbour(fullname)
@@ -98,12 +98,12 @@ class _Neighbours(MetaPathFinder):
         return spec
 
     def neighbour(self, name: str) -> importlib.machinery.ModuleSpec | None:
-        """The module beside the file, whether or not its name is taken."""
+        """Return the spec of a module beside the file, whether or not another module has its name."""
         spec = importlib.machinery.PathFinder.find_spec(name, self._folders)
         return spec if spec and spec.loader else None
 
     def add(self, name: str) -> None:
-        """Take a top-level module for one of this folder's."""
+        """Record a top-level module as one of this folder's."""
         assert self._folder
         self._names.setdefault(self._folder, set()).add(name)
 
@@ -127,18 +127,18 @@ _beside = _Neighbours()
 
 
 def _reaching_neighbours(trainable: Trainable, folder: Path) -> Trainable:
-    """The trainable, whose functions may import neighbours only when they are called."""
+    """Return the trainable with functions that can import neighbours when they are called."""
     calls = {
         name: function
         for name in ("start", "weights", "check_data", "check_device")
         if getattr(function := getattr(trainable, name), "__module__", None)
-        != Trainable.__module__  # not its default
+        != Trainable.__module__  # not a default
     }
     return replace(trainable, **{name: _in_folder(folder, function) for name, function in calls.items()})  # type: ignore[arg-type]
 
 
 def _in_folder(folder: Path, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, called with the neighbours of its own file importable."""
+    """Wrap a function so that the neighbours of its file are importable when it is called."""
 
     @functools.wraps(function)
     def called(*arguments: Any, **options: Any) -> Any:
@@ -149,7 +149,7 @@ def _in_folder(folder: Path, function: Callable[..., Any]) -> Callable[..., Any]
 
 
 def _versions(modules: Mapping[str, ModuleType]) -> dict[str, _Version]:
-    """The file of each module, when it was written and its size; 0 and 0 of one without a file."""
+    """The file, modification time and size of each module; 0 and 0 if it has no file."""
     found = {}
     for name, module in modules.items():
         file = getattr(module, "__file__", None)
@@ -170,7 +170,7 @@ def _package_roots(folder: Path) -> list[Path]:
 
 
 def _check_imports(path: Path) -> None:
-    """See that what the file imports, and its neighbours in turn, means one thing only.
+    """Check that the imports of the file, and of its neighbours in turn, are unambiguous.
 
     Raises:
         UnknownTrainable: A neighbour has the name of another module; every such import is listed.
@@ -183,7 +183,7 @@ def _check_imports(path: Path) -> None:
             if spec is None or spec.origin is None:
                 continue
             if (origin := Path(spec.origin)) == path:
-                continue  # a file named random.py that imports random means Python's
+                continue  # a file named random.py that imports random means Python's module
             if taken := _taken_by(name, origin):
                 beside = origin if origin.name != "__init__.py" else origin.parent
                 problems.append(f"{beside} has the name of {taken} that {file}, line {line}, imports")
@@ -195,7 +195,7 @@ def _check_imports(path: Path) -> None:
 
 
 def _taken_by(name: str, origin: Path) -> str:
-    """Which other module the name means here; empty where it means the neighbour."""
+    """The other module that the name means here; empty if it means the neighbour."""
     loaded = getattr(sys.modules.get(name), "__file__", None)
     if loaded and Path(loaded).resolve() == origin.resolve():
         return ""
@@ -208,11 +208,11 @@ def _taken_by(name: str, origin: Path) -> str:
 
 
 def _imports_of(file: Path) -> Iterator[tuple[str, int]]:
-    """Top-level names of the modules that a file imports, with their lines; none of one that is no Python."""
+    """Top-level names of the modules that a file imports, with lines; none if it cannot be parsed."""
     try:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError, OSError):
-        return  # reported when it is run
+        return  # reported when the file is run
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name.partition(".")[0], node.lineno) for alias in node.names)
@@ -221,10 +221,10 @@ def _imports_of(file: Path) -> Iterator[tuple[str, int]]:
 
 
 def _run(path: Path, folder: Path) -> ModuleType:
-    """Import the file, under its own name where that is free.
+    """Import the file, under its own name if that is free.
 
     Raises:
-        UnknownTrainable: It fails, or ends the interpreter; the message has the line.
+        UnknownTrainable: It fails or exits the interpreter; the message has the line.
     """
     name = _module_name(path, folder)
     spec = importlib.util.spec_from_file_location(name, path)
@@ -245,7 +245,7 @@ def _run(path: Path, folder: Path) -> ModuleType:
 
 
 def _module_name(path: Path, folder: Path) -> str:
-    """Its own name where that is free, so that neighbours and pickles find it; else another."""
+    """The file's own module name if that is free, so that neighbours and pickles find it; else another."""
     packages = [above.name for above in (folder, *folder.parents)]
     depth = len(folder.parts) - len(_package_roots(folder)[0].parts) if _package_roots(folder) else 0
     parts = [*reversed(packages[:depth]), path.stem]
@@ -258,14 +258,14 @@ def _module_name(path: Path, folder: Path) -> str:
 
 
 def _is_below(spec: importlib.machinery.ModuleSpec, folder: Path) -> bool:
-    """Whether a found module is one of the folder's, and so no other one of that name."""
+    """Whether a found module belongs to the folder, so that no other module has its name."""
     places = [spec.origin, *(spec.submodule_search_locations or ())]
     roots = {folder, *_package_roots(folder)}
     return any(place and Path(place).resolve().parent in roots for place in places)
 
 
 def _failure_text(path: Path, folder: Path, error: BaseException) -> str:
-    """What failed on import, with the last line that is of the user's own files."""
+    """Describe the failed import, with the last traceback line within the user's own files."""
     kind, message = type(error).__name__, str(error)
     if isinstance(error, SyntaxError):
         return f"{path} fails on import: {kind}: {error.msg} ({error.filename}, line {error.lineno})"
@@ -283,10 +283,11 @@ def _failure_text(path: Path, folder: Path, error: BaseException) -> str:
 
 
 def _exported(module: ModuleType, path: Path) -> Trainable:
-    """The file's TRAINABLE.
+    """Return the file's TRAINABLE.
 
     Raises:
-        UnknownTrainable: There is none, it is something else, or it has another name; with the line.
+        UnknownTrainable: There is none, it is something else, or it has another name; the message has the
+            line.
     """
     found = getattr(module, "TRAINABLE", None)
     if isinstance(found, Trainable):

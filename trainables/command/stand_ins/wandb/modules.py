@@ -1,4 +1,4 @@
-"""The modules below `wandb` that scripts and loggers import; of any other an error says the way round."""
+"""The submodules of `wandb` that scripts and loggers import; for any other an error names the alternative."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _OWN = ("wandb.modules", "wandb.trial_config")
 
 
 def add_modules(package: ModuleType, hint: str) -> None:
-    """Make `import wandb.errors` and its like find what the package has.
+    """Make imports such as `import wandb.errors` find the members of the package.
 
     Args:
-        hint: What to do where the stand-in lacks a module.
+        hint: What to do about a module that the stand-in lacks.
     """
     error = package.Error
     modules: dict[str, dict[str, Any]] = {
@@ -25,7 +25,7 @@ def add_modules(package: ModuleType, hint: str) -> None:
         "util": {"generate_id": _generate_id},
         "plot": {"__getattr__": lambda name: _chart(package, name)},
         "sdk": {},
-        "sdk.lib": {"RunDisabled": type("RunDisabled", (), {})},  # Lightning asks for the kind of its run
+        "sdk.lib": {"RunDisabled": type("RunDisabled", (), {})},  # Lightning checks the type of its run
         "sdk.lib.config_util": {"ConfigError": error},  # Hugging Face's trainer expects it
         "sdk.wandb_run": {"Run": package.Run},
         "wandb_run": {"Run": package.Run},
@@ -40,7 +40,7 @@ def add_modules(package: ModuleType, hint: str) -> None:
 
 
 class _Missing(importlib.abc.MetaPathFinder):
-    """Asked last of all: names the package in its error, as a script may go without where it expects one."""
+    """The last finder: its error names the missing module, as a script may expect and tolerate it."""
 
     def __init__(self, hint: str) -> None:
         self._hint = hint
@@ -56,7 +56,7 @@ class _Missing(importlib.abc.MetaPathFinder):
 
 
 def _chart(package: ModuleType, name: str) -> Any:
-    """`wandb.plot.scatter` and its like: something to look at."""
+    """Functions such as `wandb.plot.scatter`, which return something to view."""
     if name.startswith("__"):
         raise AttributeError(name)
     return package.Image

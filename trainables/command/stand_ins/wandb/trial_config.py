@@ -1,4 +1,4 @@
-"""`wandb.config`: the script's own settings, those of the trial over them."""
+"""`wandb.config`: the script's own settings, overridden by the trial's."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _CONFIG = "JOULETUNE_WANDB_CONFIG"
 
 
 class Config:
-    """`wandb.config`: the script's settings, those of the trial locked, by key or by attribute."""
+    """`wandb.config`: the script's settings by key or attribute, with the trial's locked."""
 
     def __init__(self) -> None:
         self.begin_run({}, {})
 
     def begin_run(self, values: dict[str, Any], locked: Mapping[str, Any]) -> None:
-        """A run begins, with the script's values and the trial's."""
+        """Begin a run with the script's values and the trial's, which are locked."""
         self.__dict__["_values"] = {**values, **locked}
         self.__dict__["_locked"] = set(locked)
 
     def update(self, given: Any = None, allow_val_change: bool | None = None, **more: Any) -> None:
-        """Take settings in. One of the trial's keeps the trial's value, as in a sweep."""
+        """Update settings. Those of the trial keep the trial's values, as in a sweep."""
         for name, value in {**plain_settings(given), **more}.items():
             self[name] = value
 
@@ -83,13 +83,13 @@ class Config:
 
 
 def of_trial() -> dict[str, Any]:
-    """The trial's hyperparameters; none where the script is run by hand."""
+    """The trial's hyperparameters; none if the script is run by hand."""
     path = os.environ.get(_CONFIG)
     return json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
 
 
 def plain_settings(given: Any) -> dict[str, Any]:
-    """A dictionary, an argparse.Namespace, a dataclass or a YAML file of W&B's, as a dictionary."""
+    """Return a mapping, an argparse.Namespace, a dataclass or one of W&B's YAML files as a dictionary."""
     if given is None:
         return {}
     if isinstance(given, str | os.PathLike):
