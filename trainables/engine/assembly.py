@@ -1,4 +1,4 @@
-"""From hyperparameters to a training: the parts that every trainable needs, chosen and put together."""
+"""Assembling a training from its hyperparameters: the parts that every trainable needs."""
 
 from __future__ import annotations
 
@@ -42,24 +42,25 @@ def assemble(
     details: Details[B] | None = None,
     portable: PortableModel | None = None,
 ) -> SupervisedTraining[B]:
-    """A training of `model` at epoch 0, whose schedule spans `budget.epochs`.
+    """Assemble a training of `model` at epoch 0, whose schedule spans `budget.epochs`.
 
-    With the horizon "anytime" the rate stays up, and averaged weights are scored. A training that is to
-    overfit is scored after every epoch, and never stops early.
+    With the horizon "anytime" the rate never falls, and averaged weights are scored. A training meant
+    to overfit is scored after every epoch and never stops early.
 
     Args:
-        model: On the device already.
+        model: The model, already on the device.
         head: The part of `model` that learns at lr and is never frozen.
-        metric: The value of `run_epoch` that ranks epochs, and whether more or less is better.
-        notes: Choices of the trainable's own.
-        late_notes: Those that are made as it trains; asked for after each epoch.
-        details: What to know of the test set beyond its scores.
-        portable: What the model is when it is used without its training; its weights and number format are
-            filled in at the end.
+        metric: The value of `run_epoch` that ranks epochs.
+        mode: Whether more or less of it is better.
+        notes: The trainable's own choices, with their reasons.
+        late_notes: Returns the choices made during training; called after each epoch.
+        details: Collects details of the test set beyond its scores.
+        portable: The model for use without its training; its weights and number format are filled in at
+            the end.
     """
-    # A switch of the whole process, so it is set for each training: a worker runs one trial after the other.
+    # This holds for the whole process, so it is set for each training: a worker runs one trial after another.
     torch.set_float32_matmul_precision("high" if hparams.tf32 else "highest")
-    # Before the optimiser is built, which takes only what is trainable then.
+    # Before the optimiser is built: it takes only the parameters that are trainable then.
     frozen = freeze(model, head, hparams.freeze_fraction)
     rates: dict[str, Any] = {
         "lr": hparams.base_lr,
@@ -72,7 +73,7 @@ def assemble(
     average = _average(hparams, context, model)
     if hparams.compile and context.num_processes == 1:
         # In place, unlike `torch.compile(model)`: names of parameters, and so checkpoints, stay the same.
-        model.compile()  # after the copy for the average, which is scored as it is
+        model.compile()  # after the copy for the average, which stays uncompiled
     return SupervisedTraining(
         model=model,
         optimizer=optimizer,
@@ -108,14 +109,14 @@ def assemble(
 
 
 def _average(hparams: TrainingHparams, context: TrainingContext, model: nn.Module) -> WeightAverage | None:
-    """The averaged weights that are scored, if any: of "anytime" its own, else as `ema_decay` says."""
+    """Averaged weights to score, if any: without a decay for "anytime", else with `ema_decay`."""
     if context.horizon == "anytime":
         return WeightAverage(model)
     return None if hparams.ema_decay is None else WeightAverage(model, decay=hparams.ema_decay)
 
 
 def _stopping(hparams: TrainingHparams, context: TrainingContext, metric: str, mode: Mode) -> Stopping:
-    """When the training is done before its epochs are; what is to overfit never is."""
+    """The rule that ends the training early; one that is meant to overfit never ends early."""
     if context.is_overfit:
         return Stopping(metric=metric, mode=mode)
     return Stopping(metric=metric, mode=mode, patience=hparams.patience, max_steps=hparams.max_steps)
@@ -124,15 +125,15 @@ def _stopping(hparams: TrainingHparams, context: TrainingContext, metric: str, m
 def _schedule(
     hparams: TrainingHparams, budget: Budget, context: TrainingContext, optimizer: torch.optim.Optimizer
 ) -> Schedule:
-    """The learning rate over `budget.epochs`, or a constant one where no end is known."""
+    """The schedule of the learning rate over `budget.epochs`, constant if no end is known."""
     thaw = hparams.unfreeze_epoch
-    # To overfit takes a hundred epochs of a step each, after which seven tenths an epoch would be 1e-16.
+    # Overfitting takes a hundred epochs of one step each, after which 0.7 per epoch would come to 1e-16.
     stays = context.horizon == "anytime" or (context.is_overfit and hparams.schedule == "exponential")
     return Schedule(
         optimizer,
         name="none" if stays else hparams.schedule,
         epochs=budget.epochs,
-        # A warm-up given in trainings is one of epochs here; a rung of its own horizon has its own.
+        # A fraction is of `budget.epochs`: with the horizon "rung" each rung has its own warm-up.
         warmup_epochs=hparams.warmup_epochs or hparams.warmup_fraction * budget.epochs,
         decay_milestones=hparams.decay_milestones,
         decay_rate=hparams.decay_rate,
@@ -143,7 +144,7 @@ def _schedule(
 
 
 def _notes(hparams: TrainingHparams, context: TrainingContext) -> dict[str, str]:
-    """What the choices of this module come to, for the trial's row."""
+    """Notes on the choices made in this module, for the trial's row."""
     notes = {}
     if context.horizon == "anytime":
         notes["horizon"] = "anytime: a constant rate; averaged weights are scored"

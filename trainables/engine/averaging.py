@@ -1,4 +1,4 @@
-"""Averaged weights: scores of a training whose rate stays up, as if it had been annealed."""
+"""Averaged weights: they score a training at a constant rate as if it had been annealed."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _SETTLED_ON, _SETTLED_AT_ONCE = 1024, 256  # examples; 1,024 cost an eighth of a
 
 
 class WeightAverage:
-    """An average of a model's weights: exponential with a decay, or one that needs to know no end.
+    """An average of a model's weights: exponential with a decay, polynomial without, for an unknown end.
 
-    Without a decay step t counts as t ** 8 (polynomial decay: Shamir and Zhang 2013, "Stochastic Gradient
-    Descent for Non-smooth Optimization"), so the mean age of what is averaged is a tenth of the steps.
-    BatchNorm's statistics are those of no average: `settle` recomputes them, as in Izmailov et al.
+    Without a decay step t has the weight t ** 8 (polynomial decay: Shamir and Zhang 2013, "Stochastic
+    Gradient Descent for Non-smooth Optimization"), so the mean age of the averaged weights is a tenth of
+    the steps. BatchNorm's statistics are not averaged: `settle` recomputes them, as in Izmailov et al.
     2018, "Averaging Weights Leads to Wider Optima".
 
     Why no decay: a ResNet-20, 17 random configurations of lr, batch size and weight decay, three epochs of
-    3,500 digits of 14 px at a constant rate. Mean val_accuracy after each epoch, with Spearman's correlation
-    with full training, and what it adds to an epoch's CPU time:
+    3,500 digits of 14 px at a constant rate. Mean val_accuracy after each epoch, its Spearman correlation
+    with full training, and the CPU time added to an epoch:
 
         weights as they are                  0.498 0.621 0.710    0.92 0.85 0.90
         averaged, statistics averaged too    0.481 0.673 0.771    0.91 0.97 0.94    3 %
@@ -36,13 +36,13 @@ class WeightAverage:
         a fifth of the epochs more, falling  0.556 0.725 0.787    0.93 0.96 0.97    20 to 25 % of all epochs
 
     The last line is the branch of Haegele et al. 2024, "Scaling Laws and Compute-Optimal Training Beyond
-    Fixed Training Durations" (rate 1 - sqrt): as good, and at least twice the cost, for each score once
-    more. Powers 1 and 3 gave 0.746 and 0.777 in the end. Sandler et al. 2023, "Training trajectories,
-    mini-batch losses and the curious role of the learning rate", say why an average stands in for annealing.
+    Fixed Training Durations" (rate 1 - sqrt): as good, but at least twice the cost, paid again for each
+    score. Powers 1 and 3 ended at 0.746 and 0.777. Sandler et al. 2023, "Training trajectories, mini-batch
+    losses and the curious role of the learning rate", explain why an average can replace annealing.
 
     Args:
-        model: Stays as it is; the average is a copy.
-        decay: Share of the average that a step leaves, once it has risen to that over the first steps.
+        model: Left unchanged; the average is a copy.
+        decay: Fraction of the average that a step keeps, once it has risen to that over the first steps.
             timm's rise, 1 - t ** -2/3, reaches 0.95 after 100 steps and 0.99 after 1,000.
     """
 
@@ -57,11 +57,11 @@ class WeightAverage:
         self._norms = {
             module: copy
             for module, copy in pairs
-            # One without running statistics computes them from each batch, also when it is scored.
+            # A layer without running statistics computes them from each batch, even when scored.
             if isinstance(copy, _BatchNorm) and copy.track_running_stats
         }
         for norm in self._norms.values():
-            norm.momentum = None  # every batch counts alike
+            norm.momentum = None  # every batch counts equally
 
     @property
     def model(self) -> nn.Module:
@@ -70,7 +70,7 @@ class WeightAverage:
         return model
 
     def update(self, model: nn.Module) -> None:
-        """Take in the weights after an optimiser step."""
+        """Update the average with the weights after an optimiser step."""
         self._num_steps += 1
         self._average.update(model, step=self._num_steps)
 
@@ -85,12 +85,12 @@ class WeightAverage:
         """Recompute BatchNorm's statistics over the first 1,024 examples of `epoch`.
 
         Args:
-            frozen: Modules of the trained model; the statistics they have are those of the average.
+            frozen: Modules of the trained model whose statistics do not change, and so hold for the average.
         """
         norms = [copy for module, copy in self._norms.items() if module not in frozen]
         if not norms:
             return
-        self.model.eval()  # dropout would change what is seen
+        self.model.eval()  # dropout would change the statistics
         for norm in norms:
             # With `momentum` None the statistics are the plain mean over the batches that follow.
             norm.reset_running_stats()

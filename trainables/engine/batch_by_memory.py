@@ -1,9 +1,10 @@
-"""What batch_size "auto" comes to: the largest power of two whose training step stays within the memory.
+"""Choosing batch_size "auto": the largest power of two whose training step fits into memory.
 
 On a GPU steps are measured, each size in a training of its own: two steps and a scored batch, by torch's own
-peak. On a CPU nothing is: what a process of Python takes differs from machine to machine, and a search that
-chose by it could be repeated nowhere else. There the number follows from what a step keeps for its way back,
-which is counted on two examples and the same everywhere; on a GPU this count is the first guess.
+peak. On a CPU nothing is measured: the memory of a Python process differs from machine to machine, and a
+search that depended on it could not be repeated elsewhere. There the size follows from what a step keeps for
+its backward pass, which is counted on two examples and the same everywhere; on a GPU this count is the first
+guess.
 """
 
 from __future__ import annotations
@@ -25,24 +26,24 @@ from trainables.engine.memory import is_out_of_memory
 
 Start = Callable[[Any, Budget, TrainingContext], Training]
 
-SHARE = 0.85  # of the memory: the rest is for fragments and for what grows later, such as averaged weights
-LARGEST, SMALLEST = 1024, 2  # beyond the first no step gets faster; BatchNorm takes no single example
+SHARE = 0.85  # of the memory: the rest is for fragmentation and later growth, such as averaged weights
+LARGEST, SMALLEST = 1024, 2  # beyond the first, steps get no faster; BatchNorm refuses a single example
 CPU_MIB = 4096.0  # what a trial on a CPU may take, whatever the machine has
-_COPIES = 4  # of the weights: themselves, their gradients, and two of AdamW's
+_COPIES = 4  # of the weights: themselves, their gradients, and two in AdamW's state
 _MIB = 2**20
-# Hyperparameters that save memory in some trials, at what saves none; and weights, which would need a file.
+# Hyperparameters that save memory in some trials, at values that save none; and weights, which need a file.
 _WORST = {"freeze_fraction": 0.0, "unfreeze_epoch": None, "weights": "none"}
 _PLAIN = {"effective_batch_size": None, "grad_accum_steps": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepMemory:
-    """What a training step keeps until its backward pass has ended.
+    """Memory that a training step keeps until its backward pass has ended.
 
     Attributes:
-        weights_mib: Of the model, its gradients and an optimiser's state, whatever the batch.
-        example_mib: Of each example.
-        num_examples: Of an epoch at the budget that was asked about.
+        weights_mib: Memory of the model, its gradients and the optimiser's state, whatever the batch.
+        example_mib: Memory of each example.
+        num_examples: Number of examples in an epoch at the budget that was examined.
     """
 
     weights_mib: float
@@ -50,33 +51,33 @@ class StepMemory:
     num_examples: int
 
     def mib(self, size: int) -> float:
-        """Of a step on `size` examples at once."""
+        """Memory of a step on `size` examples at once."""
         return self.weights_mib + size * self.example_mib
 
 
 class Memory(Protocol):
-    """The memory of a device, and what steps take of it."""
+    """The memory of a device, and how much of it steps take."""
 
     whole_mib: float
     words: str  # what `whole_mib` is, for a sentence
 
     def used_mib(self, size: int) -> float:
-        """What a training step on `size` examples takes; infinite where there is not so much."""
+        """Memory that a training step on `size` examples takes; infinite if there is not that much."""
         ...
 
 
 def choose_batch_size(
     start: Start, hparams: Any, budgets: Sequence[Budget], context: TrainingContext, gpu_share: float = 1.0
 ) -> str:
-    """What batch_size "auto" of `hparams` comes to, with the reason, as "64: ...".
+    """Choose the batch size for "auto" in `hparams`, with the reason, as "64: ...".
 
     The largest resolution of the budgets decides, as a trial has one batch size at all rungs; frozen layers
-    are taken as trained, and weights as random.
+    count as trained, and weights as random.
 
     Args:
-        start: Of the trainable; gives what `assembly.assemble` made.
-        budgets: Of the rungs, the largest last.
-        gpu_share: Of a GPU's memory that the trial has.
+        start: The trainable's `start`, which returns what `assembly.assemble` made.
+        budgets: Budgets of the rungs, the largest last.
+        gpu_share: Fraction of a GPU's memory that the trial has.
     """
     names = {field.name for field in dataclasses.fields(hparams)}
     plain = {name: value for name, value in {**_WORST, **_PLAIN}.items() if name in names}
@@ -96,8 +97,8 @@ def chosen(memory: Memory, *, guess: int, most: int, num_examples: int) -> str:
     """The largest power of two up to `most` whose step stays below 85 % of the memory, with the reason.
 
     Args:
-        guess: What is tried first; a power of two up to `most`.
-        num_examples: Of an epoch of the lowest rung, which no batch exceeds.
+        guess: The size to try first; a power of two up to `most`.
+        num_examples: Number of examples in an epoch of the lowest rung, which no batch exceeds.
     """
     limit_mib, used_mib = SHARE * memory.whole_mib, {}
     size = guess
@@ -130,7 +131,7 @@ def _amount(mib: float) -> str:
 
 @dataclass
 class _Counted:
-    """A memory of a stated size, and steps as they were counted."""
+    """A memory of a given size, with steps as counted."""
 
     step: StepMemory
     whole_mib: float
@@ -141,7 +142,7 @@ class _Counted:
 
 
 class _Gpu:
-    """The GPU that torch computes on first."""
+    """The GPU that torch computes on by default."""
 
     words = "of the GPU's memory"
 
@@ -153,7 +154,7 @@ class _Gpu:
 
     def used_mib(self, size: int) -> float:
         context = replace(self._context, folder=None)
-        try:  # the training has no name: it is to be gone when its memory is released
+        try:  # the training is bound to no name: it must be gone when its memory is released
             started = partial(self._start, replace(self._hparams, batch_size=size), self._budget, context)
             found = probed_memory(started(), self._budget)
         except (RuntimeError, MemoryError) as error:
@@ -161,16 +162,16 @@ class _Gpu:
                 raise
             found = None
         release_memory()
-        # A batch that had to be halved was too much; so was one that could not be.
+        # A batch that had to be halved was too large; so was one that could not be halved.
         return float("inf") if found is None or "memory" in found.notes else found.peak_mib
 
 
 def _counted(start: Start, hparams: Any, budget: Budget, context: TrainingContext) -> StepMemory:
-    """What a step of the training keeps: without values where its parts can do without them."""
+    """Count what a step of the training keeps, on the meta device if all of its parts work there."""
     context = replace(context, precision="fp32", folder=None, is_rehearsal=True)
     try:
         return _step_memory(start, hparams, budget, replace(context, device="meta"))
-    except Exception:  # as in a rehearsal: some operators have no meta tensors, and the CPU decides
+    except Exception:  # as in a rehearsal: some operators cannot run on meta tensors, so the CPU decides
         return _step_memory(start, hparams, budget, replace(context, device="cpu"))
 
 
@@ -188,10 +189,10 @@ def _step_memory(start: Start, hparams: Any, budget: Budget, context: TrainingCo
 
 @contextmanager
 def kept_for_backward(model: nn.Module) -> Iterator[dict[int, int]]:
-    """Bytes of each storage that forward passes inside it keep for the backward pass, without the weights."""
+    """Count the bytes of each storage, weights aside, that forward passes keep for the backward pass."""
     weights = {_key(parameter) for parameter in model.parameters()}
     kept: dict[int, int] = {}
-    storages = []  # held, so that no other storage gets the place of one that was counted
+    storages = []  # held, so that no other storage takes the address of one that was counted
 
     def count(tensor: Tensor) -> Tensor:
         if (key := _key(tensor)) not in weights and key not in kept:
@@ -204,7 +205,7 @@ def kept_for_backward(model: nn.Module) -> Iterator[dict[int, int]]:
 
 
 def _key(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)  # of meta tensors too, which have no address
+    return int(tensor.untyped_storage()._cdata)  # works for meta tensors too, which have no address
 
 
 def _guess(step: StepMemory, limit_mib: float, most: int) -> int:

@@ -1,7 +1,8 @@
-"""Files that all processes of a node make together once and then share, within a limit of disk.
+"""Files that the processes of a node make once and then share, within a limit on disk space.
 
-Making a file and using it have locks of their own: NAME.pixels.lock is held while NAME.pixels.unfinished is
-written, and each user holds a shared lock on NAME.pixels itself. So no process waits for another one's use.
+Making a file and using it have separate locks: NAME.pixels.lock is held while NAME.pixels.unfinished is
+written, and each user holds a shared lock on NAME.pixels itself. So no process waits for others to stop using
+a file.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ SUFFIX = ".pixels"
 _UNFINISHED = ".unfinished"
 _LOCK = ".lock"
 _GIB = 2**30
-_LEFT_FREE = _GIB  # of the disk, for checkpoints and others
+_LEFT_FREE = _GIB  # disk space, for checkpoints and other files
 _log = logging.getLogger(__name__)
 
 Fill = Callable[[np.memmap], Iterable[float] | None]
@@ -37,10 +38,10 @@ class CacheFull(CacheUnavailable):
 
 
 class CacheFile:
-    """A whole file, memory-mapped. It is not evicted as long as this is alive.
+    """A finished file, memory-mapped. It is not evicted as long as this object lives.
 
     Attributes:
-        content: Its bytes; changes to them stay with the process.
+        content: Its bytes; changes to them are private to the process.
     """
 
     def __init__(self, content: np.memmap, descriptor: int) -> None:
@@ -53,10 +54,10 @@ class CacheFolder:
     """The cache of a node.
 
     Args:
-        limit_gib: What its files may take together; None is what the disk has free, less 1 GiB.
-        stalled_s: How long a process that makes a file may show no progress before others do without it.
-        is_bypassed: Nothing is to be made for it: what it lacks is read when it is asked for.
-        progress_file: Of the training that uses it, for what makes a file.
+        limit_gib: Maximum size of all its files; None means the free disk space less 1 GiB.
+        stalled_s: Seconds that the maker of a file may go without progress before others do without the file.
+        is_bypassed: Make no files: whatever the cache lacks is read on demand.
+        progress_file: The training's progress file, for whatever makes a file.
     """
 
     folder: Path
@@ -67,7 +68,7 @@ class CacheFolder:
 
     @classmethod
     def of(cls, context: TrainingContext) -> CacheFolder:
-        """The one that a training is to use."""
+        """The cache for a training in `context`."""
         return cls(
             context.cache_dir,
             context.cache_gib,
@@ -76,10 +77,10 @@ class CacheFolder:
         )
 
     def file(self, name: str, num_bytes: int, fill: Fill) -> CacheFile:
-        """The file `name`; if there is none, `fill` writes it first.
+        """Return the file `name`; if it does not exist, `fill` writes it first.
 
-        One process fills and the others wait for it, never for the use of a file. Where it is killed, the
-        next one is given what it left; a new file is all zeros.
+        One process fills it and the others wait for that, never for a file in use. If it is killed, the
+        next one continues from what it left; a new file is all zeros.
 
         Args:
             fill: Writes the content. It may yield the fraction done as it goes, in [0, 1]: then a process
@@ -92,8 +93,8 @@ class CacheFolder:
         path = self.folder / f"{name}{SUFFIX}"
         self.folder.mkdir(parents=True, exist_ok=True)
         wait = WaitForMaker(_lock_of(path), stalled_s=self.stalled_s)
-        # The first process makes the file and the others poll every tenth of a second: should it die, one of
-        # those that wait takes over.
+        # The first process makes the file and the others poll every tenth of a second: if it dies, one of
+        # them takes over.
         while (found := _opened(path, num_bytes)) is None:
             with CacheLock.held(_lock_of(path), beat_s=self.stalled_s / 60) as lock:
                 if lock and not path.exists():
@@ -103,31 +104,31 @@ class CacheFolder:
         return found
 
     def _fill(self, lock: CacheLock, path: Path, num_bytes: int, fill: Fill) -> None:
-        """Write the file under its unfinished name and give it its own name when it is whole.
+        """Write the file under its unfinished name and rename it once it is complete.
 
         A process that is killed in between leaves the unfinished file, which the next one continues. After
         an error it is deleted: the same content would fail again.
         """
-        with _unfinished(path).open("ab+") as file:  # made if need be, and nothing in it is lost
+        with _unfinished(path).open("ab+") as file:  # created if missing, never truncated
             try:
                 self._make_room(num_bytes - os.fstat(file.fileno()).st_size, for_bytes=num_bytes)
                 _reserve(file, num_bytes)
                 content = np.memmap(file, np.uint8, "r+", shape=(num_bytes,))
                 for fraction in fill(content) or ():
                     lock.fraction = fraction
-                os.fsync(file.fileno())  # unlike the flush, it lets this process show that it lives
+                os.fsync(file.fileno())  # unlike flush(), it lets this process go on beating
                 content.flush()
             except Exception:  # unlike a kill, it would happen again
                 _unfinished(path).unlink(missing_ok=True)
                 raise
-        with suppress(FileNotFoundError):  # where locks do not reach other nodes, one of those was first
+        with suppress(FileNotFoundError):  # another node was first, if locks do not reach across nodes
             _unfinished(path).replace(path)
 
     def _make_room(self, num_bytes: int, *, for_bytes: int) -> None:
-        """Evict the files unused for longest until `num_bytes` more fit; none if that is not enough."""
+        """Evict the least recently used files until `num_bytes` more fit; none if that cannot be enough."""
         files = self._files()
-        # The time of a file is that of its last use (`os.utime` in `_opened`), so the oldest goes first.
-        # Nothing is evicted where even all of them would not be enough.
+        # A file's time is that of its last use (`os.utime` in `_opened`), so the oldest goes first. Nothing
+        # is evicted if even evicting everything would not be enough.
         unused = sorted(files, key=lambda path: files[path].st_mtime_ns, reverse=True)
         most = self._room() + sum(stat.st_size for stat in files.values())
         while num_bytes > (room := self._room()):
@@ -140,7 +141,7 @@ class CacheFolder:
             _evict(unused.pop())
 
     def _room(self) -> int:
-        """Bytes that may still be written: the disk's free ones but 1 GiB, or fewer where a limit is set."""
+        """Bytes that may still be written: the free disk space less 1 GiB, or less if a limit is set."""
         free = shutil.disk_usage(self.folder).free - _LEFT_FREE
         if self.limit_gib is None:
             return free
@@ -148,7 +149,7 @@ class CacheFolder:
         return min(free, int(self.limit_gib * _GIB) - used)
 
     def _files(self) -> dict[Path, os.stat_result]:
-        """All files of the cache with their sizes and times, unfinished ones too: they take space as well."""
+        """All files of the cache with their sizes and times, unfinished ones too, as they also take space."""
         files = {}
         for ending in (SUFFIX, SUFFIX + _UNFINISHED):
             for path in self.folder.glob(f"*{ending}"):
@@ -162,12 +163,12 @@ def _unfinished(path: Path) -> Path:
 
 
 def _lock_of(path: Path) -> Path:
-    """What is locked to make a file, of its own name or of the unfinished one's."""
+    """The lock for making a file, given its own path or that of the unfinished one."""
     return path.with_name(path.name.removesuffix(_UNFINISHED) + _LOCK)
 
 
 def _opened(path: Path, num_bytes: int) -> CacheFile | None:
-    """The whole file, kept from eviction and marked as used now; None if there is none."""
+    """Open the finished file, kept from eviction and marked as used now; None if there is none."""
     try:
         file = path.open("rb")
     except FileNotFoundError:
@@ -180,7 +181,7 @@ def _opened(path: Path, num_bytes: int) -> CacheFile | None:
             _log.warning("%s has %d bytes in place of %d and is made again", path, size, num_bytes)
             path.unlink(missing_ok=True)
             return None
-        with suppress(PermissionError):  # another user's file: then its owner's uses count
+        with suppress(PermissionError):  # another user's file: only its owner's uses count
             os.utime(path)
         # Copy on write: a bug that changes pixels in place harms this process alone. The second descriptor
         # holds the shared lock for as long as the file is used.
@@ -188,7 +189,7 @@ def _opened(path: Path, num_bytes: int) -> CacheFile | None:
 
 
 def _reserve(file: BinaryIO, num_bytes: int) -> None:
-    """Take the disk space now: writing to a mapped file without it kills the process."""
+    """Reserve the disk space now: writing to a mapped file without it kills the process."""
     try:
         os.posix_fallocate(file.fileno(), 0, num_bytes)
     except OSError as error:

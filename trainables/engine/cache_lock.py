@@ -1,4 +1,4 @@
-"""Who makes a file of the cache: one process at a time, which shows the others its progress."""
+"""The lock by which one process at a time makes a cache file, showing the others its progress."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from pathlib import Path
 _POLL_S = 0.1  # a blocking lock would wait without a limit, and could not say what for
 _SAY_EVERY_S = 60.0
 _FIRST_REPORT_S = 10.0
-_NUM_BYTES = 256  # of a lock file: written as a whole, so that it is never read in parts
+_NUM_BYTES = 256  # of a lock file: written in one go, so that a reader never sees a part of it
 _log = logging.getLogger(__name__)
 
 
 class CacheUnavailable(Exception):
-    """The cache cannot give a file now; the message says why."""
+    """The cache cannot provide a file now; the message says why."""
 
 
 class CacheLock:
     """The right to make a file, held by this process. The system frees it if the process dies.
 
     Attributes:
-        fraction: Of the file that is done, in [0, 1]; None while it is not reported.
+        fraction: Fraction of the file that is done, in [0, 1]; None while it is not reported.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -42,7 +42,7 @@ class CacheLock:
     @classmethod
     @contextmanager
     def held(cls, path: Path, *, beat_s: float) -> Iterator[CacheLock | None]:
-        """The lock at `path`, shown to be alive every `beat_s` seconds; None if another process has it.
+        """Hold the lock at `path`, beating every `beat_s` seconds; yields None if another process has it.
 
         Raises:
             CacheUnavailable: The file system has no locks.
@@ -63,7 +63,7 @@ class CacheLock:
 
     @contextmanager
     def _beating(self, beat_s: float) -> Iterator[None]:
-        """Show in the lock file, every `beat_s` seconds, that this process lives and how far it is."""
+        """Show in the lock file, every `beat_s` seconds, that this process is alive and how far it is."""
         has_ended = threading.Event()
 
         def beat() -> None:
@@ -102,7 +102,7 @@ class CacheLock:
 
 @dataclass(frozen=True)
 class _Maker:
-    """What a lock file says of the process that holds it."""
+    """The process that holds a lock, as its lock file describes it."""
 
     pid: int
     host: str
@@ -115,12 +115,12 @@ class _Maker:
         try:
             return cls(**json.loads(path.read_bytes()))
         except (OSError, ValueError, TypeError):
-            return None  # it has ended, or only begun
+            return None  # it has ended, or has only just begun
 
     @property
     def progress(self) -> object:
-        """What changes as long as it gets on."""
-        # A fraction that no longer grows is a process that hangs, even if its thread still beats.
+        """A value that changes as long as the process makes progress."""
+        # A fraction that no longer grows means a process that hangs, even if its thread still beats.
         tells_fraction = self.fraction is not None and self.fraction < 1
         return self.pid, self.host, self.fraction if tells_fraction else self.beats
 
@@ -130,11 +130,11 @@ class _Maker:
 
 
 class WaitForMaker:
-    """Waits in turns for the process that makes a file, as long as it gets on.
+    """Waits in short turns for the process that makes a file, as long as it makes progress.
 
     Args:
-        path: Of its lock.
-        stalled_s: How long it may show no progress.
+        path: The path of its lock.
+        stalled_s: Seconds that it may go without progress.
     """
 
     def __init__(self, path: Path, *, stalled_s: float) -> None:
@@ -144,7 +144,7 @@ class WaitForMaker:
         self._say_s = self._started_s + _FIRST_REPORT_S
 
     def turn(self) -> None:
-        """Wait a moment, and say from time to time what for.
+        """Wait a moment, and log from time to time what for.
 
         Raises:
             CacheUnavailable: There was no progress for `stalled_s`.
@@ -181,7 +181,7 @@ def lock_at_once(descriptor: int, kind: int, path: Path) -> bool:
 
 
 def is_still_at(path: Path, descriptor: int) -> bool:
-    """Whether the open file is the one that has this path now."""
+    """Whether the open file is still the one at this path."""
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:

@@ -15,7 +15,7 @@ AUGMENT_RULE = "none, crop, light, strong or in [0, 1]"
 
 
 def is_augment(value: Any) -> bool:
-    """Whether a value is a strength of augmentation or the name of one."""
+    """Whether a value is an augmentation strength or the name of one."""
     return value in AUGMENT_STRENGTHS if isinstance(value, str) else 0 <= value <= 1
 
 
@@ -31,10 +31,10 @@ def milestones(text: str, epochs: float) -> list[float]:
     Fractions hold at every budget, so that a training of 16 epochs and one of 160 fall alike.
 
     Args:
-        text: Rising numbers above 0 with commas between them; those below 1 are fractions.
+        text: Increasing numbers above 0, separated by commas; those below 1 are fractions.
 
     Raises:
-        ValueError: It is none of that.
+        ValueError: The text is anything else.
     """
     try:
         numbers = [float(word) for word in text.split(",")]
@@ -47,5 +47,5 @@ def milestones(text: str, epochs: float) -> list[float]:
 
 
 def in_epochs(number: float, epochs: float) -> float:
-    """A place in a training, in epochs: below 1 it is a fraction of all of them."""
+    """Convert a position in a training to epochs: below 1 it is a fraction of all of them."""
     return number * epochs if number < 1 else number

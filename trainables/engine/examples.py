@@ -1,6 +1,6 @@
-"""Which examples a trial sees, in which order and at which resolution; not what they are.
+"""Which examples a trial sees, in which order and at which resolution, whatever they are.
 
-A resolution is the side of images in pixels; of what has no pixels it is the length that is read.
+A resolution is the side of images in pixels; for data without pixels it is the length that is read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Examples(Protocol):
     def __len__(self) -> int: ...
 
     def subset(self, wanted: float | int | None) -> Tensor:
-        """Numbers of the examples in a fraction, a count or None, all; see `subset.nested_subset`."""
+        """Indices of the examples in a fraction, a count, or None for all; see `subset.nested_subset`."""
         ...
 
     def expect(self, indices: Tensor, resolution: int) -> None:
@@ -39,7 +39,7 @@ E_co = TypeVar("E_co", bound=Examples, covariant=True)
 
 
 class Splits(Protocol[E_co]):
-    """The three parts of a run's data, and the resolution that test examples are scored at."""
+    """The three parts of a run's data, and the resolution at which test examples are scored."""
 
     @property
     def train(self) -> E_co: ...
@@ -54,23 +54,23 @@ class Splits(Protocol[E_co]):
     def score_resolution(self) -> int: ...
 
     def train_resolution(self, wanted: int | None) -> int:
-        """Of training examples for a budget's resolution, where None is the data's own."""
+        """Resolution of training examples at a budget's resolution, where None means the data's own."""
         ...
 
 
 def scored_subset(budget: Budget, context: TrainingContext) -> float | int | None:
-    """Which part of validation is scored after an epoch at `budget`: the rung's word before the run's."""
+    """The subset of validation scored after an epoch at `budget`: the rung's own, else the run's."""
     return context.validation_subset if budget.validation is None else budget.validation
 
 
 class ExampleChoice(Generic[E]):
-    """The choices of one trial, which depend on its seeds and budget alone."""
+    """Chooses the examples of one trial, which depend only on its seeds and budget."""
 
     def __init__(self, data: Splits[E], context: TrainingContext) -> None:
         self._data, self._context = data, context
 
     def trained(self, budget: Budget, epoch: int) -> tuple[Tensor, int]:
-        """Numbers of an epoch's training examples in their order, and their resolution."""
+        """Indices of an epoch's training examples in order, and their resolution."""
         subset = self._data.train.subset(budget.subset)
         resolution = self._data.train_resolution(budget.resolution)
         if self._context.is_overfit:
@@ -82,7 +82,7 @@ class ExampleChoice(Generic[E]):
         return subset[order], resolution
 
     def scored(self, budget: Budget) -> Scored[E]:
-        """What is scored after an epoch at `budget`: of validation, unless it is to overfit."""
+        """Examples scored after an epoch at `budget`: validation, or training if it is meant to overfit."""
         if self._context.is_overfit:
             train = self._data.train
             return Scored(train, train.subset(budget.subset), self._data.train_resolution(budget.resolution))
@@ -100,31 +100,31 @@ class ExampleChoice(Generic[E]):
 
 @dataclass(frozen=True, eq=False)
 class Scored(Generic[E]):
-    """Examples to score, by number, at a resolution."""
+    """Examples to score, by index, at a resolution."""
 
     examples: E
     chosen: Tensor
     resolution: int
 
     def parts(self, size: int = _SCORED_AT_ONCE) -> Sequence[Tensor]:
-        """Their numbers in parts to be scored at once, which are prepared for."""
+        """Prepare for these examples and return their indices in parts to score at once."""
         self.examples.expect(self.chosen, self.resolution)
         return list(self.chosen.split(size))
 
 
 @dataclass(frozen=True, eq=False)
 class TrainEpoch(Generic[B_co]):
-    """The examples of one epoch, in their order.
+    """The examples of one epoch, in order.
 
     Args:
-        made: Makes the batch of these examples, augmented; the same whenever it is asked for again.
+        made: Makes the batch of the given examples, augmented; the same on every call.
     """
 
     order: Tensor
     made: Callable[[Tensor], B_co]
 
     def steps(self, num_examples: int, *, drop_single: bool) -> list[Tensor]:
-        """The numbers of the examples of each optimiser step; the last step may be smaller.
+        """Indices of the examples of each optimiser step; the last step may be smaller.
 
         Args:
             drop_single: Leave out a last step of one example, which BatchNorm cannot train on.

@@ -1,4 +1,4 @@
-"""Parts of a model that keep their weights, for ever or for its first epochs."""
+"""Parts of a model that keep their weights, permanently or for the first epochs."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def freeze(model: nn.Module, head: nn.Module, fraction: float) -> list[nn.Module
 class Freezing:
     """The frozen modules of a training, and the epoch from which they learn too.
 
-    Frozen parameters are in no group of the optimiser. When they thaw they join it; what it
-    knows of the others stays.
+    Frozen parameters are in no group of the optimiser. When they thaw they join it, and its state
+    for the others is kept.
 
     Args:
-        modules: What `freeze` returned.
-        num_epochs: They are frozen for this many epochs; None is for ever.
-        groups: All trainable parameters of the model, in groups; asked for when they thaw.
+        modules: The modules that `freeze` returned.
+        num_epochs: Number of epochs for which they are frozen; None means permanently.
+        groups: Returns all trainable parameters of the model, in groups; called when the modules thaw.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Freezing:
             self.thaw(optimizer)
 
     def thaw(self, optimizer: torch.optim.Optimizer) -> None:
-        """Let everything learn; nothing happens the second time."""
+        """Let everything learn; a second call has no effect."""
         if self.is_thawed:
             return
         _learn(self.modules, True)
@@ -68,13 +68,13 @@ class Freezing:
         self.modules, self.is_thawed = (), True
 
     def hold(self) -> None:
-        """Keep BatchNorm's statistics and switch dropout off, in a model that was set to training."""
+        """Fix BatchNorm's statistics and switch dropout off in the frozen modules, after `model.train()`."""
         for module in self.modules:
             module.training = False  # not eval(): that would reach down to modules that learn
 
 
 def _learn(modules: Sequence[nn.Module], does: bool) -> None:
-    """Whether the modules' own parameters get gradients; those of modules inside them stay as they are."""
+    """Set whether the modules' own parameters get gradients; those of modules inside them are untouched."""
     for module in modules:
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad_(does)

@@ -1,4 +1,4 @@
-"""The hyperparameters of the training loop, which every trainable that uses it takes. No torch here."""
+"""The hyperparameters of the training loop, which every trainable that uses it has. No torch here."""
 
 from __future__ import annotations
 
@@ -10,61 +10,61 @@ from trainables.engine.choices import BatchSize, ScheduleName, milestones
 
 SCHEDULES: tuple[str, ...] = get_args(ScheduleName)
 WITH_FLOOR = ("cosine", "linear", "one_cycle")  # schedules that end at min_lr_ratio
-UNCHOSEN_BATCH_SIZE = 32  # what "auto" is where nothing was measured
-NO_EFFECT_ANYTIME = ("schedule", "ema_decay")  # there the rate stays, and an average of its own is scored
+UNCHOSEN_BATCH_SIZE = 32  # what "auto" means if nothing was measured
+NO_EFFECT_ANYTIME = ("schedule", "ema_decay")  # there the rate never falls, and another average is scored
 
 Rule = tuple[str, Callable[[Any], bool]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingHparams:
-    """What may be set or searched for in any training: inherit it and add the model's own.
+    """Hyperparameters that can be set or searched in any training: inherit it and add the model's own.
 
-    A subclass gives other defaults by naming the field again, and other rules by `problems`.
+    A subclass changes a default by declaring the field again, and the rules by overriding `problems`.
 
     Attributes:
-        HAS_LAYER_ORDER: Of a subclass: whether its models may say in what order their layers come, as those
-            of timm do. Where they cannot, layer_decay must be 1.
-        optimizer: A name timm knows, checked at start; "sgd" is Nesterov's, "momentum" plain.
-        lr: Of the head, before any schedule.
-        sgd_lr: Takes the place of lr where the optimiser is "sgd" or "momentum", whose good rates are some 30
-            times those of AdamW: a space with both gives each a range, under a condition. Null is lr.
-        momentum: Of optimisers that have one, such as "sgd".
-        weight_decay: Of matrices and filters.
-        decay_norms_and_biases: weight_decay is of every parameter, as papers before about 2018 have it.
-        batch_size: Examples per forward pass, as long as memory holds them. "auto" is what memory holds at
-            the largest resolution, which a run chooses once for each model (`engine.batch_by_memory`).
-        schedule: "cosine", "linear", "step", "plateau", "exponential", "one_cycle" or "none". Of no effect
-            with the horizon "anytime", where the rate stays up after warm-up.
-        decay_milestones: Where "step" falls: rising epochs, or fractions of the training where below 1.
-        decay_rate: What the rate is multiplied by at each milestone, on each plateau, and by "exponential"
-            after each epoch; null is the usual 0.1, and 0.7 of "exponential".
-        min_lr_ratio: "cosine", "linear" and "one_cycle" end at this times lr.
-        warmup_epochs: The rate rises from 0 over these first.
+        HAS_LAYER_ORDER: Whether models of a subclass may know the order of their layers, as those of timm
+            do. If not, layer_decay must be 1.
+        optimizer: An optimiser of timm by name, checked at start; "sgd" is Nesterov's, "momentum" plain.
+        lr: Learning rate of the head, before any schedule.
+        sgd_lr: Replaces lr if the optimiser is "sgd" or "momentum", whose good rates are some 30 times those
+            of AdamW: a space with both gives each its own range, under a condition. Null means lr.
+        momentum: Momentum of optimisers that have one, such as "sgd".
+        weight_decay: Weight decay of matrices and filters.
+        decay_norms_and_biases: Apply weight_decay to every parameter, as papers before about 2018 do.
+        batch_size: Examples per forward pass, as long as they fit into memory. "auto" is the largest power of
+            two that fits at the largest resolution, chosen once per model of a run
+            (`engine.batch_by_memory`).
+        schedule: "cosine", "linear", "step", "plateau", "exponential", "one_cycle" or "none". Has no effect
+            with the horizon "anytime", where the rate stays constant after warm-up.
+        decay_milestones: Where "step" falls: increasing epochs, or fractions of the training if below 1.
+        decay_rate: Factor on the rate at each milestone, on each plateau, or after each epoch with
+            "exponential"; null means 0.7 for "exponential" and the usual 0.1 for the others.
+        min_lr_ratio: Final rate of "cosine", "linear" and "one_cycle", as a fraction of lr.
+        warmup_epochs: Epochs over which the rate first rises from 0.
         warmup_fraction: The same as a fraction of the training; one of the two is 0.
-        backbone_lr_ratio: The backbone learns at this times lr, the new head at lr.
-        unified_lr_epoch: From this many epochs on the backbone learns at lr as well; below 1 a fraction
-            of the training; null is never.
+        backbone_lr_ratio: Rate of the backbone as a multiple of lr; the new head learns at lr.
+        unified_lr_epoch: Epoch from which the backbone learns at lr too; below 1, a fraction of the training;
+            null means never.
         layer_decay: Each layer of the backbone learns at this times the rate of the one above it.
         freeze_fraction: Fraction of the backbone, from the input side, that keeps its weights.
-        unfreeze_epoch: What is frozen keeps its weights for this many epochs and then learns too; null is for
-            ever.
-        unfreeze_lr_ratio: Once it learns too, all rates are times this.
-        max_grad_norm: Largest norm of all gradients together; null does not clip.
+        unfreeze_epoch: Number of epochs after which the frozen part learns too; null means never.
+        unfreeze_lr_ratio: Factor on all rates once the frozen part learns too.
+        max_grad_norm: Maximum norm of all gradients together; null does not clip.
         grad_accum_steps: Batches per optimiser step.
-        effective_batch_size: Examples per optimiser step, in equal batches of batch_size at most: what
-            decides the learning where batch_size is "auto". Null is batch_size times grad_accum_steps.
-        ema_decay: Score an exponential average of the weights, of this decay; null scores them as
-            they are. Of no effect with the horizon "anytime", which has an average of its own.
-        patience: Epochs without a gain after which the training ends with its best weights; counted
-            at the largest budget only. (The space's `search.patience` stops a trial at any.)
-        max_steps: Optimiser steps after which the training ends; null is no limit.
-        eval_every: Epochs from one validation to the next; a rung's last epoch is scored anyway.
-        fp32_retry: Train an epoch that diverged in mixed precision once more, and the rest, in fp32.
-            The state before each epoch is kept on the device for it.
+        effective_batch_size: Examples per optimiser step, in equal batches of at most batch_size: what
+            matters for learning if batch_size is "auto". Null means batch_size times grad_accum_steps.
+        ema_decay: Score an exponential average of the weights with this decay; null scores the weights
+            themselves. Has no effect with the horizon "anytime", which has an average of its own.
+        patience: Epochs without improvement after which the training ends with its best weights; counted
+            at the largest budget only. (The space's `search.patience` stops a trial at any budget.)
+        max_steps: Optimiser steps after which the training ends; null means no limit.
+        eval_every: Epochs from one validation to the next; a rung's last epoch is always scored.
+        fp32_retry: Train an epoch that diverged in mixed precision once more, and all later ones, in fp32.
+            This keeps the state before each epoch on the device.
         tf32: Let GPUs compute fp32 matrix products in TF32.
-        compile: Compile the model with torch.compile: for long trainings on a GPU. On two busy cores a
-            model of two layers took a minute, and each new size of a batch or an image takes it again.
+        compile: Compile the model with torch.compile, for long trainings on a GPU. On two busy cores a
+            model of two layers took a minute, and each new batch or image size takes that long again.
     """
 
     HAS_LAYER_ORDER: ClassVar[bool] = True
@@ -101,7 +101,7 @@ class TrainingHparams:
 
     @property
     def base_lr(self) -> float:
-        """The rate that the head learns at, before any schedule."""
+        """Learning rate of the head, before any schedule."""
         is_sgd = self.optimizer in ("sgd", "momentum")
         return self.sgd_lr if is_sgd and self.sgd_lr is not None else self.lr
 
@@ -112,7 +112,7 @@ class TrainingHparams:
 
     @property
     def examples_at_once(self) -> int:
-        """Examples per forward pass: those of a step in equal batches."""
+        """Examples per forward pass, in equal batches of a step."""
         return -(-self.step_size // -(-self.step_size // self._largest_batch))
 
     @property
@@ -124,7 +124,7 @@ class TrainingHparams:
             raise ValueError("; ".join(problems))
 
     def problems(self) -> list[str]:
-        """Everything in these values that makes no sense, in words."""
+        """Everything wrong with these values, in words."""
         problems = broken_rules(self, _RULES)
         problems += self._schedule_problems() + self._batch_problems()
         if self.layer_decay < 1 and not self.HAS_LAYER_ORDER:
@@ -136,7 +136,7 @@ class TrainingHparams:
         return problems
 
     def _batch_problems(self) -> list[str]:
-        """What does not go together in the examples of a step."""
+        """Contradictions between the settings for the examples of a step."""
         effective, size, problems = self.effective_batch_size, self.batch_size, []
         if effective is not None and self.grad_accum_steps > 1:
             problems.append("give effective_batch_size or grad_accum_steps, and leave the other out")
@@ -147,7 +147,7 @@ class TrainingHparams:
         return problems
 
     def _schedule_problems(self) -> list[str]:
-        """What does not go together in the learning rate's course."""
+        """Contradictions between the settings of the learning-rate schedule."""
         problems = []
         if self.schedule == "one_cycle" and (self.warmup_epochs or self.warmup_fraction):
             name = "warmup_epochs" if self.warmup_epochs else "warmup_fraction"
@@ -163,7 +163,7 @@ class TrainingHparams:
 
 
 def broken_rules(hparams: Any, rules: Mapping[str, Rule]) -> list[str]:
-    """What the rules say of values that break them, each rule of one field."""
+    """Messages for the values that break a rule; each rule is about one field."""
     return [
         f"{name} must be {allowed}, got {value!r}"
         for name, (allowed, fits) in rules.items()

@@ -1,4 +1,4 @@
-"""What fits into memory: the examples that pass through a model at once."""
+"""Fitting the examples that pass through a model at once into memory, and measuring its peak."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Any, TypeVar
 import torch
 
 _MIB = 2**20
-_MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024  # what getrusage counts in
+_MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss
 _R = TypeVar("_R")
-# cuBLAS and CPU allocators raise plain RuntimeErrors, which only their messages distinguish.
+# cuBLAS and CPU allocators raise plain RuntimeErrors, recognisable only by their messages.
 _WORDS = re.compile(r"out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
 
 
 class MicroBatch:
-    """How many examples pass through a model at once: as many as wanted, until memory says no.
+    """The number of examples that pass through a model at once, halved whenever memory runs out.
 
     Attributes:
-        size: What passes at once now; None as long as nothing was too much.
-        note: What was too much and what became of it, in words; empty as long as nothing was.
+        size: The current maximum; None until memory runs out.
+        note: The size that did not fit and the one in use since, in words; empty until memory runs out.
     """
 
     def __init__(self) -> None:
@@ -39,15 +39,15 @@ class MicroBatch:
         smallest: int = 1,
         undo: Callable[[], None] = lambda: None,
     ) -> _R:
-        """What `attempt` gives for the largest size, halved from failure to failure, that memory holds.
+        """Return the result of `attempt` at the largest size that fits, halving it after each failure.
 
         Args:
-            num_examples: What an attempt is given at most; the size that is halved first.
-            smallest: If even this is too much, the error is raised to the caller.
-            undo: Clears away what a failed attempt has left.
+            num_examples: The largest size to attempt, and the first to be halved.
+            smallest: If even this size does not fit, the error is raised to the caller.
+            undo: Clears what a failed attempt has left.
         """
         while True:
-            # What was too much once is not tried again in later steps: each failure costs a forward pass.
+            # A size that failed is not tried again in later steps: each failure costs a forward pass.
             size = min(self.size or num_examples, num_examples)
             try:
                 return attempt(size)
@@ -55,16 +55,16 @@ class MicroBatch:
                 if not is_out_of_memory(error) or size <= smallest:
                     raise
             undo()
-            self._halve(size, smallest, where)  # out here: the error's frames hold what shall be freed
+            self._halve(size, smallest, where)  # out here: the error's frames hold memory to be freed
 
     def _halve(self, size: int, smallest: int, where: str) -> None:
-        """Note the failure and let half as many examples pass from now on.
+        """Note the failure, and halve the size from now on.
 
-        Memory that the failed attempt held is given back first: its blocks are of sizes that the smaller
-        batch has no use for, and fragmentation would fail it as well.
+        The memory that the failed attempt held is released: the smaller batch has no use for blocks of
+        those sizes and would fail too, of fragmentation.
         """
         first = self.note.partition(";")[0] or f"{size} examples at once were too much ({where})"
-        # Rounded up: 5 becomes 3, and 3 and 2 pass. From 128 to 1 there are 7 failures at most.
+        # Rounded up: 5 becomes 3, so that 3 and 2 pass. From 128 to 1 there are at most 7 failures.
         self.size = max(smallest, -(-size // 2))
         self.note = f"{first}; {self.size} pass at once, and the step is the same"
         if torch.cuda.is_initialized():
@@ -85,13 +85,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def reset_peak() -> None:
-    """Begin a new peak of the GPU's memory; a process's own cannot be reset."""
+    """Reset the peak of the GPU's memory; that of a process cannot be reset."""
     if torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
 
 
 def peak_memory() -> tuple[float, str]:
-    """MiB, and whose: tensors on the GPU since `reset_peak`, else all of the process since its start."""
+    """Peak in MiB, and of what: GPU tensors since `reset_peak`, else the whole process since its start."""
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / _MIB, "of tensors on the GPU"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_BYTES / _MIB

@@ -1,7 +1,7 @@
 """What a model costs to use: its size, its arithmetic, its speed.
 
-They are measured only where a space names one of them as objective or constraint, before the first epoch, and
-change nothing that the training comes to.
+They are measured only if a space names one of them as objective or constraint, before the first epoch, and
+measuring does not affect the training.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from trainables.core.contract import BadResult
 from trainables.engine.seeds import restore_rng, rng_state
 
 _IN_A_ROW, _NUM_ROWS = 10, 5  # calls; in the first of all, kernels are chosen and memory is allocated
-_FEWEST, _MOST_NS = 3, 2_000_000_000  # a large model on a CPU would take a minute
+_FEWEST, _MOST_NS = 3, 2_000_000_000  # else a large model on a CPU would take a minute
 
 
 def measured(
     model: nn.Module, names: Collection[str], forward: Callable[[], Any], *, device: torch.device
 ) -> dict[str, float]:
-    """Those of these numbers that can be known before the first epoch: params_m, macs_g and latency_ms.
+    """Measure those of `names` that are known before the first epoch: params_m, macs_g and latency_ms.
 
     Args:
-        model: On the device, as it is scored.
+        model: The model that is scored, on the device.
         forward: Passes one example through it, as scoring does.
 
     Raises:
-        BadResult: `peak_memory_mib` is asked for, and nothing measures it on this device.
+        BadResult: `names` has `peak_memory_mib`, which is not measured on this device.
     """
     if "peak_memory_mib" in names and device.type != "cuda":
         raise BadResult(
@@ -51,9 +51,9 @@ def measured(
 
 
 def num_parameters(model: nn.Module) -> int:
-    """All learnt numbers of the model, frozen ones too, each counted once however many layers share it.
+    """Number of parameters, frozen ones included, each counted once however many layers share it.
 
-    Statistics of BatchNorm are none: they are buffers.
+    BatchNorm's statistics do not count: they are buffers.
     """
     return sum(parameter.numel() for parameter in model.parameters())
 
@@ -61,11 +61,11 @@ def num_parameters(model: nn.Module) -> int:
 def multiply_adds(forward: Callable[[], Any]) -> int:
     """Multiply-adds of convolutions, matrix products and attention in a call, by torch's flop counter.
 
-    It counts a multiplication and an addition as two, so this is half of its number. Activations, norms and
-    pooling are not counted, and neither are recurrent layers.
+    The counter counts a multiplication and an addition as two, so this is half its number. Activations,
+    norms, pooling and recurrent layers are not counted.
     """
     counter = FlopCounterMode(display=False)
-    # Attention as matrix products: its fused kernels differ from device to device, and not all are counted.
+    # Attention as matrix products: fused kernels differ from device to device, and not all are counted.
     with sdpa_kernel(SDPBackend.MATH), torch.compiler.set_stance("force_eager"), counter:
         forward()
     return int(counter.get_total_flops()) // 2
@@ -76,8 +76,8 @@ def latency_ms(
 ) -> float:
     """Milliseconds of a call on the device: the lowest of five medians of 10 calls each, after 10 others.
 
-    What else is on the device only ever makes a call slower, and comes and goes: the lowest median has least
-    of it, though not none. Of slow calls fewer are timed, and then the median is that of all.
+    Other work on the device only ever makes a call slower, and it comes and goes: the lowest median has the
+    least of it, though not none. Fewer slow calls are timed; below 10, the result is the median of all.
     """
     _timed_ns(forward, device, _IN_A_ROW, clock_ns)
     times_ns = _timed_ns(forward, device, _NUM_ROWS * _IN_A_ROW, clock_ns)
@@ -89,7 +89,7 @@ def latency_ms(
 def _timed_ns(
     forward: Callable[[], Any], device: torch.device, most: int, clock_ns: Callable[[], int]
 ) -> list[int]:
-    """How long each of `most` calls took, one after the other; after three of them at most 2 s of calls."""
+    """Time up to `most` calls, one after another; after the third, none is started once they total 2 s."""
     times_ns: list[int] = []
     while len(times_ns) < most and (len(times_ns) < _FEWEST or sum(times_ns) < _MOST_NS):
         began_ns = clock_ns()
@@ -102,7 +102,7 @@ def _timed_ns(
 
 @contextmanager
 def _untouched(model: nn.Module) -> Iterator[None]:
-    """The model scores in this block; afterwards modes and random numbers are as they were."""
+    """Context in which the model is in evaluation mode; modes and random state are restored afterwards."""
     modes: Mapping[nn.Module, bool] = {module: module.training for module in model.modules()}
     state = rng_state()
     model.eval()

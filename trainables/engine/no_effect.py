@@ -17,9 +17,9 @@ _MIN_SHRINKAGE = 3e-8  # half the spacing of fp32 numbers: below it w - shrinkag
 
 
 def without_effect(hparams: TrainingHparams, budget: Budget, context: TrainingContext) -> dict[str, str]:
-    """Why each hyperparameter that differs from its default does nothing, if it does nothing.
+    """Reasons why hyperparameters that differ from their defaults have no effect.
 
-    The names are `no effect of NAME`, for the notes of a trial's row.
+    The keys are `no effect of NAME`, for the notes of a trial's row.
     """
     defaults = {field.name: field.default for field in dataclasses.fields(hparams)}
     reasons = dict(_reasons(hparams, budget, context))
@@ -28,7 +28,7 @@ def without_effect(hparams: TrainingHparams, budget: Budget, context: TrainingCo
 
 
 def _reasons(hparams: TrainingHparams, budget: Budget, context: TrainingContext) -> Iterator[tuple[str, str]]:
-    """(hyperparameter, reason) for each that cannot act with these values, whether it was set or not."""
+    """(hyperparameter, reason) for each that has no effect with these values, whether it was set or not."""
     yield from _optimizer_reasons(hparams)
     yield from _schedule_reasons(hparams)
     is_all_frozen = hparams.freeze_fraction == 1 and hparams.unfreeze_epoch is None
@@ -52,7 +52,7 @@ def _reasons(hparams: TrainingHparams, budget: Budget, context: TrainingContext)
 
 
 def _schedule_reasons(hparams: TrainingHparams) -> Iterator[tuple[str, str]]:
-    """Those of them that only some schedules read."""
+    """Reasons of those that only some schedules, or a weight decay, use."""
     if hparams.schedule != "step":
         yield "decay_milestones", f"the schedule {hparams.schedule} has no milestones"
     if hparams.schedule not in ("step", "exponential", "plateau"):
@@ -62,7 +62,7 @@ def _schedule_reasons(hparams: TrainingHparams) -> Iterator[tuple[str, str]]:
 
 
 def _optimizer_reasons(hparams: TrainingHparams) -> Iterator[tuple[str, str]]:
-    """Those of them that depend on the optimiser."""
+    """Reasons of those that depend on the optimiser."""
     name = hparams.optimizer
     if hparams.base_lr != hparams.lr:
         yield "lr", f"{name} learns at sgd_lr"

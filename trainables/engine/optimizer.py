@@ -1,4 +1,4 @@
-"""Optimisers with a rate for each part of a model, and decay on its matrices or on all of it."""
+"""Optimisers with a learning rate per part of a model, and weight decay on its matrices or on everything."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def build_optimizer(
     layer_decay: float = 1.0,
     decay_norms_and_biases: bool = False,
 ) -> torch.optim.Optimizer:
-    """Any optimiser timm knows, over every trainable parameter of `model`.
+    """Build any optimiser timm knows, over every trainable parameter of `model`.
 
     The head's groups come first and learn at `lr`; the others at `lr * backbone_lr_ratio`. Each
-    group keeps its rate as `base_lr`, from which a `Schedule` makes those of the steps.
+    group keeps its rate as `base_lr`, from which a `Schedule` computes the rate of each step.
 
     Args:
-        name: "sgd" is Nesterov's, "momentum" is plain; else as in `timm.optim.list_optimizers()`.
+        name: One of `timm.optim.list_optimizers()`; "sgd" is Nesterov's, "momentum" is plain.
         layer_decay: Each layer of the backbone learns at this times the rate of the one above it
-            (Bao et al. 2021, "BEiT"). Below 1 it needs a model of timm, which says what its layers are.
-        decay_norms_and_biases: Every parameter decays, and not matrices and filters alone.
+            (Bao et al. 2021, "BEiT"). Below 1 it needs a timm model, which knows the order of its layers.
+        decay_norms_and_biases: Decay every parameter, not only matrices and filters.
     """
     known = [str(known_name) for known_name in timm.optim.list_optimizers()]
     if name not in known:
@@ -52,9 +52,9 @@ def build_optimizer(
 
 
 def add_missing_groups(optimizer: torch.optim.Optimizer, groups: list[dict[str, Any]]) -> None:
-    """Let `optimizer` step those parameters of `groups` too that it does not step yet.
+    """Add the parameters of `groups` that `optimizer` does not step yet.
 
-    What it knows of the others (momentum, second moments) stays as it is.
+    Its state for the others (momentum, second moments) is kept.
     """
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     for group in groups:
@@ -64,10 +64,10 @@ def add_missing_groups(optimizer: torch.optim.Optimizer, groups: list[dict[str, 
 
 
 def check_groups(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Hold that each trainable parameter is in exactly one group of the optimiser.
+    """Check that each trainable parameter is in exactly one group of the optimiser.
 
     Raises:
-        ValueError: Naming the parameters that would not learn, or would be stepped twice.
+        ValueError: Some parameters would not learn, or would be stepped twice; the message names them.
     """
     uses = Counter(id(parameter) for group in optimizer.param_groups for parameter in group["params"])
     wrong = [
@@ -95,7 +95,7 @@ def parameter_groups(
     members: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            # Matrices and filters decay, vectors and scalars do not unless all shall.
+            # Matrices and filters decay; vectors and scalars do only if everything does.
             is_head, decays = id(parameter) in in_head, parameter.ndim > 1 or decay_norms_and_biases
             scale = 1.0 if is_head else scales.get(name, 1.0)
             members.setdefault((is_head, scale, decays), []).append(parameter)
@@ -110,7 +110,7 @@ def parameter_groups(
                 "lr": lr * ratio * scale,
                 "base_lr": lr * ratio * scale,
                 "backbone_ratio": ratio,
-                # Decay pulls a norm's scale to 0 and not to 1, and a bias adds nothing to overfitting.
+                # Decay pulls a norm's scale to 0 instead of 1, and biases do not add to overfitting.
                 "weight_decay": weight_decay if decays else 0.0,
             }
         )
@@ -118,7 +118,7 @@ def parameter_groups(
 
 
 def _layer_scales(model: nn.Module, layer_decay: float) -> dict[str, float]:
-    """What the rate of each parameter is multiplied by; nothing if all layers learn alike."""
+    """Factor on the rate of each parameter, by name; empty if all layers learn at the same rate."""
     if layer_decay == 1.0:
         return {}
     if not hasattr(model, "group_matcher"):

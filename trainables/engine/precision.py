@@ -15,11 +15,13 @@ from trainables.engine.cpu_precision import choose_precision
 
 T = TypeVar("T")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_NOT_IMPLEMENTED = "could not create a primitive"  # oneDNN, of layers that a processor has no bf16 for
+_NOT_IMPLEMENTED = (
+    "could not create a primitive"  # oneDNN's error for layers that a processor cannot compute in bf16
+)
 
 
 class _Restorable(Protocol):
-    """What can be put back to where it was before an epoch."""
+    """Anything that can be restored to its state before an epoch."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -32,7 +34,7 @@ def chosen_format(context: TrainingContext) -> tuple[str, str]:
         return context.precision, "asked for"
     device = torch.device(context.device)
     if device.type == "cpu":
-        # Chosen once for the whole run: trials in two formats would not compare.
+        # Chosen once for the whole run: trials in two formats would not be comparable.
         name, _, why = (context.auto_precision or choose_precision(context)).partition(": ")
         return name, why
     if device.type != "cuda":
@@ -49,7 +51,7 @@ class MixedPrecision:
 
     Args:
         name: "fp32", "bf16" or "fp16".
-        is_asked: The user named it: a checkpoint in another format continues in this one.
+        is_asked: The user chose it: a checkpoint in another format continues in this one.
 
     Attributes:
         reason: Which format was chosen and why, in words.
@@ -64,18 +66,18 @@ class MixedPrecision:
         self._device = device
         self._is_asked = is_asked
         self._has_fallen_back = False
-        self._proven: set[int | None] = set()  # resolutions that an epoch has been trained at
+        self._proven: set[int | None] = set()  # resolutions at which an epoch has succeeded
         self._use(name)
 
     @classmethod
     def of(cls, context: TrainingContext) -> MixedPrecision:
-        """The precision that a training in `context` is to have."""
+        """The precision for a training in `context`."""
         name, why = chosen_format(context)
         return cls(name, torch.device(context.device), why=why, is_asked=context.precision != "auto")
 
     @property
     def name(self) -> str:
-        """The format that is computed in now: "fp32", "bf16" or "fp16"."""
+        """The current number format: "fp32", "bf16" or "fp16"."""
         return self._name
 
     @property
@@ -113,16 +115,16 @@ class MixedPrecision:
         resolution: int | None,
         has_retry: bool = False,
     ) -> T:
-        """What `epoch` gives. Where mixed precision may be why it diverges, it is run once more in fp32.
+        """Run `epoch` and return its result; if mixed precision may be why it failed, run it again in fp32.
 
-        That is so on a CPU in its first epoch at each resolution: convolutions of some shapes have given
-        NaN in bf16 from finite numbers, and some processors lack the instructions for some layers.
+        That is possible on a CPU in the first epoch at each resolution: convolutions of some shapes have
+        given NaN in bf16 from finite numbers, and some processors lack the instructions for some layers.
 
         Args:
-            has_retry: It is so in every epoch until the first that diverges.
+            has_retry: Retry in every epoch, until the first that diverges.
         """
-        # Shapes decide which kernels run, and shapes change with the resolution: each is proven by itself. On
-        # a GPU no such kernel is known, so nothing is kept for a second try unless it is asked for.
+        # Shapes decide which kernels run, and shapes change with the resolution: each is proven separately.
+        # On a GPU no such kernel is known, so no state is kept for a retry unless the user asks for it.
         is_unproven = self._device.type == "cpu" and resolution not in self._proven
         if self.is_full or not (has_retry or is_unproven):
             return epoch()
@@ -169,5 +171,5 @@ class MixedPrecision:
 
 
 def may_be_of_precision(error: Exception) -> bool:
-    """Whether an epoch in mixed precision may have failed of that; in several processes it fails in all."""
+    """Whether mixed precision may be why an epoch failed; of several processes, all then fail alike."""
     return isinstance(error, Diverged) or _NOT_IMPLEMENTED in str(error)

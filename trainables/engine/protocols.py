@@ -1,4 +1,4 @@
-"""What the training loop asks of the parts it is given; each kind of data brings its own."""
+"""Protocols of the training loop's parts; each kind of data brings its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Batch(Protocol):
     def __len__(self) -> int: ...
 
     def split(self, size: int) -> Sequence[Self]:
-        """The same examples in as few even pieces as hold at most `size` each."""
+        """The same examples in as few even pieces of at most `size` as possible."""
         ...
 
 
@@ -28,10 +28,10 @@ B_contra = TypeVar("B_contra", bound=Batch, contravariant=True)
 
 
 class TrainEpoch(Protocol[B_co]):
-    """The examples of one epoch, in their order."""
+    """The examples of one epoch, in order."""
 
     def steps(self, num_examples: int, *, drop_single: bool) -> Sequence[Tensor]:
-        """The numbers of the examples of each optimiser step; the last step may be smaller.
+        """Indices of the examples of each optimiser step; the last step may be smaller.
 
         Args:
             drop_single: Leave out a last step of one example, which BatchNorm cannot train on.
@@ -39,7 +39,7 @@ class TrainEpoch(Protocol[B_co]):
         ...
 
     def batch(self, indices: Tensor) -> B_co:
-        """These examples, augmented; the same whenever it is asked for again."""
+        """Return these examples, augmented; the same ones on every call."""
         ...
 
 
@@ -54,7 +54,7 @@ class Batches(Protocol[B_co]):
 
 
 class Leader(Protocol):
-    """The other ranks of a training in several processes; `parallel.leader` has them."""
+    """The other ranks of a training in several processes; `parallel.leader` implements it."""
 
     @property
     def note(self) -> str:
@@ -62,12 +62,12 @@ class Leader(Protocol):
         ...
 
     def epoch(self, budget: Budget, state: Mapping[str, Any]) -> AbstractContextManager[Any]:
-        """Inside it all ranks train an epoch from `state`; gives the `Ranks` that rank 0 is one of."""
+        """Context in which all ranks train an epoch from `state`; yields the `Ranks` of rank 0."""
         ...
 
 
 class Loss(Protocol[B_contra]):
-    """From a model's outputs, in fp32, and its batch to the mean loss over the examples."""
+    """Maps a model's outputs, in fp32, and their batch to the mean loss over the examples."""
 
     def __call__(self, outputs: Any, batch: B_contra, /) -> Tensor: ...
 
@@ -78,15 +78,15 @@ class Metrics(Protocol[B_contra]):
     def update(self, outputs: Any, batch: B_contra, /) -> None: ...
 
     def compute(self) -> Mapping[str, float]:
-        """Plain floats, `loss` among them, over all batches since the last call, which are then forgotten."""
+        """Return plain floats, including `loss`, over all batches since the last call, and reset."""
         ...
 
 
 class Details(Protocol[B_contra]):
-    """What to know of a scored set beyond its scores, fed batch by batch."""
+    """Details of a scored set beyond its scores, fed batch by batch."""
 
     def update(self, outputs: Any, batch: B_contra, /) -> None: ...
 
     def tables(self) -> Mapping[str, Table]:
-        """By name, over all batches since the last call, which are then forgotten."""
+        """Return tables by name, over all batches since the last call, and reset."""
         ...

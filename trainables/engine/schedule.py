@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from trainables.engine.choices import ScheduleName, in_epochs, milestones
 
 _ONE_CYCLE_RISE = 0.3  # fraction of the training in which one_cycle's rate rises (Smith and Topin 2018)
-# A factor of the second cycle, which never comes. At timm's default of 1 it warns that a schedule of a single
+# The scale of a second cycle, which never comes. At the default of 1 timm warns that a schedule of a single
 # epoch has no effect, which is wrong for fractional epochs.
 _OF_NO_SECOND_CYCLE = 0.5
 _DECAY_RATE = 0.1  # at a milestone or on a plateau (He et al. 2016)
@@ -27,24 +27,25 @@ _EXPONENTIAL_RATE = 0.7  # after each epoch, as in PyTorch's examples of MNIST
 
 
 class Schedule:
-    """Sets the learning rate of every group: its `base_lr` times the factor that is due.
+    """Sets the learning rate of every group to its `base_lr` times the current factor of the schedule.
 
-    Positions are in epochs, so a change of subset between rungs, which changes the steps per
-    epoch, changes nothing here. After `epochs` the last rate stays. A group that joins the
-    optimiser later follows from its first step on.
+    Positions are in epochs, so a change of subset between rungs, and thus of the steps per epoch, has
+    no effect here. After `epochs` the rate keeps its last value. A group that joins the optimiser
+    later follows the schedule from its first step.
 
     Args:
-        name: cosine and linear fall to the floor; step falls by `decay_rate` at each milestone;
-            exponential after each epoch; plateau when the validation loss has stood still for a tenth of
-            the epochs; one_cycle rises for 30 % and falls to the floor as a cosine; none stays.
-        epochs: What the schedule spans: those of the top rung, or with the horizon "rung" of one rung.
-        warmup_epochs: The rate first rises from 0 over these; 0 for one_cycle, which rises by itself.
-        decay_milestones: As `choices.milestones` reads them.
-        decay_rate: None is 0.1, and 0.7 of exponential.
+        name: cosine and linear fall to the floor; step falls by `decay_rate` at each milestone,
+            exponential after each epoch, plateau when the validation loss has not improved for more than
+            a tenth of the epochs; one_cycle rises for 30 % of the training and falls to the floor as a
+            cosine; none is constant.
+        epochs: Epochs that the schedule spans: those of the top rung, or of one rung with the horizon "rung".
+        warmup_epochs: Epochs over which the rate first rises from 0; 0 for one_cycle, which has its own rise.
+        decay_milestones: Where step falls, as `choices.milestones` reads it.
+        decay_rate: Defaults to 0.7 for exponential and 0.1 for step and plateau.
         min_lr_ratio: The floor, as a fraction of the base rate.
-        unified_lr_epoch: From this many epochs on groups learn without their `backbone_ratio`; below 1 a
-            fraction of the training; None is never.
-        falls: Factors that all rates are multiplied by from an epoch on, by that epoch.
+        unified_lr_epoch: The epoch from which groups learn without their `backbone_ratio`; below 1, a
+            fraction of the training; None means never.
+        falls: Factors on all rates, by the epoch from which each applies.
     """
 
     def __init__(
@@ -68,9 +69,8 @@ class Schedule:
         self._warmup_epochs = warmup_epochs
         self._unified_lr_epoch = math.inf if unified_lr_epoch is None else in_epochs(unified_lr_epoch, epochs)
         self._falls = falls or {}
-        # One parameter of an SGD that never steps, at rate 1: what its rate becomes is the factor for all
-        # groups.
-        # timm's schedulers set the rates of an optimiser, and never those of a group that joins later.
+        # timm's schedulers would not set the rates of groups that join the optimiser later. So they drive an
+        # SGD of one parameter at rate 1, which never steps: its rate is the factor for all groups.
         self._relative = torch.optim.SGD([torch.zeros(1)], lr=1.0)
         falls_at = milestones(decay_milestones, epochs) if name == "step" else []
         usual = _EXPONENTIAL_RATE if name == "exponential" else _DECAY_RATE
@@ -82,8 +82,8 @@ class Schedule:
         )
         self._plateau: ReduceLROnPlateau | None = None
         if name == "plateau":
-            # A tenth of the epochs: 3 of 30. A fixed number would never act on a short ladder, and too often
-            # on a long one.
+            # A tenth of the epochs, such as 3 of 30. A fixed number would never act on a short ladder and act
+            # too often on a long one.
             self._plateau = ReduceLROnPlateau(self._relative, factor=rate, patience=math.ceil(epochs / 10))
 
     @property
@@ -92,18 +92,17 @@ class Schedule:
         return float(self._optimizer.param_groups[0]["lr"])
 
     def set_position(self, epochs: float) -> None:
-        """Set all rates for this many epochs done; each step asks for its middle."""
+        """Set all rates for a position in epochs; each step passes that of its middle."""
         self._shape.step_update(epochs)  # type: ignore[arg-type]
         factor = self._relative.param_groups[0]["lr"]
         factor *= math.prod(fall for epoch, fall in self._falls.items() if epochs >= epoch)
         for group in self._optimizer.param_groups:
-            # `base_lr` holds the backbone's ratio already; dividing by it makes the rates of all groups
-            # equal.
+            # `base_lr` includes the backbone's ratio; dividing by it makes the rates of all groups equal.
             ratio = group.get("backbone_ratio", 1.0) if epochs >= self._unified_lr_epoch else 1.0
             group["lr"] = group["base_lr"] / ratio * factor
 
     def observe(self, epochs: int, val_loss: float) -> None:
-        """Take in the validation loss after an epoch; only plateau uses it, once warm-up is over."""
+        """Record the validation loss after an epoch; only plateau uses it, once warm-up is over."""
         if self._plateau is None or epochs < self._warmup_epochs:
             return
         self._shape.step_update(epochs)
@@ -111,12 +110,12 @@ class Schedule:
         self._shape.base_values = [group["lr"] for group in self._relative.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """The positions of timm's scheduler and of plateau; the rates themselves follow from them."""
+        """The states of timm's scheduler and of plateau, from which the rates follow."""
         plateau = self._plateau.state_dict() if self._plateau else {}
         return {"shape": self._shape.state_dict(), "plateau": plateau}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state_dict` was taken; the schedule must have been made with the same arguments."""
+        """Resume from a state of a schedule that was made with the same arguments."""
         self._shape.load_state_dict(state["shape"])
         if self._plateau:
             self._plateau.load_state_dict(state["plateau"])
@@ -125,11 +124,11 @@ class Schedule:
 def _annealing(
     optimizer: torch.optim.Optimizer, name: ScheduleName, epochs: int, warmup_epochs: Any, floor: float
 ) -> Scheduler:
-    """timm's schedules that end at a floor, with epochs for ticks: their formulas take fractions of them."""
+    """timm's schedules that end at a floor, in epochs: their formulas accept fractions of one."""
     if name == "one_cycle":
         warmup_epochs = _ONE_CYCLE_RISE * epochs
-    # timm counts the warm-up as a part before the fall with `warmup_prefix`, so that the two add up to
-    # `epochs`. A cosine keeps its place in the whole training: after a warm-up it begins below the top.
+    # With `warmup_prefix` timm puts the warm-up before the fall, so that the two add up to `epochs`. A cosine
+    # instead keeps its place in the whole training: after a warm-up it begins below the top.
     has_prefix = name != "cosine"
     spanned: Any = epochs - warmup_epochs if has_prefix else epochs
     scheduler = PolyLRScheduler if name == "linear" else CosineLRScheduler
@@ -149,7 +148,7 @@ def _annealing(
 def _falling(
     optimizer: torch.optim.Optimizer, name: ScheduleName, falls_at: list[float], rate: float, warmup: Any
 ) -> Scheduler:
-    """timm's schedules that fall in steps: at milestones, after each epoch, or by no clock of their own."""
+    """timm's schedules that fall in steps: at milestones, after each epoch, or never by themselves."""
     if name not in get_args(ScheduleName):
         raise ValueError(f"no schedule is named {name!r}; there are {', '.join(get_args(ScheduleName))}")
     if name == "exponential":

@@ -11,16 +11,16 @@ import numpy as np
 import torch
 
 # Each kind of randomness has a stream of its own, so that a changed augmentation leaves the order of examples
-# as it is. These had the numbers 0 to 6 before a purpose was its name's hash: what they draw stays what it
-# was.
+# unchanged. These had the numbers 0 to 6 before purposes were hashed by name, and keep them, so that they
+# still draw the same.
 _NUMBERED = ("order", "augment", "mix", "pair", "negative", "identity", "patch")
 
 
 def derived_seed(purpose: str, *numbers: int) -> int:
-    """A seed of its own for each purpose and numbers, such as the trial's seed and the epoch.
+    """A separate seed for each purpose and numbers, such as the trial's seed and the epoch.
 
-    A continued training therefore draws what an uninterrupted one draws. Any word is a purpose: what is drawn
-    for one depends on its letters alone, on no list of purposes.
+    A resumed training therefore draws the same as an uninterrupted one. Any word can be a purpose: its draws
+    do not depend on which other purposes exist.
     """
     words = np.random.SeedSequence([_purpose_number(purpose), *numbers])
     return int(words.generate_state(1, np.uint64)[0])
@@ -29,11 +29,13 @@ def derived_seed(purpose: str, *numbers: int) -> int:
 def _purpose_number(purpose: str) -> int:
     if purpose in _NUMBERED:
         return _NUMBERED.index(purpose)
-    return int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "big")  # 64 bits: no two are alike
+    return int.from_bytes(
+        hashlib.sha256(purpose.encode()).digest()[:8], "big"
+    )  # 64 bits, so that no two collide
 
 
 def generator(purpose: str, *, seed: int, epoch: int) -> torch.Generator:
-    """A CPU generator of its own for each purpose, seed and epoch."""
+    """A separate CPU generator for each purpose, seed and epoch."""
     return torch.Generator().manual_seed(derived_seed(purpose, seed, epoch))
 
 
@@ -59,7 +61,7 @@ def rng_state() -> dict[str, Any]:
 
 
 def restore_rng(state: Mapping[str, Any]) -> None:
-    """Put every global generator where `rng_state` found it."""
+    """Restore every global generator to a state from `rng_state`."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     name, keys, *rest = state["numpy"]

@@ -17,25 +17,25 @@ from trainables.engine.protocols import B, Loss, TrainEpoch
 
 
 def outputs_of_images(model: nn.Module, batch: Any) -> Any:
-    """What a model says of a batch's images: the forward pass unless another is given."""
+    """A model's outputs for a batch's images: the default forward pass."""
     return model(batch.images)
 
 
 class Stepper(Generic[B]):
     """Takes optimiser steps on a model.
 
-    Without BatchNorm and dropout a step's gradient is the same, but for rounding, however many
-    examples pass at once. BatchNorm's statistics are of the pieces, as on several small devices;
-    dropout is drawn for each.
+    Without BatchNorm and dropout a step's gradient is the same, apart from rounding, however many
+    examples pass at once. BatchNorm computes its statistics on each piece, as on several small
+    devices; dropout is drawn for each piece.
 
     Args:
-        forward: From a model and a batch to the outputs that loss and metrics are given.
-        batch_size: Examples per forward pass, as long as memory holds them.
-        step_size: Examples per step, in several forward passes where they are more.
-        max_grad_norm: Largest norm of all gradients together; None does not clip.
+        forward: Maps a model and a batch to the outputs that loss and metrics receive.
+        batch_size: Examples per forward pass, as long as they fit into memory.
+        step_size: Examples per step, in several forward passes if above `batch_size`, the default.
+        max_grad_norm: Maximum norm of all gradients together; None does not clip.
 
     Attributes:
-        ranks: The processes that take each step together, this one among them; None while it steps alone.
+        ranks: The processes that take each step together, including this one; None while it steps alone.
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class Stepper(Generic[B]):
         self._has_batch_norm = any(isinstance(module, _BatchNorm) for module in model.modules())
 
     def steps(self, epoch: TrainEpoch[B]) -> list[Tensor]:
-        """The numbers of the examples of each step of `epoch`."""
+        """Indices of the examples of each step of `epoch`."""
         return list(epoch.steps(self._step_size, drop_single=self._has_batch_norm))
 
     def take(self, epoch: TrainEpoch[B], indices: Tensor, *, where: str) -> Tensor:
-        """Take one step on these examples; gives their mean loss, still on the device."""
+        """Take one step on these examples and return their mean loss, still on the device."""
         parts = self._parts(indices)
         most = self.ranks.largest_share(len(parts[0])) if self.ranks else len(parts[0])
         loss = self.micro.run_with_smaller_batches(
@@ -75,8 +75,7 @@ class Stepper(Generic[B]):
             num_examples=most,
             where=where,
             smallest=self._smallest(most),
-            # A failed attempt may have added part of the gradients already: they go, and the step begins
-            # again.
+            # A failed attempt may have added some of the gradients: discard them and start the step again.
             undo=lambda: self._optimizer.zero_grad(set_to_none=True),
         )
         if self.ranks:
@@ -86,7 +85,7 @@ class Stepper(Generic[B]):
 
     @contextmanager
     def among(self, ranks: Ranks) -> Iterator[None]:
-        """Inside it every step is taken together with the other ranks."""
+        """Context in which every step is taken together with the other ranks."""
         self.ranks = ranks
         try:
             yield
@@ -94,54 +93,53 @@ class Stepper(Generic[B]):
             self.ranks = None
 
     def rehearse(self, epoch: TrainEpoch[B], indices: Tensor) -> None:
-        """Pass these examples forward and back in fp32, and forget the gradients."""
+        """Run these examples forward and backward in fp32 and discard the gradients."""
         batch = epoch.batch(indices)
         self._loss(self.forward(self._model, batch), batch).backward()
         self._optimizer.zero_grad(set_to_none=True)
 
     def outputs(self, model: nn.Module, batch: B) -> Any:
-        """What `model` says of `batch`, in fp32."""
+        """Outputs of `model` for `batch`, in fp32."""
         with self.precision.autocast():
             outputs = self.forward(model, batch)
         return in_fp32(outputs)
 
     def notes(self) -> dict[str, str]:
-        """What had to be changed to fit into memory, in words; empty where nothing was."""
+        """What was changed to fit into memory, in words; empty if nothing was."""
         if not self.micro.note:
             return {}
         norm = f"; BatchNorm sees {self.micro.size}" if self._has_batch_norm else ""
         return {"memory": self.micro.note + norm}
 
     def _smallest(self, most: int) -> int:
-        """The fewest examples that may pass at once, of `most`.
+        """The fewest of `most` examples that may pass at once.
 
-        BatchNorm raises where a channel has a single value, as one example after global pooling has. Over
-        several ranks it waits for all of them, so that none may pass its examples in more pieces than others.
+        BatchNorm raises if a channel has a single value, as with one example after global pooling. With
+        several ranks it waits for all of them, so none may split its examples into more pieces than others.
         """
         if not self._has_batch_norm:
             return 1
         return most if self.ranks else 2
 
     def _parts(self, indices: Tensor) -> tuple[Tensor, ...]:
-        """The batches of a step, the largest first: even ones, so that the last of an epoch leaves none of a
-        single example, which BatchNorm refuses."""
+        """The batches of a step, split evenly, the largest first: BatchNorm refuses a single example."""
         most = max(1, len(indices) // 2) if self._has_batch_norm else len(indices)
         return indices.tensor_split(min(most, -(-len(indices) // self._batch_size)))
 
     def _backward(self, epoch: TrainEpoch[B], parts: Sequence[Tensor], size: int) -> Tensor:
-        """Add the gradients of these examples up, at most `size` of them at once; gives their mean loss.
+        """Accumulate the gradients of these examples, at most `size` at once, and return their mean loss.
 
         Args:
-            parts: Numbers of the examples of each batch of one optimiser step.
+            parts: Indices of the examples of each batch of one optimiser step.
         """
         losses, num_examples = [], sum(map(len, parts))
-        # Batches of one step are formed one by one, so that small ones save memory for images too.
+        # The batches of a step are made one at a time, so that small ones save memory for images too.
         for part in parts:
             share = self._share(epoch, part)
-            # Of fewer examples than ranks each passes all, and BatchNorm refuses a single one of them.
+            # With fewer examples than ranks, each rank passes all of them: BatchNorm refuses one at a time.
             is_whole = self.ranks is not None and self._has_batch_norm
             for piece in share.batch.split(len(share.batch) if is_whole else size):
-                # Weighted by size, the sum over pieces is the mean over the step, however they were cut.
+                # Weighted by size, the sum over pieces is the mean over the step, however it was split.
                 weight = share.fraction * len(piece) / num_examples
                 with share.norms:
                     outputs = self.outputs(self._model, piece)
@@ -151,14 +149,14 @@ class Stepper(Generic[B]):
         return torch.stack(losses).sum()
 
     def _share(self, epoch: TrainEpoch[B], part: Tensor) -> Share[B]:
-        """What of a batch this process passes: all of it where it steps alone."""
+        """The part of a batch that this process computes: all of it if it steps alone."""
         if self.ranks is None:
             return Share(epoch.batch(part))
         return self.ranks.share(epoch, part, has_batch_norm=self._has_batch_norm)
 
 
 def in_fp32(outputs: Any) -> Any:
-    """Tensors of any float kind as fp32, in whatever dicts, lists and tuples they are."""
+    """Return `outputs` with every floating-point tensor in its dicts, lists and tuples as fp32."""
     if isinstance(outputs, Tensor):
         return outputs.float() if outputs.is_floating_point() else outputs
     if isinstance(outputs, Mapping):

@@ -1,4 +1,4 @@
-"""When a training is done before its epochs are: it no longer gains, or has taken all its steps."""
+"""Ending a training before its last epoch: it no longer improves, or has taken all its steps."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Stopping:
 
     Args:
         metric: The value that ranks epochs, as `run_epoch` names it.
-        patience: Epochs without a gain after which the training is done, and its best weights are
-            what it leaves. Only those of the largest budget count: more data or pixels may help
-            a trial that stands still on few. None waits for ever.
-        max_steps: Optimiser steps after which it is done; None is no limit.
+        patience: Epochs without improvement after which the training ends with its best weights.
+            Only epochs of the largest budget count: more data or pixels may help a trial that
+            stagnates on few. None never ends it.
+        max_steps: Optimiser steps after which the training ends; None means no limit.
 
     Attributes:
-        done_reason: In words; empty as long as the training continues.
+        done_reason: Why the training has ended, in words; empty as long as it continues.
         num_steps: Optimiser steps taken.
     """
 
@@ -38,17 +38,17 @@ class Stopping:
         self._best_weights: dict[str, Tensor] = {}
 
     def count_step(self) -> bool:
-        """Count an optimiser step; whether it was the last one."""
+        """Count an optimiser step and return whether it was the last."""
         self.num_steps += 1
         if self.num_steps == self._max_steps:
             self.done_reason = f"max_steps: {self._max_steps} steps are taken"
         return bool(self.done_reason)
 
     def observe(self, epoch: int, scores: Mapping[str, float], model: nn.Module) -> Mapping[str, float]:
-        """Take in the scores of an epoch at the largest budget; gives those of what `model` is then.
+        """Record the scores of an epoch at the largest budget and return those of `model` afterwards.
 
-        The same scores, unless patience ended with this epoch: then the best ones, and `model` has
-        the weights that earned them.
+        They are the same, unless patience runs out with this epoch: then they are the best ones, and
+        `model` has the weights that earned them.
         """
         if self._patience is None or self.done_reason:
             return scores
@@ -60,7 +60,7 @@ class Stopping:
         elif epoch - self._best_epoch >= self._patience:
             since = f"since epoch {self._best_epoch}, whose weights it has now"
             self.done_reason = f"patience: no gain in {self._patience} epochs, {since}"
-            # The test set will be scored by what is left in the model, and so by the best weights.
+            # The test scores the weights that are left in the model: these must be the best ones.
             model.load_state_dict(self._best_weights)
             return self._best_scores
         return scores

@@ -1,4 +1,4 @@
-"""Which examples a split or a small budget gets: class-balanced and nested. Pure."""
+"""Choosing the examples of a split or a small budget, class-balanced and nested. Pure."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def balanced_order(labels: Tensor, *, seed: int) -> Tensor:
 def nested_subset(labels: Tensor, subset: float | int | None, *, seed: int) -> Tensor:
     """Indices of the examples a budget trains on.
 
-    A smaller subset is a prefix of a larger one, so a promoted trial sees everything its cheaper
-    self saw, and two trials at one budget see exactly the same examples.
+    A smaller subset is a prefix of a larger one, so a trial that continues at the next rung sees
+    everything it saw before, and two trials at one budget see exactly the same examples.
 
     Args:
-        subset: A fraction in (0, 1], a count, or None for all. A share keeps at least one example
-            per class.
+        subset: A fraction in (0, 1], a count, or None for all. A fraction keeps at least one
+            example per class.
         seed: The run's seed, not the trial's.
 
     Raises:
@@ -50,7 +50,7 @@ def num_kept(labels: Tensor, subset: float | int | None) -> int:
     if subset is None:
         return num_examples
     if isinstance(subset, float):
-        # Of each class one at least: a loss over a class that was never seen says nothing.
+        # At least one of each class: a loss over a class that was never seen says nothing.
         return max(num_classes, round(subset * num_examples))
     if not num_classes <= subset <= num_examples:
         raise DataError(
@@ -61,7 +61,7 @@ def num_kept(labels: Tensor, subset: float | int | None) -> int:
 
 
 def at_most(subset: float | int | None, num_examples: int) -> float | int | None:
-    """What is scored of a validation set: a count above it is all of it, for it only saves time."""
+    """Limit a count to `num_examples`: a validation subset only saves time, so a larger count means all."""
     return min(subset, num_examples) if isinstance(subset, int) else subset
 
 
@@ -70,12 +70,11 @@ def split_rows(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Rows of training, validation and test, in this order.
 
-    A part that is there is kept. What is missing is split class-balanced off the training part, 15 % of
-    it each.
+    Existing parts are kept. Each missing one is split class-balanced off the training part, as 15 % of it.
 
     Args:
-        parts: "train", "val", "test" of each example, (n,); of any other word it is in none.
-        num_val: Examples of a validation part that is missing, in place of 15 %.
+        parts: "train", "val" or "test" for each example, (n,); with any other word it is in none.
+        num_val: Number of examples of a missing validation part, instead of 15 %.
 
     Raises:
         DataError: There are too few examples for three parts.
@@ -86,7 +85,7 @@ def split_rows(
     num_held_out = round(HELD_OUT_FRACTION * len(train))
     for part in ("test", "val"):
         if not len(rows[part]):
-            # From the end of the balanced order: what is left at its beginning is a balanced order still, and
+            # From the end of the balanced order: the beginning that is left is still a balanced order, and
             # the subsets of the budgets are prefixes of it.
             num_kept = max(0, len(train) - (num_val or num_held_out if part == "val" else num_held_out))
             rows[part], train = train[num_kept:], train[:num_kept]

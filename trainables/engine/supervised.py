@@ -29,22 +29,22 @@ from trainables.engine.seeds import restore_rng, rng_state
 from trainables.engine.step import Stepper
 from trainables.engine.stopping import Stopping
 
-_STEPS_PER_CHECK = 32  # reading a loss waits for the GPU, so they are read in lots
+_STEPS_PER_CHECK = 32  # reading a loss waits for the GPU, so losses are read many at a time
 
 
 class SupervisedTraining(Generic[B]):
-    """A `contract.Training` put together from parts.
+    """A `contract.Training` assembled from parts.
 
     Args:
-        average: Scored and tested instead of the trained weights; None scores those.
+        average: Averaged weights to score and test; None scores the trained weights.
         eval_every: Epochs between validations; the end of each budget is always scored.
-        has_retry: An epoch that diverges in mixed precision is trained once more, in fp32.
-        epochs: The largest budget's; `stopping` watches the scores of that one.
-        notes: Automatic choices made while the parts were put together, with their reasons.
-        late_notes: Those that are made as it trains.
-        details: Fed beside the metrics when the test set is scored.
-        progress: Takes how far each epoch is.
-        portable: What the scored model is, without its weights and number format; None leaves none behind.
+        has_retry: Train an epoch that diverges in mixed precision once more, in fp32.
+        epochs: Epochs of the largest budget, the only one whose scores `stopping` watches.
+        notes: Automatic choices made during assembly, with their reasons.
+        late_notes: Returns the choices made during training, with their reasons.
+        details: Fed alongside the metrics when the test set is scored.
+        progress: Reports how far each epoch is.
+        portable: The scored model, without its weights and number format; None if there is none to keep.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class SupervisedTraining(Generic[B]):
         )
 
     def measure(self, names: Collection[str], budget: Budget) -> dict[str, float]:
-        """What the scored model costs to use: one example at a time, as validation scores it.
+        """Measure what the scored model costs to use, with one validation example at a time.
 
         See `optional.measured_by`.
         """
@@ -130,7 +130,7 @@ class SupervisedTraining(Generic[B]):
         return measured(model, names, lambda: self._stepper.outputs(model, example), device=device)
 
     def lr_range(self, budget: Budget, *, low: float, high: float, num_steps: int) -> Iterator[LrRangeStep]:
-        """Steps at rising rates over one epoch after another; see `optional.lr_range_of`.
+        """Take steps at rising rates, over as many epochs as they need; see `optional.lr_range_of`.
 
         Raises:
             DataError: There is nothing to train on at `budget`.
@@ -149,13 +149,13 @@ class SupervisedTraining(Generic[B]):
         return range_steps(self.optimizer, take, low=low, high=high, num_steps=num_steps)
 
     def num_examples(self, budget: Budget) -> int:
-        """Examples of an epoch at `budget`."""
+        """Number of training examples in an epoch at `budget`."""
         return sum(map(len, self._stepper.steps(self.batches.epoch(budget, self.epochs_done))))
 
     def rehearse(self, budget: Budget) -> list[int]:
-        """Pass a few examples forward and back, and some of validation forward, without learning anything.
+        """Run a few examples forward and backward, and some of validation forward, without updating weights.
 
-        Gives how many examples were passed back, each time.
+        Returns the number of examples in each backward pass.
 
         Raises:
             DataError: There is nothing to train on at `budget`.
@@ -184,7 +184,7 @@ class SupervisedTraining(Generic[B]):
         return self._details.tables() if self._details else {}
 
     def test_images(self) -> Mapping[str, bytes]:
-        """Images of its mistakes; see `core.optional.images_of_test`."""
+        """Images of mistakes in the last `test()`; see `core.optional.images_of_test`."""
         images: Mapping[str, bytes] = getattr(self._details, "images", dict)()
         return images
 
@@ -193,14 +193,14 @@ class SupervisedTraining(Generic[B]):
         return {"model": self._scored_model.state_dict()}
 
     def portable_model(self) -> PortableModel | None:
-        """The model that `test` scores, with its present weights; see `optional.portable_model_of`."""
+        """The model that `test` scores, with its current weights; see `optional.portable_model_of`."""
         if self._portable is None:
             return None
         weights, precision = self._scored_model.state_dict(), self._stepper.precision.name
         return replace(self._portable, weights=weights, precision=precision)
 
     def notes(self) -> dict[str, str]:
-        """The choices that were made for this training, with their reasons, for the trial's row."""
+        """Choices made for this training, with their reasons, for the trial's row."""
         scoring = {"scoring_memory": self._scoring.note} if self._scoring.note else {}
         return {
             "precision": self._stepper.precision.reason,
@@ -211,9 +211,9 @@ class SupervisedTraining(Generic[B]):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything the next epoch depends on: a resumed training equals an undisturbed one to the bit.
+        """Everything the next epoch depends on: a resumed training equals an uninterrupted one bit for bit.
 
-        The order of examples and their augmentation are not in it: they are drawn from (seed, epoch).
+        The order of examples and their augmentation are left out: they are drawn from (seed, epoch).
         """
         return {
             "epochs_done": self.epochs_done,
@@ -230,14 +230,14 @@ class SupervisedTraining(Generic[B]):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a state of the same hyperparameters.
+        """Resume from a state saved with the same hyperparameters.
 
-        Thawing comes first: the saved optimiser has the groups of the thawed modules, and refuses to be
-        loaded into one without them.
+        Thawing comes first: a saved optimiser with groups for the thawed modules cannot be loaded into one
+        without them.
         """
         self._is_known_to_others = False
         if state["is_thawed"]:
-            self._freezing.thaw(self.optimizer)  # the optimiser's state has their groups
+            self._freezing.thaw(self.optimizer)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
@@ -251,12 +251,12 @@ class SupervisedTraining(Generic[B]):
         restore_rng(state["rng"])
 
     def lead(self, leader: Leader) -> None:
-        """Train every epoch from now on together with the ranks that `leader` has; this one is rank 0."""
+        """Train every epoch from now on together with the ranks of `leader`; this process is rank 0."""
         self._leader = leader
         self._notes["processes"] = leader.note
 
     def follow(self, state: Mapping[str, Any]) -> None:
-        """Be where rank 0 is, by what it gave its leader for this rank."""
+        """Catch up with rank 0, from the state that it gave its leader for the other ranks."""
         if "model" in state:
             self.load_state_dict(state)
             return
@@ -267,7 +267,7 @@ class SupervisedTraining(Generic[B]):
         """Train one epoch as a rank above 0, which scores nothing.
 
         Raises:
-            Diverged: The loss became NaN or infinite, in all ranks at the same step.
+            Diverged: The loss became NaN or infinite, on all ranks at the same step.
         """
         self._freezing.enter(self.epochs_done, self.optimizer)
         with self._stepper.among(ranks):
@@ -275,9 +275,9 @@ class SupervisedTraining(Generic[B]):
         self.epochs_done += 1
 
     def _epoch(self, budget: Budget) -> dict[str, float]:
-        """Train, then score: the values of one epoch, with the seconds that each part took.
+        """Train and score one epoch; return its values and the seconds that each part took.
 
-        The epoch counts only once it is scored: an error while scoring leaves `epochs_done` as it was,
+        The epoch counts only once it is scored: an error during scoring leaves `epochs_done` unchanged,
         and a retry in fp32 trains the same epoch again.
         """
         reset_peak()
@@ -287,7 +287,7 @@ class SupervisedTraining(Generic[B]):
         values |= self._validated(budget)
         scored_s = perf_counter()
         self.epochs_done += 1
-        # Only where memory ran out: an empty cell says that whole batches passed at once.
+        # Only after memory ran out: an empty cell means that whole batches passed at once.
         if self._stepper.micro.size:
             values["micro_batch"] = float(self._stepper.micro.size)
         if torch.cuda.is_initialized():
@@ -295,7 +295,7 @@ class SupervisedTraining(Generic[B]):
         return values | {"train_s": trained_s - started_s, "eval_s": scored_s - trained_s}
 
     def _train_with_others(self, budget: Budget) -> dict[str, float]:
-        """Take the steps of one epoch, with the other ranks where there are any."""
+        """Take the steps of one epoch, together with the other ranks if there are any."""
         epoch = self.batches.epoch(budget, self.epochs_done)
         if self._leader is None:
             return self._train(epoch)
@@ -303,18 +303,18 @@ class SupervisedTraining(Generic[B]):
             return self._train(epoch)
 
     def _state_for_others(self) -> dict[str, Any]:
-        """What the other ranks do not know yet. Having taken the same steps they have the same weights."""
+        """The state that the other ranks lack; after the same steps they already have the same weights."""
         if self._is_known_to_others:
-            stopping = {**self._stopping.state_dict(), "best": [0, {}, {}]}  # its weights are rank 0's affair
+            stopping = {**self._stopping.state_dict(), "best": [0, {}, {}]}  # only rank 0 needs its weights
             return {"schedule": self.schedule.state_dict(), "stopping": stopping}
         self._is_known_to_others = True
         return self.state_dict()
 
     def _train(self, epoch: TrainEpoch[B]) -> dict[str, float]:
-        """Take the steps of one epoch; gives its mean loss, the learning rate and how many examples it saw.
+        """Take the steps of one epoch; return its mean loss, learning rate and number of examples.
 
         Raises:
-            Diverged: A loss is NaN or infinite; found up to 32 steps late.
+            Diverged: A loss is NaN or infinite; found up to 31 steps late.
         """
         self.model.train()
         self._freezing.hold()
@@ -323,7 +323,7 @@ class SupervisedTraining(Generic[B]):
         unread: list[Tensor] = []
         self._progress.begin("epoch", len(steps), epoch=self.epochs_done + 1)
         for number, indices in enumerate(steps, start=1):
-            # The middle of a step stands for it: a schedule over fractional epochs then has the same mean
+            # A step takes the rate at its middle: a schedule over fractional epochs then has the same mean
             # rate however many steps an epoch has, so a rung with a tenth of the data anneals alike.
             self.schedule.set_position(self.epochs_done + (number - 0.5) / len(steps))
             unread.append(self._stepper.take(epoch, indices, where=self._where(number)))
@@ -331,7 +331,7 @@ class SupervisedTraining(Generic[B]):
                 self._average.update(self.model)
             self._progress.step(number)
             is_last = self._stopping.count_step() or number == len(steps)
-            # A loss stays on the device until 32 have come together. Reading each at once would make the GPU
+            # Losses stay on the device until there are 32. Reading each one immediately would make the GPU
             # wait for Python at every step; NaN is noticed at most 31 steps later, within the same epoch.
             if len(unread) == _STEPS_PER_CHECK or is_last:
                 losses += self._read(unread, first_step=len(losses))
@@ -341,7 +341,7 @@ class SupervisedTraining(Generic[B]):
         return self._train_values(losses, [len(indices) for indices in steps[: len(losses)]])
 
     def _train_values(self, losses: Sequence[float], sizes: Sequence[int]) -> dict[str, float]:
-        """The mean loss over examples, not over steps: the last step of an epoch may be a small one."""
+        """Values of a trained epoch; its loss is the mean over examples, as the last step may be smaller."""
         values = {"lr": self.schedule.lr, "num_examples": float(sum(sizes))}
         if losses:
             total = sum(loss * size for loss, size in zip(losses, sizes, strict=True))
@@ -349,10 +349,10 @@ class SupervisedTraining(Generic[B]):
         return values
 
     def _read(self, losses: Sequence[Tensor], *, first_step: int) -> list[float]:
-        """Losses as numbers, which waits until the device has computed them.
+        """Return the losses as numbers, waiting until the device has computed them.
 
         Raises:
-            Diverged: One of them is NaN or infinite; the message names its step.
+            Diverged: A loss is NaN or infinite; the message names its step.
         """
         values: list[float] = torch.stack(list(losses)).tolist()
         for step, value in enumerate(values, start=first_step + 1):
@@ -361,20 +361,20 @@ class SupervisedTraining(Generic[B]):
         return values
 
     def _validated(self, budget: Budget) -> dict[str, float]:
-        """The scores after this epoch; nothing if it is not one that is scored."""
+        """Score validation after this epoch if that is due, and return the scores."""
         epoch = self.epochs_done + 1
         if epoch % self._eval_every and epoch < budget.epochs and not self.done_reason:
             return {}
-        # Averaged weights never saw a batch, so the statistics of their BatchNorm layers are of no use.
-        if self._average:  # by the next epoch's examples, whose augmentation was not trained on
+        # Averaged weights never saw a batch, so the statistics of their BatchNorm layers are useless.
+        if self._average:  # settled on the next epoch's examples, whose augmentation was not trained on
             next_epoch = self.batches.epoch(budget, epoch)
             self._average.settle(next_epoch, self._stepper.outputs, frozen=self._freezing.modules)
         scores = {
             f"val_{name}": value for name, value in self._scores(self.batches.validation(budget)).items()
         }
         self.schedule.observe(epoch, scores["val_loss"])
-        # Patience counts at the largest budget only: a score that stands still on a tenth of the data says
-        # little about what all of it would bring.
+        # Patience counts at the largest budget only: a score that stagnates on a tenth of the data says
+        # little about the score on all of it.
         if budget.epochs < self._epochs:
             return scores
         return dict(self._stopping.observe(epoch, scores, self._scored_model))
@@ -385,10 +385,10 @@ class SupervisedTraining(Generic[B]):
 
     @torch.inference_mode()
     def _scores(self, batches: Iterable[B], details: Details[B] | None = None) -> Mapping[str, float]:
-        """Scores over all of `batches`, by name without `val_` or `test_`.
+        """Return the scores over all `batches`, by name without `val_` or `test_`.
 
         Raises:
-            Diverged: The mean loss is NaN or infinite, as after weights blew up in an epoch's last steps.
+            Diverged: The mean loss is NaN or infinite, as when weights blew up in an epoch's last steps.
         """
         model = self._scored_model.eval()
         for batch in batches:

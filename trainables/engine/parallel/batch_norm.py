@@ -1,8 +1,8 @@
 """BatchNorm over the examples of all ranks: the statistics are those of the whole batch.
 
-torch's SyncBatchNorm is for GPUs alone and takes the place of modules, of which freezing, averaging and the
-optimiser hold references. Here the modules stay as they are: while this mode is on, what they call computes
-with the sums of all ranks. It is made of plain operations, so on a GPU it is slower than cuDNN's.
+torch's SyncBatchNorm is for GPUs only and replaces modules, to which freezing, averaging and the optimiser
+hold references. Here the modules stay: while this mode is on, the function that they call computes with sums
+over all ranks. It is made of plain operations, so on a GPU it is slower than cuDNN's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SIGNATURE = inspect.signature(functional.batch_norm)
 
 
 class GlobalBatchNorm(TorchFunctionMode):
-    """Inside it `functional.batch_norm`, which all BatchNorm layers call, sees the batch of all ranks.
+    """Mode in which `functional.batch_norm`, which all BatchNorm layers call, sees the batch of all ranks.
 
     Every rank must pass through the same layers in the same order, as ranks of one model do.
     """
@@ -71,9 +71,9 @@ class GlobalBatchNorm(TorchFunctionMode):
         return normed.to(input.dtype)
 
     def _statistics(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean and biased variance of each channel over all ranks, and how many values they are of.
+        """Mean and biased variance of each channel over all ranks, and the number of its values.
 
-        Each rank's own mean and sum of squared differences from it are joined (Chan et al. 1979), in one
+        Each rank's own mean and sum of squared differences from it are combined (Chan et al. 1979), in one
         exchange: sums of squares would lose the variance of channels with a large mean.
         """
         dims = _all_but_channels(values)
@@ -115,5 +115,5 @@ def _all_but_channels(values: Tensor) -> list[int]:
 
 
 def _by_channel(each: Tensor, values: Tensor) -> Tensor:
-    """One number a channel, shaped to be broadcast over `values`."""
+    """One number per channel, shaped to broadcast over `values`."""
     return each.view(1, -1, *([1] * (values.dim() - 2)))

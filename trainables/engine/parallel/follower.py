@@ -1,4 +1,4 @@
-"""A rank above 0: a process that trains the epochs that rank 0 asks it for, and waits in between."""
+"""A rank above 0: a process that trains the epochs that rank 0 requests, and waits in between."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from trainables.engine.supervised import SupervisedTraining
 
 @dataclass(frozen=True)
 class Job:
-    """What a rank is started with, as plain data.
+    """The plain data that a rank is started with.
 
     Attributes:
-        hparams: By name, for a class that may be of a file of the user's own.
+        hparams: Values by name, as their class may come from a user's own file.
         meeting: The file where ranks find each other.
-        threads: For torch, of each rank.
+        threads: Number of torch threads of each rank.
     """
 
     ref: TrainableRef
@@ -50,9 +50,9 @@ class Failed:
 
 
 def follow(job: Job, pipe: Connection) -> None:
-    """Build the training, and train its epochs as they are asked for, until the other end is closed.
+    """Build the training and train its epochs on request, until the other end of `pipe` is closed.
 
-    Answers on `pipe`: None once the training is built, once before its first epoch, and after each epoch;
+    Sends on `pipe`: None once the training is built, once before its first epoch, and after each epoch;
     `Failed` before it ends with an error.
     """
     end_with_parent()
@@ -62,7 +62,7 @@ def follow(job: Job, pipe: Connection) -> None:
         pipe.send(None)
         _train_as_asked(training, job, pipe)
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # rank 0 has no more use for this one
+        return  # rank 0 no longer needs this one
     except BaseException as error:  # whatever it is, rank 0 raises it again
         pipe.send(_failed(error))
 
@@ -73,14 +73,14 @@ def _started(job: Job) -> SupervisedTraining[Any]:
         torch.cuda.set_device(job.rank)  # "cuda" means this one from here on
     trainable = job.ref.load()
     training = trainable.start(trainable.hparams(**job.hparams), job.budget, job.context)
-    assert isinstance(training, SupervisedTraining)  # rank 0 says so of one that is not
+    assert isinstance(training, SupervisedTraining)  # rank 0 reports one that is not
     return training
 
 
 def _train_as_asked(training: SupervisedTraining[Any], job: Job, pipe: Connection) -> None:
     ranks: Ranks | None = None
     while True:
-        # To the CPU: tensors of rank 0's GPU would open that one in every rank.
+        # To the CPU: tensors on rank 0's GPU would open that GPU in every rank.
         received = io.BytesIO(pipe.recv_bytes())
         budget, state = torch.load(received, map_location="cpu", weights_only=False)
         if ranks is None:
@@ -88,19 +88,19 @@ def _train_as_asked(training: SupervisedTraining[Any], job: Job, pipe: Connectio
             device = torch.device(job.context.device)
             ranks = Ranks(job.rank, job.context.num_processes, job.meeting, device)
         training.follow(state)
-        # Dropout is drawn for each rank, and alike in a training that was resumed.
+        # Each rank draws its own dropout, the same after a resume.
         seed_all(derived_seed("rank", job.context.seed, training.epochs_done, job.rank))
         try:
             training.train_along(budget, ranks)
         except (Diverged, RuntimeError) as error:
             if not may_be_of_precision(error):
                 raise
-            # Rank 0 has seen the same: it may train the epoch again, in fp32.
+            # Rank 0 has seen the same error and may train the epoch again, in fp32.
         pipe.send(None)
 
 
 def _failed(error: BaseException) -> Failed:
-    """The error as it can be sent, without what hangs on it."""
+    """The error in a form that can be sent, without its cause and context."""
     text = "".join(traceback.format_exception(error))
     plain = error.with_traceback(None)
     plain.__cause__ = plain.__context__ = None
@@ -108,6 +108,6 @@ def _failed(error: BaseException) -> Failed:
         pickled = io.BytesIO()
         torch.save(plain, pickled)
         torch.load(io.BytesIO(pickled.getvalue()), weights_only=False)
-    except Exception:  # of a class that takes other arguments, or was made in a function
+    except Exception:  # its class takes other arguments, or was defined in a function
         plain = RuntimeError(f"{type(error).__name__}: {error}")
     return Failed(plain, text)

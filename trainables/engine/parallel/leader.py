@@ -1,7 +1,7 @@
 """Rank 0 of a training in several processes: it starts the others, leads them through epochs, and ends them.
 
-The others are children of the process that runs the trial, so that all that finds or ends what a trial has
-started (the energy meter's process tree, a worker's clean-up) finds them too.
+The others are children of the process that runs the trial, so that whatever finds or ends a trial's processes
+(the energy meter's process tree, a worker's clean-up) finds them too.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from trainables.engine.parallel.ranks import Ranks, RanksLost
 from trainables.engine.precision import may_be_of_precision
 from trainables.engine.supervised import SupervisedTraining
 
-_EXPLAINED_S = 10.0  # a rank that fails says why within milliseconds; it may first have to write a core dump
+_EXPLAINED_S = 10.0  # a rank that fails says why within milliseconds, but may have to write a core dump first
 _ENDED_S = 2.0  # a rank that waits for its next epoch ends at once
 
 
 class LostRank(Exception):
-    """A process of a training ended without a word, as one that is killed does."""
+    """A process of a training ended without reporting an error, as a killed one does."""
 
 
 class RankTraceback(Exception):
-    """The traceback of a rank as text: the cause of the error that it is raised again as."""
+    """The traceback of a rank as text, used as the cause of its error when that is raised in rank 0."""
 
 
 def start(ref: TrainableRef, hparams: Any, budget: Budget, context: TrainingContext) -> Any:
-    """The training that `ref` starts, in as many processes as `context.num_processes` says.
+    """Start the training of `ref` in `context.num_processes` processes.
 
     Raises:
-        Exception: What starting it raises in any of them.
+        Exception: Whatever starting it raises in any of them.
         LostRank: One of them was killed.
     """
     own = _own_part(context)
@@ -63,12 +63,12 @@ def start(ref: TrainableRef, hparams: Any, budget: Budget, context: TrainingCont
 
 
 def _own_part(context: TrainingContext) -> TrainingContext:
-    """What each of the processes is given: its part of the threads."""
+    """The context of each process, with its part of the threads."""
     return replace(context, num_workers=max(1, context.num_workers // context.num_processes))
 
 
 class Leader:
-    """The other ranks of one training, as rank 0 sees them. They end when this object goes."""
+    """The other ranks of one training, as rank 0 sees them. They end when this object is deleted."""
 
     def __init__(self, ref: TrainableRef, hparams: Any, budget: Budget, context: TrainingContext) -> None:
         self._number, self._device = context.num_processes, torch.device(context.device)
@@ -91,36 +91,38 @@ class Leader:
         return f"{self._number}: each computes its share of every batch, and gradients are added up"
 
     def await_start(self) -> None:
-        """Wait until all have built their training.
+        """Wait until all ranks have built their training.
 
         Raises:
-            Exception: What kept one of them from it.
+            Exception: The error that kept one of them from it.
+            LostRank: One of them was killed.
         """
         for other in self._others:
             self._answer_of(other)
 
     @contextmanager
     def epoch(self, budget: Budget, state: Mapping[str, Any]) -> Iterator[Ranks]:
-        """Inside it the others train the same epoch from `state`.
+        """Context in which the other ranks train the same epoch from `state`.
 
         Raises:
-            Exception: What ended one of the others, with its traceback.
+            Exception: The error that ended one of the others, with its traceback.
             LostRank: One of them was killed.
         """
         buffer = io.BytesIO()
         torch.save((budget, dict(state)), buffer)
         for other in self._others:
-            with suppress(OSError):  # it is gone: why shows below
+            with suppress(OSError):  # it is gone; the reason shows below
                 other.pipe.send_bytes(buffer.getbuffer())
         if self._ranks is None:
-            self._await_all()  # that they come to the meeting: one that is gone would be waited for in vain
+            self._await_all()  # they are about to join the group, which would wait in vain for a lost one
         try:
             self._ranks = self._ranks or Ranks(0, self._number, self._folder / "meeting", self._device)
             yield self._ranks
         except RanksLost as lost:  # in a step, or on the way to the meeting
             self._end_for(lost)
         except BaseException as error:
-            # So it failed in all, at the same step: they wait for what comes. Of others they know nothing.
+            # Such an error occurs in all ranks at the same step, and they wait for the next epoch. Any other
+            # error is unknown to them.
             if isinstance(error, Exception) and may_be_of_precision(error):
                 self._await_all()
             else:
@@ -129,11 +131,11 @@ class Leader:
         self._await_all()
 
     def end(self) -> None:
-        """End the other ranks; nothing is left of them when this returns."""
+        """End the other ranks; none of them is left when this returns."""
         self._end()
 
     def _end_for(self, lost: RanksLost) -> NoReturn:
-        """End all ranks, and raise what ended the one that was lost: its cause is the traceback there."""
+        """End the other ranks and raise the lost one's error, with its traceback as the cause."""
         reason = self._reason()
         self.end()
         raise reason or lost
@@ -151,11 +153,11 @@ class Leader:
         answer = other.answer()
         if answer is None:
             return
-        # One that only lost its connection is not the one that failed.
+        # A rank that only lost its connection is not the one that failed.
         raise (answer if not isinstance(answer, RanksLost) else self._reason() or answer)
 
     def _reason(self) -> BaseException | None:
-        """The error of the rank that failed first of all; None where each of them only lost another."""
+        """The error of the rank that failed first; None if each of them only lost another."""
         ends_s, waiting = time.monotonic() + _EXPLAINED_S, list(self._others)
         while waiting and time.monotonic() < ends_s:
             for other in waiting:
@@ -170,7 +172,7 @@ class Leader:
 
 @dataclass(frozen=True, eq=False)
 class _Other:
-    """One of the other ranks, from the side of rank 0."""
+    """One of the other ranks, as rank 0 sees it."""
 
     rank: int
     process: BaseProcess
@@ -182,11 +184,11 @@ class _Other:
         here, there = context.Pipe()
         process = context.Process(target=follow, args=(job, there), name=f"rank-{job.rank}", daemon=True)
         process.start()
-        there.close()  # else its end would not be seen here
+        there.close()  # otherwise its end would go unnoticed here
         return cls(job.rank, process, here)
 
     def answer(self) -> BaseException | None:
-        """Wait for its answer: None where it has done its part, else why it has not."""
+        """Wait for its answer: None if it has done its part, else the error."""
         try:
             answer = self.pipe.recv()
         except (EOFError, OSError):
@@ -206,7 +208,7 @@ def _ending(status: int | None) -> str:
 
 
 def _end(others: Sequence[_Other], folder: Path, threads: int) -> None:
-    """End all ranks but this one, which gets back the threads that they had."""
+    """End all other ranks, and give the threads that they had back to this one."""
     for other in others:
         other.pipe.close()
     for other in others:

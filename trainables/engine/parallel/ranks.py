@@ -1,4 +1,4 @@
-"""The processes of one training as a group: whose examples are whose, and what they add up."""
+"""The processes of one training as a group: they share out examples and add up gradients."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ from trainables.engine.parallel.batch_norm import GlobalBatchNorm
 from trainables.engine.protocols import B, TrainEpoch
 
 _TIMEOUT = timedelta(minutes=30)  # what one rank may take longer for a step than another
-_MEETING = timedelta(minutes=1)  # all have said that they come: one that does not has died on its way
+_MEETING = timedelta(minutes=1)  # all have announced that they will join: one that does not has died since
 _BUCKET = 2**24  # elements that are added up at once: 64 MiB of fp32, beside the gradients themselves
 
 
 class RanksLost(RuntimeError):
-    """Another process of the training no longer answers; why is for the one that started it to find out."""
+    """Another process of the training no longer answers; the one that started it finds out why."""
 
 
 class Ranks:
     """A group of processes that train one model, as one of them sees it.
 
-    The group is this object's own and not torch's default one, which metrics and layers would find:
-    torchmetrics waits for all processes as soon as there is a default group, and rank 0 scores alone. A warm
+    The group is private to this object instead of torch's default one, which metrics and layers would find:
+    torchmetrics waits for all processes as soon as there is a default group, but rank 0 scores alone. A warm
     worker keeps nothing of it.
 
     Args:
-        rank: From 0, the process that runs the trial.
+        rank: Number of this process, from 0, the process that runs the trial.
+        number: How many ranks there are.
         meeting: A file where they find each other, new for each group.
-        device: Of this rank; gradients are added up there.
+        device: The device of this rank, where gradients are added up.
 
     Raises:
-        RanksLost: Not all of them came.
+        RanksLost: Not all of them joined.
     """
 
     def __init__(self, rank: int, number: int, meeting: Path, device: torch.device) -> None:
@@ -47,11 +48,11 @@ class Ranks:
             self._group = _group(distributed.FileStore(str(meeting), number), rank, number, device)
 
     def share(self, epoch: TrainEpoch[B], indices: Tensor, *, has_batch_norm: bool) -> Share[B]:
-        """This rank's share of a batch; it depends on rank and number alone, not on what others take.
+        """This rank's share of a batch, which depends only on its rank and the number of ranks.
 
-        Examples that are mixed with each other are made by every rank as a whole and then parted: whom one is
-        mixed with must not depend on the number of ranks. A batch of fewer examples than ranks is computed
-        by all of them, each counting for its part.
+        If examples are mixed with each other, every rank makes the whole batch and then takes its part: which
+        examples are mixed must not depend on the number of ranks. A batch of fewer examples than ranks is
+        computed by all of them, each weighting the loss by 1 / number.
         """
         norms = self._norms() if has_batch_norm else nullcontext()
         if len(indices) < self.number:
@@ -60,16 +61,16 @@ class Ranks:
             return Share(epoch.batch(indices.tensor_split(self.number)[self.rank]), norms=norms)
         whole = epoch.batch(indices)
         pieces = whole.split(-(-len(indices) // self.number))
-        if len(pieces) < self.number:  # 5 examples in pieces of at most 2 are 3 pieces, and ranks may be 4
+        if len(pieces) < self.number:  # 5 examples in pieces of at most 2 make 3 pieces, for 4 ranks
             return Share(whole, 1 / self.number)
         return Share(pieces[self.rank], norms=norms)
 
     def largest_share(self, num_examples: int) -> int:
-        """The examples that the rank with most of them gets of a batch."""
+        """Number of examples in the largest share of a batch."""
         return max(1, -(-num_examples // self.number))
 
     def add_up(self, parameters: Iterable[nn.Parameter], loss: Tensor) -> Tensor:
-        """Add the gradients of all ranks up, in place; gives the sum of their losses.
+        """Add up the gradients of all ranks, in place, and return the sum of their losses.
 
         A parameter that no rank has a gradient for stays without one, so that its optimiser skips it.
         """
@@ -87,10 +88,10 @@ class Ranks:
             return heads[0].to(loss.dtype)
 
     def sum_(self, values: Tensor) -> None:
-        """Replace `values` by their sum over all ranks, which is the same to the bit in each.
+        """Replace `values` by their sum over all ranks, bit for bit the same in each.
 
         Raises:
-            RanksLost: One of them is gone.
+            RanksLost: Another rank is gone.
         """
         with _reporting_lost():
             self._group.allreduce([values]).wait()
@@ -116,12 +117,12 @@ class Ranks:
 
 @dataclass(frozen=True)
 class Share(Generic[B]):
-    """What a rank computes of a batch.
+    """The part of a batch that a rank computes.
 
     Attributes:
-        batch: Its examples, one at least.
-        fraction: What their loss counts: less than all of it where other ranks compute the same ones.
-        norms: What the forward pass is to run in.
+        batch: Its examples, at least one.
+        fraction: Weight of their loss: below 1 if other ranks compute the same examples.
+        norms: Context for the forward pass.
     """
 
     batch: B
@@ -130,7 +131,7 @@ class Share(Generic[B]):
 
 
 def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
-    """The parameters in lists of one kind of number and of at most 64 MiB, or of one parameter."""
+    """The parameters in lists of one dtype and at most 64 MiB of fp32, or of a single parameter."""
     bucket: list[nn.Parameter] = []
     for each in parameters:
         is_other = bool(bucket) and bucket[0].dtype != each.dtype
@@ -143,7 +144,7 @@ def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]
 
 
 def _group(store: distributed.Store, rank: int, number: int, device: torch.device) -> Any:
-    """NCCL's where each rank has a GPU of its own, else gloo's over the loopback."""
+    """An NCCL group if each rank has a GPU of its own, else a gloo group over the loopback."""
     backends: Any = distributed  # which of them torch has depends on how it was built
     if device.type == "cuda" and distributed.is_nccl_available():
         options = backends.ProcessGroupNCCL.Options()
@@ -162,5 +163,5 @@ def _group(store: distributed.Store, rank: int, number: int, device: torch.devic
 def _reporting_lost() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # gloo and NCCL raise nothing more special
+    except RuntimeError as error:  # gloo and NCCL raise nothing more specific
         raise RanksLost(f"a process of this training is gone: {str(error).splitlines()[0]}") from error
