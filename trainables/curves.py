@@ -1,4 +1,4 @@
-"""Recorded learning curves instead of training: to try out schedulers and samplers in microseconds.
+"""Recorded learning curves instead of training: for trying out schedulers and samplers in microseconds.
 
 A table holds the validation score after each epoch of trainings that were run once. The hparam `row` picks
 one of them, so only points that were really trained can be proposed. Data sources:
@@ -29,7 +29,7 @@ from trainables.core.data_source import DataSource, FilePath, read_source
 
 Numbers = NDArray[np.float64]
 
-_EXAMPLES = 1000  # a table does not say how many there were; shares of them must still add up
+_EXAMPLES = 1000  # a table does not say how many there were; fractions of them must still add up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +48,10 @@ class CurveTable(DataSource):
 
 @dataclass(frozen=True, kw_only=True)
 class Hparams:
-    """What may be searched.
+    """Hyperparameters to set or to search.
 
     Attributes:
-        row: The curve, from 0.
+        row: Row of the curve in the table, from 0.
     """
 
     row: int = 0
@@ -68,7 +68,7 @@ class Curves:
     Attributes:
         names: The numeric hyperparameters; text and constants are left out.
         hparams: (rows, names).
-        val_accuracy: (rows, epochs), in the table's own unit. NaN is a training that diverged.
+        val_accuracy: (rows, epochs), in the table's own unit. NaN marks a training that diverged.
         seconds: Duration of each epoch, (rows, epochs), or None where the table has no times.
     """
 
@@ -145,7 +145,7 @@ def load_curves(path: Path) -> Curves:
     """The table in `path`.
 
     Raises:
-        DataError: No such file, or not a table of one of the two kinds.
+        DataError: The file is missing, or holds neither kind of table.
     """
     readers = {".csv": _from_csv, ".npz": _from_npz}
     if path.suffix not in readers:

@@ -1,4 +1,4 @@
-"""A learning curve by formula, in microseconds: to try out a space, a ladder or a machine.
+"""A learning curve by formula, in microseconds: for trying out a space, a ladder or a machine.
 
 The curve rises to a ceiling that depends on how far lr and batch_size lie from a sweet spot
 (lr 0.1 at batch size 64, along lr / batch_size), with seeded noise. No data is read and no torch
@@ -20,11 +20,11 @@ _EXAMPLES = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Hparams:
-    """What may be searched.
+    """Hyperparameters to set or to search.
 
     Attributes:
         lr: Best at 0.1 for a batch of 64.
-        batch_size: Best in proportion to it.
+        batch_size: Best where lr / batch_size is 0.1 / 64.
         noise: Standard deviation of a score.
     """
 
@@ -61,7 +61,7 @@ class ToyTraining:
         self.epochs_done = state["epochs_done"]
 
     def _accuracy(self, split: str) -> float:
-        """In [0, 1]: the ceiling of lr and batch_size, approached by 40 % of the rest an epoch, and noise."""
+        """In [0, 1]: the ceiling of lr and batch_size, nearer by 40 % of the gap each epoch, plus noise."""
         decades_off = math.log10(self._hparams.lr / self._hparams.batch_size) - math.log10(0.1 / 64)
         ceiling = 0.95 * math.exp(-0.3 * decades_off**2)
         noise = random.Random(f"{self._seed} {split} {self.epochs_done}").gauss(0, self._hparams.noise)

@@ -1,21 +1,21 @@
 """Which source files a bug report is about.
 
-Model: a network over five numbers for each report and file: rVSM (Zhou, Zhang and Lo 2012, "Where Should
-the Bugs Be Fixed?") and, from Lam et al. 2017, "Bug Localization with Combination of Deep Learning and
-Information Retrieval", the likeness to earlier reports about the file, class names in the summary, how long
-ago the file was last fixed, and how often. Lam et al. have a sixth, which a second network learns by
-relating the terms of reports to those of code: that one is not here, so no figure of theirs is claimed.
+Model: a network over five numbers for each report and file: rVSM (Zhou, Zhang and Lo 2012, "Where Should the
+Bugs Be Fixed?") and, from Lam et al. 2017, "Bug Localization with Combination of Deep Learning and
+Information Retrieval", the similarity to earlier reports about the file, class names in the summary, how
+recently and how often the file was fixed. Lam et al. have a sixth, which a second network learns by relating
+the terms of reports to those of code. It is not included, so no figure of theirs is claimed.
 
-Data: `{reports: FILE, tree: FOLDER}`, a table in the columns of Ye, Bunescu and Liu 2014 ("Learning to Rank
+Data: `{reports: FILE, tree: FOLDER}`, a table with the columns of Ye, Bunescu and Liu 2014 ("Learning to Rank
 Relevant Files for Bug Reports") with the tree of sources (see `bug_localization.table`); `python-stdlib`,
-docstrings of Python's own library as reports about the modules that they were taken out of. Parts are split
-by time; with `split: report` they are drawn at random. The resolution is the
-number of wrong files that a training report is shown with; all files are ranked at every rung.
+docstrings of Python's own library as reports about the modules that they were taken from. Parts are split by
+time; with `split: report` they are drawn at random. The resolution is the number of wrong files shown with a
+training report; all files are ranked at every rung.
 
-Defaults follow a published reimplementation of the five: one layer of 300 units, Nesterov's SGD at 0.001,
-50 wrong files out of 100 for each right one, which counts ten times. They differ in steps of four reports
-for its 200 pairs, in a cosine for its constant rate, and in ranking all files of a report where it ranks
-51. On python-stdlib rVSM alone comes to a val_mrr of 0.720 and ten epochs to 0.776.
+Defaults follow a published reimplementation of the five: one layer of 300 units, Nesterov's SGD at 0.001, 50
+wrong files out of 100 for each right one, which counts ten times. They differ from it in steps of four
+reports instead of 200 pairs, in a cosine instead of a constant rate, and in ranking all files of a report
+where it ranks 51. On python-stdlib rVSM alone reaches a val_mrr of 0.720, and ten epochs 0.776.
 """
 
 from __future__ import annotations
@@ -38,16 +38,17 @@ _LOSSES: tuple[LossName, ...] = get_args(LossName)
 
 @dataclass(frozen=True, kw_only=True)
 class Hparams(TrainingHparams):
-    """What may be set or searched for, beside what every training takes. A batch is of reports.
+    """Hyperparameters in addition to those of every training. A batch is of reports.
 
     Attributes:
-        hidden: Units of a layer.
+        hidden: Units per hidden layer.
         layers: Number of layers before the last.
         drop_rate: Dropout after each hidden layer.
-        loss: "squared" and "cross_entropy" take each file by itself, "listwise" all of a report.
-        positive_weight: What a right file counts against a wrong one; of no effect with "listwise".
-        negative_pool: Wrong files that are drawn for each that is kept, those with the highest rVSM: 1
-            takes any, more takes harder ones.
+        loss: "squared" and "cross_entropy" treat each file by itself, "listwise" all files of a report
+            together.
+        positive_weight: Weight of a right file relative to a wrong one; has no effect with "listwise".
+        negative_pool: Wrong files drawn for each one kept; those with the highest rVSM are kept. At 1 any
+            are; larger values give harder ones.
     """
 
     HAS_LAYER_ORDER: ClassVar[bool] = False
@@ -64,7 +65,7 @@ class Hparams(TrainingHparams):
     negative_pool: float = 2.0
 
     def problems(self) -> list[str]:
-        """Everything in these values that makes no sense, in words."""
+        """Return a message for each invalid value or combination."""
         return super().problems() + broken_rules(self, _RULES)
 
 
@@ -79,7 +80,7 @@ _RULES: dict[str, Rule] = {
 
 
 def overfit_overrides(hparams: Hparams) -> Mapping[str, Any]:
-    """What few reports are learnt with: the recipe's rate is for thousands of steps."""
+    """Values with which a few reports are learnt; the recipe's rate is for thousands of steps."""
     return {"optimizer": "adamw", "lr": 1e-2}
 
 

@@ -1,4 +1,4 @@
-"""The reports that a trial sees, each with the files that it is to rank."""
+"""The reports that a trial sees, each with the files to rank for it."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from trainables.engine.examples import TrainEpoch, scored_subset
 from trainables.engine.seeds import derived_seed, generator
 from trainables.engine.subset import nested_subset
 
-NUM_NEGATIVES = 50  # of a training report where the ladder has no resolution
-_PAIRS_AT_ONCE = 2**17  # of report and file, when all files are scored
+NUM_NEGATIVES = 50  # per training report if the ladder has no resolution
+_PAIRS_AT_ONCE = 2**17  # pairs of report and file, when all files are scored
 _RVSM = FEATURES.index("rvsm")
 
 
 @dataclass(frozen=True)
 class CandidateBatch:
-    """Reports and files to rank for each; reports with fewer files are filled up.
+    """Reports and the files to rank for each; reports with fewer files are padded.
 
     Attributes:
         features: (reports, files, 5), float32, on the device.
-        is_relevant: Whether the report is about the file (reports, files), bool, on the device.
-        is_candidate: False for what is filled up (reports, files), bool, on the device.
-        rows: Numbers of the reports in the project (reports,), int64.
-        files: Numbers of the files (reports, files), int64; -1 for what is filled up.
+        is_relevant: Whether the report is about the file, (reports, files), bool, on the device.
+        is_candidate: False for padding, (reports, files), bool, on the device.
+        rows: Indices of the reports in the project, (reports,), int64.
+        files: Indices of the files, (reports, files), int64; -1 for padding.
     """
 
     features: Tensor
@@ -44,7 +44,7 @@ class CandidateBatch:
         return len(self.rows)
 
     def split(self, size: int) -> list[CandidateBatch]:
-        """The same reports in as few even pieces as hold at most `size` each."""
+        """The same reports in the fewest even pieces of at most `size`."""
         num_pieces = -(-len(self) // size)
         parts = (getattr(self, field.name).tensor_split(num_pieces) for field in fields(self))
         return [CandidateBatch(*piece) for piece in zip(*parts, strict=True)]
@@ -53,11 +53,11 @@ class CandidateBatch:
 class ReportBatches:
     """The batches of one trial.
 
-    A training report comes with all its files and with wrong ones, as many as the budget's resolution
-    says, redrawn each epoch by (seed, epoch, report). Held-out reports rank all files, at every rung.
+    A training report comes with all its files and with as many wrong ones as the budget's resolution, redrawn
+    each epoch by (seed, epoch, report). Held-out reports rank all files, at every rung.
 
     Args:
-        negative_pool: Wrong files drawn for each that is kept; those most like the report are.
+        negative_pool: Wrong files drawn for each one kept; those most similar to the report are kept.
     """
 
     def __init__(self, data: ReportData, context: TrainingContext, *, negative_pool: float) -> None:
@@ -73,7 +73,7 @@ class ReportBatches:
         return TrainEpoch(chosen, partial(self._training, epoch=epoch, resolution=budget.resolution))
 
     def validation(self, budget: Budget) -> Iterator[CandidateBatch]:
-        """Held-out reports with all files; when overfitting, with those it trains on."""
+        """Held-out reports with all files; when overfitting, the training reports with their files."""
         if self._context.is_overfit:
             chosen = self._chosen("train", budget.subset)
             return iter([self._training(chosen, epoch=0, resolution=budget.resolution)])
@@ -84,17 +84,17 @@ class ReportBatches:
         return self._scored("test", self._chosen("test", None))
 
     def _chosen(self, part: Part, subset: float | int | None) -> Tensor:
-        """Numbers within the part; a smaller subset is contained in a larger one."""
+        """Indices within the part; a smaller subset is contained in a larger one."""
         one_class = torch.zeros(len(self._data.rows[part]), dtype=torch.int64)
         return nested_subset(one_class, subset, seed=self._context.data_seed)
 
     def _training(self, indices: Tensor, *, epoch: int, resolution: int | None) -> CandidateBatch:
-        """Training reports by number, each with its own files and its wrong ones."""
+        """Training reports by index, each with its own files and its wrong ones."""
         rows = self._data.rows["train"][indices.numpy()].tolist()
         return self._batch(rows, [self._candidates(row, epoch, resolution) for row in rows])
 
     def _candidates(self, row: int, epoch: int, resolution: int | None) -> np.ndarray:
-        """Numbers of the files that one training report is shown with, rising."""
+        """Indices of the files shown with one training report, ascending."""
         relevant = self._data.relevant(row)
         wrong = np.setdiff1d(np.arange(len(self._data.project.paths)), relevant, assume_unique=True)
         num_kept = min(resolution or NUM_NEGATIVES, len(wrong))
@@ -104,13 +104,12 @@ class ReportBatches:
         )
         random = np.random.default_rng(derived_seed("negative", seed, number, row))
         drawn = random.choice(wrong, num_drawn, replace=False)
-        # Hard negatives: of the drawn ones those with the highest rVSM, which a network has most to learn
-        # from.
+        # Hard negatives: of those drawn, the ones with the highest rVSM teach a network the most.
         likest = np.argsort(-self._data.features[row, drawn, _RVSM], kind="stable")[:num_kept]
         return np.sort(np.concatenate([relevant, drawn[likest]]))
 
     def _scored(self, part: Part, chosen: Tensor) -> Iterator[CandidateBatch]:
-        """Held-out reports with all files, as many at once as make 131,072 pairs."""
+        """Held-out reports with all files, in batches of up to 131,072 pairs."""
         files = np.arange(len(self._data.project.paths))
         rows = self._data.rows[part][chosen.numpy()].tolist()
         at_once = max(1, _PAIRS_AT_ONCE // len(files))
@@ -119,11 +118,11 @@ class ReportBatches:
             yield self._batch(now, [files] * len(now))
 
     def _batch(self, rows: Sequence[int], candidates: Sequence[np.ndarray]) -> CandidateBatch:
-        """Reports as tensors, filled up to the longest list of candidates.
+        """Reports as tensors, padded to the longest list of candidates.
 
         Args:
-            rows: Numbers of the reports in the project.
-            candidates: Numbers of each report's files, rising.
+            rows: Indices of the reports in the project.
+            candidates: Indices of each report's files, ascending.
         """
         num_files = max(map(len, candidates))
         files = np.full((len(rows), num_files), -1, dtype=np.int64)

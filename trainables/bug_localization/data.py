@@ -24,7 +24,7 @@ from trainables.engine.cache_lock import CacheUnavailable
 Part = Literal["train", "val", "test"]
 _HELD_OUT_FRACTION = 0.15  # each of validation and test
 _MIN_REPORTS = 10
-_VERSION = 1  # of the features: what the cache has of another is not read
+_VERSION = 1  # of the features: cached ones of another version are not read
 _log = logging.getLogger(__name__)
 
 
@@ -33,10 +33,10 @@ class ReportData:
     """A project's reports in three parts.
 
     Attributes:
-        rows: Numbers of the reports of each part, int64.
-        features: `FEATURES` of each report and file (reports, files, 5), float32.
-        low: The least of each feature over the training reports (5,), float32.
-        high: The most.
+        rows: Indices of the reports of each part, int64.
+        features: `FEATURES` of each report and file, (reports, files, 5), float32.
+        low: Minimum of each feature over the training reports, (5,), float32.
+        high: Maximum of each.
     """
 
     project: Project
@@ -45,7 +45,7 @@ class ReportData:
     low: np.ndarray
     high: np.ndarray
     notes: Mapping[str, str]
-    _file: CacheFile | None  # is not evicted as long as this lives
+    _file: CacheFile | None  # not evicted as long as this object lives
 
     def scaled(self, row: int, files: np.ndarray) -> np.ndarray:
         """Features of one report and these files (files, 5), in [0, 1] over the training reports."""
@@ -53,19 +53,19 @@ class ReportData:
         return np.asarray((self.features[row, files] - self.low) / span, dtype=np.float32)
 
     def relevant(self, row: int) -> np.ndarray:
-        """Numbers of the files that one report is about, rising."""
+        """Indices of the files that one report is about, ascending."""
         return np.array(self.project.reports[row].files, dtype=np.int64)
 
 
 def load_report_data(context: TrainingContext) -> ReportData:
-    """The data of a run, split the same way in every trial of it; kept for the next trial.
+    """The data of a run, split the same way in every trial, and cached for the next one.
 
-    By time, the first 70 % of the reports are for training, the next 15 % for validation and the last
-    15 % for the test, and a report's features know of every fix before it. With `split: report` the
-    parts are drawn at random, and features know of earlier training reports only.
+    Split by time, the first 70 % of the reports are for training, the next 15 % for validation and the last
+    15 % for the test, and a report's features use every fix before it. With `split: report` the parts are
+    drawn at random, and features use earlier training reports only.
 
     Raises:
-        DataError: Unknown, missing or unfit data, or fewer than ten reports.
+        DataError: Unknown, missing or unusable data, or fewer than ten reports.
     """
     source = read_source(context.data, REPORT_SOURCES)
     return _loaded(source, CacheFolder.of(context), context.data_seed)
@@ -75,7 +75,7 @@ def load_project(source: DataSource) -> tuple[Project, SplitBy]:
     """The reports and files of a source, and what the parts are split by.
 
     Raises:
-        DataError: It is missing or unfit.
+        DataError: The source is missing or unusable.
     """
     match source:
         case StdlibReports():
@@ -86,10 +86,10 @@ def load_project(source: DataSource) -> tuple[Project, SplitBy]:
 
 
 def check_report_data(context: TrainingContext) -> list[str]:
-    """What is to be known of the source that `context.data` names, before any feature is made.
+    """Notes on the source that `context.data` names, before any feature is computed.
 
     Raises:
-        DataError: No such source, or it is missing or unfit.
+        DataError: There is no such source, or it is missing or unusable.
     """
     project, split = load_project(read_source(context.data, REPORT_SOURCES))
     _split_rows(project, split, context.data_seed)
@@ -125,7 +125,7 @@ def _split_rows(project: Project, split: SplitBy, seed: int) -> dict[Part, np.nd
 def _features(
     project: Project, split: SplitBy, trained: np.ndarray, cache: CacheFolder
 ) -> tuple[np.ndarray, CacheFile | None, dict[str, str]]:
-    """The features, from the cache's file if they fit into it."""
+    """The features, in a file of the cache if they fit into it."""
     shape = (len(project.reports), len(project.paths), len(FEATURES))
     known = np.zeros(len(project.reports), dtype=bool)
     known[slice(None) if split == "time" else trained] = True
@@ -148,7 +148,7 @@ def _features(
 
 
 def _range(features: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The least and the most of each feature, one report at a time: all may be larger than memory."""
+    """Minimum and maximum of each feature, one report at a time: all may exceed memory."""
     ranges = [(features[row].min(0), features[row].max(0)) for row in rows.tolist()]
     low, high = (np.stack(values) for values in zip(*ranges, strict=True))
     return low.min(0), high.max(0)

@@ -1,4 +1,4 @@
-"""Where bug reports come from, with the files that they are about."""
+"""Sources of bug reports and the files that they are about."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class StdlibReports(DataSource):
 
 @dataclass(frozen=True, kw_only=True)
 class Reports(DataSource):
-    """A tab-separated table of reports as Ye, Bunescu and Liu (2014) have it, and a checkout of the files."""
+    """A tab-separated table of reports as in Ye, Bunescu and Liu (2014), and a checkout of the files."""
 
     reports: FilePath
     tree: FolderPath

@@ -1,5 +1,7 @@
-"""Five numbers for each report and file, from which a network learns to rank. Of other reports only earlier
-ones count: nothing from the future is used."""
+"""Five numbers for each report and file, from which a network learns to rank.
+
+Of other reports only earlier ones count: nothing from the future is used.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,13 @@ _NAME = re.compile(r"[A-Za-z_]\w*")
 def fill_features(features: np.ndarray, project: Project, *, known: np.ndarray, trained: np.ndarray) -> None:
     """Write `FEATURES` of every report and file into (reports, files, 5), float32.
 
-    Lam et al. 2017: rVSM; how like the report is to earlier ones about the file; the length of the
-    longest name of a class of the file that the summary has; 1 / (months since its last fix + 1); and
-    the number of its fixes.
+    Lam et al. 2017: rVSM; the similarity of the report to earlier ones about the file; the length of the
+    file's longest class name in the summary; 1 / (months since its last fix + 1); and the number of its
+    fixes.
 
     Args:
-        known: Whether a report may be in the histories of others (reports,), bool.
-        trained: Numbers of the reports of which the weights of terms are.
+        known: Whether a report may be in the histories of others, (reports,), bool.
+        trained: Indices of the reports from which the weights of terms are taken.
     """
     files, reports = term_counts(project.texts, [report.text for report in project.reports])
     features[..., 0] = rvsm(files, reports)
@@ -41,9 +43,9 @@ def fill_features(features: np.ndarray, project: Project, *, known: np.ndarray, 
 
 
 def class_names(project: Project) -> np.ndarray:
-    """Letters of the longest class name of each file in each summary (reports, files), float32.
+    """The length of each file's longest class name in each summary, (reports, files), float32.
 
-    A file's own name, without its ending, counts as a class: in Java it is one.
+    A file's own name without its suffix counts as a class, which in Java it is.
     """
     files_of: dict[str, list[int]] = defaultdict(list)
     for number, (path, text) in enumerate(zip(project.paths, project.texts, strict=True)):
@@ -59,7 +61,7 @@ def class_names(project: Project) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """Of each report and file what earlier reports say: three times (reports, files), float32.
+    """What earlier reports say about each report and file: three arrays (reports, files), float32.
 
     Attributes:
         similarity: Cosine of the report and all earlier ones that the file was changed for, together.
@@ -73,13 +75,13 @@ class History:
 
 
 def history(project: Project, vectors: csr_matrix, known: np.ndarray) -> History:
-    """The history of every report, from the known reports that were fixed before it came.
+    """The history of every report, from the known reports fixed before it was reported.
 
     Lam et al. 2017, "Bug Localization with Combination of Deep Learning and Information Retrieval".
 
     Args:
-        vectors: Of each report's terms, of length 1 (reports, terms).
-        known: Whether a report may be learnt from at all (reports,), bool.
+        vectors: Unit vectors of each report's terms, (reports, terms).
+        known: Whether a report may be learnt from at all, (reports,), bool.
     """
     shape = (len(project.reports), len(project.paths))
     found = History(*(np.zeros(shape, dtype=np.float32) for _ in range(3)))
@@ -88,10 +90,10 @@ def history(project: Project, vectors: csr_matrix, known: np.ndarray) -> History
     cosines = (vectors @ vectors.T).toarray()  # (reports, reports)
     for file, fixes in _fixes(project, known).items():
         fixes = fixes[np.argsort(fixed_s[fixes], kind="stable")]
-        num_before = np.searchsorted(fixed_s[fixes], reported_s, side="left")  # at one moment is not before
+        num_before = np.searchsorted(fixed_s[fixes], reported_s, side="left")  # strictly before
         rows = np.flatnonzero(num_before)
         last = num_before[rows] - 1
-        # The cosine with a sum of vectors, from their products alone: no text is put together.
+        # The cosine with a sum of vectors, computed from their products alone: no texts are concatenated.
         products = cosines[np.ix_(rows, fixes)].cumsum(1)[np.arange(len(rows)), last]
         squares = cosines[np.ix_(fixes, fixes)].cumsum(0).cumsum(1).diagonal()[last]
         found.similarity[rows, file] = products / np.sqrt(np.maximum(squares, 1e-12))
@@ -101,7 +103,7 @@ def history(project: Project, vectors: csr_matrix, known: np.ndarray) -> History
 
 
 def _fixes(project: Project, known: np.ndarray) -> dict[int, np.ndarray]:
-    """Of each file that was changed the reports that it was changed for."""
+    """The reports that each changed file was changed for."""
     by_file: dict[int, list[int]] = {}
     for row in np.flatnonzero(known).tolist():
         for file in project.reports[row].files:

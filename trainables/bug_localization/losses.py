@@ -14,11 +14,11 @@ Loss = Callable[[Tensor, CandidateBatch], Tensor]
 
 
 def ranking_loss(name: str, *, positive_weight: float) -> Loss:
-    """A loss by its name, the mean over reports, from scores (reports, files) in fp32.
+    """The named loss, averaged over reports, from scores (reports, files) in fp32.
 
     Args:
-        name: "squared" and "cross_entropy" take each file by itself, right files with `positive_weight`
-            and wrong ones with 1; "listwise" takes the softmax over a report's files.
+        name: "squared" and "cross_entropy" treat each file by itself, right files with weight
+            `positive_weight` and wrong ones with 1; "listwise" takes the softmax over a report's files.
     """
     if name == "listwise":
         return _listwise
@@ -40,7 +40,7 @@ _BY_FILE: dict[str, Callable[..., Tensor]] = {
 
 
 def _listwise(scores: Tensor, batch: CandidateBatch) -> Tensor:
-    """Cross entropy between a report's softmax over its files and an even spread over the right ones."""
+    """Cross entropy of a report's softmax over its files against an even spread over the right ones."""
     shares = scores.masked_fill(~batch.is_candidate, -torch.inf).log_softmax(1)
-    own = torch.where(batch.is_relevant, shares, 0.0)  # what is filled up is never relevant
+    own = torch.where(batch.is_relevant, shares, 0.0)  # padding is never relevant
     return -(own.sum(1) / batch.is_relevant.sum(1)).mean()

@@ -1,4 +1,4 @@
-"""Bug reports and source files as every reader gives them."""
+"""Bug reports and source files, as every reader returns them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Report:
     """A bug report.
 
     Attributes:
-        name: What its source calls it.
-        files: Numbers of the files that were changed for it, rising; at least one.
-        reported_s: When it came, in seconds since 1970.
-        fixed_s: When the files were changed; not before it came.
+        name: Its name in the source.
+        files: Indices of the files that were changed for it, ascending; at least one.
+        reported_s: When it was reported, in seconds since 1970.
+        fixed_s: When the files were changed; never before `reported_s`.
     """
 
     name: str
@@ -33,10 +33,10 @@ class Report:
 
 @dataclass(frozen=True, eq=False)
 class Project:
-    """The reports of a project, the oldest first, and all files that each may be about.
+    """The reports of a project, oldest first, and all files that each may be about.
 
     Attributes:
-        notes: What was left out or taken to be so, for a trial's row.
+        notes: What was left out or assumed, for a trial's row.
     """
 
     reports: tuple[Report, ...]
@@ -46,7 +46,7 @@ class Project:
 
     @cached_property
     def key(self) -> str:
-        """Names the content: another one as soon as a report or a file is another."""
+        """A key of the content, which changes with any report or file."""
         digest = hashlib.blake2b(digest_size=16)
         for part in self._parts():
             digest.update(f"{len(part)}:".encode())
@@ -62,5 +62,5 @@ class Project:
 
 
 def in_order(reports: Iterable[Report]) -> tuple[Report, ...]:
-    """The oldest first; those of one moment stay as they came."""
+    """The reports, oldest first; those of the same moment keep their order."""
     return tuple(sorted(reports, key=lambda report: report.reported_s))

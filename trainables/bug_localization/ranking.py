@@ -1,4 +1,4 @@
-"""A network that ranks files for bug reports, with its losses and its scores."""
+"""A network that ranks files for bug reports, and its scores."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TOPS = (1, 5, 10, 20)
 
 
 class Ranker(nn.Module):
-    """From the features of pairs (reports, files, 5) to their scores (reports, files)."""
+    """Maps the features of pairs (reports, files, 5) to their scores (reports, files)."""
 
     def __init__(self, *, hidden: int, layers: int, drop_rate: float) -> None:
         super().__init__()
@@ -44,17 +44,17 @@ class Ranker(nn.Module):
 
 
 def scores_of_candidates(model: nn.Module, batch: CandidateBatch) -> Tensor:
-    """What the engine's loop asks a model about a batch of reports."""
+    """A model's scores for a batch of reports, as the engine's loop calls it."""
     scores: Tensor = model(batch.features)
     return scores
 
 
 def ranking_values(scores: Tensor, is_relevant: Tensor) -> dict[str, Tensor]:
-    """Reciprocal rank, average precision and hits among the first 1, 5, 10 and 20 of one report.
+    """Reciprocal rank, average precision, and hits among the first 1, 5, 10 and 20 files of one report.
 
     Args:
-        scores: Of all its files (files,).
-        is_relevant: (files,), bool, with one True at least.
+        scores: Scores of all its files, (files,).
+        is_relevant: (files,), bool, with at least one True.
     """
     place = places(scores)
     hits = {f"top{k}": retrieval_hit_rate(place, is_relevant, top_k=k) for k in _TOPS}
@@ -66,9 +66,11 @@ def ranking_values(scores: Tensor, is_relevant: Tensor) -> dict[str, Tensor]:
 
 
 def places(scores: Tensor) -> Tensor:
-    """The place of each file from below, 1 for the least score; of equal scores, the later file is higher.
+    """The place of each file from the bottom, 1 for the lowest score; of equal scores the later file is
+    higher.
 
-    torchmetrics takes files with scores of 0 and below for not found: half of an untrained network's.
+    torchmetrics treats files with scores of 0 or less as not retrieved, which are half of an untrained
+    network's.
     """
     place = torch.empty_like(scores)
     place[scores.argsort(stable=True)] = torch.arange(1, len(scores) + 1, dtype=scores.dtype)
@@ -83,7 +85,7 @@ def mean_values(reports: Iterator[tuple[Tensor, Tensor]]) -> dict[str, float]:
 
 @lru_cache(maxsize=1)
 def rvsm_alone(data: ReportData) -> dict[str, float]:
-    """The same means over the validation reports by rVSM: what learning has to beat."""
+    """The same means for ranking the validation reports by rVSM alone: the baseline for learning."""
     place = FEATURES.index("rvsm")
 
     def report(row: int) -> tuple[Tensor, Tensor]:
@@ -102,14 +104,14 @@ class RankingMetrics:
         self._reports: list[tuple[Tensor, Tensor]] = []
 
     def update(self, scores: Tensor, batch: CandidateBatch) -> None:
-        """Take in a batch and its scores (reports, files) in fp32."""
+        """Add a batch and its scores (reports, files) in fp32."""
         self._loss.update(self._loss_of(scores, batch), weight=len(batch))
         tensors = (part.cpu() for part in (scores, batch.is_relevant, batch.is_candidate))
         for own, is_relevant, is_candidate in zip(*tensors, strict=True):
             self._reports.append((own[is_candidate], is_relevant[is_candidate]))
 
     def compute(self) -> dict[str, float]:
-        """Plain floats over all batches since the last call, which are then forgotten."""
+        """Return plain floats over all batches since the last call, and start over."""
         values = {**mean_values(iter(self._reports)), "loss": float(self._loss.compute())}
         values["num_examples"] = float(len(self._reports))
         self._reports = []
@@ -118,17 +120,17 @@ class RankingMetrics:
 
 
 class RankingDetails:
-    """Where each report's files came, and what came first instead; fed batch by batch."""
+    """The rank of each report's best-ranked right file, and the file ranked first; fed batch by batch."""
 
     def __init__(self, data: ReportData) -> None:
         self._project = data.project
         self._rows: list[tuple[str, int, int, str, str]] = []
 
     def update(self, scores: Tensor, batch: CandidateBatch) -> None:
-        """Take in a batch and its scores (reports, files) in fp32."""
+        """Add a batch and its scores (reports, files) in fp32."""
         for place, row in enumerate(batch.rows.tolist()):
             is_relevant = batch.is_relevant[place].cpu()
-            # What is filled up scores minus infinity, and so comes after every file.
+            # Padding scores minus infinity, and so comes after every file.
             own = places(scores[place].cpu().masked_fill(~batch.is_candidate[place].cpu(), -torch.inf))
             best = int(own.masked_fill(~is_relevant, 0).argmax())
             rank = 1 + int((own > own[best]).sum())
@@ -137,7 +139,7 @@ class RankingDetails:
             self._rows.append((report.name, len(report.files), rank, found, first))
 
     def tables(self) -> Mapping[str, Table]:
-        """The table that results/README.md explains; nothing where nothing was fed."""
+        """The tables that results/README.md explains; none if nothing was fed."""
         rows, self._rows = self._rows, []
         columns = ("report", "num_files", "rank", "file", "ranked_first")
         if not rows:

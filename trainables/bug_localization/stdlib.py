@@ -1,4 +1,4 @@
-"""The docstrings of the running Python's own library as reports: data for trying this out anywhere."""
+"""Docstrings of the running Python's own library as bug reports, to try this out anywhere."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def stdlib_project() -> Project:
-    """Docstrings of at least six words as reports, about the modules that they were taken out of.
+    """Docstrings of at least six words as reports about the modules that they were taken from.
 
     All docstrings are removed from the sources, and one that can still be read there, in a comment or a
-    message, is no report. Of each module at most five are drawn, in an order of their own, a day apart;
-    the same ones whenever they are made from one Python. One that several modules share is about all.
+    message, is not used. At most five are drawn per module, shuffled, a day apart; the same Python always
+    gives the same ones. A docstring that several modules share is about all of them.
 
     Raises:
         DataError: This Python has no sources of its library on disk.
@@ -51,9 +51,9 @@ def stdlib_project() -> Project:
 
 
 def undocumented(source: bytes) -> tuple[str, list[str]]:
-    """A source without its docstrings, and these with all space between words made one blank.
+    """A source without its docstrings, and the docstrings with white space collapsed to single blanks.
 
-    Lines keep their numbers. It is text to be searched: what is left need not compile.
+    Lines keep their numbers. The source is text to be searched and need not compile.
     """
     lines = source.split(b"\n")
     docstrings = []

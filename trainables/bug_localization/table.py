@@ -1,4 +1,4 @@
-"""Bug reports in a table of tab-separated values, beside the tree of files that they are about."""
+"""Bug reports in a tab-separated table, and the tree of files that they are about."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ _LISTED = 5
 
 
 def read_table(table: Path, tree: Path) -> Project:
-    """The reports of `table`, in the columns of Ye et al.'s data sets, over the files of `tree`.
+    """The reports of `table`, with the columns of Ye et al.'s data sets, about the files of `tree`.
 
-    `summary`, `description` and `files` (paths below the tree, parted by spaces) must be there; `bug_id`,
-    `report_timestamp` and `commit_timestamp` (seconds since 1970, or dates as in `report_time`) may. A
-    report may be about any file with an ending that some report's file has. Files that are not in the
-    tree are left out, and reports with no other.
+    `summary`, `description` and `files` (paths below the tree, separated by spaces) are required; `bug_id`,
+    `report_timestamp` and `commit_timestamp` (seconds since 1970, or dates as in `report_time`) are optional.
+    A report may be about any file whose suffix occurs among the reports' files. Files that are not in the
+    tree are left out, and so are reports with no other files.
 
     Raises:
-        DataError: Missing or no such table, or none of its files is in the tree; all problems at once.
+        DataError: The table is missing or unusable, or none of its files is in the tree; lists all problems
+            at once.
     """
     rows = _rows(table, tree)
     endings = {PurePosixPath(path).suffix for row in rows for path in _named(row)}

@@ -1,4 +1,4 @@
-"""A ranker of source files, put together for the training loop."""
+"""A ranker of source files, assembled for the training loop."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
 
 
 def _notes(hparams: Hparams) -> dict[str, str]:
-    """Hyperparameters that were set but can have no effect, with the reason."""
+    """Hyperparameters that were set but have no effect, with the reason."""
     if hparams.loss != "listwise" or hparams.positive_weight == Hparams.positive_weight:
         return {}
     return {"no effect of positive_weight": "loss is listwise, which takes all files of a report together"}

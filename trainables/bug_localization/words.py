@@ -1,4 +1,4 @@
-"""From texts and sources to numbers of terms, and how alike they are."""
+"""From texts and sources to counts of terms, and similarities between them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _MIN_LETTERS = 2
 
 
 def terms(text: str) -> list[str]:
-    """The words of a text in small letters; names such as `parseInt` as a whole and in their parts.
+    """The words of a text in lower case; names such as `parseInt` both whole and in parts.
 
-    Without English stop words and single letters; words are not reduced to their stems.
+    English stop words and single letters are dropped; words are not stemmed.
     """
     return [term for word in _WORD.findall(text) for term in _terms_of(word)]
 
@@ -39,9 +39,9 @@ def term_counts(files: Sequence[str], reports: Sequence[str]) -> tuple[csr_matri
 
 
 def weighted(counts: csr_matrix, known: csr_matrix) -> csr_matrix:
-    """Rows of length 1, of (log f + 1) for each number f, times how rare the term is in `known`.
+    """Rows of unit length: (log f + 1) for each count f, times the rarity of the term in `known`.
 
-    The weight of a term in n of N rows of `known` is log(N / n), and 0 where it is in none.
+    The rarity of a term in n of N rows of `known` is log(N / n), and 0 if it is in none.
     """
     in_rows = np.asarray((known > 0).sum(0), dtype=np.float64).ravel()
     rarity = np.where(in_rows > 0, np.log(known.shape[0] / np.maximum(in_rows, 1)), 0)
@@ -51,7 +51,7 @@ def weighted(counts: csr_matrix, known: csr_matrix) -> csr_matrix:
 
 
 def rvsm(files: csr_matrix, reports: csr_matrix) -> np.ndarray:
-    """How alike each report and file are (reports, files), float32, in [0, 1].
+    """The similarity of each report and file, (reports, files), float32, in [0, 1].
 
     Zhou, Zhang and Lo 2012, "Where Should the Bugs Be Fixed?": cosines of weighted terms, times a
     logistic function of the file's length, as long files have more bugs.

@@ -1,21 +1,21 @@
 """Image classification.
 
-Models: `resnet20` (He et al. 2016, "Deep Residual Learning for Image Recognition", the CIFAR network of
-0.27 M parameters), `mnist_cnn` (the two convolutions of PyTorch's example `mnist`), every image model of
-timm by its name, every classifier of torchvision as `torchvision/NAME`.
+Models: `resnet20` (He et al. 2016, "Deep Residual Learning for Image Recognition", the CIFAR network of 0.27
+M parameters), `mnist_cnn` (the two convolutions of PyTorch's example `mnist`), any image model of timm by
+name, any classifier of torchvision as `torchvision/NAME`.
 
 Data: `mnist5k`, `digits`, `imagefolder:FOLDER`, `labels:FILE`, `torchvision:NAME` (see
 `engine.images.data_sources`).
 
-Beside accuracy a space may optimise or bound `params_m` and `macs_g` (millions of parameters, billions of
+Besides accuracy, a space may optimise or bound `params_m` and `macs_g` (millions of parameters, billions of
 multiply-adds of one image), `latency_ms` (of one image on the trial's device, see `engine.model_cost`),
 `peak_memory_mib` (of training, on a GPU), `train_s` (of an epoch), and the other scores.
 
-Defaults are a start for any of these models on any images: Nesterov's SGD at 0.1, a cosine, and nothing
-that would be wrong for digits or text. They differ from He et al.'s recipe for CIFAR-10, which
-`spaces/resnet20_cifar.yaml` has (8.75 % error, published), in Nesterov's momentum, the cosine for its three
-steps, no decay on biases and norms, and no crop or flip; and from that of PyTorch's example, which
-`spaces/mnist_cnn.yaml` has.
+Defaults are a starting point for any of these models on any images: Nesterov's SGD at 0.1, a cosine, and
+nothing that would be wrong for digits or text. They differ from He et al.'s recipe for CIFAR-10
+(`spaces/resnet20_cifar.yaml`; 8.75 % error, published) in Nesterov's momentum, the cosine in place of three
+steps, no decay on biases and norms, and no crop or flip; and from the recipe of PyTorch's example
+(`spaces/mnist_cnn.yaml`).
 """
 
 from __future__ import annotations
@@ -36,23 +36,24 @@ from trainables.engine.torch_trainable import PretrainedWeights, TorchTrainable
 
 @dataclass(frozen=True, kw_only=True)
 class Hparams(TrainingHparams):
-    """What may be set or searched for, beside what every training takes.
+    """Hyperparameters in addition to those of every training.
 
     Attributes:
-        model: resnet20, mnist_cnn, a name of timm, or torchvision/NAME.
-        weights: "none" is random ones, "hub" the model's own from where its library keeps them,
-            "file:PATH" a file of this model's, by absolute path, in which {model} is the model's name.
+        model: resnet20, mnist_cnn, a timm model, or torchvision/NAME.
+        weights: "none" for random ones, "hub" for the model's own, from where its library keeps them,
+            "file:PATH" for a file of this model's, by absolute path, in which {model} stands for the model's
+            name.
         drop_rate: Dropout before the last layer.
         drop_path_rate: Rate at which whole blocks are left out of a training step, the last ones most often
-            (Huang et al. 2016, "Deep Networks with Stochastic Depth"); for models of timm.
+            (Huang et al. 2016, "Deep Networks with Stochastic Depth"); for timm models.
         label_smoothing: Fraction of each label that is spread over all classes.
-        image_scale: Side of all images, of test images too, as a share of the rung's resolution: what image
-            size is worth, as a hyperparameter like any other.
+        image_scale: Side of all images, test images included, as a fraction of the rung's resolution: image
+            size as a hyperparameter like any other.
         augment: "none", "crop" (pad an eighth with black, crop), "light", "strong", or a strength in [0, 1].
         flip: Mirror half of the training images; off, as digits and text are not symmetric.
         rand_augment: Strength of RandAugment in [0, 1]; 0 is none, 0.3 the paper's magnitude 9.
-        mixup: Alpha of mixup's Beta distribution; 0 is none. With cutmix as well, each batch gets one.
-        cutmix: Alpha of CutMix's.
+        mixup: Alpha of mixup's Beta distribution; 0 is none. With cutmix too, each batch gets one of the two.
+        cutmix: Alpha of CutMix's Beta distribution; 0 is none.
     """
 
     model: str = "resnet20"
@@ -72,7 +73,7 @@ class Hparams(TrainingHparams):
     }
 
     def problems(self) -> list[str]:
-        """Everything in these values that makes no sense, in words."""
+        """Return a message for each invalid value or combination."""
         problems = super().problems() + broken_rules(self, _RULES)
         is_own = self.model in OWN_MODELS
         is_timms = not is_own and not self.model.startswith("torchvision/")

@@ -1,4 +1,4 @@
-"""A classifier without its training: what is to be known of one, and the module built again."""
+"""Classifiers apart from their training: the description of one, and the module rebuilt from it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from trainables.engine.inference.weights import load_exactly
 def portable(
     hparams: Hparams, data: DataSplits, statistics: Statistics, context: TrainingContext
 ) -> PortableModel:
-    """What a classifier of these hparams is, whose images are scaled by `statistics`."""
+    """The description of a classifier with these hparams, whose images are scaled by `statistics`."""
     return PortableModel(
         kind="classification",
         model=hparams.model,
-        # The rate does nothing in evaluation; further training finds it as it was.
+        # Dropout does nothing in evaluation; the rate is kept for further training.
         build={"resolution": data.score_resolution, "drop_rate": hparams.drop_rate},
         images=image_input(
             data, statistics, top=context.resolution, framing=framing_of(hparams.model, hparams.weights)
@@ -33,12 +33,13 @@ def portable(
 
 
 def rebuild(card: ModelCard, weights: Mapping[str, Tensor]) -> nn.Module:
-    """The classifier that a card describes: from images (batch, channels, side, side) to logits (batch,
-    classes).
+    """The classifier that a card describes.
+
+    It maps images (batch, channels, side, side) to logits (batch, classes).
 
     Raises:
         ValueError: There is no such model here; the message names the nearest.
-        UnusableModel: The weights are of a model that is built otherwise.
+        UnusableModel: The weights belong to a model of another structure.
     """
     model = build_classifier(
         card.model,

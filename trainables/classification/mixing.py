@@ -1,4 +1,4 @@
-"""Training examples mixed with each other, whose randomness belongs to the epoch and the batch."""
+"""Training examples mixed with each other, with randomness that depends on the epoch and the batch."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from trainables.engine.seeds import derived_seed
 class Mixing:
     """mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019), by torchvision.
 
-    Where both are wanted each batch gets one of them, as likely the one as the other.
+    With both, each batch gets one of them, with equal probability.
 
     Args:
-        mixup: Alpha of the Beta distribution that shares are drawn from; 0 is none.
-        cutmix: The same of CutMix.
-        seed: The trial's.
+        mixup: Alpha of the Beta distribution that mixing weights are drawn from; 0 is none.
+        cutmix: The same for CutMix.
+        seed: The trial's seed.
     """
 
     def __init__(self, num_classes: int, *, mixup: float, cutmix: float, seed: int) -> None:
@@ -46,7 +46,7 @@ class Mixing:
 
 
 class MixedBatches:
-    """Batches whose training examples are mixed; those that are scored stay as they are."""
+    """Batches whose training examples are mixed; scored examples stay as they are."""
 
     def __init__(self, batches: Batches, mixing: Mixing) -> None:
         self._batches, self._mixing = batches, mixing
@@ -69,7 +69,7 @@ class MixedEpoch:
     """A `TrainEpoch` whose batches are mixed.
 
     Attributes:
-        is_mixed: An example depends on the others of its batch, so that a batch is made as a whole.
+        is_mixed: True: an example depends on the others of its batch, so a batch is made as a whole.
     """
 
     is_mixed = True
@@ -81,5 +81,5 @@ class MixedEpoch:
         return self._epoch.steps(num_examples, drop_single=drop_single)
 
     def batch(self, indices: Tensor) -> Batch:
-        first = int(indices[0])  # in one batch of an epoch only
+        first = int(indices[0])  # no two batches of an epoch share an index
         return self._mixing.mixed(self._epoch.batch(indices), epoch=self._number, number=first)

@@ -1,7 +1,7 @@
-"""What others have published for image classifiers: where a search with a portfolio may begin.
+"""Published recipes for image classifiers, with which a search with a portfolio may begin.
 
-A value is here only if its source sets it; what it leaves out stays as the space has it. The rates of SGD are
-given as `sgd_lr` as well, which spaces with two optimisers search in place of `lr`.
+A value is listed only if its source sets it; all others stay as in the space. SGD's rates are also given as
+`sgd_lr`, which spaces with two optimisers search in place of `lr`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An image classifier of any library, put together for the training loop."""
+"""An image classifier of any library, assembled for the training loop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trainables.engine.rehearsal import building, rehearsing
 from trainables.engine.seeds import seed_all
 from trainables.engine.supervised import SupervisedTraining
 
-_DIGITS = ("mnist5k", "digits")  # a tuple: `in` must take a mapping too
+_DIGITS = ("mnist5k", "digits")  # a tuple: `in` must accept a mapping, which has no hash
 
 
 def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> SupervisedTraining[Batch]:
@@ -68,14 +68,14 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
 
 
 def _framing_notes(framing: Framing, data: DataSplits) -> dict[str, str]:
-    """How images of any size are framed where that is the weights' way and not the program's own."""
+    """How images of any size are framed, if as the weights' own images were and not by default."""
     if framing == WHOLE_MIDDLE or data.own_resolution is not None:
         return {}
     return {"framing": f"{framing}: as the weights' own images were"}
 
 
 def _notes(hparams: Hparams, context: TrainingContext) -> dict[str, str]:
-    """What these values do to the scores that a reader may not expect."""
+    """Effects of these values on the scores that a reader may not expect."""
     notes = {}
     if hparams.mixup or hparams.cutmix:
         notes["mixing"] = "train_loss is of mixed examples, whose labels are shares: it does not fall to 0"

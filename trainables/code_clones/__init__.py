@@ -1,23 +1,23 @@
 """Whether two pieces of source code are clones: a siamese transformer over their syntax trees.
 
 Model: after MRT-OAST (Yu et al. 2025, "A Multiple Representation Transformer with Optimized Abstract Syntax
-Tree for Efficient Code Clone Detection"): a tree's nodes before and after those below them are two sequences,
-each read by a pre-norm transformer; the cosine of two sources' features says how alike they are.
+Tree for Efficient Code Clone Detection"): a tree's nodes in pre-order and in post-order are two sequences,
+each read by a pre-norm transformer; the cosine of two sources' features is their similarity.
 
 Data: `pairs:FILE`, a CSV table with columns `first`, `second` (files, relative to the table) and `label` (1
-is a clone), and `part` (train, val or test) where the parts are given; without it 15 % of the pairs each are
-validation and test, which may share sources with training. Files that end in .py are Python, all others trees
-as `A [ B C ]`, which any parser can write. `python-stdlib` is made here: 800 functions of Python's own
-library with edited copies (other names, mirrored comparisons, turned branches, assignments written out) and
-with others of nearly the same words; a function with all its pairs is in one part.
+is a clone), and optionally `part` (train, val or test). Without `part`, validation and test get 15 % of the
+pairs each and may share sources with training. Files that end in .py are Python, all others are trees written
+as `A [ B C ]`, which any parser can produce. `python-stdlib` is generated: 800 functions of Python's own
+library, paired with edited copies (other names, mirrored comparisons, swapped branches, expanded assignments)
+and with other functions of nearly the same words; a function and all its pairs are in one part.
 
-The resolution is the number of nodes that are read of a tree. F1 is at the threshold that is best on
-validation; the test is scored at that one.
+The resolution is the number of nodes read per tree. F1 is at the threshold that is best on validation, for
+the test too.
 
 Defaults are the authors': Adam at 1e-4, 64 pairs a batch, 2 layers of 128 numbers with 8 heads, dropout 0.2,
-10 epochs, a rise over the first fifth and a linear fall to a tenth. No result of a full budget was measured
-here, and none of theirs is claimed. On `python-stdlib` random weights have a test F1 of 0.661, which is to
-call all pairs clones; a network of width 64 and one layer at 1e-3 comes to 0.807 in five epochs of 96 nodes.
+10 epochs, warm-up over the first fifth and a linear decay to a tenth. No result at full budget was measured
+here, and none of theirs is claimed. On `python-stdlib` random weights have a test F1 of 0.661, the same as
+calling all pairs clones; one layer of width 64 at 1e-3 reaches 0.807 in five epochs with 96 nodes.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from trainables.engine.torch_trainable import TorchTrainable
 
 @dataclass(frozen=True, kw_only=True)
 class Hparams(TrainingHparams):
-    """What may be set or searched for, beside what every training takes.
+    """Hyperparameters in addition to those of every training.
 
     Attributes:
         layers: Blocks of each transformer.
         heads: Attention heads of each block.
-        width: Numbers of a node, a multiple of heads.
-        hidden: Numbers between the two layers of a block.
-        features: Numbers of a tree, whose cosine is taken.
-        drop_rate: Dropout of all layers.
-        vocabulary: The most frequent words that have an id of their own.
+        width: Size of a node's vector, a multiple of heads.
+        hidden: Units between the two linear layers of a block.
+        features: Size of a tree's feature vector, whose cosine is taken.
+        drop_rate: Dropout in all layers.
+        vocabulary: Number of the most frequent words with an id of their own.
     """
 
     HAS_LAYER_ORDER: ClassVar[bool] = False
@@ -66,7 +66,7 @@ class Hparams(TrainingHparams):
     vocabulary: int = 2000
 
     def problems(self) -> list[str]:
-        """Everything in these values that makes no sense, in words."""
+        """Return a message for each invalid value or combination."""
         problems = super().problems() + broken_rules(self, _RULES)
         if self.heads >= 1 and self.width % self.heads:
             problems.append(f"width must be a multiple of heads, got {self.width} and {self.heads}")

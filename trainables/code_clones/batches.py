@@ -23,9 +23,9 @@ class CloneBatch:
 
     Attributes:
         ids: Words of the first and second trees in both orders, (pairs, 2 trees, 2 orders, longest), int64.
-        lengths: Nodes that are read of each tree, (pairs, 2), int64.
-        labels: 1.0 of clones, (pairs,).
-        is_tuning: Whether the threshold is chosen on these pairs, or else only applied to them.
+        lengths: Nodes read per tree, (pairs, 2), int64.
+        labels: 1.0 for clones, (pairs,).
+        is_tuning: Whether the threshold is chosen on these pairs rather than only applied to them.
     """
 
     ids: Tensor
@@ -37,14 +37,14 @@ class CloneBatch:
         return len(self.labels)
 
     def split(self, size: int) -> list[CloneBatch]:
-        """The same pairs in as few even pieces as hold at most `size` each."""
+        """The same pairs in the fewest even pieces of at most `size`."""
         num_pieces = -(-len(self) // size)
         parts = (part.tensor_split(num_pieces) for part in (self.ids, self.lengths, self.labels))
         return [replace(self, ids=i, lengths=n, labels=y) for i, n, y in zip(*parts, strict=True)]
 
 
 class CloneBatches:
-    """The batches of one trial. A resolution is the number of nodes that are read of a tree."""
+    """The batches of one trial. The resolution is the number of nodes read per tree."""
 
     def __init__(self, data: CloneData, context: TrainingContext) -> None:
         self._data = data
@@ -58,11 +58,11 @@ class CloneBatches:
         return TrainEpoch(order, partial(self._batch, self._data.splits.train, most=most))
 
     def validation(self, budget: Budget) -> Iterator[CloneBatch]:
-        """The pairs that the threshold is chosen on, and scored with."""
+        """The pairs that the threshold is chosen on and that are scored with it."""
         return self._scored(self._choice.scored(budget), is_tuning=True)
 
     def test(self) -> Iterator[CloneBatch]:
-        """Validation once more, for its threshold and at the top resolution; then all test pairs."""
+        """Validation pairs again at the top resolution, for the threshold; then all test pairs."""
         tested, val = self._choice.tested(), self._data.splits.val
         yield from self._scored(
             replace(tested, examples=val, chosen=val.subset(self._validation_subset)), is_tuning=True
@@ -70,7 +70,7 @@ class CloneBatches:
         yield from self._scored(tested, is_tuning=False)
 
     def _scored(self, scored: Scored[LabelledRows], *, is_tuning: bool) -> Iterator[CloneBatch]:
-        """Pairs of like size together: less padding."""
+        """Batches of pairs of similar size, which need less padding."""
         pairs = self._data.pairs[scored.examples.rows[scored.chosen]]
         sizes = torch.from_numpy(self._data.before.lengths)[pairs].amax(1)
         in_order = replace(scored, chosen=scored.chosen[sizes.argsort(stable=True)])

@@ -22,20 +22,20 @@ from trainables.engine.text.tokens import Tokens
 
 PADDING, UNKNOWN = 0, 1
 _NUM_SPECIAL = 2
-_VERSION = "1"  # of what the cache holds
-_MAX_NODES = 256  # read of a tree where no resolution is given: the authors'
+_VERSION = "1"  # of the cached arrays
+_MAX_NODES = 256  # read per tree if no resolution is given, as the authors do
 
 
 @dataclass(frozen=True, eq=False)
 class CloneData:
-    """Trees in both orders as ids of their words, and the pairs of them.
+    """Trees in both orders as word ids, and the pairs of them.
 
     Attributes:
-        before: The words of each tree, every node before those below it.
-        after: The same words, every node after those below it.
-        pairs: The numbers of each pair's two trees, (n, 2).
-        num_tokens: How many ids there are.
-        num_shared: Trees of validation and test pairs that are in training pairs as well.
+        before: The words of each tree in pre-order.
+        after: The same words in post-order.
+        pairs: Indices of each pair's two trees, (n, 2).
+        num_tokens: Number of ids.
+        num_shared: Number of trees of validation and test pairs that are also in training pairs.
     """
 
     before: Tokens
@@ -46,7 +46,7 @@ class CloneData:
     num_shared: int
 
     def notes(self) -> dict[str, str]:
-        """How long trees are read, and what is doubtful about the parts."""
+        """How many trees are cut, and how many sources the parts share."""
         total, most = len(self.before), self.splits.score_resolution
         num_cut = int((self.before.lengths > most).sum())
         notes = {"trees": f"{num_cut} of {total} trees have more than {most} nodes and are cut there"}
@@ -56,19 +56,19 @@ class CloneData:
 
 
 def shared_words(num_shared: int) -> str:
-    """What is doubtful about parts that share this many sources."""
+    """A warning that the parts share this many sources."""
     found = f"{num_shared} sources of validation and test are in training pairs too"
     return f"{found}; a column part can hold them apart"
 
 
 def load_clones(context: TrainingContext, *, vocabulary: int) -> CloneData:
-    """The pairs of a run, split the same way in every trial of it; kept for the next trial.
+    """The pairs of a run, split the same way in every trial, and cached for the next one.
 
     Args:
-        vocabulary: Words that have an id of their own: the most frequent ones of training pairs.
+        vocabulary: Number of words with an id of their own: the most frequent in training pairs.
 
     Raises:
-        DataError: Unknown, missing or unfit data.
+        DataError: Unknown, missing or unusable data.
     """
     given = read_source(context.data, PAIR_SOURCES)
     key = digest(_VERSION, pairs_key(given), str(vocabulary), str(context.data_seed))
@@ -118,14 +118,14 @@ def _arrays(pairs: Pairs, parts: np.ndarray, vocabulary: int) -> Arrays:
 
 
 def word_ids(trees: Iterable[list[str]], vocabulary: int) -> dict[str, int]:
-    """An id for each of the most frequent words that occur twice or more."""
+    """An id for each of the `vocabulary` most frequent words that occur at least twice."""
     counts = Counter(word for words in trees for word in words)
     frequent = sorted((word for word in counts if counts[word] > 1), key=lambda word: (-counts[word], word))
     return {word: number for number, word in enumerate(frequent[:vocabulary], start=_NUM_SPECIAL)}
 
 
 def check_clones(context: TrainingContext) -> list[str]:
-    """What is to be known of the source that `context.data` names; all of it is read.
+    """Notes on the source that `context.data` names, which is read in full.
 
     Raises:
         DataError: No such source, or its rows, files or parts cannot be used.

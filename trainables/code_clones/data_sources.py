@@ -1,4 +1,4 @@
-"""Where pairs of sources come from that are clones of each other, or are not."""
+"""Sources of pairs of code that are clones of each other or not."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What makes clones of Python functions: edits that keep what a function does, and noise beside it.
+"""Clones of Python functions: edits that preserve what a function does, and noise around it.
 
-Copies of a function that were logged, checked and timed by different people share little but what it
-does (clones of type 3: Roy and Cordy 2007, "A Survey on Software Clone Detection Research"). A network with
-random weights judges by what most of a tree is, which is noise; to see the function behind it is learnt.
+Copies of a function to which different people added logging, checks and timing share little but what it does
+(type-3 clones: Roy and Cordy 2007, "A Survey on Software Clone Detection Research"). A network with random
+weights judges by the bulk of a tree, which is noise; it has to learn to see the function behind it.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _MIRRORED: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.NotEq: ast.NotEq,
 }
 
-# Statements that are put in for each one of the body: two thirds of a tree is then noise.
+# Statements inserted per statement of the body: two thirds of a tree are then noise.
 _PER_STATEMENT = 2.0
-# Two authors with habits of their own. Which function they wrote in says nothing of what it does.
+# Two authors with habits of their own, which say nothing about what a function does.
 _HABITS: tuple[tuple[str, ...], ...] = (
     (
         "logging.debug('step', {n})",
@@ -51,7 +51,7 @@ _HABITS: tuple[tuple[str, ...], ...] = (
 
 
 def clone_of(tree: ast.AST, random: np.random.Generator, *, fraction: float) -> ast.AST:
-    """A copy with other names, in which each place that an edit fits is edited with this chance."""
+    """A copy with other names, in which each possible edit is made with probability `fraction`."""
     clone = copy.deepcopy(tree)
     _rename(clone, random)
     edits: Sequence[Edit] = (_mirrored, _turned, _written_out, _kept_first)
@@ -60,7 +60,7 @@ def clone_of(tree: ast.AST, random: np.random.Generator, *, fraction: float) -> 
 
 
 class _Editor(ast.NodeTransformer):
-    """Edits nodes from the leaves upwards: a node that was edited is not edited again."""
+    """Edits nodes from the leaves upwards, each at most once."""
 
     def __init__(self, edits: Sequence[Edit], random: np.random.Generator, fraction: float) -> None:
         self._edits, self._random, self._fraction = edits, random, fraction
@@ -105,12 +105,12 @@ def _kept_first(node: ast.AST) -> Edited:
 
 
 def _rename(tree: ast.AST, random: np.random.Generator) -> None:
-    """Give all variables and parameters, but `self` and `cls`, other names."""
+    """Rename all variables and parameters except `self` and `cls`."""
     new: dict[str, str] = {}
     shared = [
         name for node in ast.walk(tree) if isinstance(node, ast.Global | ast.Nonlocal) for name in node.names
     ]
-    # Names of `global` and `nonlocal` belong to code outside of the function, which is not renamed.
+    # Names of `global` and `nonlocal` belong to code outside the function, which is not renamed.
     for name in _renamed(tree):
         if name not in shared:
             new.setdefault(name, f"v{len(new)}_{random.integers(1000)}")
@@ -122,7 +122,7 @@ def _rename(tree: ast.AST, random: np.random.Generator) -> None:
 
 
 def _renamed(tree: ast.AST) -> Iterator[str]:
-    """Names that the tree itself binds: parameters, and variables that are assigned to."""
+    """Names that the tree itself binds: parameters and assigned variables."""
     for node in ast.walk(tree):
         if isinstance(node, ast.arg) and node.arg not in ("self", "cls"):
             yield node.arg
@@ -131,14 +131,14 @@ def _renamed(tree: ast.AST) -> Iterator[str]:
 
 
 def drawn_noise(habit: int, num_statements: int, random: np.random.Generator) -> list[ast.stmt]:
-    """Statements by one of the two habits, for a body of `num_statements`."""
+    """Noise statements in one of the two habits, for a body of `num_statements`."""
     num = max(1, round(_PER_STATEMENT * num_statements))
     templates = [_HABITS[habit][number] for number in random.integers(len(_HABITS[habit]), size=num)]
     return [ast.parse(template.format(n=int(random.integers(1000)))).body[0] for template in templates]
 
 
 def with_noise(tree: ast.AST, noise: Sequence[ast.stmt], random: np.random.Generator) -> ast.AST:
-    """A copy of a function with these statements between its own, in their order, and its last one last."""
+    """A copy of a function with these statements inserted in order among its own, none after its last."""
     noisy = copy.deepcopy(tree)
     assert isinstance(noisy, ast.FunctionDef | ast.AsyncFunctionDef)
     places = np.sort(random.integers(len(noisy.body), size=len(noise)))

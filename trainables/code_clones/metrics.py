@@ -1,4 +1,4 @@
-"""How well clones are detected, above a threshold that validation chooses."""
+"""Scores of clone detection, at a threshold chosen on validation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _AT_THRESHOLD = {
 class CloneMetrics:
     """Scores at the threshold of the largest F1 on the tuning pairs, areas under both curves, and loss.
 
-    Pairs that are no tuning pairs are what is scored, if there are any; else the tuning pairs are.
+    The other pairs are scored if there are any, else the tuning pairs themselves.
     """
 
     def __init__(self) -> None:
@@ -37,12 +37,12 @@ class CloneMetrics:
         self._others: list[tuple[Tensor, Tensor]] = []
 
     def update(self, likeness: Tensor, batch: CloneBatch) -> None:
-        """Take in a batch and how alike its pairs are, (pairs,), in fp32."""
+        """Add a batch and the similarities of its pairs, (pairs,), in fp32."""
         kept = self._tuning if batch.is_tuning else self._others
         kept.append((likeness.cpu(), batch.labels.cpu()))
 
     def compute(self) -> dict[str, float]:
-        """Plain floats over all batches since the last call, which are then forgotten."""
+        """Return plain floats over all batches since the last call, and start over."""
         threshold = best_threshold(*_joined(self._tuning))
         likeness, labels = _joined(self._others or self._tuning)
         self._tuning, self._others = [], []
@@ -60,7 +60,7 @@ class CloneMetrics:
 
 
 def best_threshold(likeness: Tensor, labels: Tensor) -> float:
-    """The likeness from which on pairs are called clones, such that F1 is largest; of equals the lowest."""
+    """The lowest threshold of the largest F1; pairs at or above it are called clones."""
     precision, recall, thresholds = binary_precision_recall_curve(likeness, labels.int())
     f1 = 2 * precision * recall / (precision + recall).clamp(min=1e-12)
     # The last point of the curve has no threshold: nothing is called a clone there.

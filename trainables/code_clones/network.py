@@ -10,19 +10,19 @@ from trainables.code_clones.batches import CloneBatch
 from trainables.code_clones.data import PADDING
 
 _NUM_ORDERS = 2
-_NOT_CERTAIN = 1e-4  # equal trees that are predicted to be no clones would cost 100, as much as all others
+_NOT_CERTAIN = 1e-4  # else equal trees labelled as no clones would cost 100, as much as all other pairs
 
 
 class TreeEncoder(nn.Module):
     """A pre-norm transformer (Xiong et al. 2020) for each order of a tree's nodes, side by side.
 
-    What they say of the nodes is averaged, and one linear layer makes the features of both.
+    The outputs of each are averaged over the nodes, and one linear layer turns both means into features.
 
     Args:
-        num_tokens: Ids of words.
-        most: Nodes of a tree that it has places for.
-        width: Numbers of each node; `hidden` those between the layers of each block.
-        features: Numbers of a tree.
+        num_tokens: Number of word ids.
+        most: Maximum number of nodes per tree.
+        width: Size of each node's vector; `hidden` is the number of units between the layers of a block.
+        features: Size of a tree's feature vector.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class TreeEncoder(nn.Module):
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Features (trees, features) of words in both orders (trees, 2, longest)."""
         places = torch.arange(ids.shape[2], device=ids.device)
-        # What is filled up is neither attended to nor averaged, so a batch's padding changes nothing.
+        # Padding is neither attended to nor averaged, so it changes nothing.
         is_node = places < lengths[:, None]  # (trees, longest)
         nodes = self.dropout(self.words(ids) + self.places(places))  # (trees, 2, longest, width)
         read = [
@@ -69,14 +69,14 @@ class TreeEncoder(nn.Module):
 
 
 def _mean(nodes: Tensor, is_node: Tensor) -> Tensor:
-    """(trees, width): the mean over the nodes that there are."""
+    """(trees, width): the mean over the real nodes."""
     total = (nodes * is_node[..., None]).sum(1)
     return total / is_node.sum(1, keepdim=True)
 
 
 def likenesses(model: nn.Module, batch: CloneBatch) -> Tensor:
     """How alike the trees of each pair are, in (0, 1): half of 1 + the cosine of their features; (pairs,)."""
-    # Both trees of all pairs in one pass; the cosine is taken in fp32, as under autocast it loses digits.
+    # Both trees of all pairs in one pass; the cosine is taken in fp32, as autocast would cost it digits.
     features = model(batch.ids.flatten(0, 1), batch.lengths.flatten()).float()
     first, second = features.unflatten(0, (-1, 2)).unbind(1)
     cosine = functional.cosine_similarity(first, second)

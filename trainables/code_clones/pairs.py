@@ -26,22 +26,22 @@ from trainables.engine.text.stored import digest
 _COLUMNS = ("first", "second", "label")
 _PARTS = ("train", "val", "test")
 _LISTED = 5
-_RECIPE = "clones 2"  # of another number where other pairs come out
+_RECIPE = "clones 2"  # its number changes whenever other pairs come out
 _SEED = 0
 _MAX_FUNCTIONS = 800
 _EDITED_FRACTION = 0.7  # of the places in a function where an edit fits
-_MIN_NODES = 20  # smaller ones are alike by chance
+_MIN_NODES = 20  # smaller functions are alike by chance
 _NEIGHBOURS = 2  # a function's non-clone pair is drawn from this many with the most similar words
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """Which of some sources are clones of each other.
+    """Pairs of sources, labelled as clones or not.
 
     Attributes:
-        trees: Of the sources.
-        first: The number of each pair's first source, and of its second.
-        labels: 1 of clones, 0 of others.
+        trees: One tree per source.
+        first: Index of each pair's first source; `second` is that of its second.
+        labels: 1 for clones, 0 for others.
         parts: "train", "val" or "test" of each pair; empty where the table does not say.
     """
 
@@ -52,7 +52,7 @@ class Pairs:
     parts: Sequence[str] = ()
 
     def split(self, seed: int) -> np.ndarray:
-        """The part of each pair: the table's own, or 15 % each of validation and test; (n,)."""
+        """The part of each pair, (n,): the table's own, or 15 % each for validation and test."""
         if self.parts:
             return np.array(self.parts)
         labels = torch.tensor(self.labels)
@@ -63,7 +63,7 @@ class Pairs:
         return parts
 
     def num_shared(self, parts: np.ndarray) -> int:
-        """How many sources of validation and test pairs are in training pairs as well."""
+        """Number of sources of validation and test pairs that are also in training pairs."""
         is_train = parts == "train"
         first, second = np.array(self.first), np.array(self.second)
         trained = np.union1d(first[is_train], second[is_train])
@@ -71,7 +71,7 @@ class Pairs:
 
 
 def pairs_key(source: DataSource) -> str:
-    """Changes with the content of a source.
+    """A key that changes with the content of a source.
 
     Raises:
         DataError: No such file.
@@ -89,7 +89,7 @@ def read_pairs(source: DataSource) -> Pairs:
     """The pairs of a source.
 
     Raises:
-        DataError: No such file, or contents that cannot be used; the first few are named.
+        DataError: No such file, or unusable contents; the first few problems are listed.
     """
     path = _path(source)
     if path is None:
@@ -122,11 +122,11 @@ def _made() -> Pairs:
 
 
 def made_pairs(functions: Sequence[StdlibFunction]) -> Pairs:
-    """Each function beside an edited copy of itself, and beside another one of nearly the same words.
+    """Each function paired with an edited copy of itself, and with another of nearly the same words.
 
-    All four have statements between their own that only log, check and count. Those of a clone pair
-    are of two habits; the two in a pair that is none have the very same ones. So most of what a pair
-    shares, or does not, says the opposite of its label, and only what the functions do says the label.
+    All four get extra statements that only log, check and count. In a clone pair these are of two habits; in
+    the other pair both functions have identical ones. So most of what a pair shares or lacks suggests the
+    opposite of its label, and only what the functions do suggests the label.
 
     A function and all its pairs are in one part: 70, 15 and 15 % of the functions are in the three.
     """
@@ -158,7 +158,7 @@ def made_pairs(functions: Sequence[StdlibFunction]) -> Pairs:
 
 
 def _clone_pair(whole: ast.AST, random: np.random.Generator) -> tuple[ast.AST, ast.AST]:
-    """A function and an edited copy of it, each with noise of another habit."""
+    """A function and an edited copy of it, with noise of different habits."""
     habit = int(random.integers(2))
     copy = clone_of(whole, random, fraction=_EDITED_FRACTION)
     return _noisy(whole, habit, random), _noisy(copy, 1 - habit, random)
@@ -180,7 +180,7 @@ def _body(whole: ast.AST) -> list[ast.stmt]:
 
 
 def _likest(trees: Sequence[Tree], random: np.random.Generator) -> np.ndarray:
-    """For each tree one of the few others with the likest words: (n,)."""
+    """For each tree the index of one of the few others with the most similar words, (n,)."""
     counts = CountVectorizer(analyzer=Tree.before).fit_transform(trees)
     alike = cosine_similarity(counts)
     np.fill_diagonal(alike, -1)
@@ -190,7 +190,7 @@ def _likest(trees: Sequence[Tree], random: np.random.Generator) -> np.ndarray:
 
 
 def _path(source: DataSource) -> Path | None:
-    """The table that a source is; None of what is made here."""
+    """The table of a source; None for generated pairs."""
     if not isinstance(source, PairTable):
         return None
     path = source.pairs
@@ -200,7 +200,7 @@ def _path(source: DataSource) -> Path | None:
 
 
 def _rows(path: Path) -> tuple[list[dict[str, str]], list[str]]:
-    """The rows of a table, and what is wrong with them in words."""
+    """The rows of a table, and messages about what is wrong with them."""
     columns, rows = read_table(path)
     if missing := [name for name in _COLUMNS if name not in columns]:
         raise DataError(f"{path} has no column {', '.join(missing)}; it needs {', '.join(_COLUMNS)}")

@@ -1,4 +1,4 @@
-"""A siamese network over syntax trees, put together for the training loop."""
+"""A siamese network over syntax trees, assembled for the training loop."""
 
 from __future__ import annotations
 

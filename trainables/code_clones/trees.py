@@ -1,4 +1,4 @@
-"""Syntax trees as words in two orders: of Python by its own parser, of other languages as they are given."""
+"""Syntax trees as words in two orders: Python's from its own parser, other languages' as given."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_OPERATORS = ast.operator | ast.unaryop | ast.boolop | ast.cmpop  # they stand in the word above
+_OPERATORS = ast.operator | ast.unaryop | ast.boolop | ast.cmpop  # part of the parent's word
 _UNTOLD = _OPERATORS | ast.Module | ast.expr_context | ast.Expr | ast.arguments | ast.alias | ast.keyword
 _WORDS = re.compile(r"\[|\]|[^\s\[\]]+")
 
 
 @dataclass(frozen=True)
 class Tree:
-    """A node's word and what is below it."""
+    """A node's word and its children."""
 
     word: str
     children: tuple[Tree, ...] = ()
 
     def before(self) -> list[str]:
-        """All words, each before those below it."""
+        """All words in pre-order."""
         found, waiting = [], [self]
         while waiting:
             node = waiting.pop()
@@ -29,7 +29,7 @@ class Tree:
         return found
 
     def after(self) -> list[str]:
-        """All words, each after those below it."""
+        """All words in post-order."""
         found, waiting = [], [self]
         while waiting:
             node = waiting.pop()
@@ -39,24 +39,24 @@ class Tree:
 
 
 def python_tree(code: str | ast.AST) -> Tree:
-    """The tree of Python source, without what says nothing about how it works.
+    """The tree of Python source, without nodes that say nothing about how it works.
 
-    As MRT-OAST prunes and enriches trees: operators and kinds of constants stand in their node's word; so do
-    names from outside, such as `len` and `.append`. What is named in the source itself has no name, so that
-    renaming changes nothing.
+    Trees are pruned and enriched as in MRT-OAST: operators, kinds of constants and names from outside, such
+    as `len` and `.append`, are part of their node's word. Names defined in the source itself are left out, so
+    that renaming changes nothing.
 
     Raises:
-        SyntaxError: It is no Python.
+        SyntaxError: It is not Python.
     """
     root = ast.parse(code) if isinstance(code, str) else code
     return Tree("Source", tuple(_trees(root, _own_names(root))))
 
 
 def bracketed_tree(text: str) -> Tree:
-    """The tree that is written as `A [ B C [ D ] ]`, which MRT-OAST's files have.
+    """The tree written as `A [ B C [ D ] ]`, the format of MRT-OAST's files.
 
     Raises:
-        ValueError: It is empty, or brackets do not match.
+        ValueError: The text is empty, or its brackets do not match.
     """
     levels: list[list[Tree]] = [[]]
     for word in _WORDS.findall(text):
@@ -79,7 +79,7 @@ def bracketed_tree(text: str) -> Tree:
 
 
 def _trees(node: ast.AST, own: set[str]) -> Iterator[Tree]:
-    """The node as a tree; its children instead where it carries no meaning itself."""
+    """The node as a tree, or only its children if it carries no meaning itself."""
     children = tuple(tree for child in ast.iter_child_nodes(node) for tree in _trees(child, own))
     if isinstance(node, _UNTOLD):
         yield from children
@@ -103,7 +103,7 @@ def _word(node: ast.AST, own: set[str]) -> str:
 
 
 def _own_names(root: ast.AST) -> set[str]:
-    """Names that the source gives: of variables, parameters, functions and classes."""
+    """Names that the source defines: variables, parameters, functions and classes."""
     nodes = list(ast.walk(root))
     stored = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     parameters = {node.arg for node in nodes if isinstance(node, ast.arg)}

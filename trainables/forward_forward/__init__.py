@@ -1,16 +1,16 @@
 """Image classification without backpropagation: every layer learns by a loss of its own.
 
 Model: fully connected ReLUs (Hinton 2022, "The Forward-Forward Algorithm: Some Preliminary Investigations",
-section 3.3). A label is written into the first pixels; each layer learns to have much goodness where it is
-right and little where it is wrong. The label of most goodness is the prediction.
+section 3.3). A label is written into the first pixels; each layer learns high goodness for right labels and
+low goodness for wrong ones. The label of highest goodness is the prediction.
 
 Data: whatever `classification` takes, split the same way. The wrong label of an image depends on (seed,
-epoch, image). Images of other resolutions are resized to the top one: smaller ones cost the same.
+epoch, image). Images of other resolutions are resized to the top one, so smaller ones cost the same.
 
 Defaults: two layers of 500 and Adam, as in PyTorch's example `mnist_forward_forward`, which trains on all
 images at once with inputs of length 1, a threshold of 2 and a rate of 0.03. In batches of 64 that learnt next
 to nothing (val_accuracy 0.167 after 15 epochs of digits); inputs of mean square 1, a threshold of 1 and a
-rate of 0.003 come to 0.915. Hinton's own network, four layers of 2,000 for 60 epochs, was not trained here.
+rate of 0.003 reach 0.915. Hinton's own network, four layers of 2,000 for 60 epochs, was not trained here.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from trainables.engine.torch_trainable import TorchTrainable
 
 @dataclass(frozen=True, kw_only=True)
 class Hparams:
-    """What may be set or searched for.
+    """Hyperparameters to set or to search.
 
     Attributes:
-        layers: Each learns by itself, all of them at every step.
-        width: ReLUs of each layer.
-        threshold: Goodness that right labels shall be above and wrong ones below.
-        optimizer: A name timm knows; each layer has one of its own.
-        lr: Of each layer.
-        momentum: Of optimisers that have one, such as "sgd".
-        weight_decay: Of matrices.
+        layers: Number of layers; each learns on its own, and all of them at every step.
+        width: ReLUs per layer.
+        threshold: Goodness that right labels should exceed and wrong ones stay below.
+        optimizer: An optimiser's name in timm; each layer has its own optimiser.
+        lr: Learning rate of each layer.
+        momentum: Momentum of optimisers that have one, such as "sgd".
+        weight_decay: Weight decay of matrices.
         batch_size: Images per step.
-        warmup_epochs: The rate rises from 0 over these first.
-        schedule: As of networks that learn by backpropagation. Of no effect with the horizon "anytime",
+        warmup_epochs: Number of epochs at the start over which the rate rises from 0.
+        schedule: As for networks that learn by backpropagation. Has no effect with the horizon "anytime",
             where averaged weights are scored.
         augment: "none", "crop" (pad an eighth with black, crop), "light", "strong", or a strength in [0, 1].
     """

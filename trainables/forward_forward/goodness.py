@@ -1,4 +1,4 @@
-"""Layers that each learn to distinguish right labels from wrong: no gradient passes between them."""
+"""Layers that each learn to tell right labels from wrong ones; no gradient passes between them."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ _TINY = 1e-6
 
 
 class GoodnessLayer(nn.Module):
-    """ReLUs whose goodness, the mean of their squares, shall be above a threshold for right labels."""
+    """ReLUs whose goodness, the mean of their squares, should exceed a threshold for right labels."""
 
     def __init__(self, num_in: int, num_out: int) -> None:
         super().__init__()
         self.linear = nn.Linear(num_in, num_out)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(batch, num_out); their mean square is made 1 first, else the goodness below would pass on."""
+        """(batch, num_out), of inputs scaled to mean square 1, else the goodness below would carry over."""
         size = features.square().mean(dim=1, keepdim=True).sqrt()
         return functional.relu(self.linear(features / (size + _TINY)))
 
 
 class GoodnessNet(nn.Module):
-    """Layers on top of each other, over the pixels of an image with a label written into the first ones.
+    """A stack of layers over the pixels of an image, with a label written into the first ones.
 
     Args:
-        resolution: Of images in pixels; others are resized to it, as the first layer has a weight for each.
-        mark: What a label's pixel is set to; those of the other labels are 0, the mean of all pixels.
+        resolution: Side of the images in pixels; others are resized to it, as the first layer has weights per
+            pixel.
+        mark: Value of the label's pixel; those of the other labels are 0, the mean of all pixels.
     """
 
     def __init__(
@@ -54,19 +55,19 @@ class GoodnessNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """The goodness (batch, classes) of each label; the largest is the prediction.
 
-        Of all layers but the first, as in the paper, where there are more than one.
+        Summed over all layers but the first, as in the paper; a single layer counts.
         """
         labels = torch.arange(self._num_classes, device=images.device)
         columns = [self._evidence(self.marked(images, label.expand(len(images)))) for label in labels]
         return torch.stack(columns, dim=1)
 
     def _evidence(self, features: Tensor) -> Tensor:
-        """(batch,): the goodness of the layers that are asked, added up."""
+        """(batch,): the summed goodness of the layers that count."""
         found = [goodness(activity) for activity in self._activities(features)]
         return torch.stack(found[1:] or found).sum(0)
 
     def _activities(self, features: Tensor) -> Iterator[Tensor]:
-        """The outputs of each layer from below, (batch, width)."""
+        """The outputs of each layer from the bottom up, (batch, width)."""
         for layer in self.layers:
             features = layer(features)
             yield features

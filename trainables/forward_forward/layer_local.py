@@ -23,13 +23,14 @@ from trainables.forward_forward.goodness import GoodnessNet, goodness_loss
 
 
 class LayerLocalTraining:
-    """A `Training` of layers that have an optimiser and a schedule each; with the horizon "anytime"
-    averaged weights are scored.
+    """A `Training` of layers, each with its own optimiser and schedule.
+
+    With the horizon "anytime" averaged weights are scored.
 
     Args:
-        net: On the device already.
-        optimizers: One for each layer, from below.
-        threshold: Goodness that right labels shall be above and wrong ones below.
+        net: Already on the device.
+        optimizers: One per layer, from the bottom up.
+        threshold: Goodness that right labels should exceed and wrong ones stay below.
     """
 
     def __init__(
@@ -74,11 +75,11 @@ class LayerLocalTraining:
         return {f"test_{name}": value for name, value in scores.items()}
 
     def test_tables(self) -> Mapping[str, Table]:
-        """As a classifier's; the scores in `mistakes` are the goodnesses' softmax, no probabilities."""
+        """A classifier's tables; scores in `mistakes` are a softmax of goodnesses, not probabilities."""
         return self._details.tables()
 
     def test_images(self) -> Mapping[str, bytes]:
-        """Of its mistakes."""
+        """Images of its mistakes."""
         return self._details.images()
 
     def notes(self) -> Mapping[str, str]:
@@ -109,10 +110,11 @@ class LayerLocalTraining:
         restore_rng(state["rng"])
 
     def _train(self, budget: Budget) -> dict[str, float]:
-        """Take the steps of one epoch; gives the mean over layers and examples of their losses.
+        """Take the steps of one epoch; return its rate, its examples and the mean loss of layers and
+        examples.
 
         Raises:
-            Diverged: It is NaN or infinite.
+            Diverged: The loss is NaN or infinite.
         """
         epoch = self.batches.epoch(budget, self.epochs_done)
         wrong = self.wrong_labels(self.epochs_done)
@@ -130,7 +132,7 @@ class LayerLocalTraining:
         return {"lr": self._schedules[0].lr, "num_examples": float(num_examples), "train_loss": loss}
 
     def wrong_labels(self, epoch: int) -> Tensor:
-        """A wrong label for each training image, by its number: (n,); one of the others, as likely as any."""
+        """A wrong label for each training image, (n,), drawn uniformly from the others."""
         right = self.batches.data.train.labels
         random = generator("negative", seed=self._context.seed, epoch=epoch)
         # A step of 1 to classes - 1 round the circle of labels never ends at the right one.
@@ -138,9 +140,9 @@ class LayerLocalTraining:
         return (right + steps) % self._num_classes
 
     def _step(self, batch: Batch, wrong: Tensor) -> Tensor:
-        """One step of every layer, from below; gives the mean of their losses, still on the device."""
+        """Take one step of every layer, from the bottom up; return their mean loss, still on the device."""
         right, wrong = batch.labels, wrong.to(batch.labels.device)
-        # Right and wrong labels pass in one batch: each image once with either.
+        # Right and wrong labels share a batch: each image appears once with either.
         features = torch.cat([self.net.marked(batch.images, labels) for labels in (right, wrong)])
         signs = torch.ones(len(features), device=features.device)
         signs[len(batch) :] = -1
@@ -152,13 +154,13 @@ class LayerLocalTraining:
             self._precision.backward(loss)
             self._precision.step(optimizer, max_grad_norm=None)
             losses.append(loss.detach())
-            features = activity.detach().float()  # here the gradient of the layer above ends
+            features = activity.detach().float()  # the gradient of the layer above ends here
         if self._average:
             self._average.update(self.net)
         return torch.stack(losses).mean()
 
     def _scores(self, batches: Iterable[Batch], details: Predictions | None = None) -> Mapping[str, float]:
-        """Scores over all of `batches`, whose outputs are the labels' goodnesses.
+        """Scores over all of `batches`, with the labels' goodnesses as logits.
 
         Raises:
             Diverged: Their cross entropy is NaN or infinite.

@@ -1,4 +1,4 @@
-"""Layers with a loss each, put together with their optimisers."""
+"""Layers with a loss each, assembled with their optimisers."""
 
 from __future__ import annotations
 

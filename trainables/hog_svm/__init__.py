@@ -1,8 +1,8 @@
 """A classical classifier to compare networks with: histograms of gradients and a linear SVM.
 
 Model: HOG (Dalal and Triggs 2005, "Histograms of Oriented Gradients for Human Detection") by scikit-image,
-with as many cells a side whatever the resolution; one-against-rest linear SVMs by scikit-learn (LIBLINEAR).
-Data: whatever `classification` takes, split the same way. It is fitted in one epoch, on the CPU.
+with the same number of cells per side at any resolution; one-against-rest linear SVMs by scikit-learn
+(LIBLINEAR). Data: whatever `classification` takes, split the same way. Fitting takes one epoch, on the CPU.
 
 Expected result at full budget: val_accuracy 0.967, test_accuracy 0.955 on mnist5k.
 """
@@ -20,13 +20,13 @@ from trainables.engine.scales import OF_CLASSIFIERS
 
 @dataclass(frozen=True, kw_only=True)
 class Hparams:
-    """What may be set or searched.
+    """Hyperparameters to set or to search.
 
     Attributes:
         c: Weight of the errors against the margin, LIBLINEAR's C.
         orientations: Bins of each cell's histogram.
-        cells: Cells a side, as far as they have two pixels each.
-        max_iter: Maximum number of iterations of LIBLINEAR; a note says when they did not suffice.
+        cells: Cells per side; fewer where they would be smaller than two pixels.
+        max_iter: Maximum number of iterations of LIBLINEAR; a note reports when it has not converged.
     """
 
     c: float = 1.0
@@ -46,7 +46,7 @@ class Hparams:
 
 
 def check_device(device: str) -> Sequence[str]:
-    """That a GPU stays idle, where one is reserved."""
+    """A note that a reserved GPU would stay idle."""
     return () if device == "cpu" else ("hog_svm works on the CPU: set search.resources.gpus_per_trial to 0",)
 
 

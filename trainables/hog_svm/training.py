@@ -1,4 +1,4 @@
-"""Histograms of gradients, the support vector machine over them, and the training they are."""
+"""A support vector machine over histograms of gradients, as a `Training`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from trainables.engine.classifiers.fitted import FittedClassifier
 from trainables.engine.images.data import DataSplits, ImageSet, load_data
 from trainables.hog_svm import Hparams
 
-_MIN_CELL_PX = 2  # of one pixel there is no histogram
+_MIN_CELL_PX = 2  # a single pixel has no histogram
 
 
 class HogSvm(FittedClassifier):
-    """Its state is the separating hyperplanes: (classes, features + 1), float64, the offset last."""
+    """Separating hyperplanes as the fitted state: (classes, features + 1), float64, the offset last."""
 
     def __init__(self, hparams: Hparams, data: DataSplits, context: TrainingContext) -> None:
         super().__init__(data, context, what="a linear SVM", has_loss=False)  # margins have no loss
@@ -30,7 +30,7 @@ class HogSvm(FittedClassifier):
         return {"device": "CPU: scikit-image and scikit-learn know no other", **super().notes()}
 
     def fit(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Fit the machine; gives its planes. A note says if LIBLINEAR did not converge in `max_iter`."""
+        """Fit the machine and return its planes; set a note if LIBLINEAR did not converge in `max_iter`."""
         svm = LinearSVC(C=self._hparams.c, max_iter=self._hparams.max_iter, random_state=self.context.seed)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
@@ -42,7 +42,7 @@ class HogSvm(FittedClassifier):
         return torch.cat([-planes, planes]) if len(planes) == 1 else planes  # two classes have one plane
 
     def logits(self, features: Tensor) -> Tensor:
-        """Margins: no logits, but the largest wins as well."""
+        """Margins rather than logits; the largest wins all the same."""
         assert self.fitted is not None
         return (features.double() @ self.fitted[:, :-1].T + self.fitted[:, -1]).float()
 
@@ -67,5 +67,5 @@ class HogSvm(FittedClassifier):
 
 
 def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> HogSvm:
-    """A training that has not been fitted yet."""
+    """An unfitted training."""
     return HogSvm(hparams, load_data(context), context)

@@ -1,23 +1,24 @@
-"""How good an image looks, without the image that it was made of: blind image quality.
+"""Blind image quality: how good an image looks, without the original to compare with.
 
 Model: HyperIQA (Su et al. 2020, "Blindly Assess Image Quality in the Wild Guided by a Self-Adaptive Hyper
-Network") over any network of timm that gives maps of its stages; the paper's is `resnet50`.
+Network") over any network of timm that returns maps of its stages; the paper's is `resnet50`.
 
 Data: `quality:FILE`, a CSV table with the columns image and score (KonIQ-10k's image_name and MOS will do),
-and perhaps reference, the photograph an image was made of, and part (train, val, test). Images lie beside
-the table or in `images: FOLDER`, and their middle squares are taken at 384 px or `side: PIXELS`. No reference
-is in two parts. `photographs`: 11 of scikit-image's, blurred, noised and compressed by known amounts.
+and optionally reference, the photograph an image was made from, and part (train, val, test). Images lie
+beside the table or in `images: FOLDER`, and their middle squares are taken at 384 px or `side: PIXELS`. No
+reference is in two parts. `photographs`: 11 of scikit-image's, blurred, noised and compressed by known
+amounts.
 
-An epoch has `train_patches` random patches of each training image. An image's score is the mean over
-patches at fixed places. The resolution is the side of these patches: they are cut, not shrunk, as shrinking
-would hide what is to be judged.
+An epoch has `train_patches` random patches of each training image. An image's score is the mean over patches
+at fixed places. The resolution is the side of these patches, which are cut and not shrunk, as shrinking would
+hide the flaws to be judged.
 
-Defaults are the authors' in their paper and code: Adam at 2e-4 with decay of 5e-4 on all weights, 25
-patches an image, 96 patches a batch, 16 epochs, the backbone at a tenth of the head's rate. After 7, 10 and
-13 of them all rates fall to a tenth, but the backbone's stays at 2e-6 at the second fall and is the head's
-from then on. (The authors' code means to do the same, and leaves the backbone at its first rate.) They
-differ in weights, which are random unless `weights` says hub, in Adam's moments, which their code forgets
-after each epoch, and in held-out patches, which are at fixed places. So no figure of theirs is claimed.
+Defaults are the authors' in their paper and code: Adam at 2e-4 with decay of 5e-4 on all weights, 25 patches
+an image, 96 patches a batch, 16 epochs, the backbone at a tenth of the head's rate. After 7, 10 and 13 epochs
+all rates fall to a tenth, except that the backbone's stays at 2e-6 at the second fall and equals the head's
+from then on. (The authors' code intends the same, but leaves the backbone at its initial rate.) They differ
+in weights, which are random unless `weights` is hub, in Adam's moments, which their code resets after each
+epoch, and in held-out patches, which are at fixed places. So no figure of theirs is claimed.
 """
 
 from __future__ import annotations
@@ -39,15 +40,16 @@ _WIDTH_STEP = 56
 
 @dataclass(frozen=True, kw_only=True)
 class Hparams(TrainingHparams):
-    """What may be set or searched for, beside what every training takes.
+    """Hyperparameters in addition to those of every training.
 
     Attributes:
-        model: A network of timm that gives maps of its stages.
-        batch_size: Patches, each of any image.
-        weights: The backbone's: "none" is random ones, "hub" its own, "file:PATH" a file of this network's.
-        width: Channels from which the last layers are made; a multiple of 56.
-        train_patches: Random patches of each image in an epoch.
-        score_grid: Number of patches in each direction by which an image is scored.
+        model: A timm network that returns maps of its stages.
+        batch_size: Patches per batch, each from any image.
+        weights: The backbone's: "none" for random ones, "hub" for its own, "file:PATH" for a file of this
+            network's.
+        width: Channels from which the last layers are generated; a multiple of 56.
+        train_patches: Random patches per image and epoch.
+        score_grid: Number of patches in each direction with which an image is scored.
         flip: Mirror half of the training patches.
     """
 
@@ -74,7 +76,7 @@ class Hparams(TrainingHparams):
     }
 
     def problems(self) -> list[str]:
-        """Everything in these values that makes no sense, in words."""
+        """Return a message for each invalid value or combination."""
         problems = super().problems() + broken_rules(self, _RULES)
         if self.model in OWN_MODELS or self.model.startswith("torchvision/"):
             problems.append(f"model must be one of timm, got {self.model}")

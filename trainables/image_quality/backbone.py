@@ -1,4 +1,4 @@
-"""The maps that a network of timm makes of an image on its way, for a head of another kind."""
+"""The intermediate maps of a timm network, for a head of another kind."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from trainables.engine.images.data import Statistics
 from trainables.engine.pretrained import check_loaded, reading_weights
 
 _MAP_DIMS = 4  # (batch, channels, height, width), or channels last
-_MAX_STAGES = 4  # the last ones; before them comes a stem, if anything
+_MAX_STAGES = 4  # the last ones; anything before them is a stem
 
 
 class Backbone(nn.Module):
-    """Maps of the last stages of a network, the finest first.
+    """Maps of the last stages of a network, finest first.
 
     Attributes:
-        channels: Of each map.
-        statistics: Of the images its weights were trained on; None for random weights.
-        resolutions: Of the images that it takes.
+        channels: Number of channels of each map.
+        statistics: Statistics of the images its weights were trained on; None for random weights.
+        resolutions: Resolutions of the images that it takes.
     """
 
     def __init__(self, network: Any, statistics: Statistics | None, resolutions: Resolutions) -> None:
@@ -39,21 +39,21 @@ class Backbone(nn.Module):
         self._is_channels_last = getattr(network, "output_fmt", None) == Format.NHWC
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """From (batch, 3, side, side) to maps (batch, channels, height, width)."""
+        """Map (batch, 3, side, side) to maps (batch, channels, height, width)."""
         maps: list[Tensor] = self.network(images)[-_MAX_STAGES:]
         return [each.permute(0, 3, 1, 2) for each in maps] if self._is_channels_last else maps
 
 
 def build_backbone(name: str, *, weights: str, resolution: int) -> Backbone:
-    """The named network of timm without its head, on the CPU.
+    """The named timm network without its head, on the CPU.
 
     Args:
         weights: "none", "hub" or "file:PATH", whose file must be on this machine.
-        resolution: Resolution in pixels of what is scored; networks with position embeddings start there.
+        resolution: Resolution at scoring, in pixels; networks with position embeddings start there.
 
     Raises:
-        ValueError: No such network, or one that gives no maps.
-        WeightsError: The file of weights is missing, damaged or another network's.
+        ValueError: There is no such network, or it returns no maps.
+        WeightsError: The file of weights is missing, damaged, or belongs to another network.
     """
     files = weight_files(name, weights)
     path = required(files[0]) if files else None
@@ -70,10 +70,10 @@ def build_backbone(name: str, *, weights: str, resolution: int) -> Backbone:
 
 @lru_cache(maxsize=128)
 def _build(name: str, resolution: int) -> Build:
-    """How timm builds the network so that it gives maps at this resolution; kept, as finding out takes 50 ms.
+    """How timm builds the network to return maps at this resolution; cached, as finding out takes 50 ms.
 
     Raises:
-        ValueError: It gives no maps.
+        ValueError: The network returns no maps.
     """
 
     def make(num_classes: int = 0, **options: Any) -> nn.Module:
@@ -102,7 +102,7 @@ def _network(name: str, path: Path | None, build: Build) -> Any:
         name,
         features_only=True,
         pretrained=path is not None,
-        # By its path: timm would ask the hub, which without a network takes 23 s to fail.
+        # By path: otherwise timm would ask the hub, which takes 23 s to fail when offline.
         pretrained_cfg_overlay={"file": str(path), "custom_load": path.suffix == ".npz"} if path else None,
         **build.options,
     )

@@ -1,4 +1,4 @@
-"""Where images with scores come from."""
+"""Sources of images with scores."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Quality(DataSource):
 
     quality: FilePath
     images: FolderPath | None = None
-    side: int = 384  # shorter side of KonIQ-10k's images where the paper cuts its patches
+    side: int = 384  # shorter side of the KonIQ-10k images that the paper cuts its patches from
 
     @property
     def folder(self) -> Path:
-        """Where the names in the table start."""
+        """The folder that the names in the table are relative to."""
         return self.images or self.quality.parent
 
 

@@ -1,7 +1,7 @@
 """HyperIQA: a network whose last layers are generated for each image.
 
-Su et al. 2020, "Blindly Assess Image Quality in the Wild Guided by a Self-Adaptive Hyper Network": what an
-image shows decides by which rule its distortions are judged. Written from the paper.
+Su et al. 2020, "Blindly Assess Image Quality in the Wild Guided by a Self-Adaptive Hyper Network": the
+content of an image decides by which rule its distortions are judged. Written from the paper.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from trainables.image_quality.backbone import Backbone
 
-_GRID = 7  # side of the map that weights are read from
-_STAGE_FEATURES = 16  # numbers that each stage but the last gives to the description of distortions
+_GRID = 7  # side of the map that weights are generated from
+_STAGE_FEATURES = 16  # features that each stage but the last adds to the description of distortions
 _STAGE_VALUES = 128  # channels of a stage's map, times the side that it is averaged to
 
 
@@ -24,10 +24,10 @@ class HyperIQA(nn.Module):
     """Scores of patches, in the units of the data.
 
     Args:
-        width: Channels of the content map; the paper's 112 or another multiple of 56, for weights that
-            fill their grid.
-        mean, spread: Mean and standard deviation of the scores to learn: the head itself answers in
-            standard deviations, so that no rate depends on the units.
+        width: Channels of the content map; the paper's 112 or another multiple of 56, so that weights fill
+            their grid.
+        mean, spread: Mean and standard deviation of the scores to learn; the head itself predicts in standard
+            deviations, so that learning rates do not depend on the units.
     """
 
     mean: Tensor
@@ -41,16 +41,16 @@ class HyperIQA(nn.Module):
         self.register_buffer("spread", torch.tensor(spread))
 
     def forward(self, patches: Tensor) -> Tensor:
-        """From (batch, 3, side, side) to (batch,)."""
+        """Map (batch, 3, side, side) to (batch,)."""
         answers: Tensor = self.head(self.backbone(patches))
         return answers * self.spread + self.mean
 
 
 class HyperHead(nn.Module):
-    """What the distortions of an image mean, by layers that its content decides.
+    """Rates the distortions of an image with layers generated from its content.
 
     Args:
-        channels: Of the maps of a backbone's stages, the finest first.
+        channels: Number of channels of each of the backbone's maps, finest first.
     """
 
     def __init__(self, channels: Sequence[int], width: int) -> None:
@@ -59,7 +59,7 @@ class HyperHead(nn.Module):
         self.rules = HyperNetwork(channels[-1], width)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """One number an image, (batch,), in fp32: in bf16 half of the images would tie."""
+        """One number per image, (batch,), in fp32: in bf16 half of the images would tie."""
         with torch.autocast(_autocast_type(maps[0]), enabled=False):
             wide = [each.float() for each in maps]
             answers: Tensor = self.distortion(wide)[..., None]  # (batch, features, 1)
@@ -74,8 +74,8 @@ class HyperHead(nn.Module):
 class LocalDistortion(nn.Module):
     """Describes distortions by the maps of all stages: the paper's local distortion aware module.
 
-    The finer a map, the fewer its channels and the more places it is averaged over, 8 x 8 of the
-    finest of four; the last stage fills up what is left of the description.
+    The finer a map, the fewer channels it is reduced to and the finer the grid it is averaged to, 8 x 8 for
+    the finest of four; the last stage provides the rest of the description.
     """
 
     def __init__(self, channels: Sequence[int], num_features: int) -> None:
@@ -101,7 +101,7 @@ class LocalDistortion(nn.Module):
 
 
 class HyperNetwork(nn.Module):
-    """Makes weights and biases of five layers, of which each halves its input, from what an image shows."""
+    """Generates weights and biases of five layers, each halving its input, from an image's content."""
 
     def __init__(self, in_channels: int, width: int) -> None:
         super().__init__()
@@ -127,10 +127,10 @@ class HyperNetwork(nn.Module):
 
 
 class LayerMaker(nn.Module):
-    """Makes one layer: its weights are read from a map of 7 x 7, its biases from the map's mean.
+    """Generates one layer: its weights from a map of 7 x 7, its biases from the map's mean.
 
-    What it makes at first has the variance of a layer of its size (Chang, Flokas and Lipson 2020,
-    "Principled Weight Initialization for Hypernetworks"), and no bias.
+    Initially, what it generates has the variance of a layer of its size (Chang, Flokas and Lipson 2020,
+    "Principled Weight Initialization for Hypernetworks"), and its own biases are zero.
     """
 
     def __init__(self, width: int, inputs: int, outputs: int) -> None:
@@ -156,5 +156,5 @@ class LayerMaker(nn.Module):
 
 
 def _autocast_type(tensor: Tensor) -> str:
-    """Of its device; the meta device has no autocast to be switched off."""
+    """The autocast type of the tensor's device; the meta device has no autocast to switch off."""
     return "cpu" if tensor.is_meta else tensor.device.type

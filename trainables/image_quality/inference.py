@@ -1,4 +1,4 @@
-"""HyperIQA without its training: whole images to qualities."""
+"""HyperIQA apart from its training: whole images to qualities."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from trainables.image_quality.sources import QualityData
 
 
 class ImageScorer(nn.Module):
-    """The quality of whole images: the mean over patches at fixed places, as a test scores them.
+    """The quality of whole images: the mean over patches at fixed places, as in the test.
 
     Args:
-        side: Of the images, in pixels; `patch_px` of the patches, at `grid` places in each direction.
+        side: Side of the images in pixels; `patch_px` is that of the patches, at `grid` places in each
+            direction.
     """
 
     def __init__(self, network: HyperIQA, *, side: int, patch_px: int, grid: int) -> None:
@@ -34,7 +35,7 @@ class ImageScorer(nn.Module):
         self._starts: list[int] = places(side, patch_px, grid).tolist()
 
     def forward(self, images: Tensor) -> Tensor:
-        """From (batch, 3, side, side) to (batch,), in the units of the ratings."""
+        """Map (batch, 3, side, side) to (batch,), in the units of the ratings."""
         patches = [
             images[:, :, top : top + self._patch_px, left : left + self._patch_px]
             for top in self._starts
@@ -49,7 +50,7 @@ class ImageScorer(nn.Module):
 def portable(
     hparams: Hparams, data: QualityData, statistics: Statistics, *, mean: float, spread: float
 ) -> PortableModel:
-    """What a network of these hparams is, whose images are scaled by `statistics`."""
+    """The description of a network with these hparams, whose images are scaled by `statistics`."""
     return PortableModel(
         kind="quality",
         model=hparams.model,
@@ -66,11 +67,11 @@ def portable(
 
 
 def rebuild(card: ModelCard, weights: Mapping[str, Tensor]) -> nn.Module:
-    """The network that a card describes, around which patches are cut and averaged.
+    """The network that a card describes, wrapped to cut patches and average their scores.
 
     Raises:
         ValueError: There is no such network here.
-        UnusableModel: The weights are of a network that is built otherwise.
+        UnusableModel: The weights belong to a network of another structure, or patches exceed the images.
     """
     build = card.build
     if not 0 < build["patch_px"] <= card.images.height:

@@ -1,4 +1,4 @@
-"""How well predicted scores agree with those that people gave."""
+"""Agreement of predicted scores with those that people gave."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Seen = list[tuple[Tensor, Tensor]]  # predicted and given scores of each batch
 
 
 class L1:
-    """Mean distance of the patches' scores to their image's, in standard deviations of the scores."""
+    """Mean absolute error of the patches' scores against their image's, in standard deviations."""
 
     def __init__(self, spread: float) -> None:
         self._spread = spread
@@ -34,11 +34,11 @@ class L1:
 class QualityMetrics:
     """SRCC, PLCC, KRCC, RMSE (in the units of the data) and loss; fed batch by batch.
 
-    An image's score is the mean of its patches'. PLCC is of the scores as they are, without the logistic
-    curve that some papers fit first; ties count in KRCC as in Kendall's tau b.
+    An image's score is the mean of its patches' scores. PLCC takes the scores as they are, without the
+    logistic curve that some papers fit first; KRCC counts ties like Kendall's tau b.
 
     Args:
-        spread: Standard deviation of the scores that were learnt; the loss is counted in it.
+        spread: Standard deviation of the training scores, the unit of the loss.
     """
 
     def __init__(self, spread: float) -> None:
@@ -46,14 +46,15 @@ class QualityMetrics:
         self._seen: Seen = []
 
     def update(self, outputs: Tensor, batch: PatchBatch) -> None:
-        """Take in a batch and its outputs (images, patches) in fp32."""
+        """Add a batch and its outputs (images, patches) in fp32."""
         self._seen.append((outputs.mean(1), batch.scores))
 
     def compute(self) -> dict[str, float]:
         """Plain floats over all batches since the last call, which are then forgotten.
 
         Raises:
-            Diverged: All images got one score, of which there is no correlation (torchmetrics says 0).
+            Diverged: All images got the same score, so there is no correlation (torchmetrics returns 0).
+            ValueError: All images were given the same score, or there are fewer than two.
         """
         predicted, given = _taken(self._seen)
         loss = float((predicted - given).abs().mean()) / self._spread
@@ -63,7 +64,7 @@ class QualityMetrics:
             "num_examples": float(len(given)),
         }
         if not bool(predicted.isfinite().all()):
-            return values  # the loop says of a loss that is no number where it happened
+            return values  # for a loss that is not finite, the loop reports where it happened
         if len(given) < 2 or bool((given == given[0]).all()):
             raise ValueError(
                 f"{len(given)} images with one score have no rank correlation; score more (validation_subset)"
@@ -84,10 +85,10 @@ _CORRELATIONS: Mapping[str, Callable[[Tensor, Tensor], Any]] = {
 
 
 class PredictedScores:
-    """What was predicted of each image; fed batch by batch.
+    """The predicted score of each image; fed batch by batch.
 
     Args:
-        image_name: What to call the image that is fed first (0), second (1) and so on.
+        image_name: Maps the index of an image, in the order of feeding, to its name.
     """
 
     def __init__(self, image_name: Callable[[int], str]) -> None:
@@ -98,7 +99,7 @@ class PredictedScores:
         self._seen.append((outputs.mean(1), batch.scores))
 
     def tables(self) -> Mapping[str, Table]:
-        """The table that results/README.md explains, the largest error first; none where nothing was fed."""
+        """The table that results/README.md explains, largest error first; none if nothing was fed."""
         if not self._seen:
             return {}
         predicted, given = _taken(self._seen)
@@ -113,7 +114,7 @@ class PredictedScores:
 
 
 def _taken(seen: Seen) -> tuple[Tensor, Tensor]:
-    """Predicted and given scores of all batches, (n,) each on the CPU, which are then forgotten."""
+    """Empty `seen`; return the predicted and given scores of all batches, (n,) each on the CPU."""
     predicted, given = (torch.cat(parts).cpu() for parts in zip(*seen, strict=True))
     seen.clear()
     return predicted, given

@@ -1,4 +1,4 @@
-"""Patches of rated images: cut at random to train on, at fixed places to be scored."""
+"""Patches of rated images: cut at random for training, at fixed places for scoring."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PatchBatch:
     """Patches of some images, and the images' scores, on the device.
 
     Attributes:
-        patches: (images x patches of each, 3, side, side), float; those of an image follow each other.
+        patches: (images x patches of each, 3, side, side), float; an image's patches are adjacent.
         scores: (images,), in the units of the data.
     """
 
@@ -37,7 +37,7 @@ class PatchBatch:
         return len(self.scores)
 
     def split(self, size: int) -> list[PatchBatch]:
-        """The same images in as few even pieces as hold at most `size` each."""
+        """The same images in the fewest even pieces of at most `size`."""
         num_pieces = -(-len(self) // size)
         by_image = self.patches.unflatten(0, (len(self), -1))
         pieces = zip(by_image.tensor_split(num_pieces), self.scores.tensor_split(num_pieces), strict=True)
@@ -45,19 +45,19 @@ class PatchBatch:
 
 
 def scores_of_patches(model: nn.Module, batch: PatchBatch) -> Any:
-    """What the engine's loop asks a model about a batch: a score for each patch, (images, patches)."""
+    """A model's score for each patch, (images, patches), as the engine's loop calls it."""
     return model(batch.patches).view(len(batch), -1)
 
 
 class PatchBatches:
     """The batches of one trial.
 
-    A training example is one patch; it depends on (seed, epoch, image, number) alone. A scored one is an
-    image with its patches, which are at the same places in every trial and epoch.
+    A training example is one patch, which depends on (seed, epoch, image, number) alone. A scored example is
+    an image with its patches, at the same places in every trial and epoch.
 
     Args:
-        statistics: What to scale images by: those of the data, or of the weights' own data.
-        num_patches: Of each training image in an epoch.
+        statistics: Statistics to scale images by: the data's, or those of the weights' own data.
+        num_patches: Patches per training image and epoch.
         grid: Scored patches are at grid x grid places, evenly spread; fewer where they would coincide.
         flip: Mirror half of the training patches.
     """
@@ -94,7 +94,7 @@ class PatchBatches:
         return TrainEpoch(numbers, partial(self._random, draws=draws, side=side))
 
     def validation(self, budget: Budget) -> Iterator[PatchBatch]:
-        """The patches that are scored after an epoch at `budget`."""
+        """The patches scored after an epoch at `budget`."""
         return self._scored(self._choice.scored(budget))
 
     def test(self) -> Iterator[PatchBatch]:
@@ -102,7 +102,7 @@ class PatchBatches:
         return self._scored(self._choice.tested())
 
     def _random(self, indices: Tensor, *, draws: Tensor, side: int) -> PatchBatch:
-        """Training patches by number: each of one image, at a random place, mirrored or not."""
+        """Training patches by index: each of one image, at a random place, mirrored or not."""
         down, right, mirrored = draws[indices].split(1, dim=1)  # (patches, 1) each
         num_places = self._data.side_px - side + 1
         return self._cut(
@@ -113,13 +113,13 @@ class PatchBatches:
         )
 
     def _scored(self, scored: Scored[ImageSet]) -> Iterator[PatchBatch]:
-        """Images with all their fixed patches, as many images at once as make 256 patches."""
+        """Images with all their fixed patches, in batches of up to 256 patches."""
         num_patches = len(places(self._data.side_px, scored.resolution, self._grid)) ** 2
         for indices in scored.parts(max(1, _SCORED_AT_ONCE // num_patches)):
             yield self._fixed(Scored(scored.examples, indices, scored.resolution))
 
     def _fixed(self, scored: Scored[ImageSet]) -> PatchBatch:
-        """Images with patches at the same places whenever they are scored."""
+        """Images with their patches at the fixed places."""
         along = places(self._data.side_px, scored.resolution, self._grid)
         tops, lefts = torch.cartesian_prod(along, along).unbind(1)
         shape = (len(scored.chosen), len(tops))
@@ -137,9 +137,9 @@ class PatchBatches:
 
 
 def places(whole: int, side: int, num: int) -> Tensor:
-    """Where `num` patches of `side` pixels start along `whole` ones, from edge to edge: rising, int64.
+    """Starts of `num` patches of `side` pixels along `whole` pixels, edge to edge: ascending, int64.
 
-    One alone is in the middle.
+    A single patch is in the middle.
     """
     if num == 1:
         return torch.tensor([(whole - side) // 2])
@@ -148,11 +148,11 @@ def places(whole: int, side: int, num: int) -> Tensor:
 
 
 def cut_patches(images: Tensor, tops: Tensor, lefts: Tensor, is_mirrored: Tensor, *, side: int) -> Tensor:
-    """Patches of images, picked pixel by pixel: (batch x patches, channels, side, side), channels last.
+    """Patches of images, gathered pixel by pixel: (batch x patches, channels, side, side), channels last.
 
     Args:
         images: (batch, channels, height, width), channels last in memory.
-        tops: Of each patch, in pixels: (batch, patches); so are `lefts` and `is_mirrored`.
+        tops: Top of each patch in pixels, (batch, patches), like `lefts` and `is_mirrored`.
     """
     batch, channels, height, width = images.shape
     steps = torch.arange(side, device=images.device)

@@ -1,4 +1,4 @@
-"""Photographs that were blurred, noised and compressed by known amounts: data to try things on anywhere."""
+"""Photographs blurred, noised and compressed by known amounts: data for trying things out anywhere."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from torch import Tensor
 from trainables.image_quality.ratings import Ratings
 
 SIDE_PX = 96
-_SHORTER_PX = 2 * SIDE_PX  # of a photograph, before four windows are cut out: one in each corner
-_BEST = 4.0  # the score of an image that is as it was; each step of a distortion is one less
+_SHORTER_PX = 2 * SIDE_PX  # of a photograph, before a window is cut from each of its four corners
+_BEST = 4.0  # score of an undistorted image; each level of distortion takes off one
 _SEED = 0
-# Of scikit-image, as they come with it; no scans, and none that is blurred or mostly dark already.
+# Those that come with scikit-image; no scans, and none that is already blurred or mostly dark.
 _NAMES = (
     "astronaut",
     "brick",
@@ -38,10 +38,10 @@ _QUALITIES = (20, 8, 3)  # of JPEG
 
 @cache
 def photographs() -> tuple[Tensor, Ratings]:
-    """440 images, (n, 3, 96, 96), uint8: four windows of 11 photographs, each with 9 distorted ones.
+    """440 images, (n, 3, 96, 96), uint8: four windows of 11 photographs, each with 9 distorted versions.
 
-    Scores are 4 for a window as it is, and 3 to 1 for rising blur, noise or compression. The same
-    images whenever they are made.
+    Scores are 4 for an undistorted window, and 3 to 1 for increasing blur, noise or compression. The images
+    are the same every time.
     """
     random = np.random.default_rng(_SEED)
     images, names, scores, references = [], [], [], []
@@ -63,8 +63,8 @@ def photographs() -> tuple[Tensor, Ratings]:
 
 
 def _windows(name: str) -> list[Image.Image]:
-    """The four corners of a photograph whose shorter side was made 192 px, 96 px each."""
-    # Here, as it is needed by this one source alone.
+    """The four corners, 96 px each, of a photograph resized to a shorter side of 192 px."""
+    # Imported here, as only this source needs it.
     import skimage.data
 
     made = getattr(skimage.data, name)()
@@ -77,7 +77,7 @@ def _windows(name: str) -> list[Image.Image]:
 
 
 def _versions(window: Image.Image, random: np.random.Generator) -> list[tuple[str, int, Image.Image]]:
-    """(distortion, level, image): the window as it is, and three levels of each distortion."""
+    """(distortion, level, image): the window itself, and three levels of each distortion."""
     kinds: Mapping[str, Callable[[int], Image.Image]] = {
         "blur": lambda level: window.filter(ImageFilter.GaussianBlur(_SIGMAS_PX[level])),
         "noise": lambda level: _noised(window, _NOISES[level], random),

@@ -1,4 +1,4 @@
-"""Images with the scores that people, or known distortions, gave them: read from a CSV, and split."""
+"""Images with scores given by people or by known distortions: read from a CSV table, and split."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainables.engine.findings import refuse
 from trainables.engine.subset import HELD_OUT_FRACTION, balanced_order
 from trainables.engine.tables import read_table
 
-# What a column may be called, in any case of letters; the second names are KonIQ-10k's.
+# Accepted names of columns, in upper or lower case; the second names are KonIQ-10k's.
 _COLUMNS = {
     "image": ("image", "image_name"),
     "score": ("score", "mos"),
@@ -24,7 +24,7 @@ _COLUMNS = {
     "part": ("part", "set"),
 }
 _PARTS = {"train": "train", "training": "train", "val": "val", "validation": "val", "test": "test"}
-NUM_LEVELS = 5  # of scores, by which subsets are balanced
+NUM_LEVELS = 5  # of scores, for balanced subsets
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +32,10 @@ class Ratings:
     """All images of a source.
 
     Attributes:
-        images: What they are called, and for files where they lie below the folder.
-        scores: More is better.
-        references: The photograph that each image was made of; its own name where it is none of several.
-        parts: "train", "val" or "test" as the source brings them; "train" where it says nothing.
+        images: Names; for files, paths relative to the folder.
+        scores: Higher is better.
+        references: The photograph that each image was made from; its own name if none is given.
+        parts: "train", "val" or "test" as in the source; "train" if it does not say.
     """
 
     images: tuple[str, ...]
@@ -48,14 +48,14 @@ class Ratings:
         return len(set(self.references))
 
     def levels(self) -> Tensor:
-        """The fifth of all scores that each one is in, from 0: (n,), int64."""
+        """The quintile of each score, from 0: (n,), int64."""
         return _levels(np.array(self.scores))
 
     def split(self, seed: int) -> np.ndarray:
-        """The part of each image, (n,): no reference is in two.
+        """The part of each image, (n,); no reference is in two.
 
-        Each of validation and test that the source lacks is taken from the references of its training
-        part, balanced by their mean scores: as many as make 15 % of its images.
+        If the source lacks validation or test, each missing part is taken from the references of its training
+        part, balanced by their mean scores: as many as make up 15 % of its images.
 
         Raises:
             DataError: There are too few references.
@@ -83,13 +83,13 @@ class Ratings:
 
 
 def read_ratings(path: Path, folder: Path) -> Ratings:
-    """From a table with the columns image and score, and perhaps reference and part.
+    """The ratings in a table with the columns image and score, and optionally reference and part.
 
     Args:
-        folder: Where the images lie.
+        folder: The folder of the images.
 
     Raises:
-        DataError: There is no such table, or it has problems; all of them are named.
+        DataError: There is no such table, or it has problems, which are all listed.
     """
     rows = _rows(path)
     refuse(str(path), list(_problems(rows, folder)))
@@ -102,7 +102,7 @@ def read_ratings(path: Path, folder: Path) -> Ratings:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """By our own names of the columns; what has another name is left out."""
+    """The rows by our own names of the columns; other columns are dropped."""
     names, rows = read_table(path)
     header = {name.lower(): name for name in names}
     found = {ours: header[name] for ours, names in _COLUMNS.items() for name in names if name in header}
@@ -135,7 +135,7 @@ def _problems(rows: Sequence[Mapping[str, str]], folder: Path) -> Iterator[str]:
 
 
 def _part(row: Mapping[str, str]) -> str | None:
-    """The part of a row; None if there is none of that name."""
+    """The part of a row, "train" by default; None if no part has that name."""
     given = row.get("part")
     return _PARTS.get(given.lower()) if given else "train"
 

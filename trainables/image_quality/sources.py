@@ -33,8 +33,8 @@ class QualityData:
     """Whole images of one side in three parts, with their scores.
 
     Attributes:
-        side_px: Of the stored images. Resolutions are sides of the patches that are cut out of them.
-        scores: Of each row of the source: (n,), fp32.
+        side_px: Side of the stored images. Resolutions are sides of the patches cut from them.
+        scores: Score of each row of the source, (n,), fp32.
     """
 
     splits: DataSplits
@@ -43,10 +43,10 @@ class QualityData:
     scores: Tensor
 
     def taken_by(self, nearest_resolution: Callable[[int], int]) -> QualityData:
-        """The same data for a network that takes patches of some sides only.
+        """The same data for a network that takes only patches of certain sides.
 
         Raises:
-            DataError: The network takes none that could be cut from the images.
+            DataError: The network takes no patches that could be cut from the images.
         """
         splits = self.splits.taken_by(nearest_resolution)
         if splits.score_resolution > self.side_px:
@@ -58,7 +58,7 @@ class QualityData:
         return replace(self, splits=splits)
 
     def scores_of(self, images: ImageSet, indices: Tensor) -> Tensor:
-        """Those of the images of one part, by number: (batch,)."""
+        """Scores of images of one part, by index: (batch,)."""
         return self.scores[images.rows[indices]]
 
     def mean_and_spread(self) -> tuple[float, float]:
@@ -76,14 +76,14 @@ class QualityData:
 
 
 def load_quality_data(context: TrainingContext) -> QualityData:
-    """The data of a run, split the same way in every trial of it; kept for the next trial.
+    """The data of a run, split the same way in every trial, and cached for the next one.
 
-    Of each image the middle square is kept, in its own proportions, and patches are cut out of that: an
-    image that is squashed has other edges and noise than the one that was rated. A patch of a smaller side
-    is as sharp: it is cheaper for showing less.
+    The middle square of each image is kept in its own proportions, and patches are cut from it: a squashed
+    image has other edges and noise than the one that was rated. A smaller patch is just as sharp; it is
+    cheaper because it shows less.
 
     Raises:
-        DataError: Unknown, missing or unfit data, or a part whose scores are all the same.
+        DataError: Unknown, missing or unusable data, or a part whose scores are all the same.
     """
     cache = CacheFolder.of(context)
     given = read_source(context.data, SCORED_SOURCES)
@@ -98,12 +98,12 @@ def load_quality_data(context: TrainingContext) -> QualityData:
 
 
 def check_quality_data(context: TrainingContext) -> list[str]:
-    """What is to be known of the source that `context.data` names, without decoding it.
+    """Notes on the source that `context.data` names, without decoding it.
 
-    Of the images 64 are opened, evenly spread.
+    About 64 of the images, evenly spread, are opened.
 
     Raises:
-        DataError: No such source, or it is missing or unfit.
+        DataError: The source is unknown, missing or unusable.
     """
     source = read_source(context.data, SCORED_SOURCES)
     ratings, side_px = _ratings(source)
@@ -121,7 +121,7 @@ def check_quality_data(context: TrainingContext) -> list[str]:
 
 
 def _file_notes(source: Quality, context: TrainingContext, ratings: Ratings) -> list[str]:
-    """Which files have unusual pixels, and which are one image under several names."""
+    """Notes on files with unusual pixels, and on images that occur under several names."""
     files = _files(source, ratings)
     survey = files.survey(context.cache_dir, most_s=_MAX_SURVEY_S)
     copies = more_than_once(survey.identical(), files.name)
@@ -148,7 +148,7 @@ def _check_resolution(context: TrainingContext, side_px: int) -> None:
 
 
 def _num_small(source: Quality, ratings: Ratings) -> int:
-    """How many of 64 images have a side under that which they are stored at."""
+    """How many of about 64 images have a side shorter than the one they are stored at."""
     num_small, problems = 0, []
     for name in ratings.images[:: max(1, len(ratings.images) // _LOOKED_AT)]:
         try:
@@ -161,7 +161,7 @@ def _num_small(source: Quality, ratings: Ratings) -> int:
 
 
 def _ratings(source: DataSource) -> tuple[Ratings, int]:
-    """The scores, and the side in pixels that images are stored at."""
+    """The ratings, and the side in pixels at which images are stored."""
     match source:
         case Photographs():
             return photographs()[1], SIDE_PX
@@ -183,7 +183,7 @@ def _loaded(
             photographs()[0], ratings.levels(), parts=ratings.split(seed), class_names=level_names
         )
     whole = source.pixels(side_px)
-    # Whatever side is asked for, it is that of patches, and whole images are what they are cut from.
+    # Any requested side is that of patches, which are cut from whole images.
     source = replace(
         source, pixels=lambda side: whole, own_resolution=side_px, name=lambda row: ratings.images[row]
     )

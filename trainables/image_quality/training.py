@@ -1,4 +1,4 @@
-"""HyperIQA over a backbone of timm, put together for the training loop."""
+"""HyperIQA over a timm backbone, assembled for the training loop."""
 
 from __future__ import annotations
 

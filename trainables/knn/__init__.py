@@ -1,11 +1,10 @@
-"""A vote of the most similar training images, by a pretrained network's features: nothing is trained at all.
+"""A vote of the most similar training images, by a pretrained network's features: nothing is trained.
 
-Model: any classifier of timm or torchvision (`torchvision/NAME`) without its last layer, frozen. The votes
-    of the nearest training images by cosine are weighted by exp(cosine / temperature), with the values that
-    are usual for judging features: 20 neighbours, 0.07 (Wu et al. 2018, "Unsupervised Feature Learning via
-    Non-Parametric Instance Discrimination"; Caron et al. 2021, "Emerging Properties in Self-Supervised
-    Vision Transformers").
-Data: whatever `classification` takes, split the same way. It takes one epoch.
+Model: any classifier of timm or torchvision (`torchvision/NAME`) without its last layer, frozen. The votes of
+    the nearest training images by cosine are weighted by exp(cosine / temperature), with the usual values for
+    evaluating features: 20 neighbours, 0.07 (Wu et al. 2018, "Unsupervised Feature Learning via
+    Non-Parametric Instance Discrimination"; Caron et al. 2021, "Emerging Properties in Self-Supervised Vision
+    Transformers"). Data: whatever `classification` takes, split the same way. A trial takes one epoch.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from trainables.engine.hparams import Rule
 
 @dataclass(frozen=True, kw_only=True)
 class Hparams(FeatureHparams):
-    """What may be set or searched, beside the network.
+    """Hyperparameters in addition to those of the network.
 
     Attributes:
-        neighbours: How many vote; all, where there are fewer training images.
+        neighbours: Number of images that vote; all of them if there are fewer training images.
         temperature: The smaller, the more the nearest count.
     """
 

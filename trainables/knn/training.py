@@ -1,4 +1,4 @@
-"""The nearest training images by a frozen network's features, and the training that they are."""
+"""A vote of the nearest training images by a frozen network's features, as a `Training`."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from trainables.knn import Hparams
 
 
 class NearestNeighbours(FittedToFeatures):
-    """Its state is all training images: (images, features + 1), fp32, the last column the class."""
+    """All training images as the fitted state: (images, features + 1), fp32, the last column the class."""
 
     def __init__(self, hparams: Hparams, data: DataSplits, context: TrainingContext) -> None:
         super().__init__(hparams, data, context, what="a table of neighbours")
 
     def fit(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Keep the features, of length 1; a class is a whole number up to 2 ** 24, which fp32 has."""
+        """Keep the features, scaled to length 1, and the classes, which fp32 holds exactly up to 2 ** 24."""
         return torch.cat([functional.normalize(features, dim=1), labels[:, None].float()], dim=1)
 
     def head(self, fitted: Tensor) -> nn.Module:
         return _head(fitted, len(self.data.class_names), self.hparams.neighbours, self.hparams.temperature)
 
     def portable_model(self) -> PortableModel | None:
-        """The network with all training images' features: the images themselves are not in it."""
+        """The network with the features of all training images, without the images themselves."""
         model = super().portable_model()
         if model is None:
             return None
@@ -40,14 +40,14 @@ class NearestNeighbours(FittedToFeatures):
 
 
 def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> NearestNeighbours:
-    """A training that has not been fitted yet."""
+    """An unfitted training."""
     data = load_data(context, framing_of(hparams.model, hparams.weights))
-    seed_all(context.seed)  # of random weights, if they are wanted
+    seed_all(context.seed)  # for random weights, if they are wanted
     return NearestNeighbours(hparams, data, context)
 
 
 def rebuild(card: ModelCard, weights: Mapping[str, Tensor]) -> nn.Module:
-    """The network with its neighbours that a card describes: from images to logits."""
+    """The network and neighbours that a card describes, from images to logits."""
     build = card.build
     empty = torch.zeros(*build["fitted"])
     return rebuild_with(

@@ -1,11 +1,12 @@
-"""A linear layer on the features of a pretrained network: seconds of work, and what fine-tuning must beat.
+"""A linear layer on the features of a pretrained network: a matter of seconds, and the baseline for
+fine-tuning.
 
 Model: any classifier of timm or torchvision (`torchvision/NAME`) without its last layer, frozen. On its
     features, scaled to mean 0 and deviation 1, multinomial logistic regression by scikit-learn (L-BFGS).
-Data: whatever `classification` takes, split the same way. It is fitted in one epoch.
+    Data: whatever `classification` takes, split the same way. Fitting takes one epoch.
 
-Of a network that was trained on ImageNet a linear layer reaches most of what fine-tuning does where images
-are like ImageNet's (Kornblith et al. 2019, "Do Better ImageNet Models Transfer Better?").
+On images like ImageNet's, a linear layer on a network trained on ImageNet reaches most of what fine-tuning
+does (Kornblith et al. 2019, "Do Better ImageNet Models Transfer Better?").
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from trainables.engine.hparams import Rule
 
 @dataclass(frozen=True, kw_only=True)
 class Hparams(FeatureHparams):
-    """What may be set or searched, beside the network.
+    """Hyperparameters in addition to those of the network.
 
     Attributes:
-        c: Weight of the errors against the squares of the weights, scikit-learn's C.
-        max_iter: Maximum number of iterations of L-BFGS; a note says when they did not suffice.
+        c: Weight of the errors against the L2 penalty on the weights, scikit-learn's C.
+        max_iter: Maximum number of iterations of L-BFGS; a note reports when it has not converged.
     """
 
     RULES: ClassVar[Mapping[str, Rule]] = {

@@ -1,4 +1,4 @@
-"""Logistic regression over a frozen network's features, and the training that it is."""
+"""Logistic regression on a frozen network's features, as a `Training`."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ from trainables.engine.images.data import DataSplits, load_data
 from trainables.engine.seeds import seed_all
 from trainables.linear_probe import Hparams
 
-_MIN_STD = 1e-6  # a feature that is the same for all images says nothing, and must not divide by zero
+_MIN_STD = 1e-6  # a constant feature carries no information, and must not divide by zero
 
 
 class LinearProbe(FittedToFeatures):
-    """Its state is one layer: (classes, features + 1), float64, the last column the offset."""
+    """A linear layer as the fitted state: (classes, features + 1), float64, the last column the offset."""
 
     def __init__(self, hparams: Hparams, data: DataSplits, context: TrainingContext) -> None:
         super().__init__(hparams, data, context, what="a linear layer")
 
     def fit(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Fit the layer to features of mean 0 and deviation 1; the layer that it gives takes them as they
-        are.
+        """Fit a layer to standardised features; return it rescaled to take the features as they are.
 
-        A note is taken where L-BFGS did not converge in `max_iter`.
+        Sets a note if L-BFGS did not converge in `max_iter`.
         """
         wide = features.double()
         mean, std = wide.mean(0), wide.std(0, correction=0).clamp(min=_MIN_STD)
@@ -44,7 +43,7 @@ class LinearProbe(FittedToFeatures):
         weights = torch.from_numpy(regression.coef_).double() / std
         offsets = torch.from_numpy(regression.intercept_).double() - weights @ mean
         layer = torch.cat([weights, offsets[:, None]], dim=1)
-        # Two classes have one layer, whose answer is the log of the odds of the second.
+        # For two classes there is one row, which gives the log odds of the second.
         return torch.cat([-layer / 2, layer / 2]) if len(layer) == 1 else layer
 
     def head(self, fitted: Tensor) -> nn.Module:
@@ -52,12 +51,12 @@ class LinearProbe(FittedToFeatures):
 
 
 def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> LinearProbe:
-    """A training that has not been fitted yet."""
+    """An unfitted training."""
     data = load_data(context, framing_of(hparams.model, hparams.weights))
-    seed_all(context.seed)  # of random weights, if they are wanted
+    seed_all(context.seed)  # for random weights, if they are wanted
     return LinearProbe(hparams, data, context)
 
 
 def rebuild(card: ModelCard, weights: Mapping[str, Tensor]) -> nn.Module:
-    """The network with its layer that a card describes: from images to logits."""
+    """The network and layer that a card describes, from images to logits."""
     return rebuild_with(card, weights, LinearHead(torch.zeros(*card.build["fitted"])))

@@ -3,14 +3,14 @@
 Model: the network of PyTorch's example `mnist_rnn`: an LSTM (Hochreiter and Schmidhuber 1997, "Long
 Short-Term Memory") of 64 units over the rows, BatchNorm, and two linear layers with dropout between.
 
-Data: whatever `classification` takes, split the same way. The resolution is the number of rows, which are
-the time steps: half the rows are half the cost. Rows of a lower rung are stretched to the top one's width.
+Data: whatever `classification` takes, split the same way. The resolution is the number of rows, that is, of
+time steps: half the rows cost half as much. Rows of a lower rung are stretched to the top one's width.
 
-Defaults are the example's, 64 images a batch and Adadelta (Zeiler 2012, "ADADELTA: An Adaptive Learning
-Rate Method"), but for two things. The rate is the paper's of 1: three epochs of 3,500 digits come to
-val_accuracy 0.715 with it, to 0.357 with the example's 0.1. And a cosine stands for the example's fall to
-seven tenths after each epoch (schedule: exponential has that). Expected in 14 epochs of mnist5k, the
-example's number: val_accuracy 0.948.
+Defaults are the example's, 64 images a batch and Adadelta (Zeiler 2012, "ADADELTA: An Adaptive Learning Rate
+Method"), with two exceptions. The rate is the paper's, 1: three epochs of 3,500 digits reach val_accuracy
+0.715 with it and 0.357 with the example's 0.1. And a cosine replaces the example's decay to seven tenths
+after each epoch, which is `schedule: exponential`. Expected after 14 epochs of mnist5k, as many as the
+example's: val_accuracy 0.948.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from trainables.engine.torch_trainable import TorchTrainable
 
 @dataclass(frozen=True, kw_only=True)
 class Hparams(TrainingHparams):
-    """What may be set or searched for, beside what every training takes.
+    """Hyperparameters in addition to those of every training.
 
     Attributes:
         hidden: Units of the LSTM, in each direction.
-        layers: LSTMs on top of each other.
-        bidirectional: Read from the bottom up as well.
-        drop_rate: Dropout of what the LSTM has read.
+        layers: Number of stacked LSTMs.
+        bidirectional: Also read from the bottom up.
+        drop_rate: Dropout of the LSTM's last states.
         head_drop_rate: Dropout of the features before the last layer.
         label_smoothing: Fraction of each label that is spread over all classes.
         augment: "none", "crop" (pad an eighth with black, crop), "light", "strong", or a strength in [0, 1].
@@ -56,7 +56,7 @@ class Hparams(TrainingHparams):
     augment: AugmentName | float = "none"
 
     def problems(self) -> list[str]:
-        """Everything in these values that makes no sense, in words."""
+        """Return a message for each invalid value or combination."""
         return super().problems() + broken_rules(self, _RULES)
 
 

@@ -1,4 +1,4 @@
-"""A recurrent classifier that reads an image from top to bottom, one row of pixels a time step."""
+"""A recurrent classifier that reads an image from top to bottom, one row of pixels per time step."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from trainables.mnist_rnn import TRAINABLE, Hparams
 class RowLSTM(nn.Module):
     """LSTM, BatchNorm and two linear layers; 27,242 parameters for digits of 28 px as in PyTorch's example.
 
-    Images of fewer pixels have fewer rows, hence fewer time steps; their rows are stretched to `width`.
+    Smaller images have fewer rows, hence fewer time steps; their rows are stretched to `width`.
 
     Args:
-        width: Pixels of a row as the LSTM takes it.
-        hidden: Numbers that the LSTM carries from row to row, in each direction.
-        drop_rate: Of what the LSTM has read; half of the layer after it is dropped where it is above 0.
+        width: Pixels of a row as the LSTM reads it.
+        hidden: Size of the state that the LSTM carries from row to row, in each direction.
+        drop_rate: Dropout of the LSTM's last states.
+        head_drop_rate: Dropout of the features before the last layer.
     """
 
     def __init__(

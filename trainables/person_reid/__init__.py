@@ -1,27 +1,28 @@
-"""Finding persons again in the images of other cameras.
+"""Person re-identification: finding a person again in the images of other cameras.
 
-Models: `resnet50`, `densenet121`, `hrnet_w18` and every other convolutional network of timm by its name,
-with one layer to few features and a classifier over the persons of the training part; `pcb` (`pcb/NAME`
-over another ResNet) with six horizontal stripes that each have their own (Sun et al. 2018, "Beyond Part
-Models"). Loss: cross entropy, with triplet loss of the hardest pairs or Circle loss between images if
-wanted.
+Models: `resnet50`, `densenet121`, `hrnet_w18` and any other convolutional network of timm by name, with one
+layer to few features and a classifier over the persons of the training part; `pcb` (`pcb/NAME` over another
+ResNet) with six horizontal stripes, each with its own layer and classifier (Sun et al. 2018, "Beyond Part
+Models"). Loss: cross entropy, optionally with triplet loss of the hardest pairs or Circle loss between
+images.
 
-Data: `persons` (made here); `market:FOLDER`, a folder with Market-1501's `bounding_box_train`, `query` and
-`bounding_box_test`, or one of images alone, named like 0001_c1s1_000151_00.jpg (Zheng et al. 2015).
-Images are made twice as tall as wide: the resolution is their height. 15 % of the persons are held out as
+Data: `persons` (generated); `market:FOLDER`, a folder with Market-1501's `bounding_box_train`, `query` and
+`bounding_box_test`, or a folder of images named like 0001_c1s1_000151_00.jpg (Zheng et al. 2015). Images are
+stretched to twice their width in height; the resolution is the height. 15 % of the persons are held out for
 validation; the data's own queries and gallery are the test set.
 
-Scores: mean average precision by Market-1501's trapezoidal rule, and the share of queries whose first right
-image is among the first 1, 5 and 10; without junk and without images by the query's own camera.
+Scores: mean average precision by Market-1501's trapezoidal rule, and the fraction of queries whose first
+right image is among the first 1, 5 and 10; both ignore junk and the person's images from the query's own
+camera.
 
 Defaults are the reference implementation's for resnet50, densenet121 and hrnet_w18 (Zheng,
 Person_reID_baseline_pytorch): Nesterov's SGD at 0.05 with decay on all weights, the backbone at a tenth of
-it and all at a tenth after 40 of 60 epochs, 32 images a batch, 512 numbers an image, dropout, cross entropy
-alone; pad 10 px of 256, crop and mirror; the features of mirror images added when scoring.
-`spaces/person_reid_pcb.yaml` has what it trains pcb with. They differ in weights, which are random unless
-`weights` says hub, in 15 % of the persons that are held out where the reference trains on all 751, in
-bilinear resizing for its bicubic, and pcb is searched with 256 numbers a stripe for its 2,048. So no figure
-of it is claimed. Seeds alone move mAP by 0.3 to 1.7 points.
+that and all rates at a tenth after 40 of 60 epochs, 32 images a batch, 512 features an image, dropout, cross
+entropy alone; pad 10 px of 256, crop and mirror; the features of mirror images are added when scoring. Its
+settings for pcb are in `spaces/person_reid_pcb.yaml`. They differ in weights, which are random unless
+`weights` is hub, in 15 % of the persons held out where the reference trains on all 751, in bilinear instead
+of bicubic resizing, and in pcb's 256 features a stripe at scoring instead of 2,048. So no figure of the
+reference is claimed. Seeds alone move mAP by 0.3 to 1.7 points.
 """
 
 from __future__ import annotations
@@ -52,23 +53,24 @@ METRIC_LOSSES: tuple[str, ...] = get_args(MetricLoss)
 
 @dataclass(frozen=True, kw_only=True)
 class Hparams(TrainingHparams):
-    """What may be set or searched for, beside what every training takes.
+    """Hyperparameters in addition to those of every training.
 
     Attributes:
         model: resnet50, densenet121, hrnet_w18 or another convolutional network of timm, pcb, or pcb/NAME.
-        weights: "none" is random ones, "hub" the backbone's own, "file:PATH" a file of it by absolute path.
-        features: Numbers that describe an image, or each of its stripes; null is 512, and 256 of pcb.
+        weights: "none" for random ones, "hub" for the backbone's own, "file:PATH" for a file of it by
+            absolute path.
+        features: Number of features of an image, or of each of its stripes; null means 512, and 256 for pcb.
         drop_rate: Dropout before the classifiers.
         label_smoothing: Fraction of each label that is spread over all persons.
-        metric_loss: "triplet", "circle" or "none", beside the cross entropy.
-        metric_loss_weight: What that loss between images is multiplied by.
-        images_per_identity: Images of each person in a batch where there is such a loss.
+        metric_loss: "triplet", "circle" or "none", added to the cross entropy.
+        metric_loss_weight: Factor of that loss between images.
+        images_per_identity: Images of each person in a batch if there is such a loss.
         augment: "none", "crop" (pad 10 px of 256 with black, crop), "light", "strong", or a strength.
         flip: Mirror half of the training images.
-        random_erasing: Share of training images of which a rectangle is blanked (Zhong et al. 2020).
-        flip_test: Describe an image that is scored by itself and its mirror image; twice the cost.
-        re_ranking: Rank by k-reciprocal neighbours (Zhong et al. 2017) when scoring. Scores of searches with
-            and without it do not compare, so it is nothing to search over.
+        random_erasing: Fraction of training images in which a rectangle is blanked (Zhong et al. 2020).
+        flip_test: Add the features of the mirror image to those of each scored image; twice the cost.
+        re_ranking: Rank by k-reciprocal neighbours (Zhong et al. 2017) when scoring. Scores with and without
+            it are not comparable, so it should not be searched over.
     """
 
     HAS_LAYER_ORDER: ClassVar[bool] = False
@@ -95,11 +97,11 @@ class Hparams(TrainingHparams):
     re_ranking: bool = False
 
     def problems(self) -> list[str]:
-        """Everything in these values that makes no sense, in words."""
+        """Return a message for each invalid value or combination."""
         problems = super().problems() + broken_rules(self, _RULES)
         if reason := unknown_network_reason(self.model):
             problems.append(reason)
-        # What "auto" becomes is a power of two; 64 stands for it.
+        # "auto" becomes a power of two; 64 stands for it.
         size = 64 if self.batch_size == "auto" else self.examples_at_once
         if self.metric_loss != "none" and size % self.images_per_identity:
             problems.append(
@@ -123,9 +125,9 @@ _RULES: dict[str, Rule] = {
 
 
 def overfit_overrides(hparams: Hparams) -> Mapping[str, Any]:
-    """What random weights learn a few images with.
+    """Values with which random weights learn a few images.
 
-    Cross entropy alone names all 32 without a mistake while their features are still mixed up: mAP 0.85.
+    Cross entropy alone classifies all 32 correctly while their features are still mixed up: mAP 0.85.
     """
     between = {} if hparams.examples_at_once % hparams.images_per_identity else {"metric_loss": "triplet"}
     return {**between, "backbone_lr_ratio": 1.0, "drop_rate": 0.0} if hparams.weights == "none" else between

@@ -1,4 +1,4 @@
-"""From stored images of persons to the batches a network sees: several images of each person at once."""
+"""From stored images of persons to the batches that a network sees, with several images per person."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from trainables.person_reid.data import PersonData
 
 @dataclass(frozen=True)
 class PersonBatch:
-    """Images (batch, 3, height, width) on the device, and of each, (batch,), what is known of it.
+    """Images (batch, 3, height, width) on the device, with their labels, (batch,) each.
 
     Attributes:
-        labels: The person, by number.
-        is_query: Whether it is searched with when it is scored; and, `is_gallery`, searched in.
+        labels: Number of each person.
+        is_query: Whether the image is a query when scored; `is_gallery`, whether it is in the gallery.
     """
 
     images: Tensor
@@ -35,7 +35,7 @@ class PersonBatch:
         return len(self.labels)
 
     def split(self, size: int) -> list[PersonBatch]:
-        """The same images in as few even pieces as hold at most `size` each."""
+        """The same images in the fewest even pieces of at most `size`."""
         num_pieces = -(-len(self) // size)
         parts = (getattr(self, field.name).tensor_split(num_pieces) for field in fields(self))
         return [PersonBatch(*piece) for piece in zip(*parts, strict=True)]
@@ -45,7 +45,7 @@ class PersonBatches:
     """The batches of one trial.
 
     Args:
-        per_identity: Images of a person that follow each other in training; None is in any order.
+        per_identity: Images of a person that follow each other in training; None means any order.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class PersonBatches:
         )
 
     def validation(self, budget: Budget) -> Iterator[PersonBatch]:
-        """The images that are scored after an epoch at `budget`."""
+        """The images scored after an epoch at `budget`."""
         return self._scored(self._choice.scored(budget))
 
     def test(self) -> Iterator[PersonBatch]:
@@ -85,16 +85,16 @@ class PersonBatches:
 
 
 def grouped(order: Tensor, labels: Tensor, per_identity: int, random: torch.Generator) -> Tensor:
-    """As many images as there are in `order`, so that batches have P persons with K images each.
+    """As many images as in `order`, arranged so that batches have P persons with K images each.
 
-    In each round the next K images of every person come, persons in a new order; a person without further
-    images starts over. So persons with few images are seen as often as those with many. In a batch that spans
-    two rounds a person may occur twice. (Hermans, Beyer and Leibe 2017, "In
-    Defense of the Triplet Loss for Person Re-Identification".)
+    Each round takes the next K images of every person, with the persons in a new order; a person who runs out
+    of images starts over. So persons with few images are seen as often as those with many. In a batch that
+    spans two rounds a person may occur twice. (Hermans, Beyer and Leibe 2017, "In Defense of the Triplet Loss
+    for Person Re-Identification".)
 
     Args:
-        order: Numbers of images, shuffled: (n,).
-        labels: Of the whole set.
+        order: Indices of images, shuffled, (n,).
+        labels: Labels of the whole set.
         per_identity: K.
     """
     by_identity = order[labels[order].argsort(stable=True)]

@@ -15,13 +15,13 @@ from trainables.engine.images.data import DataSplits, ImageSet
 
 @dataclass(frozen=True, eq=False)
 class IdentitySet(ImageSet):
-    """Images of persons, of which a subset has all of some persons and of the last one a part.
+    """Images of persons; a subset has all images of some persons, and some of the last one's.
 
-    Of everybody a few images would leave no pairs of one person to learn from.
+    A few images of everybody would leave no pairs of one person to learn from.
     """
 
     def subset(self, wanted: float | int | None) -> Tensor:
-        """Numbers of the images in a fraction, a count or None, all; a smaller one is a prefix."""
+        """Indices of a fraction, a count or (None) all of the images; a smaller subset is a prefix."""
         if wanted is None:
             return self._order
         if isinstance(wanted, float):
@@ -44,14 +44,14 @@ class IdentitySet(ImageSet):
 class PersonData:
     """Images of persons in three parts, which share no person.
 
-    Labels of training images count its persons from 0; those of the others belong to no class, and
-    junk has -1.
+    Labels of training images number its persons from 0; labels of other images belong to no class, and junk
+    has -1.
 
     Attributes:
-        cameras: Of all images of the source: (n,).
-        is_query: Which are searched with when their part is scored: (n,), bool.
-        is_gallery: Which are searched in: (n,), bool.
-        num_identities: Of the training part.
+        cameras: Camera of each image of the source, (n,).
+        is_query: Whether each image is a query when its part is scored, (n,), bool.
+        is_gallery: Whether each image is in the gallery, (n,), bool.
+        num_identities: Number of persons in the training part.
     """
 
     splits: DataSplits

@@ -1,4 +1,4 @@
-"""Where images of persons come from."""
+"""Sources of images of persons."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Persons(DataSource):
 
 @dataclass(frozen=True, kw_only=True)
 class Market(DataSource):
-    """A folder laid out as Market-1501: person and camera are in each image's name."""
+    """A folder laid out like Market-1501, with person and camera in each image's name."""
 
     market: FolderPath
 

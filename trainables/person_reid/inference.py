@@ -1,4 +1,4 @@
-"""A network that describes persons without its training: images to features of length 1."""
+"""Networks that describe persons, apart from their training: images to features of length 1."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _ASPECT_RATIO = 0.5  # width over height; the resolution is the height
 
 
 class Describer(nn.Module):
-    """Features by which a person is found again: their dot product is how alike two images are."""
+    """Features by which a person is found again; the dot product is the similarity of two images."""
 
     def __init__(self, network: PersonNet) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        """From (batch, 3, height, width) to (batch, features), of length 1 as they are compared in a test."""
+        """Map (batch, 3, height, width) to (batch, features), of length 1 as in the test."""
         return functional.normalize(self.network(images)["features"].float(), dim=1)
 
 
@@ -40,7 +40,7 @@ def portable(
     *,
     num_identities: int,
 ) -> PortableModel:
-    """What a network of these hparams is, whose images are scaled by `statistics`."""
+    """The description of a network with these hparams, whose images are scaled by `statistics`."""
     return PortableModel(
         kind="features",
         model=hparams.model,
@@ -61,7 +61,7 @@ def rebuild(card: ModelCard, weights: Mapping[str, Tensor]) -> nn.Module:
 
     Raises:
         ValueError: There is no such network here.
-        UnusableModel: The weights are of a network that is built otherwise.
+        UnusableModel: The weights belong to a network of another structure.
     """
     network, _ = build_person_net(card.model, weights="none", **card.build)
     load_exactly(network, weights)

@@ -1,4 +1,4 @@
-"""How well persons are found again, by the rules of Market-1501."""
+"""Scores of person re-identification, by the rules of Market-1501."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from trainables.person_reid.sightings import JUNK
 
 RANKS = (1, 5, 10)
 _QUERIES_AT_ONCE = 256  # Market-1501's gallery of 19,732: 40 MB for each matrix of doubles
-_TEMPERATURE = 1 / 16  # of the loss; cosines differ by tenths
+_TEMPERATURE = 1 / 16  # of the loss, as cosines differ by tenths
 
 
 @dataclass(frozen=True)
 class Described:
-    """Features of images (n, d), of length 1, and of each its person and its camera (n,)."""
+    """Features of images (n, d), of length 1, with each one's person and camera (n,)."""
 
     features: Tensor
     labels: Tensor
@@ -36,13 +36,13 @@ class Described:
 
 @dataclass(frozen=True)
 class Found:
-    """How well each query found its person; numbers are NaN where no other camera has seen that one.
+    """How well each query found its person; values are NaN if no other camera has seen the person.
 
     Attributes:
         average_precision: (queries,), in [0, 1].
         first_rank: Place in the gallery, from 1, of the first right image.
-        loss: Minus the log of the share of right images in a softmax over the gallery.
-        nearest: Place in the gallery, as it was given, of the image most like the query.
+        loss: Minus the log of the right images' share in a softmax over the gallery.
+        nearest: Index in the gallery, as given, of the image most similar to the query.
     """
 
     average_precision: Tensor
@@ -54,13 +54,14 @@ class Found:
 def found(queries: Described, gallery: Described, *, re_ranking: bool = False) -> Found:
     """How well each of `queries` finds its person in `gallery`, by Market-1501's rules.
 
-    Junk and what the query's own camera has of its person neither help nor harm: they are taken out. Average
-    precision is the area under the line through the points of precision and recall (the trapezoidal rule),
-    which begins at a precision of 1; torchmetrics' RetrievalMAP adds up rectangles. (Zheng et al. 2015,
-    "Scalable Person Re-identification: A Benchmark", and the authors' code.)
+    Junk, and images of the person by the query's own camera, are left out. Average precision is the area
+    under the line through the points of precision and recall (the trapezoidal rule), which begins at a
+    precision of 1; torchmetrics' RetrievalMAP sums rectangles. (Zheng et al. 2015, "Scalable Person
+    Re-identification: A Benchmark", and the authors' code.)
 
     Args:
-        re_ranking: By the neighbours that queries and gallery share; else by the cosine of their features.
+        re_ranking: Rank by the neighbours that queries and gallery share, else by the cosine of their
+            features.
     """
     if re_ranking:
         distances = re_ranked_distances(queries.features, gallery.features).to(queries.features.device)
@@ -75,10 +76,10 @@ def found(queries: Described, gallery: Described, *, re_ranking: bool = False) -
 
 
 def _found(queries: Described, gallery: Described, likeness: Tensor | None) -> Found:
-    """The same for some queries.
+    """The same for some of the queries.
 
     Args:
-        likeness: (queries, gallery); None is the cosine of the features.
+        likeness: (queries, gallery); None means the cosine of the features.
     """
     is_same = queries.labels[:, None] == gallery.labels
     is_out = (gallery.labels == JUNK) | (is_same & (queries.cameras[:, None] == gallery.cameras))
@@ -86,7 +87,7 @@ def _found(queries: Described, gallery: Described, likeness: Tensor | None) -> F
     if likeness is None:
         likeness = queries.features.double() @ gallery.features.double().T
     likeness = likeness.masked_fill(is_out, -torch.inf)
-    order = likeness.argsort(dim=1, descending=True, stable=True)  # what is out comes last
+    order = likeness.argsort(dim=1, descending=True, stable=True)  # images left out come last
     hits = is_right.gather(1, order).double()
     num_right = hits.sum(1)
     places = torch.arange(1, hits.shape[1] + 1, device=hits.device)
@@ -100,7 +101,7 @@ def _found(queries: Described, gallery: Described, likeness: Tensor | None) -> F
 
 
 class Collection:
-    """Features of a scored set and what is known of its images, collected batch by batch."""
+    """Features of a scored set with the labels of its images, collected batch by batch."""
 
     def __init__(self, *, re_ranking: bool = False) -> None:
         self._re_ranking = re_ranking
@@ -110,14 +111,14 @@ class Collection:
         return len(self._seen)
 
     def update(self, outputs: Mapping[str, Tensor], batch: PersonBatch) -> None:
-        """Take in a batch and its features (batch, d) in fp32."""
+        """Add a batch and its features (batch, d) in fp32."""
         features = functional.normalize(outputs["features"], dim=1)
         self._seen.append((features, batch.labels, batch.cameras, batch.is_query, batch.is_gallery))
 
     def answered(self) -> tuple[Found, Tensor, Tensor]:
-        """How well queries found their persons; the places of queries and of the gallery in the set.
+        """How well queries found their persons, and the indices of queries and gallery in the set.
 
-        What was collected is then forgotten.
+        The collection is then emptied.
         """
         *known, is_query, is_gallery = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
         self._seen.clear()
@@ -143,10 +144,10 @@ class PersonMetrics:
 
 
 class PersonDetails:
-    """What became of each query, as a table; fed batch by batch.
+    """The result of each query, as a table; fed batch by batch.
 
     Args:
-        image_name: What to call the image that is fed first (0), second (1) and so on.
+        image_name: Maps the index of an image, in the order of feeding, to its name.
     """
 
     def __init__(self, image_name: Callable[[int], str], *, re_ranking: bool = False) -> None:
@@ -155,7 +156,7 @@ class PersonDetails:
         self.update = self._collection.update
 
     def tables(self) -> Mapping[str, Table]:
-        """The table that results/README.md explains; nothing where nothing was fed."""
+        """The tables that results/README.md explains; none if nothing was fed."""
         if not self._collection:
             return {}
         answers, queries, gallery = self._collection.answered()
@@ -177,10 +178,10 @@ class PersonDetails:
 
 
 def means(answers: Found) -> dict[str, float]:
-    """Over the queries that can be answered.
+    """Means over the queries that can be answered.
 
     Raises:
-        DataError: There is none.
+        DataError: None can.
     """
     is_answered = ~answers.first_rank.isnan()
     if not is_answered.any():

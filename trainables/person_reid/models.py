@@ -17,20 +17,20 @@ from trainables.person_reid.batches import PersonBatch
 from trainables.person_reid.names import backbone_of, is_striped
 
 _NUM_STRIPES = 6
-_FEATURES, _STRIPE_FEATURES = 512, 256  # the reference's, of an image and of each stripe
-_CLASSIFIER_STD = 0.001  # no person is preferred at the start
+_FEATURES, _STRIPE_FEATURES = 512, 256  # the reference's, per image and per stripe
+_CLASSIFIER_STD = 0.001  # prefers no person at the start
 _ASPECT_RATIO = 0.5  # width over height of images of persons, whose resolution is their height
-_MARGIN = 0.3  # of distances of features of length 1; usual with this task (Luo et al. 2019)
-_CIRCLE = {"m": 0.25, "gamma": 128}  # of the paper (Sun et al. 2020), for this task
+_MARGIN = 0.3  # between distances of features of length 1; usual for this task (Luo et al. 2019)
+_CIRCLE = {"m": 0.25, "gamma": 128}  # the paper's (Sun et al. 2020), for this task
 
 
 class PersonNet(nn.Module):
-    """Describes each stripe of an image by itself, and guesses from each who it is.
+    """Describes each stripe of an image by itself, and guesses the person from each.
 
     Args:
-        backbone: From images to maps (batch, channels, rows, columns), by `forward_features`.
-        head: What is new, and of random weights.
-        flip_test: An image that is scored is described by the sum of its features and its mirror image's.
+        backbone: Maps images to (batch, channels, rows, columns) with `forward_features`.
+        head: The new part, with random weights.
+        flip_test: Whether a scored image is described by the sum of its features and its mirror image's.
     """
 
     def __init__(self, backbone: nn.Module, head: StripeHead, *, flip_test: bool = False) -> None:
@@ -47,7 +47,7 @@ class PersonNet(nn.Module):
         features = found["features"]
         if self.flip_test:
             features = features + self._described(images.flip(3))["features"]
-        # Each stripe counts alike when images are searched, however long its features are.
+        # Each stripe has the same weight in a search, however long its features are.
         stripes = features.unflatten(1, (len(self.head.necks), -1))
         return {**found, "features": functional.normalize(stripes.float(), dim=2).flatten(1)}
 
@@ -58,7 +58,7 @@ class PersonNet(nn.Module):
 
 
 class StripeHead(nn.Module):
-    """The means of horizontal stripes, each through its own layer to few features and on to all persons."""
+    """The means of horizontal stripes, each through its own layer to few features and its own classifier."""
 
     def __init__(
         self, channels: int, num_identities: int, *, num_stripes: int, num_features: int, drop_rate: float
@@ -76,7 +76,7 @@ class StripeHead(nn.Module):
             nn.init.zeros_(classifier.get_parameter("bias"))
 
     def forward(self, maps: Tensor) -> dict[str, Tensor]:
-        stripes = self.pool(maps)[..., 0].unbind(2)  # of (batch, channels) each
+        stripes = self.pool(maps)[..., 0].unbind(2)  # (batch, channels) each
         features = [neck(stripe) for neck, stripe in zip(self.necks, stripes, strict=True)]
         guesses = [
             classify(self.drop(part)) for classify, part in zip(self.classifiers, features, strict=True)
@@ -94,16 +94,16 @@ def build_person_net(
     resolution: int = 256,
     flip_test: bool = False,
 ) -> tuple[PersonNet, Classifier]:
-    """The named network, on the CPU, and its backbone with what is to be known of that.
+    """The named network, on the CPU, and its backbone as a `Classifier`.
 
     `pcb/NAME` has six stripes, and the last stage of its ResNet keeps the size of its maps (Sun et al. 2018).
 
     Args:
-        num_features: Numbers of an image or of each stripe; None is 512, and 256 of each stripe of PCB.
+        num_features: Features per image or per stripe; None means 512, and 256 per stripe for PCB.
 
     Raises:
-        ValueError: No such model, or one that makes no maps.
-        WeightsError: The file of weights is missing, damaged or another model's.
+        ValueError: There is no such model, or it makes no maps.
+        WeightsError: The file of weights is missing, damaged, or belongs to another model.
     """
     backbone = backbone_of(name)
     built = build_classifier(
@@ -127,20 +127,20 @@ def build_person_net(
 
 
 def _keep_size(model: nn.Module, name: str) -> None:
-    """Take the stride out of a ResNet's last stage, so that there are twice as many rows for the stripes."""
+    """Remove the stride from a ResNet's last stage, for twice as many rows for the stripes."""
     if not isinstance(model, ResNet):
         raise ValueError(f"{name} needs a ResNet of timm, such as pcb/resnet50, got {type(model).__name__}")
     first: Any = model.get_submodule("layer4.0")
     for layer in first.modules():
         if isinstance(layer, nn.Conv2d):
             layer.stride = (1, 1)
-    if isinstance(first.downsample[0], nn.AvgPool2d):  # the "d" variants shrink by it
+    if isinstance(first.downsample[0], nn.AvgPool2d):  # which shrinks maps in the "d" variants
         first.downsample[0] = nn.Identity()
 
 
 @torch.no_grad()
 def _num_channels(model: Any, name: str, resolution: int) -> int:
-    """Of the maps that a backbone makes, which is tried on a black image."""
+    """The number of channels of a backbone's maps, found with a black image."""
     maps = model.eval().forward_features(torch.zeros(1, 3, resolution, round(resolution * _ASPECT_RATIO)))
     model.train()
     if not (isinstance(maps, Tensor) and maps.ndim == 4 and maps.shape[1] == model.num_features):
@@ -149,12 +149,12 @@ def _num_channels(model: Any, name: str, resolution: int) -> int:
 
 
 class PersonLoss:
-    """Cross entropy of each stripe's guess, added up, and the loss of features between images.
+    """Cross entropy summed over the stripes' guesses, and the loss between images' features.
 
     Args:
-        metric_loss: "triplet" is of the hardest pairs of a batch (Hermans et al. 2017), "circle" is Circle
-            loss (Sun et al. 2020); "none" leaves the cross entropy alone.
-        weight: What it is multiplied by.
+        metric_loss: "triplet" for triplet loss of the hardest pairs of a batch (Hermans et al. 2017),
+            "circle" for Circle loss (Sun et al. 2020), "none" for the cross entropy alone.
+        weight: Factor of that loss.
     """
 
     def __init__(self, metric_loss: str, *, weight: float, label_smoothing: float) -> None:
@@ -165,7 +165,7 @@ class PersonLoss:
         logits = outputs["logits"].transpose(1, 2)  # (batch, persons, stripes)
         num_stripes = logits.shape[2]
         labels = batch.labels[:, None].expand(-1, num_stripes)
-        # `cross_entropy` takes the mean over stripes as well; times their number it is their sum, as in PCB.
+        # `cross_entropy` also averages over stripes; times their number it is their sum, as in PCB.
         loss = functional.cross_entropy(logits, labels, label_smoothing=self._label_smoothing) * num_stripes
         if self._between is None:
             return loss
@@ -173,7 +173,7 @@ class PersonLoss:
 
 
 def _losses_between() -> dict[str, Callable[[Tensor, Tensor], Tensor] | None]:
-    """The loss between features by its name; None leaves the cross entropy alone."""
+    """The losses between features, by name; None is the cross entropy alone."""
     triplet: Any = TripletMarginLoss(margin=_MARGIN)
     hardest: Any = BatchHardMiner()
     circle: Any = CircleLoss(**_CIRCLE)

@@ -1,4 +1,4 @@
-"""Which networks describe persons. No torch here."""
+"""Names of the networks that describe persons. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ def is_striped(name: str) -> bool:
 
 
 def backbone_of(name: str) -> str:
-    """The model of timm inside a network: of `pcb` a ResNet-50."""
+    """The timm model inside a network; for `pcb` a ResNet-50."""
     if name == _PCB:
         return "resnet50"
     return name.removeprefix(f"{_PCB}/")
 
 
 def unknown_network_reason(name: str) -> str:
-    """Why there is no network of this name; empty where timm may have its backbone."""
+    """Why no network has this name; empty if timm may have its backbone."""
     backbone = backbone_of(name)
     if backbone in OWN_MODELS or "/" in backbone or ":" in backbone:
         return f"model must be a convolutional network of timm by its name, pcb or pcb/RESNET, got {name!r}"

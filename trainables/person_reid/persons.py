@@ -1,4 +1,4 @@
-"""Images of made-up persons in coloured clothes, seen by four cameras: data to try things out."""
+"""Images of made-up persons in coloured clothes, seen by four cameras: data for trying things out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WEAVES = 4
 
 @dataclass(frozen=True)
 class _Outfit:
-    """What a person wears: colours of (3,), and which of four weaves the coat has of its two colours."""
+    """What a person wears: colours (3,), and which of four weaves combines the coat's two colours."""
 
     coat: np.ndarray
     second: np.ndarray
@@ -30,17 +30,17 @@ class _Outfit:
 
 @dataclass(frozen=True)
 class _Camera:
-    """How a camera sees: its background, and what it multiplies the colours by, (3,) each."""
+    """A camera's background and the factors by which it tints colours, (3,) each."""
 
     background: np.ndarray
     tint: np.ndarray
 
 
 def persons() -> tuple[Tensor, Sightings]:
-    """1,204 images of 64 x 32 px named as in Market-1501, the same ones whenever they are made.
+    """1,204 images of 64 x 32 px, named as in Market-1501 and the same every time.
 
-    80 persons to train on and 16 to be found again, 3 images by each of 4 cameras, which tint what they
-    see; of the 16 the first image by each camera is a query. In the gallery are also 40 distractors, persons
+    80 persons to train on and 16 to find again, with 3 images by each of 4 cameras, which tint what they see;
+    for the 16, the first image by each camera is a query. The gallery also has 40 distractors, persons
     without a query, and 12 images of junk, which show half of a person.
     """
     random = np.random.default_rng(_SEED)

@@ -1,4 +1,4 @@
-"""Which person is seen by which camera, read from the names of images."""
+"""Persons and cameras, read from the names of images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainables.engine.images.folder_tree import FolderTree, is_image
 JUNK, DISTRACTOR = (
     -1,
     0,
-)  # numbers that Market-1501 gives to useless boxes, and to persons who are not searched for
+)  # Market-1501's numbers for useless boxes, and for persons who are not searched for
 PLACES = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 _NAME = re.compile(r"(-1|\d+)_c(\d+)")
 _LISTED = 5
@@ -27,11 +27,11 @@ class Sightings:
     """Images of persons, numbered from 0.
 
     Attributes:
-        names: Files below the folder.
+        names: Files, relative to the folder.
         identities: Numbers of the persons: (n,), int64; -1 is junk, 0 a distractor.
         cameras: (n,), int64.
         places: "train", "query" or "gallery": (n,), text.
-        left_out: What else lies in the folders.
+        left_out: Other contents of the folders.
     """
 
     names: tuple[str, ...]
@@ -42,11 +42,11 @@ class Sightings:
 
     @property
     def is_person(self) -> np.ndarray:
-        """Which show a person who can be found again: (n,), bool."""
+        """Whether each image shows a person who can be found again: (n,), bool."""
         return np.asarray(self.identities > DISTRACTOR)
 
     def counts(self) -> str:
-        """How many images, persons and cameras there are, in words."""
+        """The numbers of images, persons, cameras and distractors, in words."""
         num_persons = len(np.unique(self.identities[self.is_person]))
         num_others = int((~self.is_person).sum())
         cameras = len(np.unique(self.cameras))
@@ -54,10 +54,10 @@ class Sightings:
 
 
 def sightings_of(names: Sequence[str], places: Sequence[str]) -> Sightings:
-    """What names such as `0001_c1s1_000151_00.jpg` say: person 1, seen by camera 1.
+    """Parsed names such as `0001_c1s1_000151_00.jpg`: person 1, seen by camera 1.
 
     Raises:
-        DataError: Some names say nothing of the kind.
+        DataError: Some names do not follow this pattern.
     """
     matches = [_NAME.match(Path(name).name) for name in names]
     odd = [name for name, match in zip(names, matches, strict=True) if match is None]
@@ -71,9 +71,9 @@ def sightings_of(names: Sequence[str], places: Sequence[str]) -> Sightings:
 
 
 def find_sightings(root: Path) -> Sightings:
-    """The images of a folder laid out as Market-1501 is, or of a folder without query and gallery.
+    """The images of a folder laid out like Market-1501, or of a folder without query and gallery.
 
-    The first has `bounding_box_train`, `query` and `bounding_box_test` in it.
+    The former contains `bounding_box_train`, `query` and `bounding_box_test`.
 
     Raises:
         DataError: No such folder, or one without images of persons.

@@ -25,19 +25,19 @@ from trainables.person_reid.persons import persons
 from trainables.person_reid.sightings import JUNK, Sightings, find_sightings
 
 _ASPECT_RATIO = 0.5  # of the height, which is the resolution: 256 x 128 px in most papers
-_HELD_OUT_FRACTION = 0.15  # of the persons, for each of validation and test that a source lacks
+_HELD_OUT_FRACTION = 0.15  # of the persons, for validation and for test each, if the source lacks them
 _LOOKED_AT = 64
 _MAX_SURVEY_S = 10.0
 
 
 def load_person_data(context: TrainingContext) -> PersonData:
-    """The data of a run, split the same way in every trial of it; kept for the next trial.
+    """The data of a run, split the same way in every trial, and cached for the next one.
 
-    15 % of the training part's persons are held out for validation, and as many for test where there are
-    no queries. Images are stretched to twice the height of their width.
+    15 % of the training part's persons are held out for validation, and as many for test if there are no
+    queries. Images are stretched to a height of twice their width.
 
     Raises:
-        DataError: Unknown, missing or unfit data, or a part in which no person is seen by two cameras.
+        DataError: Unknown, missing or unusable data, or a part in which no person is seen by two cameras.
     """
     cache = CacheFolder.of(context)
     given = read_source(context.data, PERSON_SOURCES)
@@ -46,12 +46,12 @@ def load_person_data(context: TrainingContext) -> PersonData:
 
 
 def check_person_data(context: TrainingContext) -> list[str]:
-    """What is to be known of the source that `context.data` names, without decoding it.
+    """Notes on the source that `context.data` names, without decoding it.
 
-    Of the images 64 are opened, evenly spread.
+    About 64 of the images, evenly spread, are opened.
 
     Raises:
-        DataError: No such source, or it is missing, unreadable or cannot be split.
+        DataError: The source is unknown, missing or unreadable, or cannot be split.
     """
     source = read_source(context.data, PERSON_SOURCES)
     if not isinstance(source, Market):
@@ -72,7 +72,7 @@ def check_person_data(context: TrainingContext) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """Images, and what their names say."""
+    """Images, and the persons and cameras in their names."""
 
     source: ImageSource
     sightings: Sightings
@@ -141,7 +141,7 @@ def _files(root: Path, sightings: Sightings) -> ImageFiles:
 
 
 def _parts(source: DataSource, sightings: Sightings, seed: int) -> np.ndarray:
-    """The part of each image: (n,), text. Distractors are in the test part, if in any.
+    """The part of each image, (n,), text. Distractors are in the test part, if in any.
 
     Raises:
         DataError: Too few persons, or no person of a part is seen by two cameras.
@@ -166,16 +166,16 @@ def _parts(source: DataSource, sightings: Sightings, seed: int) -> np.ndarray:
 
 
 def _is_seen_twice(sightings: Sightings, is_meant: np.ndarray) -> bool:
-    """Whether any person among these images is seen by two cameras."""
+    """Whether two cameras have seen any of the persons in these images."""
     chosen = is_meant & sightings.is_person
     pairs = {*zip(sightings.identities[chosen].tolist(), sightings.cameras[chosen].tolist(), strict=True)}
     return len({identity for identity, _ in pairs}) < len(pairs)
 
 
 def _labels(sightings: Sightings, parts: np.ndarray, trained: np.ndarray) -> Tensor:
-    """Classes of the training part from 0, after them everybody else, and -1 for junk: (n,).
+    """Labels (n,): the training part's classes from 0, then everybody else, and -1 for junk.
 
-    A number in the test part of a source is not the person of that number in its training part.
+    The same number in a source's test part and training part does not mean the same person.
     """
     offset = np.where(sightings.places == "train", 0, sightings.identities.max() + 1)
     others = np.where(sightings.identities == JUNK, JUNK, len(trained) + sightings.identities + offset)
@@ -184,7 +184,7 @@ def _labels(sightings: Sightings, parts: np.ndarray, trained: np.ndarray) -> Ten
 
 
 def _first_of_each_camera(sightings: Sightings, is_readable: np.ndarray) -> np.ndarray:
-    """Which are the first that a camera has of a person: (n,), bool."""
+    """Whether each image is the first by its camera of its person, (n,), bool."""
     rows = np.flatnonzero(is_readable & sightings.is_person)
     pairs = np.stack([sightings.identities[rows], sightings.cameras[rows]])
     first = np.zeros(len(is_readable), dtype=bool)

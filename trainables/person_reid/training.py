@@ -1,4 +1,4 @@
-"""A network that describes persons, put together for the training loop."""
+"""A network that describes persons, assembled for the training loop."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
 def _batches(
     hparams: Hparams, context: TrainingContext, data: PersonData, statistics: Statistics
 ) -> PersonBatches:
-    """Augmented images of persons; several of each identity together where the loss compares them."""
+    """Augmented images of persons; several of each identity together if the loss compares them."""
     augment = Augment.named(
         hparams.augment, flip=hparams.flip, padding=_PADDING, random_erasing=hparams.random_erasing
     )
@@ -77,7 +77,7 @@ def _batches(
 
 
 def _notes(hparams: Hparams) -> dict[str, str]:
-    """Hyperparameters that were set but can have no effect, with the reason."""
+    """Hyperparameters that were set but have no effect, with the reason."""
     if hparams.metric_loss != "none":
         return {}
     reason = "metric_loss is none: images come in any order, and are not compared"

@@ -1,23 +1,23 @@
-"""Whether two images are of one class: a siamese network.
+"""Whether two images belong to the same class: a siamese network.
 
-Model: one encoder for both images, and one of two ways to compare what it makes of them:
+Model: one encoder for both images and one of two ways of comparing its outputs:
 
-- `concatenation` is PyTorch's example `siamese_network`: the features of both behind each other, through two
-  linear layers. Which image is the first matters to it.
-- `distance` is the way of Koch, Zemel and Salakhutdinov (2015, "Siamese Neural Networks for One-shot Image
-  Recognition"): a linear layer over the distances of two embeddings, number by number. Their encoder, for
-  characters of 105 px, is not among those here.
+- `concatenation` is PyTorch's example `siamese_network`: the features of both images, concatenated, go
+  through two linear layers. The order of the images matters.
+- `distance` follows Koch, Zemel and Salakhutdinov (2015, "Siamese Neural Networks for One-shot Image
+  Recognition"): a linear layer over the absolute differences of two embeddings, element by element. Their
+  encoder, for characters of 105 px, is not included.
 
 Encoders are the classifiers that `classification` takes, without their last layer (concatenation) or with
-it giving the embedding (distance).
+that layer producing the embedding (distance).
 
-Data: pairs from whatever `classification` takes, split the same way, half of them of one class. An epoch
-has one pair for each training image; its partner is redrawn each epoch from the same subset. Held-out pairs
-are the same for all trials of a run. Chance is 0.5 in accuracy and in area under the ROC curve.
+Data: pairs of the images that `classification` takes, split the same way; half are of the same class. An
+epoch has one pair for each training image; its partner is redrawn each epoch from the same subset. Held-out
+pairs are the same for all trials of a run. Chance is 0.5 in accuracy and in area under the ROC curve.
 
-Defaults are the example's: ResNet-18 on one channel, Adadelta (Zeiler 2012) at a rate of 1, which falls to
-0.7 of itself after each epoch, 64 pairs a batch, 14 epochs. They differ in pixels, which have mean 0 and
-deviation 1 here and are 0 to 255 there, and in mnist5k, a twelfth of its digits.
+Defaults are the example's: ResNet-18 on one channel, Adadelta (Zeiler 2012) at a rate of 1 that is multiplied
+by 0.7 after each epoch, batches of 64 pairs, 14 epochs. They differ in pixels, which have mean 0 and
+deviation 1 here and range from 0 to 255 there, and in mnist5k, which has a twelfth of the example's digits.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ _COMPARISONS: tuple[Comparison, ...] = get_args(Comparison)
 
 @dataclass(frozen=True, kw_only=True)
 class Hparams(TrainingHparams):
-    """What may be set or searched for, beside what every training takes.
+    """Hyperparameters in addition to those of every training.
 
     Attributes:
-        model: The encoder: resnet20, mnist_cnn, a name of timm, or torchvision/NAME; of random weights.
+        model: The encoder: resnet20, mnist_cnn, a timm model, or torchvision/NAME; its weights start random.
         comparison: "concatenation" (the example's) or "distance" (Koch et al.'s).
-        embedding_dim: Numbers that the encoder makes of an image, for "distance".
-        drop_rate: Dropout of the encoder before its last layer.
+        embedding_dim: Length of an image's embedding, for "distance".
+        drop_rate: Dropout rate in the encoder, before its last layer.
         augment: "none", "crop" (pad an eighth with black, crop), "light", "strong", or a strength in [0, 1].
         flip: Mirror half of the training images.
     """
@@ -66,7 +66,7 @@ class Hparams(TrainingHparams):
     flip: bool = False
 
     def problems(self) -> list[str]:
-        """Everything in these values that makes no sense, in words."""
+        """Return a message for each invalid value or combination."""
         return super().problems() + broken_rules(self, _RULES)
 
 

@@ -1,4 +1,4 @@
-"""Pairs of labelled images: of one class, or of two; half of them each."""
+"""Pairs of labelled images, half of them of one class and half of two."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from trainables.engine.images.data import ImageSet
 from trainables.engine.seeds import generator
 
 _DRAWS = 2  # whether the partner is of the same class, and which it is
-_SCORED = 0  # the one epoch of held-out pairs: all trials and epochs are scored on the same
+_SCORED = 0  # epoch number of held-out pairs, so that all trials and epochs are scored on the same ones
 
 
 @dataclass(frozen=True)
 class PairBatch:
-    """Two float images (pairs, channels, side, side) each, and whether they are of one class (pairs,)."""
+    """Two batches of float images (pairs, channels, side, side), and whether each pair is of one class."""
 
     first: Tensor
     second: Tensor
@@ -30,14 +30,14 @@ class PairBatch:
         return len(self.is_same)
 
     def split(self, size: int) -> list[PairBatch]:
-        """The same pairs in as few even pieces as hold at most `size` each."""
+        """The same pairs in the fewest even pieces of at most `size`."""
         num_pieces = -(-len(self) // size)
         parts = (part.tensor_split(num_pieces) for part in (self.first, self.second, self.is_same))
         return [PairBatch(*piece) for piece in zip(*parts, strict=True)]
 
 
 class PairBatches:
-    """The batches of one trial: each image with a partner out of the images that its budget has.
+    """The batches of one trial: each image with a partner from the images within its budget.
 
     Partners of training images depend on (seed, epoch, image), those of held-out ones on the run's seed.
     """
@@ -73,9 +73,9 @@ class PairBatches:
 
 
 def partners(labels: Tensor, draws: Tensor) -> Tensor:
-    """The place of each example's partner: of its class where its first number is below one half.
+    """The index of each example's partner, which is of its class where the first draw is below one half.
 
-    Never itself: the only example of a class gets one of another class.
+    No example is its own partner: the only one of its class gets one of another class.
 
     Args:
         draws: (n, 2), in [0, 1).
@@ -88,7 +88,7 @@ def partners(labels: Tensor, draws: Tensor) -> Tensor:
     if len(sizes) < 2:
         raise DataError(f"pairs need images of two classes, got {len(labels)} of one")
     size = sizes[own]
-    start = (sizes.cumsum(0) - sizes)[own]  # of the class, among the sorted
+    start = (sizes.cumsum(0) - sizes)[own]  # where the class starts in sorted order
     rank = order.argsort() - start
     wants_same = (draws[:, 0] < 0.5) & (size > 1)
     num_choices = torch.where(wants_same, size - 1, len(labels) - size)
@@ -99,7 +99,7 @@ def partners(labels: Tensor, draws: Tensor) -> Tensor:
 
 
 def _partnered(chosen: Tensor, labels: Tensor, *, seed: int, epoch: int) -> Tensor:
-    """The partner of each image of `chosen`, among them; `labels` are those of the whole set."""
+    """The partner of each image in `chosen`, from `chosen`; `labels` are those of the whole set."""
     random = generator("pair", seed=seed, epoch=epoch)
     draws = torch.rand(len(labels), _DRAWS, generator=random, dtype=torch.float64)
     return chosen[partners(labels[chosen], draws[chosen])]

@@ -1,4 +1,4 @@
-"""A pair of encoders put together for the training loop."""
+"""A pair of encoders, assembled for the training loop."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
 
 
 def _no_effect(hparams: Hparams) -> dict[str, str]:
-    """Hyperparameters that were set and cannot act, with the reason."""
+    """Hyperparameters that were set but have no effect, with the reason."""
     if hparams.comparison == "distance" or hparams.embedding_dim == Hparams.embedding_dim:
         return {}
     return {"no effect of embedding_dim": "concatenation compares the features before the last layer"}

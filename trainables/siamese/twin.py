@@ -14,17 +14,17 @@ from trainables.engine.classifiers.models import Classifier
 from trainables.engine.two_classes import guesses_of_two
 from trainables.siamese.pairs import PairBatch
 
-_HIDDEN = 256  # of the example's two layers
-_BIAS = 0.01  # of both at the start
+_HIDDEN = 256  # units between the example's two layers
+_BIAS = 0.01  # initial bias of both layers
 
 
 class DistanceTwin(nn.Module):
-    """One encoder for both images; a linear layer weighs the distances of their embeddings.
+    """One encoder for both images; a linear layer weighs the differences of their embeddings.
 
-    Koch et al. 2015. Their sigmoid is in `pair_loss`.
+    After Koch et al. 2015, whose sigmoid is in `pair_loss`.
 
     Args:
-        encoder: From images to (batch, embedding_dim).
+        encoder: Maps images to (batch, embedding_dim).
     """
 
     def __init__(self, encoder: nn.Module, embedding_dim: int) -> None:
@@ -33,20 +33,20 @@ class DistanceTwin(nn.Module):
         self.head = nn.Linear(embedding_dim, 1)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Logits (pairs,) of being of one class; the same whichever of the two comes first."""
-        # Both images in one pass: BatchNorm then sees them with the same statistics.
+        """Logits (pairs,) of both being of one class; the order of the two does not matter."""
+        # One pass for both images, so that BatchNorm normalises them with the same statistics.
         one, other = self.encoder(torch.cat([first, second])).chunk(2)
         logits: Tensor = self.head((one - other).abs())
         return logits[:, 0]
 
 
 class ConcatenationTwin(nn.Module):
-    """One encoder for both images; two linear layers read the features of both behind each other.
+    """One encoder for both images; two linear layers read their concatenated features.
 
     As in PyTorch's example `siamese_network`, whose sigmoid is in `pair_loss`.
 
     Args:
-        encoder: From images to (batch, num_features).
+        encoder: Maps images to (batch, num_features).
     """
 
     def __init__(self, encoder: nn.Module, num_features: int) -> None:
@@ -60,7 +60,7 @@ class ConcatenationTwin(nn.Module):
             nn.init.constant_(layer.get_parameter("bias"), _BIAS)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Logits (pairs,) of being of one class."""
+        """Logits (pairs,) of both being of one class."""
         # One pass after the other, as in the example: BatchNorm sees the first images, then the second.
         features = [self.encoder(images) for images in (first, second)]
         logits: Tensor = self.head(torch.cat(features, dim=1))
@@ -68,10 +68,10 @@ class ConcatenationTwin(nn.Module):
 
 
 def without_last_layer(classifier: Classifier) -> tuple[nn.Module, int]:
-    """A classifier's model up to what its last layer reads, and how many numbers that are.
+    """A classifier's model with its last layer replaced by the identity, and the inputs that layer had.
 
     Raises:
-        ValueError: It does not end in one linear layer.
+        ValueError: The model does not end in one linear layer.
     """
     model, head = classifier.model, classifier.head
     name = next((name for name, module in model.named_modules() if module is head), "")
@@ -85,17 +85,17 @@ def without_last_layer(classifier: Classifier) -> tuple[nn.Module, int]:
 
 
 def outputs_of_pairs(model: nn.Module, batch: PairBatch) -> Any:
-    """What the engine's loop asks a model about a batch of pairs."""
+    """A model's outputs for a batch of pairs, as the engine's loop calls it."""
     return model(batch.first, batch.second)
 
 
 def pair_loss(logits: Tensor, batch: PairBatch) -> Tensor:
-    """Cross entropy of logits (pairs,): with a sigmoid before it, it would fail under autocast."""
+    """Cross entropy of logits (pairs,); that of probabilities would fail under autocast."""
     return functional.binary_cross_entropy_with_logits(logits, batch.is_same)
 
 
 class PairMetrics:
-    """Accuracy at even odds, area under the ROC curve, and loss; fed batch by batch."""
+    """Accuracy at a threshold of one half, area under the ROC curve, and loss; fed batch by batch."""
 
     def __init__(self, device: torch.device) -> None:
         self._scores = {"accuracy": BinaryAccuracy().to(device), "auc": BinaryAUROC().to(device)}
@@ -103,15 +103,15 @@ class PairMetrics:
         self._is_same: list[Tensor] = []
 
     def update(self, logits: Tensor, batch: PairBatch) -> None:
-        """Take in a batch and its logits (pairs,) in fp32."""
-        shares = logits.sigmoid()  # torchmetrics would take logits that all lie in [0, 1] for shares
+        """Add a batch and its logits (pairs,) in fp32."""
+        shares = logits.sigmoid()  # torchmetrics would take logits that all lie in [0, 1] for probabilities
         for score in self._scores.values():
             score.update(shares, batch.is_same.int())
         self._loss.update(pair_loss(logits, batch), weight=len(batch))
         self._is_same.append(batch.is_same)
 
     def compute(self) -> dict[str, float]:
-        """Plain floats over all batches since the last call, which are then forgotten."""
+        """Return plain floats over all batches since the last call, and start over."""
         values = {name: float(score.compute()) for name, score in self._scores.items()}
         values["loss"] = float(self._loss.compute())
         is_same = torch.cat(self._is_same)

@@ -1,9 +1,10 @@
-"""A perceptron with one hidden layer that reads digits. Replace this by your model and the paper it is from.
+"""A perceptron with one hidden layer that reads digits. Replace this with your model and its paper.
 
-Data: labelled images, `digits` to begin with. Replace `IMAGE_SOURCES` by sources of your own where you read
+Data: labelled images, `digits` to begin with. Replace `IMAGE_SOURCES` with your own sources if you read
 something else (`trainables/core/data_source.py`).
 
-Expected on digits: val_accuracy above 0.9 after 9 epochs. Replace this by what the published defaults reach.
+Expected on digits: val_accuracy above 0.9 after 9 epochs. Replace this with what the published defaults
+reach.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from trainables.engine.torch_trainable import TorchTrainable
 
 @dataclass(frozen=True, kw_only=True)
 class Hparams(TrainingHparams):
-    """What may be set or searched for, beside what every training takes.
+    """Hyperparameters in addition to those of every training.
 
     Attributes:
         hidden: Units of the hidden layer.
@@ -35,7 +36,7 @@ class Hparams(TrainingHparams):
     drop_rate: float = 0.1
 
     def problems(self) -> list[str]:
-        """Everything in these values that makes no sense, in words."""
+        """Return a message for each invalid value or combination."""
         return super().problems() + broken_rules(self, _RULES)
 
 

@@ -1,4 +1,4 @@
-"""What this model alone promises; the contract tests hold it to what every trainable promises."""
+"""Tests of this model alone; the contract tests check what every trainable promises."""
 
 from __future__ import annotations
 

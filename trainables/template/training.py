@@ -1,4 +1,4 @@
-"""The network and its training: all that needs torch."""
+"""The network and its training: everything that needs torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainables.template import TRAINABLE, Hparams
 
 
 class Perceptron(nn.Module):
-    """From images (n, channels, any side, any side) to logits (n, classes)."""
+    """Maps images (n, channels, any side, any side) to logits (n, classes)."""
 
     def __init__(self, channels: int, side: int, num_classes: int, hparams: Hparams) -> None:
         super().__init__()
