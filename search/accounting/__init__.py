@@ -1,6 +1,7 @@
-"""What a run has spent: its meters asked, joules added up, and added up again from its tables.
+"""What a run has spent: meters are read, joules added up, and added up again from the run's tables.
 
-Trials report joules twice: in the row of each epoch, and in the account of a window that their meter closes.
-Devices report them once more, as counters. `account` writes down what neither route would keep through a
-kill, `spending` and `unreported` show where joules went, `reconciliation` holds the tables together.
+Trials report joules twice: in the row of each epoch, and in the account of a window when their meter closes
+it. Devices report them once more, as counters. `account` records what neither route would preserve through a
+kill, `spending` and `unreported` show where joules went, and `reconciliation` checks the tables against each
+other.
 """

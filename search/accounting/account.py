@@ -1,8 +1,8 @@
-"""What a run has used so far: what its trials reported, and what the meters know beyond that.
+"""The energy a run has used so far: what its trials reported, and what the meters know beyond that.
 
 A limit on energy counts what devices used, not what trials reported: an epoch may take an hour, and idle
-seconds between two trials cost joules too. So the meters are asked each second, and what they know beyond
-the trials' rows counts at once. When the rows come later they are not added a second time: see `spent_j`.
+seconds between trials use energy too. The meters are therefore read every second, and what they know beyond
+the trials' rows counts immediately. When those rows arrive they are not added a second time: see `spent_j`.
 """
 
 from __future__ import annotations
@@ -18,30 +18,31 @@ from search.tariff import JOULES_PER_KWH
 from search.trial.background import BACKGROUND_ID
 
 _POLL_S = 1.0  # as often as the meters sample
-_KEEP_S = 60.0  # a kill loses the idle joules of at most this long; trials' are in their rows
+_KEEP_S = 60.0  # a kill loses at most this much idle energy; that of trials is in their rows
 
 
 class Metering(Protocol):
     """The meters of all nodes together."""
 
     def close_windows(self, trial_id: str) -> Sequence[EnergySummary]:
-        """End the trial's windows and give those that were not given before, ended by themselves or not.
+        """End the trial's windows and return the summaries not returned before, including of ended windows.
 
-        Windows of earlier calls whose answer was lost may be among them: `trial` names the owner.
+        They may include windows of other trials from earlier calls whose answer was lost; `trial` names the
+        owner.
         """
         ...
 
     def late_windows(self) -> Sequence[EnergySummary]:
-        """The windows of earlier calls whose answer was lost, as far as it is to be had now."""
+        """Return the windows of earlier calls whose answer was lost, as far as available by now."""
         ...
 
     def device_rows(self) -> Sequence[Mapping[str, Any]]:
-        """What each device has used since the session began: rows of devices.csv."""
+        """Return what each device has used since the session began: rows of devices.csv."""
         ...
 
 
 class NoMetering:
-    """For runs whose trials carry meters of their own, and for machines without a sensor."""
+    """For runs whose trials have meters of their own, and for machines without a sensor."""
 
     def close_windows(self, trial_id: str) -> Sequence[EnergySummary]:
         return ()
@@ -54,10 +55,10 @@ class NoMetering:
 
 
 class EnergyAccount:
-    """Reads the meters once a second at most, adds up, and writes down what else would be lost.
+    """Reads the meters at most once a second, adds up, and records what would otherwise be lost.
 
     Args:
-        record: Adds a line to the journal: its kind, the trial it is of, and more as keywords.
+        record: Adds a line to the journal, given its kind, its trial, and further fields as keywords.
         clock: Monotonic seconds.
     """
 
@@ -68,48 +69,51 @@ class EnergyAccount:
         self._earlier_mj = self._earlier_beside_mj = 0
 
     def begin(self, history: History) -> None:
-        """Take what earlier sessions used as given."""
+        """Remember what earlier sessions used."""
         self._earlier_mj = history.reported_mj or 0
         self._earlier_beside_mj = history.sessions.beside_mj
 
     def open_devices(self) -> None:
-        """Write down which devices the session has: one killed before it writes what they used is then known
-        as a session that was not closed, and not taken for one without devices."""
+        """Record which devices the session has.
+
+        A session that is killed before it records what they used then shows as one that was not closed,
+        rather than as one without devices.
+        """
         self.refresh()
         self._record_devices(is_final=False)
 
     def close_windows(self, trial_id: str) -> None:
-        """End the account of a trial, or of the background."""
+        """End the account of a trial, or of the background workload."""
         self._record_windows(self._metering.close_windows(trial_id))
 
     def end(self) -> None:
-        """Write down what the session is still owed: answers that come late, and what devices used."""
+        """Record what is still outstanding: late answers, and what the devices used."""
         self._record_windows(self._metering.late_windows())
         self._rows = self._metering.device_rows()
         self._keep_devices(is_final=True)
 
     def on_epoch(self) -> None:
-        """Read the meters, and write down the devices' rows when it is time."""
+        """Read the meters, and record the devices' rows if due."""
         self.refresh()
         if self._clock() - self._kept_s >= _KEEP_S:
             self._keep_devices(is_final=False)
 
     def refresh(self) -> None:
-        """Read the meters, if they were not read just now."""
+        """Read the meters, unless they were read within the last second."""
         if self._clock() - self._polled_s >= _POLL_S:
             self._rows = self._metering.device_rows()
             self._polled_s = self._clock()
 
     def read(self) -> tuple[float, Sequence[DeviceRow]]:
-        """The devices' rows of this session, a second old at most, and when they were read."""
+        """Return when the devices' rows of this session were read, and these rows, at most a second old."""
         self.refresh()
         return self._polled_s, self._rows
 
     def spent_j(self, history: History) -> float | None:
-        """Trials, background and idle devices of all sessions; what others used is not the run's.
+        """Return the joules of trials, background and idle devices of all sessions, without others' use.
 
-        The devices of this session know what trials used up to now, the journal what they reported: the
-        larger of both counts. Of earlier sessions only the journal is left.
+        For this session the devices know what trials have used by now, and the journal what they reported;
+        the larger of the two counts. For earlier sessions only the journal is left.
         """
         reported_mj = history.reported_mj
         if reported_mj is None and not self._rows:
@@ -122,14 +126,14 @@ class EnergyAccount:
         return to_joules(reported_mj + unreported_mj + beside_mj)
 
     def would_overspend(self, limit_kwh: float, history: History, num_training: int) -> bool:
-        """Whether the epochs under way may use up the limit; nothing is started beside them then."""
+        """Whether the epochs in progress may use up the limit, so that nothing else should start."""
         spent_j = self.spent_j(history)
         if spent_j is None or not num_training:
             return False
         return spent_j + num_training * history.epoch_j >= limit_kwh * JOULES_PER_KWH
 
     def _record_windows(self, windows: Sequence[EnergySummary]) -> None:
-        """Write down accounts of attempts; those of the workload beside the trials are no trial's."""
+        """Record the accounts of attempts, and those of the background workload, which belong to no trial."""
         for window in windows:
             if window.trial == BACKGROUND_ID:
                 self._record("background_ended", None, **window.to_dict())
@@ -141,6 +145,6 @@ class EnergyAccount:
         self._record_devices(is_final=is_final)
 
     def _record_devices(self, *, is_final: bool) -> None:
-        """Write down what each device has used since the session began; the latest of a session counts."""
+        """Record what each device has used since the session began; the latest record of a session counts."""
         if self._rows:
             self._record("devices_read", None, rows=[dict(row) for row in self._rows], is_final=is_final)

@@ -1,8 +1,8 @@
-"""Adds up a run's energy tables again: every millijoule of a counter must be in exactly one place.
+"""Add up a run's energy tables again: every millijoule of a counter must be in exactly one place.
 
-Three files have the same joules: devices.csv what counters moved and where it went, trials.csv what each
-trial used, energy.csv the same by rung. None is made from another: all three come from the journal, by two
-routes (the rows of epochs, and the accounts that meters close), so that an error in either shows here.
+Three files have the same joules: devices.csv has what counters moved and where it went, trials.csv what each
+trial used, energy.csv the same by rung. None is made from another. All three come from the journal by two
+routes, the rows of epochs and the accounts that meters close, so an error in either shows here.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _GPU_PARTS = ("energy_gpu_active_j", "energy_gpu_context_j", "energy_gpu_idle_sh
 
 @dataclass
 class EnergyCheck:
-    """What the sums showed.
+    """The result of adding up.
 
     Attributes:
-        problems: What does not add up: a table was changed, or the program is wrong.
+        problems: What does not add up: a table was changed, or the program has a bug.
         notes: What cannot be added up, and why: sensors lost on the way, sessions that were killed.
         checked: How much was added up, as the subject of a sentence.
-        has_joules: Anything was measured or estimated.
+        has_joules: Whether anything was measured or estimated.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -47,10 +47,10 @@ class EnergyCheck:
 
 
 def check_run(folder: RunFolder, space: Space, history: History) -> EnergyCheck:
-    """Add up the tables in a run's folder, and compare them with what its journal makes of them.
+    """Add up the tables in a run's folder, and compare them with those made from its journal.
 
-    A table that is older than the journal is a note while the run is not over (a kill loses the last
-    writing), and a problem afterwards: the last event writes all of them.
+    A table older than the journal is a note while the run has not ended, since a kill loses the last update.
+    Afterwards it is a problem, since the last event writes all tables.
     """
     written = {path.name: path.read_text(encoding="utf-8") for path in folder.folder.glob("*.csv")}
     trials, rungs, devices = (
@@ -84,10 +84,11 @@ def check_energy(
 
     Args:
         rungs: The rows of energy.csv.
-        devices: Empty where no meter of a node was read: then the devices are not checked.
-        reported: What the trials have of each node, by the journal. A node that was lost explains what is
-            missing of its own devices only; None compares all nodes together.
-        is_over: No session is running: what trials never reported is in no device's column for trials.
+        devices: Empty if no node's meter was read; the devices are then not checked.
+        reported: What the trials used on each node, by the journal, so that a lost node excuses only its own
+            devices; None compares all nodes only together.
+        is_over: Whether no session is running, so that devices' columns for trials no longer include what
+            trials never reported.
     """
     check = EnergyCheck()
     for device in devices:
@@ -107,10 +108,10 @@ def check_energy(
 
 
 def _device_problems(row: Row) -> list[str]:
-    """Whether a counter's difference is the device's joules, and these the sum of their six parts."""
+    """Check that the counter's difference is the device's joules, and these the sum of their six parts."""
     where = f"devices.csv, session {row['session']}, {row['device']}"
     used = _joules(row["energy_device_j"])
-    split = _sum(row.get(name, "") for name in _SPLIT)  # two of them are younger than the others
+    split = _sum(row.get(name, "") for name in _SPLIT)  # old files lack two of these columns
     moved = to_exact_joules(int(row["counter_end_mj"]) - int(row["counter_start_mj"]))
     problems = []
     if moved != used:
@@ -123,7 +124,7 @@ def _device_problems(row: Row) -> list[str]:
 
 
 def _trial_problems(row: Row) -> list[str]:
-    """Whether a trial's sums are those of their parts; the GPU's only where all its layers are known."""
+    """Check that a trial's sums match their parts; the GPU's only if all its layers are known."""
     where = f"trials.csv, {row['trial_id']}"
     sums = {
         "energy_j": ("energy_measured_j", "energy_estimated_j"),
@@ -139,7 +140,7 @@ def _trial_problems(row: Row) -> list[str]:
 
 
 def _rung_problems(trial: Row, rungs: Sequence[Row]) -> list[str]:
-    """Whether the rungs of a trial in energy.csv add up to its row in trials.csv."""
+    """Check that the rungs of a trial in energy.csv add up to its row in trials.csv."""
     trial_id = trial["trial_id"]
     mine = [row for row in rungs if row["trial_id"] == trial_id]
     return [
@@ -150,10 +151,10 @@ def _rung_problems(trial: Row, rungs: Sequence[Row]) -> list[str]:
 
 
 def _compare(kind: str, trials: Sequence[Row], devices: Sequence[Row], check: EnergyCheck) -> None:
-    """What the devices of a kind gave to trials, and what the trials report.
+    """Compare what the devices of a kind gave to trials with what the trials report.
 
-    A difference is a problem unless something explains it: a trial whose part is unknown, or a device's row
-    that was not read at the end.
+    A difference is a problem unless explained by a trial whose part is unknown, or by a device whose row was
+    not read at the end.
     """
     mine = [row for row in devices if row["kind"] == kind]
     if not mine:
@@ -177,7 +178,7 @@ def _compare(kind: str, trials: Sequence[Row], devices: Sequence[Row], check: En
 
 
 def _compare_starts(trials: Sequence[Row], devices: Sequence[Row], check: EnergyCheck) -> None:
-    """The starts of trials, of all kinds of devices together; journals of before know of none."""
+    """Compare the starts of trials over all kinds of devices together; old journals have none."""
     given = _sum(row.get("energy_starts_j", "") for row in devices)
     got = _sum(row.get("energy_start_j", "") for row in trials)
     if given == got:
@@ -192,7 +193,7 @@ def _compare_starts(trials: Sequence[Row], devices: Sequence[Row], check: Energy
 def _compare_node(
     key: NodeKind, got: Decimal, devices: Sequence[Row], check: EnergyCheck, *, is_over: bool
 ) -> None:
-    """The same for one node: one that was lost may have given less than its trials report, nothing else."""
+    """Compare one node's devices with its trials; only a lost node may have given less than they report."""
     mine = [row for row in devices if node_kind(row) == key]
     given = _sum(row["energy_trials_j"] for row in mine)
     is_closed = all(row["is_closed"] == "True" for row in mine)
@@ -209,5 +210,5 @@ def _joules(text: str) -> Decimal:
 
 
 def _sum(texts: Iterable[str]) -> Decimal:
-    """Of decimals, as floats of 0.1 J would not add up; an empty cell counts as nothing."""
+    """Sum decimals, since floats of 0.1 J would not add up; empty cells count as 0."""
     return sum((_joules(text) for text in texts), Decimal(0))

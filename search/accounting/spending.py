@@ -1,4 +1,4 @@
-"""Where a run's joules go: by how its trials ended, beside them, and each device's watts now. Pure."""
+"""Where a run's joules go, by how its trials ended and beside them, and each device's present watts. Pure."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from search.space.objectives import Bound
 
 _STATUSES = ("finished", "paused", "stopped", "diverged", "failed", "infeasible", "interrupted", "running")
 _WITHOUT_END = ("stopped", "diverged", "failed", "infeasible")  # the price of searching
-_BESIDE = ("background", "idle", "external", "unaccounted")  # of the devices, as devices.csv names them
+_BESIDE = ("background", "idle", "external", "unaccounted")  # devices' joules, as devices.csv names them
 
 
 def outcome_millijoules(history: History, rows: Sequence[DeviceRow] | None = None) -> dict[str, int]:
-    """Whole millijoules by outcome, those that cost nothing left out; empty if nothing is known.
+    """Return whole millijoules by outcome, without outcomes of 0; empty if nothing is known.
 
-    Trials count with all their attempts, but for their starts: these are added up apart, as the first one
-    in a worker imports and decodes for all that follow. External joules and gaps are none of the run's.
+    Trials count with all their attempts. Their starts are added up separately, because the first start in a
+    worker imports and decodes for all later ones. External joules and gaps are listed, but are not the run's.
 
     Args:
-        rows: The devices of the present session, where they were read later than the journal has them.
+        rows: The devices of the present session, if read more recently than the journal's rows.
     """
     trials = list(history.trials.values())
     sessions = history.sessions.all
@@ -37,12 +37,12 @@ def outcome_millijoules(history: History, rows: Sequence[DeviceRow] | None = Non
 
 
 def outcomes_text(history: History) -> str:
-    """One line such as "finished 30.0 J, stopped 10.0 J, idle 2.0 J"; empty if nothing is known."""
+    """Return a line such as "finished 30.0 J, stopped 10.0 J, idle 2.0 J"; empty if nothing is known."""
     return ", ".join(f"{name} {to_joules(mj):.1f} J" for name, mj in outcome_millijoules(history).items())
 
 
 def share_without_end(history: History) -> float | None:
-    """Share of the trials' joules in those of `_WITHOUT_END`; None if none are known."""
+    """Return the share of the trials' joules that went to `_WITHOUT_END`; None if none are known."""
     by_outcome = outcome_millijoules(history)
     of_trials = {status: by_outcome.get(status, 0) for status in _STATUSES}
     whole = sum(of_trials.values())
@@ -50,7 +50,7 @@ def share_without_end(history: History) -> float | None:
 
 
 def without_end_text(history: History) -> str:
-    """The same as a sentence; empty if nothing is known."""
+    """Return `share_without_end` as a sentence; empty if nothing is known."""
     share = share_without_end(history)
     if share is None:
         return ""
@@ -58,10 +58,10 @@ def without_end_text(history: History) -> str:
 
 
 def infeasible_text(history: History, constraints: Mapping[str, Bound]) -> str:
-    """How many trials broke a constraint, which, and what they took of the run; empty where none did.
+    """Return how many trials broke which constraint, and what they took of the run; empty if none did.
 
-    As "3 of 12 trials are infeasible and rank nowhere (params_m at most 1: 3); they took 0 of 31 epochs and
-    0.8 of 94.1 s, starts included". Joules by outcome have theirs too.
+    For example "3 of 12 trials are infeasible and rank nowhere (params_m at most 1: 3); they took 0 of 31
+    epochs and 0.8 of 94.1 s, starts included". Their joules are in `outcomes_text`.
     """
     trials = list(history.trials.values())
     broken = [trial for trial in trials if trial.status == "infeasible"]
@@ -83,14 +83,14 @@ def infeasible_text(history: History, constraints: Mapping[str, Bound]) -> str:
 
 
 def _taken_s(trial: TrialRecord) -> float:
-    """Wall time of epochs, starts and what lay between; without an epoch, from its proposal to its end."""
+    """Return the wall time of epochs, starts and between; without any epoch, from proposal to end."""
     if trial.rows:
         return trial.seconds + (trial.start_s or 0.0) + (trial.overhead_s or 0.0)
     return 0.0 if trial.ended_at is None else max(0.0, trial.ended_at - trial.asked_at)
 
 
 class DeviceWatts:
-    """Mean power of each device, by node and name, between the last two readings of the meters."""
+    """Mean power of each device, by node and name, between the two latest readings of the meters."""
 
     def __init__(self) -> None:
         self.now: Mapping[tuple[str, str], float] = {}
@@ -98,7 +98,7 @@ class DeviceWatts:
         self._counters_mj: dict[tuple[str, str], int] = {}
 
     def on_reading(self, read_s: float, rows: Sequence[DeviceRow]) -> None:
-        """Take in what `Run.read_devices` gave; the same reading twice changes nothing."""
+        """Record what `Run.read_devices` returned; repeating a reading has no effect."""
         since_s, before_mj = read_s - self._read_s, self._counters_mj
         if since_s <= 0:
             return

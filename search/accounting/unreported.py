@@ -1,10 +1,10 @@
-"""Joules that a lost meter had given to trials and that no trial ever reported. Pure.
+"""Joules that a lost meter had given to trials, and that no trial ever reported. Pure.
 
-A meter gives joules to a window as they are used; the trial reports them at the end of its epoch, and its
-meter the rest when the window is closed. A node that dies in between takes both reports with it. Its
-devices' last row still says "trials", so the tables would not add up: the difference, by node and kind of
-device, is moved to unaccounted. It is never more than the open rows of that node had, for a closed row has
-told all of it.
+A meter gives joules to a window as they are used. The trial reports them at the end of each epoch, and the
+meter reports the rest when the window is closed. A node that dies in between takes both reports with it, but
+the last rows of its devices still count these joules under "trials", so the tables would not add up. The
+difference, by node and kind of device, is therefore moved to unaccounted. It never exceeds what the open rows
+of that node have, because closed rows are complete.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from search.energy.units import to_joules
 from search.ledger.history import History
 from search.ledger.sessions import DeviceRow, millijoules
 
-NodeKind = tuple[str, str]  # the id that names of windows begin with; "gpu", "cpu", "dram" or "estimated"
+NodeKind = tuple[str, str]  # the node id that window names begin with; "gpu", "cpu", "dram" or "estimated"
 
 
 def reported_mj(history: History, *, of_starts: bool = False) -> dict[NodeKind, int] | None:
-    """By node and kind of device, what the trials have; None where windows do not name their nodes.
+    """Return what the trials reported, by node and kind of device; None if windows do not name their nodes.
 
     Args:
-        of_starts: What their starts have instead.
+        of_starts: Return what their starts used instead.
     """
     reported: dict[NodeKind, int] = {}
     for trial in history.trials.values():
@@ -39,10 +39,10 @@ def reported_mj(history: History, *, of_starts: bool = False) -> dict[NodeKind, 
 
 
 def without_unreported(history: History) -> list[list[Mapping[str, Any]]]:
-    """The devices' rows of each session; what was lost with a meter is moved to unaccounted, with the reason.
+    """Return each session's device rows; what was lost with a meter is moved to unaccounted, with the reason.
 
-    An attempt that dies with its node, or with its driver, leaves what it used since its last epoch in the
-    device's last row alone, and one that had no epoch yet leaves no other trace.
+    If an attempt dies with its node or its driver, only the device's last row has what it used since its last
+    epoch; an attempt without an epoch leaves no other trace.
     """
     tables = [list(session.devices) for session in history.sessions.all]
     for column, of_starts in (("energy_trials_j", False), ("energy_starts_j", True)):
@@ -58,10 +58,10 @@ def _without_unreported(
     column: str,
     reported: Mapping[NodeKind, int],
 ) -> list[list[DeviceRow]]:
-    """The rows with the unreported moved out of `column`, from the first session on until none is left.
+    """Move unreported joules out of `column`, from the first session on until none are left.
 
-    Only rows that were read before the end may have lost something: sessions that were killed, nodes that
-    were lost. The session that runs has lost nothing yet; its trials may still report.
+    Only rows that were read before the end can have lost any: those of killed sessions and lost nodes. The
+    running session has lost nothing yet, because its trials may still report.
     """
     sessions, is_running = history.sessions.all, history.ended is None
     unreported = _unreported_mj(history, column, reported)
@@ -80,12 +80,12 @@ def _without_unreported(
 
 
 def node_kind(row: Mapping[str, Any]) -> NodeKind:
-    """Where a device's row belongs."""
+    """Return the node and kind of a device's row."""
     return row["node"].rpartition("/")[2], row["kind"]
 
 
 def _unreported_mj(history: History, column: str, reported: Mapping[NodeKind, int]) -> dict[NodeKind, int]:
-    """By node and kind: what devices gave to trials in all sessions beyond what these report."""
+    """Return, by node and kind, what devices gave to trials in all sessions beyond what these reported."""
     given: dict[NodeKind, int] = {}
     for session in history.sessions.all:
         for row in session.devices:
@@ -94,7 +94,7 @@ def _unreported_mj(history: History, column: str, reported: Mapping[NodeKind, in
 
 
 def _moved(row: DeviceRow, column: str, unreported_mj: int) -> Mapping[str, Any]:
-    """The row with these joules under unaccounted, and the reason."""
+    """Return the row with these joules under unaccounted, and the reason."""
     whose = "starts" if column == "energy_starts_j" else "attempts"
     reason = (
         f"{to_joules(unreported_mj)} J were of {whose} that ended with their meter and never reported them"
@@ -108,5 +108,5 @@ def _moved(row: DeviceRow, column: str, unreported_mj: int) -> Mapping[str, Any]
 
 
 def _by_kind(energy: EnergyReading) -> dict[str, int]:
-    """The known parts, by kind of device."""
+    """Return the known parts, by kind of device."""
     return {kind: mj for kind in KINDS if (mj := energy.part_mj(kind)) is not None}

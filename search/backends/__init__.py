@@ -1,1 +1,1 @@
-"""Who executes a run: Ray, this process, or virtual time. A run decides; a backend decides nothing."""
+"""Backends execute a run: on Ray, in this process, or in virtual time. The run decides; backends do not."""

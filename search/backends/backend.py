@@ -1,9 +1,9 @@
-"""What a backend is: it executes the trials that a run hands out, and decides nothing.
+"""The interface of a backend, which executes the trials that a run hands out, and decides nothing.
 
-There are three beside this file. `ray/` trains in warm workers on one machine or a cluster; `local.py` in
-this process, one trial after another; `simulated.py` trains nothing and lets time pass by what epochs were
-seen to take, which is the forecast. The same `Run` serves all three, so that they take the same decisions
-from the same results.
+There are three backends: `ray/` trains in warm workers on one machine or a cluster; `local.py` trains in this
+process, one trial after another; `simulated.py` trains nothing and advances a clock by the measured costs of
+epochs, for the forecast. All three serve the same `Run`, so they make the same decisions from the same
+results.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class NodeCapacity:
-    """The cores and GPUs of one node: a trial is on one node, whatever others have left."""
+    """The cores and GPUs of one node; a trial runs on a single node."""
 
     num_cpus: int
     num_gpus: int
@@ -33,15 +33,15 @@ class NodeCapacity:
 
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
-    """What trials can be given.
+    """What a backend can give to trials.
 
     Attributes:
         num_cpus: Cores of all nodes together; `num_gpus` likewise.
-        nodes: The same of each node; without any, one has all.
-        has_room_beside: A background workload can train beside the trials.
-        max_workers: Trials at a time, whatever the cores and GPUs would allow; None is without such a limit.
-        warnings: What should be known of where the trials run, a line each.
-        notes: Where to follow them, a line each.
+        nodes: The cores and GPUs of each node; if empty, a single node has them all.
+        max_workers: Most trials at a time, whatever the cores and GPUs allow; None means no such limit.
+        has_room_beside: Whether a background workload can train beside the trials.
+        warnings: What users should know about where the trials run, one line each.
+        notes: Where to follow the trials, one line each.
     """
 
     num_cpus: int
@@ -62,27 +62,27 @@ class Backend(Protocol):
     """Executes a run."""
 
     def execute(self, run: Run, *, background: Background | None = None, say: Say = ...) -> str:
-        """Train every trial of `run` until it ends, and give the reason it ended.
+        """Execute `run` until it ends, and return the reason it ended.
 
         Args:
-            background: What trains beside the trials, from before the first until after the last.
-            say: Called with what is waited for, where that takes long.
+            background: Trains beside the trials, from before the first until after the last.
+            say: Called with a message when a wait takes long.
 
         Raises:
-            JournalError: The journal took no event.
+            JournalError: An event cannot be written to the journal.
             RayLost: Ray is gone.
         """
         ...
 
 
 class LaunchableBackend(Backend, Protocol):
-    """A backend that a command can start: it has machines, their sensors and their surroundings.
+    """A backend that a command can start, on real machines with sensors.
 
     Attributes:
-        where: What is printed as it starts.
-        is_here: All trials run on this machine, so that its sensors, CPUs and data are theirs.
-        is_in_process: They run in this very process: a view that redraws the terminal would be in a
-            debugger's way.
+        where: Printed as the backend starts.
+        is_here: Whether all trials run on this machine, and use its sensors, CPUs and data.
+        is_in_process: Whether they run in this very process, where a view that redraws the terminal would
+            disturb a debugger.
     """
 
     where: str
@@ -92,9 +92,9 @@ class LaunchableBackend(Backend, Protocol):
     def examining(
         self, request: PreflightRequest
     ) -> AbstractContextManager[Callable[[Say], Sequence[Report]]]:
-        """Begin the preflight checks where the trials will run; gives what waits for their reports.
+        """Begin the preflight checks where the trials will run; yield a function that awaits the reports.
 
-        What it gives is called within `started`, with what prints the progress.
+        It is to be called within `started`, with a function that prints progress.
         """
         ...
 
@@ -105,17 +105,17 @@ class LaunchableBackend(Backend, Protocol):
             remedy: How to resume the run, for messages that only the backend can print.
 
         Raises:
-            SessionError: It does not start.
+            SessionError: The backend does not start.
         """
         ...
 
     def start_metering(self, space: Space, known_w: KnownWatts) -> tuple[Metering, str]:
-        """The meters of all nodes, and what cannot be measured, in words; empty if all is well.
+        """Start the meters of all nodes; return them and what cannot be measured, empty if all is well.
 
         Args:
-            known_w: What earlier runs learnt of the watts of GPUs at each kind of work.
+            known_w: Watts of GPUs by kind of work, as earlier runs learnt them.
 
         Raises:
-            SessionError: The only limit of the search is on energy, and nothing measures it.
+            SessionError: The only limits of the search are on energy, and nothing measures it.
         """
         ...

@@ -1,4 +1,4 @@
-"""What configurations were seen to take, epoch by epoch: the forecast's only measured input. Pure."""
+"""Measured costs of configurations, epoch by epoch: the forecast's only measured input. Pure."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from trainables.core.contract import ValidationResolution
 
 @dataclass(frozen=True, kw_only=True)
 class PointCost:
-    """What one configuration takes.
+    """The cost of one configuration.
 
     Attributes:
-        start_s: From the moment a warm worker is given a training to its first epoch.
-        warm_up_s: What the first epoch of each start takes longer than others: a script's imports, kernels.
-        epoch_s: An epoch at each rung, scoring included; None where it was not seen.
-        scoring_s: What of it scoring takes, where that is the same at each rung.
-        epoch_j: Its joules; None where no sensor was read. `start_j` are those of `start_s`.
-        checkpoint_mib: One checkpoint of it.
-        weights_mib: What a trial leaves that ends its top rung; None where it leaves no weights.
+        start_s: Time from giving the training to a warm worker to its first epoch.
+        warm_up_s: Extra time of the first epoch after each start: a script's imports, kernels.
+        epoch_s: Time of an epoch at each rung, scoring included; None where it was not seen.
+        scoring_s: The part of `epoch_s` that is scoring, if it is the same at each rung.
+        epoch_j: Joules of an epoch at each rung; None if no sensor was read. `start_j` is that of `start_s`.
+        checkpoint_mib: Size of one checkpoint.
+        weights_mib: Size of what a trial leaves when it completes its top rung; None if it leaves no weights.
     """
 
     hparams: Mapping[str, Any]
@@ -39,15 +39,15 @@ class PointCost:
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """What is known of a space's configurations.
+    """What is known about the costs of a space's configurations.
 
     Args:
         points: At least one.
-        source: Where it is known from, in words.
-        first_s: From the command to the first epoch, once a run: a worker that loads its libraries and data.
-        first_j: What each worker uses meanwhile.
-        unsure_first_s: How much longer that may take, or by half as much shorter; 0 where it was seen.
-        unsure_start_s: What a start took that had to load everything, where no warm worker's was seen.
+        source: Where the costs are known from, in words.
+        first_s: Time from the command to the first epoch, once per run: workers load libraries and data.
+        first_j: Joules of each worker in that time.
+        unsure_first_s: How much longer that may take; it may be shorter by half as much. 0 if it was seen.
+        unsure_start_s: Time of a start that had to load everything, if none of a warm worker was seen.
     """
 
     points: tuple[PointCost, ...]
@@ -59,15 +59,15 @@ class Costs:
 
     @classmethod
     def of_nothing(cls, num_rungs: int) -> Costs:
-        """An epoch is a second, to count by."""
+        """Return costs of one second per epoch, which suffice to count epochs."""
         point = PointCost(hparams={}, start_s=0.0, epoch_s=(1.0,) * num_rungs)
         return cls(points=(point,), source="", first_s=0.0)
 
     def of(self, hparams: Mapping[str, Any]) -> PointCost:
-        """The seen configuration that should cost what `hparams` do.
+        """Return the seen configuration whose cost should be closest to that of `hparams`.
 
-        It has as many of the same names (model, optimizer, ...) as any; of those it is the nearest in batch
-        size, which decides how many steps an epoch has and how well each uses the device.
+        It shares the most names (model, optimizer, ...). Among several such configurations it is the nearest
+        in batch size, which decides how many steps an epoch has and how well each uses the device.
         """
         num_same = [_num_same_names(point.hparams, hparams) for point in self.points]
         alike = [point for point, num in zip(self.points, num_same, strict=True) if num == max(num_same)]
@@ -75,10 +75,10 @@ class Costs:
 
 
 def filled(points: Sequence[PointCost], ladder: Ladder) -> tuple[PointCost, ...]:
-    """The points with the rungs that each did not come to: other points' ratio there, else by the work.
+    """Return the points with costs at the rungs they did not reach, by other points' ratios, or else by work.
 
-    Work is examples times pixels, of which scoring has the same at each rung; one epoch at a rung is to one
-    at another as the median of the points that were seen at both.
+    The ratio between two rungs is the median over the points that were seen at both. Work is examples times
+    pixels; that of scoring is the same at each rung.
     """
     seconds, joules = [one.epoch_s for one in points], [one.epoch_j for one in points]
     return tuple(
@@ -92,12 +92,12 @@ def filled(points: Sequence[PointCost], ladder: Ladder) -> tuple[PointCost, ...]
 
 
 def fixed_scoring_s(validation_resolution: ValidationResolution, scoring_s: float) -> float:
-    """`scoring_s` where it does not grow with the rungs' pixels, else 0."""
+    """Return `scoring_s` if it does not grow with the rungs' pixels, else 0."""
     return scoring_s if validation_resolution == "top" else 0.0
 
 
 def _scoring_j(point: PointCost) -> float:
-    """Scoring's share of the joules: that of its time."""
+    """Return the joules of scoring, in proportion to its time."""
     both = [(s, j) for s, j in zip(point.epoch_s, point.epoch_j, strict=False) if s and j is not None]
     return min((j * min(1.0, point.scoring_s / s) for s, j in both), default=0.0)
 
@@ -118,7 +118,7 @@ def _filled(
 
 
 def _ratio(all_rows: Sequence[Sequence[float | None]], known: int, rung: int) -> float | None:
-    """What an epoch at `rung` is to one at `known`, where a point was seen at both."""
+    """Return the cost of an epoch at `rung` relative to `known`; None if no point was seen at both."""
     if rung == known:
         return 1.0
     pairs = [(other[rung], other[known]) for other in all_rows if len(other) > max(rung, known)]

@@ -1,4 +1,4 @@
-"""What goes wrong with a backend as a whole, in words for the user. Loads no Ray."""
+"""Errors of a backend as a whole, worded for the user. Does not import Ray."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ RAY_LOST_STATUS = 4
 
 
 class SessionError(RuntimeError):
-    """What is to execute the trials cannot be started or joined; the message says what to do."""
+    """The backend cannot be started or joined; the message says what to do."""
 
 
 class RayLost(SessionError):
-    """Ray was there and is gone; the run can be resumed."""
+    """Ray was running and is gone; the run can be resumed."""

@@ -1,8 +1,8 @@
-"""Execute a run in this process, one trial after another, without Ray: to debug, in notebooks, in tests.
+"""Execute a run in this process, one trial after another, without Ray: for debugging, notebooks and tests.
 
-A breakpoint in a trainable stops here, and what a trial prints is seen, as nothing is captured or sent to
-another process. The price: one trial at a time; what a trial changes in the process (but its random seeds)
-the next one finds; and nothing can end an epoch that hangs.
+Breakpoints in a trainable work, and what a trial prints is visible, since nothing is captured or sent to
+another process. The price is that only one trial runs at a time, that whatever a trial changes in the process
+(other than random seeds) is left for the next one, and that nothing can end an epoch that hangs.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class LocalBackend:
     def examining(
         self, request: PreflightRequest
     ) -> AbstractContextManager[Callable[[Say], Sequence[Report]]]:
-        """In a process of its own all the same: a trainable that exits on import should be a message here."""
+        """Check in a separate process even here: a trainable that exits on import should cause a message."""
         return examining_here(request)
 
     @contextmanager
     def started(self, *, remedy: str) -> Iterator[Capacity]:
-        """Nothing has to start; what meters were opened is closed after the block."""
+        """Yield this machine's capacity: nothing has to start. Opened meters are closed after the block."""
         num_gpus = len(visible_gpus(os.environ).uuids)
         try:
             yield Capacity(
@@ -73,7 +73,7 @@ class LocalBackend:
                 self._meters = None
 
     def start_metering(self, space: Space, known_w: KnownWatts) -> tuple[Metering, str]:
-        """A meter of this machine, as a search with Ray has one on each node."""
+        """Open a meter of this machine, as a search with Ray does on each node."""
 
         def start(cpu_power: CpuPower | None) -> Metering:
             self._meters = LocalMeters(cpu_power, known_w)
@@ -83,7 +83,7 @@ class LocalBackend:
 
     @contextmanager
     def metered(self, task: TrialTask) -> Iterator[EnergyMeter]:
-        """The meter of one attempt; without sensors one that says so in each row."""
+        """Yield the meter of one attempt; without sensors, one that says so in each row."""
         if self._meters:  # the run closes the window, so that it is booked once
             yield self._meters.open_window(task)
         else:
@@ -91,10 +91,10 @@ class LocalBackend:
                 yield meter
 
     def execute(self, run: Run, *, background: Background | None = None, say: Say = lambda line: None) -> str:
-        """Run every trial of `run` to its end and give the reason the run ended.
+        """Execute `run` to its end and return the reason it ended.
 
-        An epoch that takes longer than `limits.epoch_minutes` costs its attempt, as on Ray, but only once it
-        has come to its end.
+        An epoch that takes longer than `limits.epoch_minutes` fails its attempt, as on Ray, but only once the
+        epoch has ended.
         """
         assert background is None, "a backend without room beside trials is given none"
         while (task := run.next_task()) is not None:
@@ -103,28 +103,28 @@ class LocalBackend:
         return run.end()
 
     def _must_retry(self, run: Run, task: TrialTask) -> bool:
-        """Train `task` until the run stops it; whether it failed and should be tried again.
+        """Train `task` until the run stops it, and return whether it failed and should be retried.
 
-        The trial's own errors are all of its failures, `SystemExit` among them; what the user does (Ctrl-C, q
-        in pdb) and what the journal refuses are not, and end the run.
+        Every error of the trial itself is a failure, including `SystemExit`. Actions of the user (Ctrl-C, q
+        in pdb) and errors of the journal are not: they end the run.
         """
         with open_log(task.log) as log, self.metered(task) as meter:
             try:
                 late = _train(run, task, meter, log)
-            except bdb.BdbQuit as quit:  # q in pdb: the user's, not the trial's
+            except bdb.BdbQuit as quit:  # q in pdb: from the user, not the trial
                 raise KeyboardInterrupt from quit
             except (Exception, SystemExit, GeneratorExit) as error:  # a trial's own error never ends the run
                 late = classify(error)
                 log.write(late.traceback.rstrip("\n") + "\n")
         if late is None:
             return False
-        if late.is_sticky:  # such as a CUDA error: Ray would start another process
+        if late.is_sticky:  # such as a CUDA error, after which Ray would start another process
             run.interrupt(f"{late.cause}: {late.message}; it leaves this process unusable", is_failure=True)
         return run.on_failure(task.trial_id, late)
 
 
 def _train(run: Run, task: TrialTask, meter: EnergyMeter, log: TextIO) -> Failure | None:
-    """Train until the run stops the trial; gives the epoch that took too long, if one did."""
+    """Train until the run stops the trial; return the failure of an epoch that took too long, if any."""
     seed_all(task.training.seed)
     with closing(_rows(task, meter)) as rows:
         for row in rows:
@@ -140,7 +140,7 @@ def _train(run: Run, task: TrialTask, meter: EnergyMeter, log: TextIO) -> Failur
 
 
 def _rows(task: TrialTask, meter: EnergyMeter) -> Generator[EpochRow, None, None]:
-    """The rows of `task`; afterwards its GPU memory is free for the next trial."""
+    """Yield the rows of `task`, and then free its GPU memory for the next trial."""
     try:
         yield from run_task(
             task,
@@ -150,33 +150,33 @@ def _rows(task: TrialTask, meter: EnergyMeter) -> Generator[EpochRow, None, None
         )
     finally:
         if task.gpus:
-            gc.collect()  # a training's cycles would keep its GPU memory
+            gc.collect()  # reference cycles of the training would keep its GPU memory
             release_memory()
 
 
 @contextmanager
 def _seeded_after_imports(seed: int) -> Iterator[None]:
-    """The first trial imports torch and numpy, which then have seeds of their own."""
+    """Seed again after the block: the first trial imports torch and numpy, which have seeds of their own."""
     yield
     seed_all(seed)
 
 
 class LocalMeters:
-    """The `Metering` of this machine, and the windows that trials in this process have at it.
+    """The `Metering` of this machine, and the windows of trials in this process.
 
-    A trial is charged as a worker of Ray's would be, by its reserved cores and its share of a GPU: the
-    joules of the same trial with either backend compare.
+    A trial is charged as a Ray worker would be, by its reserved cores and its share of a GPU, so that joules
+    of the same trial are comparable between the backends.
     """
 
     def __init__(self, cpu_power: CpuPower | None = None, known_w: KnownWatts | None = None) -> None:
         visible = visible_gpus(os.environ)
         self._gpus, self._gpu_reason = visible.uuids, visible.reason
         self._node = open_node_meter(visible.uuids, cpu_power=cpu_power, known_w=known_w)
-        self._session = uuid4().hex[:8]  # a window's name is its own among those of all sessions of a run
+        self._session = uuid4().hex[:8]  # makes window names unique among all sessions of a run
         self._open: dict[str, list[str]] = {}
 
     def open_window(self, task: TrialTask) -> EnergyMeter:
-        """The meter of one attempt, whose training has yet to start."""
+        """Return the meter of one attempt, which begins with a start."""
         shares = {uuid: min(task.gpus, 1.0) for uuid in self._gpus} if task.gpus else {}
         window = self._node.open_window(
             trial=task.trial_id,
@@ -192,20 +192,20 @@ class LocalMeters:
         return meter
 
     def close_windows(self, trial_id: str) -> Sequence[EnergySummary]:
-        """End the trial's windows and give their final accounts."""
+        """End the trial's windows and return their final summaries."""
         windows = self._open.pop(trial_id, [])
         return [replace(self._node.close_window(window), window=self._name(window)) for window in windows]
 
     def late_windows(self) -> Sequence[EnergySummary]:
-        """None: no answer gets lost within a process."""
+        """Return none: no answer gets lost within a process."""
         return ()
 
     def device_rows(self) -> Sequence[Mapping[str, Any]]:
-        """What each device has used since the session began: rows of devices.csv."""
+        """Return what each device has used since the session began: rows of devices.csv."""
         return self._node.device_rows()
 
     def close(self) -> None:
-        """End the meter; windows still open end with it."""
+        """Close the meter; its open windows end with it."""
         self._node.close()
 
     def _name(self, window: str) -> str:
@@ -213,7 +213,7 @@ class LocalMeters:
 
 
 class _OneMeter(LocalBackend):
-    """A local backend whose trials share one meter, which the caller made: for probes and tests."""
+    """A local backend whose trials share one meter made by the caller, for probes and tests."""
 
     def __init__(self, meter: EnergyMeter) -> None:
         super().__init__()
@@ -225,5 +225,5 @@ class _OneMeter(LocalBackend):
 
 
 def execute_here(run: Run, meter: EnergyMeter) -> str:
-    """Run every trial of `run` to its end, all on one meter, and give the reason the run ended."""
+    """Execute `run` to its end, all trials on one meter, and return the reason it ended."""
     return _OneMeter(meter).execute(run)

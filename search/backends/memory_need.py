@@ -1,15 +1,15 @@
-"""What memory a trial will need, by what trials like it were seen to need. Pure.
+"""Predict a trial's memory from what similar trials were measured to need.
 
-Two trials are alike in memory where what decides the size of a training is equal. Of the program's own
-trainables these are model, optimiser, batch size and the side of the images. Of a script or a file of the
-user's nothing is known, so there every value counts but fractions, which are rates far more often than sizes.
+Two trials are alike in memory if everything that decides the size of a training is equal. For the program's
+own trainables this is model, optimizer, batch size and image resolution. Nothing is known about a user's
+script or file, so there every value counts except fractions, which are rates far more often than sizes.
 
-Where no trial was alike, one that had no less of everything that is counted is an upper bound: a batch of 64
-needs no more than one of 128 did. Where there is none either, nothing is known, and nothing is guessed: a
-trial that is given too little takes its neighbours' memory, and they fail with it. For that reason the two
-steps that a forecast tries count for nothing here: the most of an epoch is often in its scoring.
+Without a similar trial, one that had no less of everything counted is an upper bound: a batch of 64 needs no
+more than one of 128 did. Without any such trial nothing is known, and nothing is guessed: a trial with too
+small a share takes its neighbours' memory, and they fail with it. This is also why the two steps that a
+forecast tries do not count here: an epoch's peak is often in its scoring.
 
-Trials of earlier runs are known beforehand, where they trained the same on the same kind of device.
+Trials of earlier runs count from the start, if they trained the same on the same kind of device.
 """
 
 from __future__ import annotations
@@ -28,10 +28,9 @@ from search.space import Space, SpaceError
 from search.space.record import is_same_code
 from trainables.core.contract import UnknownTrainable
 
-# Above the most that was seen: samples of memory miss what lasts less than 0.05 s, and allocators differ from
-# epoch to epoch.
+# Above the largest measurement: samples miss peaks shorter than 0.05 s, and allocators vary between epochs.
 HEADROOM = 1.1
-_MOST_RUNS = 16  # the newest: journals are long
+_MOST_RUNS = 16  # the newest ones, because journals are long
 _OWN_WORDS, _OWN_SIZES = {"model", "optimizer"}, {"batch_size"}
 
 
@@ -40,15 +39,15 @@ class Kind:
     """What decides a training's memory.
 
     Attributes:
-        words: Hyperparameters that are equal or not.
-        sizes: Those of which more needs no less memory, and the side of the images.
+        words: Hyperparameters that must be equal.
+        sizes: Hyperparameters that need no less memory when larger, and the image resolution.
     """
 
     words: tuple[tuple[str, str], ...]
     sizes: tuple[tuple[str, int], ...]
 
     def is_within(self, other: Kind) -> bool:
-        """Whether it needs no more than `other`."""
+        """Return whether it needs no more than `other`."""
         names = [name for name, _ in self.sizes]
         return (
             self.words == other.words
@@ -59,10 +58,10 @@ class Kind:
 
 @dataclass(frozen=True)
 class MemoryNeed:
-    """What a trial needs of its device.
+    """The memory that a trial needs on its device.
 
     Attributes:
-        is_measured: Of trials like it; else it is an upper bound.
+        is_measured: Whether it was measured on similar trials; otherwise it is an upper bound.
     """
 
     mib: float
@@ -70,7 +69,7 @@ class MemoryNeed:
 
 
 class MemoryNeeds:
-    """What kinds of trials need, in MiB; a function of what was added, in whatever order."""
+    """What kinds of trials need, in MiB; depends on what was added, but not on the order."""
 
     def __init__(self, space: Space) -> None:
         self._space = space
@@ -78,7 +77,7 @@ class MemoryNeeds:
         self._known: dict[Kind, float] = {}
 
     def add_all(self, trials: Iterable[TrialRecord], ladder: Ladder) -> None:
-        """Take in what a journal has of these trials, which trained on this ladder."""
+        """Add what a journal has about these trials, which trained on this ladder."""
         for trial in trials:
             for row in trial.rows:
                 self.add_measured(trial.hparams, ladder.rungs[row.rung].resolution, row.memory_mib)
@@ -86,7 +85,7 @@ class MemoryNeeds:
                 self.add(trial.hparams, ladder.rungs[move["rung"]].resolution, move["memory_mib"])
 
     def add_earlier(self, folder: Path) -> list[str]:
-        """Take in the newest runs beside `folder` that were packed and trained alike; gives their names."""
+        """Add the newest runs beside `folder` that were packed and trained alike, and return their names."""
         taken: list[str] = []
         for other in runs_in(folder.parent):
             if len(taken) < _MOST_RUNS and other.resolve() != folder.resolve() and self._add_run(other):
@@ -94,7 +93,7 @@ class MemoryNeeds:
         return taken
 
     def _add_run(self, folder: Path) -> bool:
-        """Take in a run, if it is one that says what trials of this space need."""
+        """Add a run if it tells what trials of this space need, and return whether it does."""
         try:
             run = RunFolder(folder)
             before = run.read_space()
@@ -104,10 +103,10 @@ class MemoryNeeds:
             self.add_all(trials, before.ladder)
             return any(trial.memory_mib is not None for trial in trials)
         except (LedgerError, SpaceError, UnknownTrainable, OSError, KeyError):
-            return False  # of another version, or damaged: what it has is measured again
+            return False  # from another version, or damaged: its trials are measured again
 
     def _needs_alike(self, before: Space, folder: Path) -> bool:
-        """Whether the run of `before` measured the same code on the same data and the same kind of device."""
+        """Return whether the run measured the same code on the same data and the same kind of device."""
 
         def settings(space: Space) -> object:
             resources = space.resources
@@ -121,17 +120,17 @@ class MemoryNeeds:
     def add_measured(
         self, hparams: Mapping[str, Any], resolution: int | None, memory_mib: float | None
     ) -> None:
-        """A trial was seen to hold this at most, with images of this side; None is not measured."""
+        """Add the peak measured for a trial with images of this resolution; None means not measured."""
         self.add(hparams, resolution, None if memory_mib is None else memory_mib * HEADROOM)
 
     def add(self, hparams: Mapping[str, Any], resolution: int | None, need_mib: float | None) -> None:
-        """A trial needs this at least."""
+        """Add what a trial needs at least; None adds nothing."""
         if need_mib is not None:
             kind = self._kind(hparams, resolution)
             self._known[kind] = max(need_mib, self._known.get(kind, 0.0))
 
     def need(self, hparams: Mapping[str, Any], resolution: int | None) -> MemoryNeed | None:
-        """What such a trial needs with images of this side, in pixels; None where that is unknown."""
+        """Return what such a trial needs with images of this resolution in pixels; None if unknown."""
         kind = self._kind(hparams, resolution)
         if kind in self._known:
             return MemoryNeed(self._known[kind], is_measured=True)

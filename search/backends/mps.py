@@ -1,11 +1,11 @@
-"""CUDA's Multi-Process Service: processes that share a GPU compute at the same time, and not by turns.
+"""CUDA's Multi-Process Service (MPS): processes that share a GPU compute at the same time, not in turns.
 
 Without it the kernels of two trials on one GPU never overlap: each waits while the other's run, however
-little of the GPU they fill. With it they go through one server, which a daemon of the driver's starts. The
-daemon is started for a search and ended after it; one that is there already belongs to somebody, is used, and
-is left as it is.
+little of the GPU they fill. With it they go through one server, which a daemon of the driver starts. The
+daemon is started for a search and ended after it. A daemon that is already running belongs to someone else:
+it is used, and left running.
 
-Where the daemon cannot be had, the search runs without it, and says why.
+If there can be no daemon, the search runs without it and says why.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 _CONTROL = "nvidia-cuda-mps-control"
 _PIPES, _LOGS = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"
 _DEFAULT_PIPES = "/tmp/nvidia-mps"
-_ANSWER_S = 20.0  # it starts within a second
+_ANSWER_S = 20.0  # the daemon starts within a second
 _INSTEAD = "trials that share a GPU compute by turns"
 
 Say = Callable[[str], None]
@@ -29,13 +29,13 @@ Say = Callable[[str], None]
 
 @contextmanager
 def mps(*, say: Say, warn: Say, num_gpus: int, is_here: bool = True) -> Iterator[None]:
-    """Have processes that are started within the block compute at the same time on the GPUs of this machine.
+    """Let processes started within the block compute at the same time on this machine's GPUs.
 
     Args:
         say: Called with what was started or found.
-        warn: Called with why there is none.
-        num_gpus: Those that trials may use here.
-        is_here: The trials run on this machine.
+        warn: Called with why there is no daemon.
+        num_gpus: GPUs that trials may use here.
+        is_here: Whether the trials run on this machine.
     """
     if reason := _missing_reason(num_gpus, is_here):
         warn(f"mps: auto: {reason}; {_INSTEAD}")
@@ -46,7 +46,7 @@ def mps(*, say: Say, warn: Say, num_gpus: int, is_here: bool = True) -> Iterator
         say(f"mps: a daemon runs already (its pipes are in {pipes}): trials use it, and it is left running")
         yield
         return
-    # Beside the default place, so that no program of another user comes upon this daemon.
+    # Not the default place, so that no other user's program finds this daemon.
     with tempfile.TemporaryDirectory(prefix="jouletune-mps-", ignore_cleanup_errors=True) as folder:
         added = {_PIPES: str(Path(folder, "pipes")), _LOGS: str(Path(folder, "logs"))}
         if reason := _start(added):
@@ -65,7 +65,7 @@ def mps(*, say: Say, warn: Say, num_gpus: int, is_here: bool = True) -> Iterator
 
 
 def _missing_reason(num_gpus: int, is_here: bool) -> str:
-    """Why no daemon is started here; empty where one can be tried."""
+    """Return why no daemon is started here; empty if starting one may be tried."""
     if not is_here:
         return (
             f"it is started on this machine alone; on a cluster run {_CONTROL} -d on each node before its "
@@ -79,10 +79,10 @@ def _missing_reason(num_gpus: int, is_here: bool) -> str:
 
 
 def _start(added: Mapping[str, str]) -> str:
-    """Start a daemon with these settings; gives why there is none, empty if there is."""
+    """Start a daemon with these settings and return why it failed; empty if it runs."""
     for path in added.values():
         Path(path).mkdir()
-    # It numbers the GPUs that it sees, and its clients choose among those: it is to see all, as they do.
+    # The daemon numbers the GPUs it sees, and its clients choose among them: so it must see all, as they do.
     environ = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
     try:
         done = _run(["-d"], {**environ, **added})
@@ -90,7 +90,7 @@ def _start(added: Mapping[str, str]) -> str:
         return f"{_CONTROL} does not start ({type(error).__name__})"
     if done.returncode == 0 and _answers({**environ, **added}):
         return ""
-    with suppress(OSError, subprocess.TimeoutExpired):  # one that started without answering
+    with suppress(OSError, subprocess.TimeoutExpired):  # in case it started but does not answer
         _run([], {**environ, **added}, "quit\n")
     said = [*done.stderr.split("\n"), *done.stdout.split("\n"), *_log_lines(added)]
     why = next((line.strip() for line in said if line.strip()), f"it gave exit status {done.returncode}")
@@ -98,14 +98,14 @@ def _start(added: Mapping[str, str]) -> str:
 
 
 def _log_lines(added: Mapping[str, str]) -> list[str]:
-    """The lines of the daemon's log, the last one first."""
+    """Return the lines of the daemon's log, last line first."""
     with suppress(OSError):
         return Path(added[_LOGS], "control.log").read_text(errors="replace").splitlines()[::-1]
     return []
 
 
 def _answers(environ: Mapping[str, str]) -> bool:
-    """Whether a daemon answers where these settings say."""
+    """Return whether a daemon answers at the place these settings name."""
     try:
         return _run([], environ, "get_server_list\n").returncode == 0
     except (OSError, subprocess.TimeoutExpired):
@@ -131,7 +131,7 @@ def _run(flags: list[str], environ: Mapping[str, str], words: str = "") -> subpr
 
 @contextmanager
 def _environment(added: Mapping[str, str]) -> Iterator[None]:
-    """The variables for the block, in which Ray and its workers are started."""
+    """Set the variables for the block, in which Ray and its workers are started."""
     before = {name: os.environ.get(name) for name in added}
     os.environ.update(added)
     try:

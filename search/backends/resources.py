@@ -1,5 +1,4 @@
-"""What a trial is given of a backend's cores and GPUs, how many run at a time, and the workload beside
-them."""
+"""Resources of trials: cores and GPUs of each, how many run at a time, and the workload beside them."""
 
 from __future__ import annotations
 
@@ -26,24 +25,24 @@ def resolve_resources(
     beside: TrialTask | None = None,
     spread_over: int | None = None,
 ) -> Resources:
-    """The resources with what was left open chosen from what there is.
+    """Return the resources with everything left open chosen to fit the capacity.
 
-    A GPU each, and one for each of its processes, where there are GPUs; as many trials at a time as cores or
-    GPUs allow, and of trials that are packed as many as cores allow.
+    If there are GPUs, each trial gets one, or one for each of its processes. As many trials run at a time as
+    cores and GPUs allow; of packed trials, as many as cores allow.
 
     Args:
-        beside: The background workload, which has its own share.
-        spread_over: The number of trainings that there will be: where GPUs are more, each may have several.
+        beside: The background workload, which has a share of its own.
+        spread_over: Number of trainings there will be; if there are more GPUs, each training may get several.
 
     Raises:
-        SessionError: One trial needs more than there is altogether.
+        SessionError: A single trial needs more than there is.
     """
     if spread_over:
         resources = _over_idle_gpus(resources, capacity, num_trainings=spread_over)
     gpus = resources.gpus_per_trial
     if gpus is None:
         gpus = float(min(capacity.num_gpus, 1) and resources.num_processes)
-    # How many fit into a GPU's memory is known once they are measured; of parts there are so many.
+    # How many fit into a GPU's memory is known only once they are measured; its parts are an upper bound.
     share = min(gpus, 1 / NUM_PARTS) if resources.pack else gpus
     fits = _num_fitting(resources.cores_per_trial, share, capacity, beside)
     if fits < 1:
@@ -54,9 +53,9 @@ def resolve_resources(
 
 
 def _num_fitting(cpus: float, gpus: float, capacity: Capacity, beside: TrialTask | None) -> int:
-    """Trials that fit at a time: node by node, as what two nodes have left over holds none.
+    """Count the trials that fit at a time, node by node, since no trial spans two nodes.
 
-    A load beside them is on the node where it leaves least.
+    A workload beside them is assumed on the node where it displaces most trials.
     """
     fits = [_num_on(node, cpus, gpus, None) for node in capacity.by_node]
     if beside is None:
@@ -74,7 +73,7 @@ def _num_on(node: NodeCapacity, cpus: float, gpus: float, beside: TrialTask | No
     load = _exact(beside.gpus if beside else 0.0)
     if gpus >= 1:
         return max(0, min(int(by_cores), int((node.num_gpus - math.ceil(load)) // _exact(gpus))))
-    # A fraction is of one GPU: what two have left over holds none.
+    # A fraction is always of one GPU: remainders of two GPUs do not add up.
     by_gpus = node.num_gpus * (1 // _exact(gpus))
     if load:
         by_gpus += (1 - load) // _exact(gpus) - 1 // _exact(gpus)
@@ -92,10 +91,10 @@ def _unfit_text(cpus: float, gpus: float, capacity: Capacity, beside: TrialTask 
 
 
 def _over_idle_gpus(resources: Resources, capacity: Capacity, *, num_trainings: int) -> Resources:
-    """The resources with several GPUs for each of `num_trainings` where there are more GPUs than trainings.
+    """Return the resources with several GPUs for each of `num_trainings` if there are more GPUs than those.
 
-    Each gets the same number, as many as one node has at most. Where trainings share a GPU, or a number was
-    asked for, nothing changes.
+    Each gets the same number, at most as many as one node has. Nothing changes if trainings share a GPU or
+    the space states a number.
     """
     per_training = capacity.num_gpus // num_trainings
     gpus = min(per_training, max(node.num_gpus for node in capacity.by_node))
@@ -106,20 +105,20 @@ def _over_idle_gpus(resources: Resources, capacity: Capacity, *, num_trainings: 
 
 
 def _exact(share: float) -> Fraction:
-    """0.1 fits ten times into 1; as floats 1 // 0.1 is 9."""
+    """Return the exact fraction: 0.1 fits ten times into 1, but 1 // 0.1 is 9 in floats."""
     return Fraction(str(share))
 
 
 def resolve_beside_background(
     space: Space, pair: BackgroundSpec, capacity: Capacity, folder: Path
 ) -> tuple[Space, Background]:
-    """The space with the resources its trials have beside the load, and the load with its own.
+    """Return the space with its trials' resources beside the workload, and the workload with its own.
 
     Args:
-        folder: The run's.
+        folder: The run's folder.
 
     Raises:
-        SessionError: They do not fit on one device together.
+        SessionError: They cannot share one device.
     """
     if space.resources.pack:
         text = "--background shares a device by fractions, and search.resources.pack by memory"
@@ -140,7 +139,7 @@ def resolve_beside_background(
 
 
 def _shares(gpus: float | None, share: float | None, *, has_gpu: bool) -> tuple[float | None, float]:
-    """GPU fractions of a trial and of the load. One that is not given is what the other leaves, or half."""
+    """Return the GPU fractions of a trial and of the workload: one not given is the other's rest, or half."""
     if not has_gpu or gpus == 0:
         if share is not None:
             raise SessionError(

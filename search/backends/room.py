@@ -1,8 +1,7 @@
-"""How much of each device's memory trials hold, and which device has room for one more. Pure.
+"""Track how much of each device's memory trials hold, and which device has room for another. Pure.
 
-A device is divided into fiftieths of what trials may use of it, 90 % of its memory. Parts that are counted
-in whole numbers add up exactly, and trials of about the same need get the same share, so that one can take
-the other's warm worker.
+The usable memory of a device, 90 % of it, is divided into fiftieths. Whole numbers of parts add up exactly,
+and trials of about the same need get the same share, so that one can take over another's warm worker.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from fractions import Fraction
 from search.backends.memory_need import MemoryNeed
 from search.trial.task import MemoryShare
 
-USABLE = 0.9  # of a device: drivers, allocators and other programs have the rest
+USABLE = 0.9  # fraction of a device for trials; drivers, allocators and other programs have the rest
 NUM_PARTS = 50
 
 
@@ -24,7 +23,7 @@ class NodeMemory:
     """What trials may use of one node.
 
     Attributes:
-        devices_mib: Of each GPU's memory; on the CPU of the node's own, as one device.
+        devices_mib: Usable memory of each GPU; for trials on the CPU that of the node, as one device.
     """
 
     num_cpus: int
@@ -45,7 +44,7 @@ class _Device:
     held: dict[str, tuple[int, Fraction]] = field(default_factory=dict)
 
     def parts_for(self, need: MemoryNeed | None) -> int:
-        """All of it where the need is unknown, or more than there is."""
+        """Return the parts for this need: all of them if it is unknown or exceeds the device."""
         parts = NUM_PARTS if need is None else math.ceil(round(need.mib * NUM_PARTS / self.mib, 6))
         return max(1, min(NUM_PARTS, parts))
 
@@ -54,8 +53,8 @@ class Room:
     """The devices of all nodes, and what trials hold of them.
 
     Args:
-        is_own: Nobody else asks Ray for any of them. Of a single device what is counted here then decides
-            alone: a share can change in place, and any warm worker takes any trial.
+        is_own: Whether no other program asks Ray for any of them. For a single device, the counts here then
+            decide alone: a share can change in place, and any warm worker can take any trial.
     """
 
     def __init__(self, nodes: Iterable[NodeMemory], *, is_own: bool = False) -> None:
@@ -71,14 +70,14 @@ class Room:
 
     @property
     def num_held(self) -> int:
-        """Trials that have a place."""
+        """Number of trials that have a place."""
         return sum(len(device.held) for device in self._devices)
 
     def place(self, trial_id: str, *, cpus: float, need: MemoryNeed | None) -> MemoryShare | None:
-        """Give the trial a share of the device on which it leaves least; None where none has room.
+        """Give the trial a share of the device with the least left over; return None if none has room.
 
         Args:
-            need: None gives it a device to itself, on which it can be measured.
+            need: If None, the trial gets a whole device, on which it can be measured.
         """
         cores = Fraction(str(cpus))
         fitting = [
@@ -96,7 +95,7 @@ class Room:
         return self._share(best, parts, need)
 
     def resize(self, trial_id: str, need: MemoryNeed) -> MemoryShare | None:
-        """Give the trial another share of the device where it is; None where that cannot be."""
+        """Change the trial's share of its device; return None if that is not possible."""
         device = next((device for device in self._devices if trial_id in device.held), None)
         if device is None or not self._is_flexible:
             return None
@@ -116,16 +115,16 @@ class Room:
         )
 
     def leave(self, trial_id: str) -> None:
-        """Let others have what the trial held; nothing where it had no place."""
+        """Free what the trial held; does nothing if it had no place."""
         for device in self._devices:
             parts, cores = device.held.pop(trial_id, (0, Fraction(0)))
             device.free_parts += parts
             device.node.free_cores += cores
 
     def has_room_for(self, idle: Iterable[tuple[float, MemoryShare]]) -> bool:
-        """Whether warm workers, which hold cores and memory while they wait, can be kept beside the trials.
+        """Return whether idle warm workers, which hold cores and memory, can be kept beside the trials.
 
-        Certain on a single device alone: Ray chooses where a worker is.
+        Known only for a single device, because Ray chooses where workers are.
         """
         if len(self._devices) != 1:
             return not list(idle)

@@ -1,4 +1,4 @@
-"""Whether this machine measures what a space asks for, before meters are started on it."""
+"""Check whether this machine measures what a space needs, before meters are started on it."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ from search.space.limits import MeteringSection
 def start_metering_if_measurable(
     space: Space, start: Callable[[CpuPower | None], Metering], *, is_here: bool
 ) -> tuple[Metering, str]:
-    """The meters that `start` opens, and what is not measured although it is asked for, in words; empty if
-    all is well.
+    """Return the meters that `start` opens, and what cannot be measured, in words; empty if all is well.
 
-    None is opened where this machine is all there is and has no sensor.
+    None are opened if all trials run on this machine and it has no sensor.
 
     Args:
-        start: Opens them, given what the space states of the CPUs.
-        is_here: All trials run on this machine. Of the nodes of a cluster nothing is known beforehand.
+        start: Opens the meters, given what the space states about the CPUs' power.
+        is_here: Whether all trials run on this machine. Nothing is known beforehand about a cluster's nodes.
 
     Raises:
-        SessionError: The only limit of the search is on energy, and nothing measures it.
+        SessionError: The only limits of the search are on energy, and nothing measures it.
     """
     power = cpu_power(space.metering)
     kinds = _kinds_of_device(power) if is_here else {""}
@@ -45,7 +44,7 @@ def start_metering_if_measurable(
 
 
 def cpu_power(stated: MeteringSection) -> CpuPower | None:
-    """What a space states of its nodes' CPUs; None where it states nothing."""
+    """Return what a space states about its nodes' CPU power; None if it states nothing."""
     if stated.cpu_tdp_w is not None:
         return CpuTdp(tdp_w=stated.cpu_tdp_w, threads=stated.cpu_tdp_threads)
     idle_w, max_w = stated.cpu_watts_idle, stated.cpu_watts_max
@@ -53,7 +52,7 @@ def cpu_power(stated: MeteringSection) -> CpuPower | None:
 
 
 def _estimate_warning(space: Space) -> str:
-    """That estimated joules decide, and over what; empty where none do."""
+    """Return a warning that estimated joules decide, and what; empty if they decide nothing."""
     deciding = [limit.key for limit in space.limits.of_energy]
     if space.joules_objective:
         deciding.append(f"the objective {space.joules_objective}")
@@ -73,8 +72,10 @@ def _no_sensor_reason() -> str:
 
 
 def _kinds_of_device(power: CpuPower | None) -> set[str]:
-    """Kinds of the devices that a node meter has; one is opened and closed to see, as drivers lie about
-    less."""
+    """Return the kinds of devices that a node meter has.
+
+    A meter is opened and closed to find out, which is more reliable than what drivers claim to support.
+    """
     probe = open_node_meter(visible_gpus(os.environ).uuids, cpu_power=power, interval_s=None)
     kinds = {str(row["kind"]) for row in probe.device_rows()}
     probe.close()
@@ -82,10 +83,10 @@ def _kinds_of_device(power: CpuPower | None) -> set[str]:
 
 
 def check_measurable(space: Space) -> None:
-    """Check that this machine has the sensors. On a cluster the first trial's first rung shows it.
+    """Check that this machine has the sensors. On a cluster, the first trial's first rung will show it.
 
     Raises:
-        SpaceError: It has not; the message lists every key that asks for them.
+        SpaceError: A sensor is missing; the message lists every key that needs it.
     """
     is_estimated = bool(space.metering.cpu_power_key)  # good enough to compare, not to end a rung
     is_cost_asked = space.joules_objective is not None and not is_estimated
@@ -106,7 +107,7 @@ def check_measurable(space: Space) -> None:
 
 
 def _sensors_of_lone_trial(gpus: float | None) -> EnergySensors:
-    """What a trial alone on the machine would have."""
+    """Return the sensors that a trial alone on this machine would have."""
     meter = meter_for(gpus=1.0 if gpus is None or 0 < gpus < 1 else gpus, cpus=os.cpu_count() or 1)
     meter.read()
     sensors = meter.sensors

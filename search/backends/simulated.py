@@ -1,8 +1,8 @@
-"""A backend in virtual time: the real decisions on made scores, with what epochs were seen to take.
+"""A backend in virtual time: real decisions on random scores, with measured costs of epochs.
 
-The forecast simulates a search many times over. What cannot be known before a search is drawn again each time
-(how good configurations are, whether dear ones are better, what a later start takes), so that the spread of
-the simulated searches is the range that the forecast prints.
+The forecast simulates a search many times. What cannot be known before a search is drawn anew each time (how
+good configurations are, whether expensive ones are better, how long a later start takes), so that the spread
+of the simulated searches is the range that the forecast prints.
 """
 
 from __future__ import annotations
@@ -29,30 +29,33 @@ from search.trial import EpochRow
 from search.trial.background import Background
 from search.trial.task import TrialTask
 
-MOST_TRIALS = 500  # a search without a limit on trials would be simulated for ever
-# How much better the last trial of a sampler that learns is than the first, at most, in spreads of chance.
+MOST_TRIALS = 500  # a search without a limit on trials would be simulated forever
+
+# In units of the standard deviation of random trials' quality, except for `_WARM_SHARE`.
+
+# Most by which the last trial of a learning sampler is better than the first.
 _MOST_GAIN = 3.0
-# How much better an epoch that takes e times as long makes a trial, in spreads of chance: smaller batches
-# take longer and learn more. Of 16 real searches it was 0.6 (-1.4 to 3.2).
+# How much better a trial is whose epochs take e times as long: smaller batches take longer and learn more. In
+# 16 real searches it was 0.6 (-1.4 to 3.2).
 _FOR_COST = -1.0, 2.0
-# Of the first start in a worker, what a later one takes: its imports and data are there.
+# Time of a later start relative to the first one in a worker: imports and data are already there.
 _WARM_SHARE = 0.01, 0.5
-# How much better the default configuration is than chance, at most: many are well tuned, and it then ends
-# on top.
+# Most by which the default configuration is better than random ones: many defaults are well tuned and win.
 _MOST_LEAD = 3.0
-# Of a score, against the spread of trials: neighbouring rungs rank trials at about 0.9.
+# Noise of a score: neighbouring rungs then rank trials with a correlation of about 0.9.
 _NOISE = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Simulated:
-    """How one simulated search went.
+    """The outcome of one simulated search.
 
     Attributes:
-        epochs: Run at each rung; `trials` ended it.
-        seconds: From the command to the last result.
-        kwh: None where no joules are known.
-        reason: Why it ended.
+        epochs: Epochs run at each rung.
+        trials: Trials that completed each rung.
+        seconds: Time from the command to the last result.
+        kwh: Energy used; None if no joules are known.
+        reason: Why the search ended.
     """
 
     num_trials: int
@@ -64,7 +67,7 @@ class Simulated:
 
 
 class MemoryJournal(Journal):
-    """A journal that keeps its events to itself."""
+    """A journal that keeps its events in memory."""
 
     def __init__(self) -> None:
         super().__init__(Path("nowhere"))
@@ -79,7 +82,7 @@ class MemoryJournal(Journal):
 
 
 class MemoryLedger(Ledger):
-    """A ledger of a run that leaves nothing on the disk."""
+    """The ledger of a run that leaves nothing on disk."""
 
     def __init__(self) -> None:
         super().__init__(Path("nowhere"))
@@ -88,7 +91,7 @@ class MemoryLedger(Ledger):
 
 @dataclass
 class _Training:
-    """A trial under way: what it costs, and the luck its scores have."""
+    """A trial in progress: its cost, and the quality of its scores."""
 
     task: TrialTask
     cost: PointCost
@@ -99,7 +102,7 @@ class _Training:
 
 @dataclass
 class VirtualClock:
-    """Seconds that pass when the simulation says so."""
+    """A clock that only the simulation advances."""
 
     now_s: float = 0.0
 
@@ -108,16 +111,16 @@ class VirtualClock:
 
 
 class SimulatedBackend:
-    """Trains nothing: each epoch ends when its cost says, and the clock jumps to the next end.
+    """Trains nothing: each epoch takes what its cost says, and the clock jumps from one end to the next.
 
     Args:
-        clock: The run's own; it is moved on.
-        chance: Draws all that cannot be known.
-        is_learning: Later trials are better and like the best, each search by more or less: more are
-            promoted.
+        clock: The run's own clock, which the backend advances.
+        chance: Draws everything that cannot be known.
+        is_learning: Whether later trials are better and resemble the best, to a degree drawn for each search,
+            so that more of them continue past rungs.
 
     Attributes:
-        epochs: How many epochs ran at each rung.
+        epochs: Epochs run at each rung.
     """
 
     def __init__(
@@ -133,7 +136,7 @@ class SimulatedBackend:
         self._own_costs: dict[str, PointCost] = {}
         self._qualities: dict[str, float] = {}
         self._under_way: list[tuple[float, int, _Training]] = []  # a heap by the end of the epoch
-        self._order = itertools.count()  # of two epochs that end at once, the one that began first
+        self._order = itertools.count()  # of two epochs that end at the same time, the earlier start is first
         self.epochs: list[int] = []
 
     def execute(
@@ -143,7 +146,7 @@ class SimulatedBackend:
         background: Background | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> str:
-        """Hand out tasks to free workers and epochs to trials, in the order of their ends."""
+        """Give tasks to free workers and end epochs, in order of their ends."""
         self.epochs = [0] * len(run.space.ladder.rungs)
         while self._has_started(run) or self._under_way:
             self._clock.now_s, _, training = heapq.heappop(self._under_way)
@@ -152,7 +155,7 @@ class SimulatedBackend:
         return run.end()
 
     def _has_started(self, run: Run) -> bool:
-        """Give every free worker a task, as long as there are any."""
+        """Give every free worker a task while there are tasks, and return whether any worker is busy."""
         workers = run.space.resources.workers or 1
         while len(self._under_way) < workers and len(run.history.trials) <= MOST_TRIALS:
             task = run.next_task()
@@ -167,7 +170,7 @@ class SimulatedBackend:
         return bool(self._under_way)
 
     def _start(self, run: Run, training: _Training) -> float:
-        """What a training's start takes; the first ones of the workers are over when the search begins."""
+        """Return how long a training's start takes; first starts are over when the simulation begins."""
         cost, is_first = training.cost, self._num_started < (run.space.resources.workers or 1)
         self._num_started += 1
         training.start_j = self._costs.first_j if is_first else cost.start_j
@@ -175,7 +178,7 @@ class SimulatedBackend:
         return cost.warm_up_s + (0.0 if is_first else cost.start_s + unsure_s)
 
     def _draw(self, run: Run, task: TrialTask) -> None:
-        """What a new trial costs and how good it is: the later, the nearer to the best before it."""
+        """Draw a new trial's cost and quality: the later the trial, the closer to the best so far."""
         number = run.history.trials[task.trial_id].number
         learnt = self._gain * number / max(1, run.space.limits.trials or number)
         cost = self._costs.of(task.hparams)
@@ -214,13 +217,14 @@ class SimulatedBackend:
 def simulate(
     space: Space, sampler: Sampler, costs: Costs, *, seed: int, is_learning: bool = False
 ) -> Simulated:
-    """One search of `space`, whose trials have random scores.
+    """Simulate one search of `space`, whose trials have random scores.
 
-    What takes longer is rather better, each search by more or less: smaller batches take more steps.
-    Rungs, promotions, control trials, limits and workers are the real ones. No trial fails, none diverges.
+    Trials that take longer tend to be better, to a degree drawn for each search: smaller batches take more
+    steps. The rules for rungs, control trials, limits and workers are the real ones. No trial fails or
+    diverges.
 
     Args:
-        is_learning: Later trials are better and like the best, by more or less: more are promoted.
+        is_learning: See `SimulatedBackend`.
     """
     clock = VirtualClock(now_s=0.0)
     run = Run(space, sampler, MemoryLedger(), clock=clock, estimates_gain=False)

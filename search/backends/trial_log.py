@@ -1,9 +1,9 @@
-"""What a trial prints, in its folder, by whatever way: its beginning and its end where it is long.
+"""A trial's log: everything it prints, by whatever route, cut to its beginning and end if it is long.
 
-A progress bar of one trial must not fill the disk of a search of hundreds: a log that has come to 16 MiB is
-cut to its first and its last 4 MiB, with how many bytes were between. What C libraries and child processes
-write goes to the descriptors and not through Python, so these are pointed at the file, and a thread does the
-cutting.
+A trial's progress bar must not fill the disk of a search of hundreds of trials: a log that reaches 16 MiB is
+cut to its first and last 4 MiB, with the number of bytes in between. C libraries and child processes write to
+the file descriptors and not through Python, so the descriptors are redirected to the file, and a thread does
+the cutting.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from typing import Any, TextIO
 
 from search.trial import EpochRow
 
-KEPT_BYTES = 2**22  # of the beginning, and as much at least of the end
+KEPT_BYTES = 2**22  # kept of the beginning, and at least as much of the end
 _MARK = re.compile(rb"\n\[(\d+) bytes were cut here\]\n")
 _MARK_BYTES = 64
 _OUTPUT = (1, 2)
-_BOUND_EVERY_S = 0.5  # at 2 GB/s a log of 1 GB at most, for a moment
+_BOUND_EVERY_S = 0.5  # at 2 GB/s a log has at most 1 GB, for a moment
 
 
 class _Forgiving(io.FileIO):
-    """A file that takes everything: above 16 MiB it loses its middle, and on a full disk the rest."""
+    """A file whose writes never fail: above 16 MiB it loses its middle, and on a full disk the rest."""
 
     def write(self, data: Any) -> int:
         with contextlib.suppress(OSError):
@@ -41,12 +41,12 @@ class _Forgiving(io.FileIO):
         return memoryview(data).nbytes
 
     def bound(self) -> None:
-        """Cut the file if it is too long: others may write into it as well."""
+        """Cut the file if it is too long: others may write to it too."""
         if os.fstat(self.fileno()).st_size > 4 * KEPT_BYTES:
             self._cut()
 
     def _cut(self) -> None:
-        """Leave the beginning and the end, with how many bytes were between them since the first cut."""
+        """Keep the beginning and the end, and the total number of bytes cut from between them."""
         with open(self.name, "r+b") as file:  # noqa: PTH123 - this one can only add
             size = file.seek(0, os.SEEK_END)
             file.seek(size - KEPT_BYTES)
@@ -62,9 +62,9 @@ class _Forgiving(io.FileIO):
 
 
 class _Bounding(threading.Thread):
-    """Cuts the log that descriptors are written to, as long as it is one: nothing checks before such a write.
+    """Cuts the log that the descriptors write to, since nothing checks its length before such a write.
 
-    It reads no pipe: a writer into a full one that holds Python's lock would wait for ever.
+    It does not read a pipe instead: a writer to a full pipe that holds Python's lock would wait forever.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class _Bounding(threading.Thread):
     def run(self) -> None:
         while True:
             time.sleep(_BOUND_EVERY_S)
-            with contextlib.suppress(OSError, ValueError):  # closed just now
+            with contextlib.suppress(OSError, ValueError):  # just closed
                 if raw := self.raw:
                     raw.bound()
 
@@ -83,7 +83,7 @@ _bounding: _Bounding | None = None
 
 
 def open_log(path: Path) -> TextIO:
-    """The log to add lines to. A disk that takes none costs the lines, never the trial."""
+    """Open the log to add lines. A full disk costs the lines, never the trial."""
     return io.TextIOWrapper(
         io.BufferedWriter(_open_file(path)), encoding="utf-8", errors="backslashreplace", line_buffering=True
     )
@@ -91,8 +91,11 @@ def open_log(path: Path) -> TextIO:
 
 @contextlib.contextmanager
 def captured(path: Path) -> Iterator[TextIO]:
-    """Within the block all output of this process goes to the log: what Python prints, what is written to the
-    descriptors 1 and 2 by a library of C or by a process that was started, and the traceback of a crash."""
+    """Send all output of this process within the block to the log.
+
+    This includes what Python prints, what C libraries and child processes write to descriptors 1 and 2, and
+    the traceback of a crash.
+    """
     log, raw = open_log(path), _open_file(path)
     try:
         with _descriptors_at(raw), contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
@@ -106,7 +109,7 @@ def captured(path: Path) -> Iterator[TextIO]:
 @contextlib.contextmanager
 def _descriptors_at(raw: _Forgiving) -> Iterator[None]:
     global _bounding
-    if _bounding is None or not _bounding.is_alive():  # a fork has no threads but its own
+    if _bounding is None or not _bounding.is_alive():  # a fork does not inherit threads
         _bounding = _Bounding()
         _bounding.start()
     before = [os.dup(number) for number in _OUTPUT]
@@ -126,11 +129,11 @@ def _descriptors_at(raw: _Forgiving) -> Iterator[None]:
 
 
 def _flush() -> None:
-    """What is still in the buffers of Python's own streams and of C's is the trial's."""
+    """Flush the buffers of Python's own streams and of C's, whose contents belong to the trial."""
     for stream in (sys.__stdout__, sys.__stderr__):
         with contextlib.suppress(AttributeError, OSError, ValueError):
             stream.flush()  # type: ignore[union-attr]
-    with contextlib.suppress(AttributeError, OSError, ValueError):  # no C library that has it by this name
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # the C library may not have this name
         c_library = ctypes.CDLL(None)
         c_library.fflush(ctypes.c_void_p.in_dll(c_library, "stdout"))
 
@@ -144,18 +147,18 @@ def _open_file(path: Path) -> _Forgiving:
 
 
 def epoch_line(row: EpochRow) -> str:
-    """The log's line of an epoch."""
+    """Return an epoch's line in the log."""
     metrics = "  ".join(f"{name} {value:.6g}" for name, value in row.metrics.items())
     start = "" if row.start_s is None else f"  (start {row.start_s:.2f} s)"
     return f"{_head(row)}{row.seconds:.2f} s{start}  {metrics}"
 
 
 def has_epoch_line(row: EpochRow, log: Path) -> bool:
-    """Whether the epoch that a trial resumes after has its line: it has not if its worker was lost."""
+    """Return whether the log has the line of this epoch; it is missing if the epoch's worker was lost."""
     try:
         with log.open(encoding="utf-8", errors="replace") as lines:
             return any(line.startswith(_head(row)) for line in lines)
-    except OSError:  # a log that cannot be read takes no line either
+    except OSError:  # a log that cannot be read cannot be written either
         return True
 
 
