@@ -1,1 +1,1 @@
-"""What to train next, when to stop it, and what it cost."""
+"""What to train next, when to stop it, and what it costs."""

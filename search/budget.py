@@ -14,7 +14,7 @@ from search.tariff import JOULES_PER_KWH, Tariff
 from trainables.core.contract import Budget, Horizon
 
 _GRACE_S, _LEAST_GRACE_S = 120.0, 10.0
-_RATIO, _LEAST_RATIO = 1.35, 1.15  # of an epoch at which a trial may pause to the one before; see `grid_of`
+_RATIO, _LEAST_RATIO = 1.35, 1.15  # between successive epochs at which a trial may pause; see `grid_of`
 NO_RUNG_HORIZON = (
     "must be full or anytime where rungs are measured in joules: how many epochs a rung holds, which its "
     "own schedule would span, is known only when it has ended"
@@ -33,15 +33,16 @@ class Ladder:
             counted over all of them, so rungs of 1, 2 and 3 epochs end after 1, 3 and 6.
             "anytime": nothing; the rate is constant, in one training.
         joules: If rungs are measured in joules: the joules that a trial's epochs have used when it
-            completes each rung. A rung is complete after the first epoch that reaches its joules. The
-            budgets then have one number of epochs, the maximum of a training, which completes the top rung.
+            completes each rung. A rung is complete after the first epoch that reaches its joules. All
+            budgets then have the same number of epochs, the maximum of a training, which completes the top
+            rung.
         resolution_unit: The unit of the budgets' resolution. Work grows with its square if it is
             pixels ("px"), else linearly.
 
-        pauses: Epochs after which a trial may pause, beside the ends of rungs: its state is saved there.
+        pauses: Epochs after which a trial may pause, beside the ends of rungs; its state is saved there.
 
     Raises:
-        ValueError: No rung, or an axis that falls (epochs or joules must rise) from rung to rung.
+        ValueError: There is no rung, or an axis falls from rung to rung (epochs and joules must rise).
     """
 
     rungs: tuple[Budget, ...]
@@ -97,15 +98,14 @@ class Ladder:
         return list(itertools.accumulate(epochs)) if self.horizon == "rung" else epochs
 
     def with_pauses(self) -> Ladder:
-        """The ladder with pauses between its rungs, where they differ in nothing but epochs."""
+        """Return the ladder with pauses between its rungs, or without if they differ in more than epochs."""
         kinds = {(rung.subset, rung.resolution) for rung in self.rungs}
         is_one_training = not self.joules and self.horizon != "rung" and len(kinds) == 1
         return replace(self, pauses=tuple(grid_of(self.ends)) if is_one_training else ())
 
     @property
     def costs(self) -> list[float]:
-        """What it takes to complete each rung from the one below it: joules, or work in epochs at the top's
-        budget."""
+        """The cost of each rung from the one below it: in joules, or in epochs at the top's budget."""
         if self.joules:
             return [above - below for below, above in itertools.pairwise((0.0, *self.joules))]
         top = self._work(self.top)
@@ -113,17 +113,17 @@ class Ladder:
         return [epochs * self._work(rung) / top for epochs, rung in zip(stretches, self.rungs, strict=True)]
 
     def rung_for(self, epochs_done: int) -> int:
-        """Index of the rung at whose budget the next epoch runs (the last one when all are done).
+        """Return the index of the rung at whose budget the next epoch runs (the last one when all are done).
 
         Only for ladders of epochs: with joules it is the rung above the last that the trial has completed.
         """
         return min(bisect.bisect_right(self.ends, epochs_done), len(self.rungs) - 1)
 
     def rung_completed_at(self, epochs_done: int, used_mj: int = 0, at_rung: int = 0) -> int | None:
-        """Index of the rung that is completed after exactly `epochs_done` epochs, if one is.
+        """Return the index of the rung that is completed after exactly `epochs_done` epochs, if any.
 
         An epoch that reaches the joules of several rungs completes only the highest of them. The rungs it
-        skips get no result: it would have been reached with more joules than other trials had there.
+        skips get no result: it would have taken more joules than other trials had there.
 
         Args:
             used_mj: Millijoules of these epochs.
@@ -138,22 +138,22 @@ class Ladder:
         return reached if reached >= at_rung else None
 
     def begins_training_at(self, epochs_done: int) -> bool:
-        """Whether the next epoch is the first of a training: of the only one, or of a rung's own."""
+        """Whether the next epoch is the first of a training: the only one, or a rung's own."""
         return epochs_done == 0 or (self.horizon == "rung" and epochs_done in self.ends)
 
     def training_budget(self, epochs_done: int) -> Budget:
-        """The budget that the schedule of the next epoch's training spans: the rung's own, or the top."""
+        """Return the budget that the schedule of the next epoch's training spans: the rung's or the top's."""
         return self.rungs[self.rung_for(epochs_done)] if self.horizon == "rung" else self.top
 
     def epoch_work(self, rung: int) -> float:
-        """Work of an epoch at `rung`: examples times pixels or tokens, for ratios between rungs."""
+        """Return the work of an epoch at `rung`, as examples times pixels or tokens, for ratios of rungs."""
         return self._work(self.rungs[rung])
 
     def work_share(self, epochs_done: int) -> float:
-        """The share of a full training's work that `epochs_done` epochs are, as examples times pixels.
+        """Return the work of `epochs_done` epochs, examples times pixels, as a fraction of full training's.
 
         It may exceed 1 with the horizon "rung", where a trial trains once per rung: on rungs of 1, 2 and 3
-        plain epochs the way to the top is 6 epochs and a full training 3.
+        plain epochs the way to the top takes 6 epochs and a full training 3.
         """
         done = sum(self._work(self.rungs[self.rung_for(epoch)]) for epoch in range(epochs_done))
         if self.horizon == "rung":
@@ -161,17 +161,17 @@ class Ladder:
         return done / sum(self._work(self.rungs[self.rung_for(epoch)]) for epoch in range(self.ends[-1]))
 
     def work_share_at(self, rungs: Iterable[int]) -> float:
-        """The share of a full training's work that one epoch at each of these rungs is, for rungs of joules.
+        """Return the work of one epoch at each of these rungs as a fraction of a full training's.
 
-        There the epochs per rung differ from trial to trial, so full training means what promotion runs: all
-        epochs at the top rung's budget.
+        For rungs of joules. Their number of epochs differs from trial to trial, so full training means what
+        promotion runs: all epochs at the top rung's budget.
         """
         return sum(self._work(self.rungs[rung]) for rung in rungs) / (self.top.epochs * self._work(self.top))
 
     def with_top(
         self, *, epochs: int | None = None, subset: float | int | None = None, resolution: int | None = None
     ) -> Ladder:
-        """The same ladder with another top; the lower rungs keep their proportions.
+        """Return the ladder with another top; the lower rungs keep their proportions.
 
         Rungs whose epochs are equal after rounding are merged into the larger one. Joules do not change.
         """
@@ -190,18 +190,18 @@ class Ladder:
             return replace(self, rungs=tuple(rungs))
         by_epochs = {
             rung.epochs: rung for rung in rungs
-        }  # of rungs with equal epochs the later, larger one stays
+        }  # the later, larger one of rungs with equal epochs stays
         return replace(self, rungs=tuple(by_epochs.values()))
 
     def resized(self, schedule: Sequence[tuple[int, int]]) -> Ladder:
-        """Full training in one go with growing images.
+        """Return a ladder of full training in one go with growing images.
 
         Args:
             schedule: Epochs, counted from 1, each with the resolution from there on, such as
                 [(1, 14), (3, 20), (5, 28)]. The last resolution is the top's.
 
         Raises:
-            ValueError: It does not begin at epoch 1 and rise within the top's epochs.
+            ValueError: The epochs do not begin with 1 and rise within the top's epochs.
         """
         firsts = [first for first, _ in schedule]
         if not firsts or firsts[0] != 1 or sorted(set(firsts)) != firsts or firsts[-1] > self.top.epochs:
@@ -216,7 +216,7 @@ class Ladder:
         return Ladder(tuple(rungs), resolution_unit=self.resolution_unit)
 
     def only_top(self) -> Ladder:
-        """Full training from the first epoch on, under one schedule: what promotion runs."""
+        """Return full training from the first epoch on, under one schedule: what promotion runs."""
         return Ladder((self.top,), resolution_unit=self.resolution_unit)
 
     def _work(self, budget: Budget) -> float:
@@ -226,13 +226,14 @@ class Ladder:
 
 
 def grid_of(ends: Sequence[int]) -> list[int]:
-    """Epochs at which a curve is read and its trial may pause: each a third more than the one before.
+    """Return the epochs at which a curve is read and its trial may pause: each a third more than the last.
 
-    1, 2, 3, 4, 5, 7, 9, 12, 16, 22, 30, ...: six times fewer decisions than by epoch, five times finer than
-    rungs of eta 3. Beside the end of a rung there is none: a second pause would show nothing new.
+    1, 2, 3, 4, 5, 7, 9, 12, 16, 22, 30, ...: six times fewer decisions than with every epoch, and five times
+    finer than rungs of eta 3. Epochs close to the end of a rung are left out, because a second pause there
+    would show nothing new.
 
     Args:
-        ends: Epochs at which rungs end, which are among them; the last is the top.
+        ends: Epochs at which rungs end, all of which are returned too; the last is the top.
     """
     found, epochs = [], 1
     while epochs < ends[-1]:
@@ -271,15 +272,16 @@ def _scaled_subset(
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What the whole search may use; None is no limit.
+    """What the whole search may use; None means no limit.
 
     Attributes:
-        kwh: Of all devices, idle power included.
-        co2e_kg: Of the same energy, by `tariff`; so is the cost, in the tariff's currency.
+        kwh: Energy of all devices, idle power included.
+        co2e_kg: CO2 equivalents of the same energy by `tariff`, as `cost` is its cost in the tariff's
+            currency.
         disk_gib: Size of all checkpoints.
         cache_gib: Size of decoded data on each node.
-        grace_minutes: How long running epochs may continue once the run is to end; None is two minutes, or
-            `hours` if that is shorter, but never under 10 s.
+        grace_minutes: How long running epochs may continue once the run is to end; defaults to two minutes,
+            or `hours` if that is shorter, but at least 10 s.
         epoch_minutes: Longest duration of a single epoch.
         stop_when_flat: The search ends once further trials are unlikely to gain anything.
     """
@@ -298,12 +300,12 @@ class Limits:
 
     @property
     def stated(self) -> dict[str, Any]:
-        """As a space writes them, those that are None too."""
+        """The limits as a space writes them, including those that are None."""
         return {name: value for name, value in vars(self).items() if name != "tariff"}
 
     @property
     def of_energy(self) -> list[EnergyLimit]:
-        """Those that joules use up, whatever they are written in."""
+        """The limits on energy, whatever unit they are written in."""
         written = {
             "kwh": (self.kwh, "kWh", 1.0),
             "co2e_kg": (self.co2e_kg, "kg CO2e", (self.tariff.g_per_kwh or 0.0) / 1000),
@@ -317,7 +319,7 @@ class Limits:
 
     @property
     def most_kwh(self) -> float | None:
-        """The least of those limits, in kilowatt-hours; None is no limit."""
+        """The smallest energy limit, in kilowatt-hours; None means no limit."""
         return min((limit.most / limit.per_kwh for limit in self.of_energy), default=None)
 
     def without_energy(self) -> Limits:
@@ -325,7 +327,7 @@ class Limits:
 
     @property
     def epoch_s(self) -> float | None:
-        """Longest duration of a single epoch; None is no limit."""
+        """Longest duration of a single epoch; None means no limit."""
         return None if self.epoch_minutes is None else self.epoch_minutes * 60
 
     @property
@@ -333,7 +335,7 @@ class Limits:
         """How long running epochs may continue once the run is to end."""
         if self.grace_minutes is not None:
             return self.grace_minutes * 60
-        # A search of a minute must not wait two for its last epochs, but each may finish a step and save.
+        # A search of one minute must not wait two for its last epochs, but each may finish a step and save.
         return min(_GRACE_S, max((self.hours or math.inf) * 3600, _LEAST_GRACE_S))
 
 
@@ -342,8 +344,9 @@ class EnergyLimit:
     """A limit on energy, in the unit that the user thinks in.
 
     Attributes:
-        key: As a space writes it.
-        most: In `unit`, of which a kilowatt-hour is `per_kwh`.
+        key: Key of the limit in a space.
+        most: The limit, in `unit`.
+        per_kwh: Amount of `unit` per kilowatt-hour.
     """
 
     key: str
@@ -366,7 +369,7 @@ class Spent:
 
 
 def limit_reached(limits: Limits, spent: Spent) -> str | None:
-    """Why no further training may start, as text for the last line; None if none is reached.
+    """Return why no further training may start, as text for the last line; None if no limit is reached.
 
     The number of trials is not checked here: it stops new trials from starting, while running ones
     continue to their end.
@@ -381,5 +384,5 @@ def limit_reached(limits: Limits, spent: Spent) -> str | None:
 
 
 def _amount(value: float, digits: int) -> str:
-    """`digits` decimals; for values that would round to 0, `digits` significant digits."""
+    """Return `value` with `digits` decimals, or with `digits` significant digits if it is under 0.01."""
     return f"{value:.{digits}f}" if value >= 0.01 else f"{value:.{digits}g}"

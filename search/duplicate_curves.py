@@ -1,6 +1,6 @@
 """Trials with identical curves although their hparams differ: hyperparameters without effect. Pure.
 
-As a seed fixes order, weights and augmentation, two curves are equal to the last bit only if no difference
+A seed fixes order, weights and augmentation, so two curves are equal to the last bit only if no difference
 reached the weights. AdamW, for example, ignores a weight decay below 3e-8 / lr: 1 - lr * decay rounds to 1
 in float32.
 """
@@ -49,7 +49,7 @@ class DuplicateCurves:
 
 
 def trials_with_one_curve(trials: Iterable[TrialRecord], metric: str) -> list[DuplicateCurves]:
-    """Every group of trials whose metric, validation and losses are equal in each epoch they share.
+    """Return every group of trials whose metric, validation and losses are equal in each epoch they share.
 
     A trial that was stopped early joins the longest one that began like it, so the statement holds for the
     epochs of the shortest: a schedule may differ later. Curves of fewer than three distinct values are left
@@ -71,7 +71,7 @@ def trials_with_one_curve(trials: Iterable[TrialRecord], metric: str) -> list[Du
 
 
 def _curve(trial: TrialRecord, metric: str) -> list[Scores]:
-    """The scores of each epoch, without times, counts and repeated hparams."""
+    """Return the scores of each epoch, without times, counts and repeated hparams."""
     return [
         tuple((name, value) for name, value in sorted(row.metrics.items()) if _is_score(name, metric))
         for row in trial.curve.values()

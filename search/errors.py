@@ -1,4 +1,4 @@
-"""The errors that a user can fix: a command prints them and ends, Python gets one kind of ValueError."""
+"""Errors that the user can fix: a command prints them and exits, Python code gets one kind of ValueError."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ INTERRUPTED = "interrupted; what was done until now is in the run's journal"
 
 
 class SearchInterrupted(KeyboardInterrupt):
-    """Ended at once by a second Ctrl-C; how to resume the run has been printed."""
+    """A second Ctrl-C ended the search at once; how to resume the run has been printed."""
 
 
 class UserError(ValueError):
     """The request cannot be carried out; the message says what to do instead.
 
     Attributes:
-        status: The exit status of a command that ends with it.
+        status: Exit status of a command that ends with this error.
     """
 
     def __init__(self, message: str, *, status: int = 2) -> None:
@@ -47,9 +47,9 @@ class UserError(ValueError):
 
 @contextmanager
 def user_errors_as_value_error() -> Iterator[None]:
-    """Within it an error that the user can fix is a `UserError`, with the original as its cause.
+    """Turn errors that the user can fix into `UserError`, with the original as its cause.
 
-    As a decorator it leaves the function's types as they are.
+    Used as a decorator, it keeps the function's types.
     """
     try:
         yield
@@ -58,7 +58,7 @@ def user_errors_as_value_error() -> Iterator[None]:
 
 
 def exit_status(error: Exception) -> int:
-    """2 for unusable input; for a run that can be resumed, 3 if the disk failed it and 4 if Ray did."""
+    """Return 2 for unusable input; for a run that can be resumed, 3 if the disk failed and 4 if Ray did."""
     if isinstance(error, RayLost):
         return RAY_LOST_STATUS
     return 3 if isinstance(error, StorageError) else 2

@@ -1,4 +1,4 @@
-"""Promotes a run: launches the full trainings, a baseline beside them, and compares them on the test set."""
+"""Promotes a run: launches the full trainings and the baselines, and compares them on the test set."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from trainables.core.load import TrainableRef
 from trainables.core.suggest import suggest
 
 Wanted = tuple[Space, Sequence[Proposal]]
-_COPIES = 3  # of its weights, that a full training leaves
+_COPIES = 3  # copies of its weights that a full training leaves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +52,14 @@ class FullTraining:
 
     Attributes:
         folder: The run whose best trials are trained.
-        overrides: Changes of the run's space, such as the place of a trainable that has moved.
-        top: Number of best trials; None for this, `num_seeds` and `epochs` is the space's.
-        baselines: Trainables that are trained once beside them, of `promotion.BASELINES`.
-        workers: Trainings at a time; None is as many as fit.
-        num_processes: Processes of each training; None is one, and one for each idle GPU where there are more
-            GPUs than trainings.
+        overrides: Changes to the run's space, such as the path of a trainable that has moved.
+        top: Number of best trials. This, `num_seeds` and `epochs` default to the space's.
+        baselines: Trainables, of `promotion.BASELINES`, that are also trained once each.
+        workers: Trainings at a time; defaults to as many as fit.
+        num_processes: Processes of each training; defaults to one, or one for each of its GPUs if there are
+            more GPUs than trainings.
         command: The command line, for environment.json and messages.
-        followers: As of a search.
+        followers: As in `Launch`.
     """
 
     folder: Path
@@ -85,8 +85,8 @@ class Promotion:
     """A promotion that has ended.
 
     Attributes:
-        folder: The run of its trainings.
-        rows: Those of promoted.csv.
+        folder: Folder of the run of its trainings.
+        rows: Rows of promoted.csv.
         is_complete: Every configuration was trained with every seed, and nothing failed.
         answer: What --json prints.
     """
@@ -101,8 +101,8 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
     """Train the best trials at full budget with fresh seeds, print how they compare, and write promoted.csv.
 
     Raises:
-        LedgerError: There is no run, or no trial of it has a score; or a number is not above 0.
-        SpaceError: Its space cannot be used; and what `launch` raises.
+        LedgerError: There is no run, none of its trials has a score, or a number is not above 0.
+        SpaceError: Its space cannot be used; and whatever else `launch` raises.
     """
     _check_numbers(request)
     ledger, space, history = _open(request)
@@ -143,7 +143,7 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
 
 
 def _check_numbers(request: FullTraining) -> None:
-    """0 is not the space's own, and -1 not all but one.
+    """Check the numbers of a request: 0 does not mean the space's own, nor -1 all but one.
 
     Raises:
         LedgerError: One of the numbers is not above 0.
@@ -168,10 +168,10 @@ def _wanted(
     seeds: Sequence[int],
     output: Output,
 ) -> dict[Path, Wanted]:
-    """The trainings, then each baseline, by the folder of the first run of its kind; prints how many.
+    """Return the trainings, then each baseline, by the folder of the first run of its kind; print how many.
 
     Raises:
-        LedgerError: As of `_baselines`, before hours of training.
+        LedgerError: As in `_baselines`, before hours of training.
     """
     baselines = _baselines(space, trials, request.baselines)
     size = _size_text(ledger, trials, len(seeds))
@@ -189,13 +189,13 @@ def _wanted(
 
 
 def _folders(wanted: Mapping[Path, Wanted]) -> dict[Path, Path]:
-    """Where the trainings and each baseline run: in what the same promotion has left, or in fresh folders.
+    """Return where the trainings and each baseline run: in the folders of the same promotion, or fresh ones.
 
-    So the same command resumes a promotion that was killed, and one that is asked for more seeds, trials or
-    baselines trains those alone. One that has them all is repeated in fresh folders.
+    So the same command resumes a promotion that was killed, and one with more seeds, trials or baselines
+    trains only what is new. A complete promotion is repeated in fresh folders.
 
     Args:
-        wanted: By the folder of the first run of its kind, its space and its list.
+        wanted: Space and list of each kind of run, by the folder of the first run of the kind.
     """
     left = {first: _newest_alike(first, *each) for first, each in wanted.items()}
     has_all = all(each and each.has_all for each in left.values())
@@ -206,10 +206,10 @@ def _folders(wanted: Mapping[Path, Wanted]) -> dict[Path, Path]:
 
 @dataclass(frozen=True)
 class _Left:
-    """What an earlier promotion has left of a list.
+    """The run that an earlier promotion left for a list of trainings.
 
     Attributes:
-        has_all: Each training of the list has ended for good.
+        has_all: Every training of the list has ended and needs no resuming.
     """
 
     folder: Path
@@ -217,7 +217,7 @@ class _Left:
 
 
 def _newest_alike(first: Path, space: Space, proposed: Sequence[Proposal]) -> _Left | None:
-    """The newest run of this name that has the same settings and has tried nothing but what is proposed."""
+    """Return the newest run of this name with the same settings that tried nothing but what is proposed."""
     listed = {(identity(each.hparams), each.seed) for each in proposed}
     runs = sorted(first.parent.glob(f"{first.name}*"), key=lambda path: (len(path.name), path.name))
     for ledger in map(Ledger, reversed(runs)):
@@ -227,7 +227,7 @@ def _newest_alike(first: Path, space: Space, proposed: Sequence[Proposal]) -> _L
             check_same_settings(ledger, space)
             tried = list(ledger.read_history().trials.values())
         except (LedgerError, SpaceError):
-            continue  # of other settings, or damaged: it stays as it is
+            continue  # has other settings or is damaged: it stays as it is
         if {(identity(each.hparams), each.seed) for each in tried} <= listed:
             have_ended = all(each.status not in GOES_ON for each in tried)
             return _Left(ledger.folder, has_all=have_ended and len(tried) == len(proposed))
@@ -258,7 +258,7 @@ def _open(request: FullTraining) -> tuple[Ledger, Space, History]:
 
 
 def _promoted_space(space: Space, request: FullTraining, output: Output) -> Space:
-    """The space of the promotion's run, with a whole GPU for each training unless that is not wanted."""
+    """Return the space of the promotion's run, by default with a whole GPU for each training."""
     promotion = full_training(space)
     workers = promotion.resources.model_copy(update={"workers": request.workers})
     promotion = replace(promotion, resources=workers)
@@ -275,13 +275,13 @@ def _promoted_space(space: Space, request: FullTraining, output: Output) -> Spac
 
 
 def _num_to_spread(space: Space, request: FullTraining, num_trainings: int) -> int | None:
-    """The trainings that idle GPUs are divided among; None where each is to have what it has."""
+    """Return how many trainings idle GPUs are divided among; None if each keeps what it has."""
     is_said = request.num_processes or request.should_share_gpus or request.background
     return None if is_said or not space.trainable.load().is_data_parallel else num_trainings
 
 
 def _size_text(ledger: Ledger, trials: Sequence[TrialRecord], num_seeds: int) -> str:
-    """What the trainings will leave, by the weights that the search's trials left; empty where none did."""
+    """Return how much the trainings will leave, judged by the trials' weights; empty if there are none."""
     files = [ledger.trial(trial.trial_id).best for trial in trials]
     sizes = [file.stat().st_size for file in files if file.is_file()]
     if not sizes:
@@ -291,7 +291,7 @@ def _size_text(ledger: Ledger, trials: Sequence[TrialRecord], num_seeds: int) ->
 
 
 def _winners_model(rows: Sequence[Mapping[str, Any]], runs: Sequence[Run]) -> Path | None:
-    """The model of the best configuration's first training; None where its trainable leaves none."""
+    """Return the model of the best configuration's first training; None if its trainable leaves none."""
     if not rows:
         return None
     found = (
@@ -304,7 +304,7 @@ def _winners_model(rows: Sequence[Mapping[str, Any]], runs: Sequence[Run]) -> Pa
 
 
 def _baselines(space: Space, trials: Sequence[TrialRecord], names: Sequence[str]) -> dict[str, Space]:
-    """The space of each baseline's run, by its name.
+    """Return the space of each baseline's run, by the baseline's name.
 
     Raises:
         LedgerError: There is no such baseline, or one needs pretrained weights that nothing names.
@@ -322,7 +322,7 @@ def _baselines(space: Space, trials: Sequence[TrialRecord], names: Sequence[str]
 
 
 def _run_baseline(training: Space, proposed: Sequence[Proposal], how: Launch, output: Output) -> Run:
-    """Run a baseline once, on the CPU without background work: the same data, split alike, and one meter."""
+    """Run a baseline once, on the CPU without background work, with the same data split in the same way."""
     backbone = [str(training.fixed[name]) for name in ("model", "weights") if name in training.fixed]
     on = f" on the features of {' with weights '.join(backbone)}" if backbone else ""
     output.print(f"baseline: {training.trainable}{on}, on the CPU")
@@ -338,7 +338,7 @@ def _write_rows(
     baselines: Sequence[Run],
     output: Output,
 ) -> list[dict[str, Any]]:
-    """Write promoted.csv and the plots of every training; gives the rows."""
+    """Write promoted.csv and the plots of every training; return the rows."""
     from search.report.charts.training import draw_promotion  # Matplotlib, 0.3 s, once all has run
 
     rows = promoted_rows(

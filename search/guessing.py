@@ -1,12 +1,12 @@
 """Whether scores are better than guessing: the best score possible without any input. Pure.
 
-It is the share of the commonest class for accuracy, for example. A model that has learnt nothing scores like
-this, and on a skewed data set that seems a success: 0.9 where nine in ten are healthy.
+For accuracy, for example, it is the fraction of the commonest class. A model that has learnt nothing scores
+like this, and on a skewed data set that looks like a success: 0.9 if nine in ten are healthy.
 
-The end of a rung at which all score like this says nothing of who would learn, and what ranks them is chance.
+A rung at which all trials score like this does not tell which of them would learn, and ranks them by chance.
 On 428 photographs an epoch is 27 steps or fewer, which teach a network without pretrained weights little: of
-16 trials 12 had exactly 0.5 there, the oldest were promoted, and the search ended at 0.80 where Ray Tune's
-ASHA, which lets all ties pass, reached 0.96.
+16 trials 12 scored exactly 0.5 there, the oldest of them continued, and the search ended at 0.80 where Ray
+Tune's ASHA, which lets all ties pass, reached 0.96.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class AgainstGuessing:
         num_examples: Size of the validation set; None if the trainable does not report it.
         interval: Interval of the best score, widened because it is the best of many.
         num_compared: Number of configurations with a score.
+        is_better: Whether the best trial is better than guessing; None if the interval does not tell.
     """
 
     guessing: float
@@ -49,20 +50,20 @@ class AgainstGuessing:
 def scored_set(
     space: Space, value_of: Callable[[str], float | None], metric: str
 ) -> tuple[float | None, int | None]:
-    """The score of guessing on the set that `metric` was scored on, and the number of its examples.
+    """Return the score of guessing on the set that `metric` was scored on, and that set's number of examples.
 
     Args:
-        value_of: Gives the value of a metric by name; None if there is none.
+        value_of: Returns the value of a metric by name; None if there is none.
     """
     guessing = value_of(by_guessing(metric))
     count = value_of(num_examples(metric))
-    # A trainable reports it for the set it scored; the scale has what holds for any set, such as 0.5 for AUC.
+    # A trainable reports it for the set it scored; the scale has scores that hold for any set: 0.5 for AUC.
     known = space.scale.guessing if guessing is None else guessing
     return known, None if count is None else round(count)
 
 
 def is_better_than_guessing(interval: Interval, guessing: float | None, mode: Mode) -> bool | None:
-    """Whether guessing is outside the interval, on its worse side; None if that is unknown."""
+    """Whether guessing lies outside the interval on its worse side; None if that is unknown."""
     if guessing is None:
         return None
     sign = 1 if mode == "max" else -1
@@ -73,7 +74,7 @@ def is_better_than_guessing(interval: Interval, guessing: float | None, mode: Mo
 
 
 def against_guessing(space: Space, best: Configuration, *, num_compared: int) -> AgainstGuessing | None:
-    """The best trial against guessing; None if the score of guessing is unknown.
+    """Compare the best trial with guessing; None if the score of guessing is unknown.
 
     The best of many scores is high by chance too: with k configurations its interval is one of
     1 - 0.05 / k (Bonferroni), so that at most 5 % of searches that learn nothing appear to have learnt.
@@ -98,24 +99,24 @@ def _against_guessing(
     )
 
 
-_FEWEST_AT_CHANCE = 4  # the default configuration among them, which learns where anything does
+_FEWEST_AT_CHANCE = 4  # one is the default configuration, which learns if any does
 
 
 class ChanceLevel:
-    """The best score at the end of each rung so far, against guessing."""
+    """The best score so far at the end of each rung, compared with guessing."""
 
     def __init__(self, space: Space) -> None:
         self._space = space
         self._sign = 1 if space.mode == "max" else -1
         self._best: dict[int, Mapping[str, float]] = {}
         self._counts: Counter[int] = Counter()
-        self._beaten: set[int] = set()  # for good: a hundred more that guess do not take it back
+        self._beaten: set[int] = set()  # permanent: a hundred more that guess do not undo it
 
     def on_result(self, rung: int, metrics: Mapping[str, float]) -> bool:
-        """Take in what a trial scores at the end of `rung`; whether no trial there is better than guessing.
+        """Record a trial's scores at the end of `rung`; return whether none there is better than guessing.
 
-        False as long as fewer than four have come there, and where the score of guessing or the size of the
-        validation set is unknown.
+        False as long as fewer than four trials have completed the rung, and if the score of guessing or the
+        size of the validation set is unknown.
         """
         if rung in self._beaten:
             return False
@@ -127,7 +128,7 @@ class ChanceLevel:
         count = self._counts[rung]
         if count < _FEWEST_AT_CHANCE:
             return False
-        if is_best or count == _FEWEST_AT_CHANCE:  # an older best of more trials is no likelier to be better
+        if is_best or count == _FEWEST_AT_CHANCE:  # with more trials an older best only looks worse
             best = self._best[rung]
             found = _against_guessing(self._space, [best[metric]], best.get, count)
             if found is None or found.is_better is not False:

@@ -1,9 +1,9 @@
-"""95 % intervals of scores and of gains: how far seeds and the size of the test set leave them open. Pure.
+"""95 % intervals of scores and gains, from the variation over seeds and the size of the test set. Pure.
 
 Two things make a test score uncertain: another seed would train another model, and other test examples
-would have been easier or harder. Both are counted, each with its own degrees of freedom, combined by Welch's
-and Satterthwaite's approximation (Satterthwaite 1946, Biometrics Bulletin 2). A score that neither source
-says anything about has no interval: one of width 0 would claim that nothing is uncertain.
+would have been easier or harder. Both are counted, each with its own degrees of freedom, combined by the
+Welch-Satterthwaite approximation (Satterthwaite 1946, Biometrics Bulletin 2). A score whose uncertainty
+neither source reveals has no interval: one of width 0 would claim that nothing is uncertain.
 
 On small test sets the examples dominate: 37 images, all correct, prove an accuracy of 0.905 and no more,
 however many seeds agree.
@@ -29,7 +29,7 @@ class Interval:
 
     Attributes:
         counts: Sources of uncertainty in the interval: "seeds", "examples", both, or none.
-        is_paired: Whether a gain was computed example by example, both being scored on the same ones.
+        is_paired: Whether a gain was computed example by example, both scored on the same examples.
         reason: Why there is no interval; empty if there is one.
     """
 
@@ -48,7 +48,7 @@ class Scores:
     Attributes:
         by_seed: The metric of each finished training.
         num_examples: Size of the set; None if it is unknown.
-        by_example: For each seed the score of each example, whose mean is the metric; empty if the
+        by_example: For each seed, the scores of the examples, whose mean is the metric; empty if the
             trainings did not write them.
     """
 
@@ -72,10 +72,10 @@ def score_interval(
     *,
     confidence: float = CONFIDENCE,
 ) -> Interval:
-    """The mean of `values`, one for each seed, with its interval, which is within the metric's range.
+    """Return the mean of `values`, one for each seed, with its interval within the metric's range.
 
     Args:
-        values: At least one.
+        values: At least one value.
         num_examples: Size of the set that all of them were scored on; None if it is unknown.
     """
     if scale.kind == "mean" and num_examples and scale.low is not None and scale.high is not None:
@@ -88,20 +88,20 @@ def score_interval(
 def gain_interval(
     ours: Scores, its: Scores, scale: MetricScale, *, sign: int, confidence: float = CONFIDENCE
 ) -> Interval | None:
-    """What `ours` is better by than `its`, paired by seed; None if they share no seed.
+    """Return by how much `ours` is better than `its`, paired by seed; None if they share no seed.
 
     Both are scored on the same examples. If the trainings wrote the score of each example, the gain is
     paired by example too; else the two sets count as independent (Zou and Donner 2008, Statistics in
-    Medicine 27: limits of a difference from those of its terms), which makes the interval wider, as scores
-    on the same examples rise and fall together.
+    Medicine 27: limits of a difference from those of its terms), which makes the interval wider, because
+    scores on the same examples rise and fall together.
 
     Args:
-        sign: 1 where more is better, -1 where less is.
+        sign: 1 if larger is better, -1 if smaller is.
     """
     seeds = [seed for seed in ours.by_seed if seed in its.by_seed]
     if not seeds:
         return None
-    # Pairing by seed removes what order and initial weights do to both alike.
+    # Pairing by seed cancels the effect that order and initial weights have on both.
     gains = [sign * (ours.by_seed[seed] - its.by_seed[seed]) for seed in seeds]
     width = None if scale.low is None or scale.high is None else scale.high - scale.low
     if width and (differences := _by_example(ours, its, seeds, sign)):
@@ -123,14 +123,15 @@ def gain_interval(
 def correlation_interval(
     values: Sequence[float], num_examples: int, kind: str, *, confidence: float = CONFIDENCE
 ) -> Interval:
-    """The mean of correlations with its interval by Fisher's z, which lies in [-1, 1].
+    """Return the mean of correlations with its interval by Fisher's z, which lies in [-1, 1].
 
-    The variance of z over examples is Bonett and Wright's (2000, Psychometrika 65: (1 + r²/2) / (n - 3) of
-    Spearman's), 1 / (n - 3) of Pearson's, and Fieller's 0.437 / (n - 4) of Kendall's. A perfect correlation,
-    whose z is infinite, counts as one that is half a swap of neighbouring ranks away: 1 - 6 / (n³ - n).
+    The variance of z over examples is (1 + r²/2) / (n - 3) for Spearman's (Bonett and Wright 2000,
+    Psychometrika 65), 1 / (n - 3) for Pearson's, and 0.437 / (n - 4) for Kendall's (Fieller). A perfect
+    correlation, whose z is infinite, counts as one that is half a swap of neighbouring ranks away:
+    1 - 6 / (n³ - n).
 
     Args:
-        values: One for each seed, at least one.
+        values: One correlation for each seed, at least one.
         num_examples: At least 5.
     """
     most = 1 - 6 / (num_examples**3 - num_examples)
@@ -144,7 +145,7 @@ def correlation_interval(
     return Interval(mean=mean, low=min(low, mean), high=max(high, mean), counts=_counts(values))
 
 
-_LEAST_FOR_CORRELATION = 4  # examples: of fewer the variance of z has no value
+_LEAST_FOR_CORRELATION = 4  # examples; with no more than these the variance of z is undefined
 _CORRELATION_VARIANCE = {
     "spearman": lambda value, num: (1 + value**2 / 2) / (num - 3),
     "pearson": lambda value, num: 1 / (num - 3),
@@ -153,11 +154,11 @@ _CORRELATION_VARIANCE = {
 
 
 def _of_a_mean(values: Sequence[float], low: float, high: float, num: int, confidence: float) -> Interval:
-    """Clopper's and Pearson's interval of a share, with as many examples as seeds and examples together
-    are worth: Korn and Graubard (1998), Survey Methodology 24.
+    """Return the Clopper-Pearson interval of a fraction with an effective number of examples.
 
-    It is never of width 0, and not too narrow for values between the ends either, whose variance is at most
-    that of a share with their mean (Bhatia and Davis 2000).
+    That number reflects seeds and examples together: Korn and Graubard (1998), Survey Methodology 24. The
+    interval never has width 0, and is not too narrow for values between the ends either, whose variance is at
+    most that of a fraction with their mean (Bhatia and Davis 2000).
     """
     from scipy.special import betaincinv  # 0.2 s to import, and only the end of a run needs it
 
@@ -166,7 +167,7 @@ def _of_a_mean(values: Sequence[float], low: float, high: float, num: int, confi
     examples = _Part(share * (1 - share) / num, max(num - 1, 1))
     parts = [*_seed_parts([value / (high - low) for value in values]), examples]
     # The number of examples that alone would leave the mean as uncertain as examples and seeds together do.
-    # It stays n where every example is right or every one wrong, whose estimated variance is 0.
+    # It stays n if every example is right or every one wrong, because their estimated variance is 0.
     worth = float(num)
     if examples.variance:
         worth = share * (1 - share) / sum(part.variance for part in parts)
@@ -181,7 +182,7 @@ def _of_a_mean(values: Sequence[float], low: float, high: float, num: int, confi
 
 
 def _of_seeds(values: Sequence[float], low: float | None, high: float | None, confidence: float) -> Interval:
-    """Student's interval over seeds, cut to the range: all that is known if the set's size says nothing."""
+    """Return Student's interval over seeds, cut to the range: all that is known without the set's size."""
     mean = statistics.fmean(values)
     parts = _seed_parts(values)
     if not parts:
@@ -198,10 +199,10 @@ def _of_seeds(values: Sequence[float], low: float | None, high: float | None, co
 def _of_paired(
     gains: Sequence[float], differences: Sequence[float], width: float, confidence: float
 ) -> Interval:
-    """The interval of a gain from what it is on each example, its mean over seeds.
+    """Return the interval of a gain from the gain on each example, averaged over seeds.
 
-    Two examples are added, one half of an example won, one half lost, and one even: Agresti and Min (2005),
-    Statistics in Medicine 24. So it has a width where all examples agree.
+    Two examples are added, one of them even and the other half won and half lost: Agresti and Min (2005),
+    Statistics in Medicine 24. This gives the interval a width even if all examples agree.
     """
     num = len(differences) + 2  # the added ones are in the sum of squares as width², and cancel in the mean
     mean = sum(differences) / num
@@ -217,7 +218,7 @@ def _of_paired(
 def _of_two(
     gains: Sequence[float], sides: Sequence[Interval], width: float | None, confidence: float
 ) -> Interval:
-    """The interval of a gain from those of the better and the worse score's sets, and from its seeds."""
+    """Return the interval of a gain from those of the larger and the smaller score, and from its seeds."""
     (more, less), gain = sides, statistics.fmean(gains)
     assert more.low is not None
     assert more.high is not None
@@ -234,7 +235,7 @@ def _of_two(
 
 
 def _by_example(ours: Scores, its: Scores, seeds: Sequence[int], sign: int) -> list[float]:
-    """The mean gain over seeds on each example; empty if examples are unknown or not the same for all."""
+    """Return the mean gain over seeds on each example; empty if examples are unknown or differ."""
     pairs = [(ours.by_example.get(seed, {}), its.by_example.get(seed, {})) for seed in seeds]
     names = set(pairs[0][0])
     if not all(set(values) == names for pair in pairs for values in pair):
@@ -243,7 +244,7 @@ def _by_example(ours: Scores, its: Scores, seeds: Sequence[int], sign: int) -> l
 
 
 def _seed_parts(values: Sequence[float]) -> list[_Part]:
-    """The variance of the mean that comes from seeds; nothing is known from a single one."""
+    """Return the variance of the mean that comes from seeds; empty for a single one, which tells nothing."""
     if len(values) < 2:
         return []
     spread = 0.0 if _are_equal(values) else statistics.variance(values)
@@ -259,19 +260,19 @@ def _counts(values: Sequence[float]) -> tuple[str, ...]:
 
 
 def _reach(parts: Sequence[_Part], confidence: float) -> float:
-    """Half the width of the interval of a mean whose variance is the sum of `parts`."""
+    """Return half the width of the interval of a mean whose variance is the sum of `parts`."""
     return _quantile(confidence, _freedom(parts)) * math.sqrt(sum(part.variance for part in parts))
 
 
 def _freedom(parts: Sequence[_Part]) -> float:
-    """Degrees of freedom of a sum of variances: Welch's and Satterthwaite's."""
+    """Return the Welch-Satterthwaite degrees of freedom of a sum of variances."""
     total = sum(part.variance for part in parts)
     weight = sum(part.variance**2 / part.freedom for part in parts)
     return math.inf if weight == 0 else total**2 / weight
 
 
 def _quantile(confidence: float, freedom: float) -> float:
-    """Student's, or the normal's where the degrees of freedom are infinite."""
+    """Return Student's quantile, or the normal's if the degrees of freedom are infinite."""
     from scipy.special import stdtrit  # 0.2 s to import, where scipy.stats takes a second longer
 
     return float(stdtrit(freedom, (1 + confidence) / 2))

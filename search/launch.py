@@ -1,10 +1,9 @@
-"""From a checked space to an ended run: folder, backend, console and observers put together.
+"""From a checked space to an ended run: puts folder, backend, console and observers together.
 
-The order is the point. What can be refused is refused before anything starts (joules that nothing measures, a
-folder that takes no files, a run of other settings). Preflight checks beside the start of Ray, which takes 5
-to 7 s anyway. The run's settings are on the disk before its first trial, so that a kill at any moment leaves
-a run that can be resumed. And who follows the run gets each event in the order in which one needs what
-another has done.
+The order matters. Whatever can be refused is refused before anything starts (joules that nothing measures, a
+folder that takes no files, a run with other settings). Preflight runs while Ray starts, which takes 5 to 7 s
+anyway. The run's settings are on the disk before its first trial, so that a kill at any moment leaves a run
+that can be resumed. Observers get each event in the order in which they depend on one another.
 """
 
 from __future__ import annotations
@@ -67,21 +66,21 @@ BACKENDS = ("ray", "ray-core", "local")
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """How to run, apart from what.
+    """How to run a space.
 
     Attributes:
         folder: The run's folder. An existing run is resumed.
         command: The command line, for environment.json.
         backend: What executes the trials.
-        should_test: Promotion.
-        should_preflight: Check first, where the trials will run, what can be known to fail.
+        should_test: Evaluate on the test set, as promotion does.
+        should_preflight: First check, where the trials will run, for whatever is bound to fail.
         space_source: What the user wrote after --space, for the commands in messages.
-        governor: CPU frequency governor of this machine for the time of the run.
+        governor: CPU frequency governor of this machine during the run.
         background: A workload to train beside the trials, so that they are measured under it.
-        auto_precision: Promotion: what the precision "auto" meant in the search, with the reason.
-        rerun_failed: Try the failed trials of the run again, from their last checkpoints.
+        auto_precision: For promotion, what the precision "auto" meant in the search, with the reason.
+        rerun_failed: Retry the run's failed trials from their last checkpoints.
         followers: Observers beside those that every run has; each event reaches them last.
-        spread_over: Promotion: the trainings that idle GPUs are divided among; None leaves one to each.
+        spread_over: For promotion, how many trainings share the idle GPUs; None leaves one to each.
     """
 
     folder: Path
@@ -101,7 +100,7 @@ class Launch:
 def chosen_backend(
     name: str = "ray", *, address: str | None = None, dashboard: bool = False
 ) -> LaunchableBackend:
-    """The backend of this name.
+    """Return the backend of this name.
 
     Args:
         address: A running Ray cluster to join; None starts Ray here.
@@ -127,8 +126,8 @@ def run_search(space: Space, how: Launch, *, should_report: bool, output: Output
     """Run the search that `space` asks for; print the plan before it and the summary after it.
 
     Raises:
-        SearchInterrupted: Ended at once; how to resume the run has been printed.
-        SpaceError: And whatever else `launch` raises.
+        SearchInterrupted: The search was ended at once; how to resume the run has been printed.
+        SpaceError: As in `launch`, with whatever else it raises.
     """
     known = known_trials(space, output)
     space = with_portfolio(space, how.folder, output)
@@ -153,7 +152,7 @@ def run_search(space: Space, how: Launch, *, should_report: bool, output: Output
 
 @contextmanager
 def naming_the_way_on(folder: Path, resume: str, output: Output) -> Iterator[None]:
-    """Print the line `resume` where a second Ctrl-C ends the block at once and there is a run in `folder`.
+    """Print the line `resume` if a second Ctrl-C ends the block at once and there is a run in `folder`.
 
     Raises:
         SearchInterrupted: The line was printed.
@@ -170,18 +169,18 @@ def naming_the_way_on(folder: Path, resume: str, output: Output) -> Iterator[Non
 def launch(
     space: Space, how: Launch, *, make_sampler: Callable[[Space], Sampler], output: Output
 ) -> tuple[Run, str]:
-    """Run `space` to its end and give the run with the reason it ended.
+    """Run `space` to its end; return the run and why it ended.
 
     Raises:
         SpaceError: It asks for joules, and nothing on this machine measures any.
-        PreflightError: Something is known to fail; the message lists it all.
+        PreflightError: Something is known to fail; the message lists everything.
         LedgerError: The folder cannot be used.
         StorageError: The journal or the tables could no longer be written; the message says how to resume.
-        GovernorError: It cannot be set.
-        RayLost: Ray was there and is gone; the message says how to resume.
+        GovernorError: The governor cannot be set.
+        RayLost: Ray went away during the run; the message says how to resume.
         SessionError: The backend did not start, or offers less than one trial needs.
     """
-    # The lock is let go however the run ends; a killed process lets go of it by dying.
+    # The lock is released however the run ends; a killed process releases it by dying.
     ledger = Ledger(how.folder)
     try:
         with _governed(how, output), _sharing_gpus(space, how, output):
@@ -193,34 +192,34 @@ def launch(
 
 
 def _disk_remedy(how: Launch) -> str:
-    """The end of a message about a disk or a lost Ray: the run itself is not lost, and how to resume it."""
+    """Return the end of a message about a disk or a lost Ray: the run is not lost, and how to resume it."""
     return disk_remedy(how.command, how.folder, is_promotion=how.should_test)
 
 
 def _run_to_the_end(
     space: Space, how: Launch, ledger: Ledger, make_sampler: Callable[[Space], Sampler], output: Output
 ) -> tuple[Run, str]:
-    """What `launch` does while it holds the governor; the lock is taken here, and let go there."""
+    """Do the work of `launch` while it holds the governor; the lock is taken here and released there."""
     backend = how.backend
     if backend.is_here:
         check_measurable(space)
     if ledger.has_run:
         prepare_to_resume(ledger, space, output)
-    else:  # made later, once nothing can be refused any more: a mistake leaves no empty run behind
+    else:  # made later, once nothing can be refused: a mistake leaves no empty run behind
         ledger.check_free()
         ledger.check_writable()
     output.print(f"{backend.where}; the first trial starts in a few seconds", style="dim")
-    # The checks run in a process of their own while Ray starts: both take seconds.
+    # The checks run in their own process while Ray starts: both take seconds.
     with (
         _examining(space, how, output) as reports,
         started(backend, output, remedy=_disk_remedy(how)) as capacity,
     ):
         found = reports()
         check_reports(found, output)
-        # From here on the space says what the run has: its copy on the disk names numbers, not "all".
+        # From here on the space has what the run was given: its copy on the disk has numbers, not "all".
         space, background = _resolve(_without_unusable_gpus(space, found), how, capacity, output)
         _record_settings(ledger, space, how, data=data_of(found))
-        # Meters begin with the watts that earlier sessions learnt for each kind of work, and refine them.
+        # Meters start from the watts that earlier sessions learnt for each kind of work, and refine them.
         metering, missing = backend.start_metering(space, _known_watts(ledger, space))
         if missing:
             output.warn(missing)
@@ -247,7 +246,7 @@ def _run_to_the_end(
 def _resolve(
     space: Space, how: Launch, capacity: Capacity, output: Output
 ) -> tuple[Space, Background | None]:
-    """The space with what its trials are given of `capacity`, and the workload beside them."""
+    """Return the space with what its trials get of `capacity`, and the background workload."""
     background = None
     if how.background:
         space, background = resolve_beside_background(space, how.background, capacity, how.folder.absolute())
@@ -266,8 +265,8 @@ def _resolve(
 
 @contextmanager
 def _governed(how: Launch, output: Output) -> Iterator[None]:
-    """Hold the governor that was asked for; say what a killed run has left where none was."""
-    # A promotion is in its run's folder: both commands search for the note beside the runs.
+    """Hold the requested governor during the block; without one, report what a killed run has left."""
+    # A promotion lies in its run's folder, so that both commands look for the note beside the runs.
     state = state_file(how.folder.parents[1 if how.should_test else 0])
     if how.governor is None:
         if left := left_over(state, cpus=CPUS):
@@ -282,7 +281,7 @@ def _governed(how: Launch, output: Output) -> Iterator[None]:
 
 @contextmanager
 def _sharing_gpus(space: Space, how: Launch, output: Output) -> Iterator[None]:
-    """CUDA's MPS for the block, where the space asks for it and trials may share a GPU."""
+    """Run CUDA's MPS during the block, if the space asks for it and trials may use a GPU."""
     resources = space.resources
     if resources.mps is None or resources.gpus_per_trial == 0:
         yield
@@ -294,7 +293,7 @@ def _sharing_gpus(space: Space, how: Launch, output: Output) -> Iterator[None]:
 
 @contextmanager
 def _examining(space: Space, how: Launch, output: Output) -> Iterator[Callable[[], Sequence[Report]]]:
-    """Begin the preflight checks, beside the backend's start; gives what waits for their reports."""
+    """Begin the preflight checks while the backend starts; yield a function that waits for their reports."""
     if not how.should_preflight:
         yield list
         return
@@ -307,24 +306,24 @@ def _examining(space: Space, how: Launch, output: Output) -> Iterator[Callable[[
 
 
 def check_before(space: Space, *, source: str, folder: Path, loaded: LoadedProcess, output: Output) -> None:
-    """Check this machine without starting anything: what a dry run does first.
+    """Check this machine without starting anything, as a dry run does first.
 
     Raises:
-        PreflightError: Something is known to fail; the message lists it all.
+        PreflightError: Something is known to fail; the message lists everything.
     """
     request = request_for(space, source=source, folder=folder)
     check_reports([examine_in_fork(request, loaded, output)], output)
 
 
 def _without_unusable_gpus(space: Space, reports: Sequence[Report]) -> Space:
-    """The space with trials on the CPU, if it leaves that open and no GPU passed preflight."""
+    """Return the space with trials on the CPU if it leaves that open and torch can use none of the GPUs."""
     if space.resources.gpus_per_trial is None and any(report.no_gpu_reason for report in reports):
         return replace(space, resources=space.resources.model_copy(update={"gpus_per_trial": 0.0}))
     return space
 
 
 def _auto_precision(space: Space, how: Launch, reports: Sequence[Report]) -> str:
-    """What the precision "auto" is to mean for all trials, wherever they run; empty without a choice."""
+    """Return what the precision "auto" means for all trials, wherever they run; empty without a choice."""
     has_formats = space.trainable.load().choose_precision is not no_choice
     if space.training.precision != "auto" or space.resources.gpus_per_trial or not has_formats:
         return ""
@@ -338,22 +337,22 @@ def _auto_precision(space: Space, how: Launch, reports: Sequence[Report]) -> str
 def _record_settings(
     ledger: Ledger, space: Space, how: Launch, *, data: dict[str, Any] | list[str] | None
 ) -> None:
-    """Write what the run is and runs on, and what is known of its data, if only from an earlier session."""
+    """Write the run's space, trainable and environment, and its data as far as any session knows it."""
     if not ledger.has_run:
         ledger.begin()
         ledger.lock()
     _record_trainable(ledger, space)
     with ledger.writing(ledger.space_file.name):
         dump_space(space, ledger.space_file)
-    # A session that skips preflight knows nothing of the data; the one before may have.
+    # A session that skips preflight knows nothing about the data; the one before may have.
     known = data or ledger.environment().get("data")
     ledger.write_json(ledger.environment_file.name, {**describe_environment(how.command), "data": known})
 
 
 def _record_trainable(ledger: Ledger, space: Space) -> None:
-    """Keep as data what readers need of the trainable, and of a user's file a copy, which is never run."""
+    """Write what readers need to know of the trainable, and keep a copy of a user's file, never run."""
     if space.trainable.command is not None:
-        return  # the space says it all
+        return  # the space has everything
     record = record_of(space, space.trainable.load())
     if record.file:
         ledger.keep_copy(Path(record.file.path), COPIES, record.file.copy_name)
@@ -361,7 +360,7 @@ def _record_trainable(ledger: Ledger, space: Space) -> None:
 
 
 def _known_watts(ledger: Ledger, space: Space) -> dict[str, dict[str, float]]:
-    """What earlier sessions of the run, and the runs it starts from, learnt of each model of GPU."""
+    """Return the watts learnt for each model of GPU by earlier sessions and by the runs of the warm start."""
     known_w: dict[str, dict[str, float]] = {}
     for one in (*(Ledger.open(Path(folder)) for folder in space.warm_start), ledger):
         for model, watts in one.read_history().sessions.learnt_w.items():
@@ -372,8 +371,8 @@ def _known_watts(ledger: Ledger, space: Space) -> dict[str, dict[str, float]]:
 def _execute(
     run: Run, how: Launch, background: Background | None, reporter: ForecastReporter | None, output: Output
 ) -> str:
-    """Execute `run` with everything that follows it; gives why it ended."""
-    # Each event passes them in this order: the forecast, the console that shows it, checkpoints, tables.
+    """Execute `run` with all its observers; return why it ended."""
+    # Each event reaches them in this order: the forecast, the console that shows it, checkpoints, tables.
     observers = DiskGuard(output.warn)
     run.observe(observers)
     if reporter:
@@ -387,7 +386,7 @@ def _execute(
     )
     observers.add(view)
     with view, _interruptible(run, output):
-        # Retention may give trials up as soon as it is made: the observers before it see that.
+        # Retention may give up trials as soon as it is made; the observers before it see that.
         observers.add(CheckpointRetention(run))
         observers.add(FinalTables(run) if run.should_test else TrialHistories(run))
         observers.add(Tables(run.ledger, run.space, run.history))
@@ -402,25 +401,24 @@ def _execute(
 
 
 def run_name(space: Space) -> str:
-    """A name for a run that was given none: the space's, and the time."""
+    """Return a name for a run that was given none: the space's name and the time."""
     return f"{space.name}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
 @contextmanager
 def _interruptible(run: Run, output: Output) -> Iterator[None]:
-    """Within the block the first Ctrl-C or SIGTERM ends the run after the current epochs or their grace
-    period, a second one at once.
+    """Let the first Ctrl-C or SIGTERM end the run gracefully during the block, and a second one at once.
 
-    Python delivers signals to the main thread only: in another thread, such as that of a notebook's widget,
-    nothing is set.
+    Gracefully means after the current epochs or their grace period. Python delivers signals to the main
+    thread only, so in another thread, such as that of a notebook's widget, no handler is set.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def request_end(number: int, frame: FrameType | None) -> None:
-        # Nothing is ended here: the run says no to the next epoch of each trial, which is then interrupted
-        # with its checkpoint, and the session is closed in the journal.
+        # Nothing is ended here: the run refuses each trial its next epoch, which interrupts the trial with
+        # its checkpoint, and the session is closed in the journal.
         if run.stop_reason() is not None:
             raise KeyboardInterrupt
         within = f"within {run.space.limits.grace_s:g} s"

@@ -13,25 +13,25 @@ ROOT = Path(__file__).parents[1]
 _TEMPLATE = ROOT / "trainables/template"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _PACKAGE = "trainables.template"
-_RESERVED = {"core", "engine", "template", "command"}  # folders in trainables/ that are no family
+_RESERVED = {"core", "engine", "template", "command"}  # folders in trainables/ that are no families
 
 
 class NewTrainableError(Exception):
-    """The trainable cannot be written; the message has every reason, and nothing was written."""
+    """The trainable cannot be written; the message lists every reason, and nothing was written."""
 
 
 def write_trainable(name: str, *, folder: Path | None = None, root: Path = ROOT) -> list[Path]:
-    """Write a trainable that trains on the built-in digits, with its space and its test, all passing.
+    """Write a working trainable for the built-in digits, with its space and its test.
 
     Args:
-        name: What spaces call it: lower case letters, digits and underscores.
-        folder: Where files of one's own go. None: into the repository at `root`, as one of its families.
+        name: Its name in spaces: lower case letters, digits and underscores.
+        folder: Folder for a trainable of the user's own; None adds a family to the repository at `root`.
 
     Returns:
         The files that were written.
 
     Raises:
-        NewTrainableError: The name cannot be used, or a file is there already.
+        NewTrainableError: The name cannot be used, or a file already exists.
     """
     contents = _family(name, root) if folder is None else _own_files(name, folder)
     problems = _name_problems(name, is_own=folder is not None)
@@ -58,7 +58,7 @@ def _name_problems(name: str, *, is_own: bool) -> list[str]:
 
 
 def _family(name: str, root: Path) -> dict[Path, str]:
-    """The files of a family of this repository."""
+    """Return the files of a new family of this repository."""
     code = {_PACKAGE: f"trainables.{name}"}
     space = {"template": name}
     family = root / "trainables" / name
@@ -71,7 +71,7 @@ def _family(name: str, root: Path) -> dict[Path, str]:
 
 
 def _own_files(name: str, folder: Path) -> dict[Path, str]:
-    """The same in one folder, where modules are found beside the trainable."""
+    """Return the same files for one folder, where modules are found beside the trainable."""
     code = {f"{_PACKAGE}.training": f"{name}_training", _PACKAGE: name}
     space = {"trainable: template": f"trainable: ./{name}.py", "template.yaml": f"./{name}.yaml"}
     return {
@@ -83,7 +83,7 @@ def _own_files(name: str, folder: Path) -> dict[Path, str]:
 
 
 def _filled(file: str, words: dict[str, str]) -> str:
-    """The template's file with other words, longer ones first."""
+    """Return the template's file with its words replaced in the given order, longer ones first."""
     text = (_TEMPLATE / file).read_text(encoding="utf-8")
     for word, other in words.items():
         text = text.replace(word, other)

@@ -1,9 +1,9 @@
-"""What a command prints for people, by severity, which is what --quiet and --json go by.
+"""What a command prints for people, by severity, which decides what --quiet and --json do with it.
 
-A line of progress is `print`; what one should know is a `note`, what may cost something a `warn`, and what
-failed an `error`. The prefix and the colour of each are written here and nowhere else. Standard output
-belongs to the answer: with --json everything for people goes to standard error, and with --quiet what is left
-of the progress does too, so that `search.py --quiet | tail -1` is the last line of the answer.
+Progress goes to `print`, what the user should know to `note`, what may cost something to `warn`, and what
+failed to `error`. The prefix and colour of each are written only here. Standard output belongs to the answer:
+with --json everything for people goes to standard error, and with --quiet whatever is still printed beside
+the answer does too, so that `search.py --quiet | tail -1` is the last line of the answer.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from rich.text import Text
 
 from search.printable import printable
 
-_WIDTH_OF_A_FILE = 160  # rich assumes 80 columns where there is no terminal, and cuts tables
+_WIDTH_OF_A_FILE = 160  # without a terminal rich assumes 80 columns, and cuts tables
 
 
 class Output:
     """Prints for people.
 
     Args:
-        is_quiet: Leave out the progress: only notes, warnings and errors are printed, on standard error.
+        is_quiet: Leave out the progress: print only notes, warnings and errors, on standard error.
         has_json: Standard output is for a program: everything here goes to standard error.
-        is_plain: Print as into a file: lines without colour, and nothing that is drawn again in place.
-        console: Where to print instead.
+        is_plain: Print as into a file: lines without colour, and nothing redrawn in place.
+        console: Console to print to instead.
 
     Attributes:
-        console: What draws live views.
+        console: The console, which also draws live views.
         is_quiet: Progress is left out.
     """
 
@@ -54,23 +54,23 @@ class Output:
 
     @classmethod
     def silent(cls) -> Output:
-        """One that prints nothing at all, not even errors: they are raised as well."""
+        """Return an output that prints nothing, not even errors, since these are also raised."""
         return cls(is_quiet=True, console=RichConsole(quiet=True))
 
     @property
     def last(self) -> Output:
-        """Where the answer goes, which --quiet leaves: standard output unless a program reads that."""
+        """The output for the answer, which --quiet keeps: standard output unless a program reads that."""
         if not self.is_quiet or self.console.quiet:
             return self
         return Output(has_json=self._has_json, is_plain=self._is_plain)
 
     @property
     def is_watched(self) -> bool:
-        """Whether a live view has a terminal to be drawn on, and is wanted."""
+        """Whether a live view is wanted and has a terminal."""
         return self.console.is_terminal and not self.is_quiet
 
     def print(self, *objects: Any, style: StyleType | None = None, sep: str = " ") -> None:
-        """Print progress or an answer: text on one line however long it is, or a table."""
+        """Print progress or an answer: a table, or text that is never folded."""
         if not self.is_quiet:
             self._write(*objects, style=style, sep=sep)
 
@@ -83,12 +83,12 @@ class Output:
         self._write(f"warning: {text}", style="yellow")
 
     def error(self, text: str) -> None:
-        """Print what failed; its text needs no prefix."""
+        """Print what failed; the text needs no prefix."""
         self._write(text, style="red")
 
     @contextmanager
     def status(self, text: str) -> Iterator[Status]:
-        """A line in place while something takes its time; nothing where no terminal shows it."""
+        """Show a status line during the block, if there is a terminal."""
         line = Status(text)
         with self.console.status(line) if self.is_watched else nullcontext():
             yield line
@@ -100,7 +100,7 @@ class Output:
 
 
 class Status:
-    """What is being done, with the seconds since it began: a line of a terminal.
+    """A status line: what is being done, and the seconds since it began.
 
     Args:
         clock: Monotonic seconds.
@@ -120,12 +120,12 @@ class Status:
 
 
 class SafeConsole(RichConsole):
-    """Passes no control character on to the terminal but its own, and outlives who reads it."""
+    """A console that writes no control characters but its own, and survives when its reader goes away."""
 
     def on_broken_pipe(self) -> None:
-        """Print nothing further: a search must not end because `| head` has seen enough."""
+        """Print nothing more: a search must not end because `| head` has seen enough."""
         self.quiet = True
-        # First, as standard error may be the same pipe: `2>&1 | head`.
+        # This comes first because standard error may be the same pipe: `2>&1 | head`.
         if not self.stderr:
             with suppress(OSError):
                 print("note: nobody reads standard output any more; the command continues", file=sys.stderr)
@@ -138,22 +138,22 @@ class SafeConsole(RichConsole):
         os.close(nowhere)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """What is to be printed, each text in it made printable."""
+        """Render as usual, with every text made printable."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else printable(text), style, control)
 
 
 def has_no_reader(fd: int) -> bool:
-    """Whether a descriptor is a pipe that nobody reads any more."""
+    """Whether a descriptor is a pipe that nobody reads any longer."""
     poll = select.poll()
-    poll.register(fd, 0)  # errors are always among what it tells
+    poll.register(fd, 0)  # errors are always reported
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _console(*, is_stderr: bool, is_plain: bool) -> RichConsole:
-    """As wide as the terminal, or wide enough for a table in a log; brackets and numbers stay as they are."""
+    """Return a console as wide as the terminal, or wide enough for tables in a log, without any markup."""
     plain: dict[str, Any] = {"highlight": False, "markup": False, "stderr": is_stderr}
-    if is_plain:  # also where FORCE_COLOR, which CI sets, would make a log a terminal
+    if is_plain:  # even if FORCE_COLOR, which CI sets, would treat a log as a terminal
         return SafeConsole(**plain, force_terminal=False, no_color=True, width=_WIDTH_OF_A_FILE)
     console = SafeConsole(**plain)
     return console if console.is_terminal else SafeConsole(**plain, width=_WIDTH_OF_A_FILE)

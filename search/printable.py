@@ -1,29 +1,29 @@
-"""Text for people: counts, and what comes from outside made safe for terminals and spreadsheets."""
+"""Text for people: counts, and text from outside made safe for terminals and spreadsheets."""
 
 from __future__ import annotations
 
 import re
 
-# Everything that steers a terminal instead of being printed: ESC begins sequences that write the clipboard
-# (OSC 52), hide a link (OSC 8) or clear the screen, and 0x80 to 0x9f are the same in one byte. Direction
-# marks show a text in another order than it has, and half a surrogate pair cannot be encoded at all.
+# Everything that controls a terminal instead of being printed: ESC begins sequences that write the clipboard
+# (OSC 52), hide a link (OSC 8) or clear the screen, and 0x80 to 0x9f do the same in one byte. Direction marks
+# show text out of order, and half a surrogate pair cannot be encoded at all.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-# Spreadsheets take a cell that begins so for a formula.
+# Spreadsheets take a cell that begins like this for a formula.
 _FORMULA = re.compile(r"[=+\-@\t\r]")
 
 
 def printable(text: str) -> str:
-    r"""`text` with what a terminal would obey written out, such as `\x1b`; line ends and tabs stay."""
+    r"""Return `text` with control characters written out, such as `\x1b`; line ends and tabs stay."""
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def counted(number: int, noun: str) -> str:
-    """A number of things that take an s for several: "1 trial", "24 trials"."""
+    """Return a number with its noun, which takes an s in the plural: "1 trial", "24 trials"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def csv_cell(value: object) -> object:
-    """`value` as a cell: a text that a spreadsheet would compute gets an apostrophe in front."""
+    """Return `value` as a cell: text that a spreadsheet would compute gets an apostrophe in front."""
     if not isinstance(value, str):
         return value
     text = printable(value)

@@ -19,17 +19,17 @@ from trainables.core.contract import Trainable
 from trainables.core.load import TrainableRef
 
 BASELINES = ("hog_svm", "linear_probe", "knn")
-_RANDOM = "none"  # the hyperparameter `weights` of a network that nobody has trained
+_RANDOM = "none"  # value of the hyperparameter `weights` for an untrained network
 
-# Of a training that shares no device.
+# Resources of a training that shares no device.
 _UNSHARED: Mapping[str, Any] = {"pack": None, "memory_gib": None, "mps": None}
 
 
 def chosen(history: History, space: Space, *, top: int) -> list[TrialRecord]:
-    """The `top` best configurations, and the default one to compare them with.
+    """Return the `top` best configurations, and the default one to compare them with.
 
-    With several objectives those on the front come before the others, each group in the order of its ranks.
-    Of repeats the oldest represents its configuration, which ranks by their mean.
+    With several objectives, configurations on the Pareto front come before the others, each group in order of
+    rank. A configuration with repeats ranks by their mean and is represented by the oldest.
 
     Raises:
         LedgerError: No trial of the run has a score.
@@ -49,7 +49,7 @@ def chosen(history: History, space: Space, *, top: int) -> list[TrialRecord]:
 
 
 def fresh_seeds(seed: int, count: int) -> list[int]:
-    """Seeds that the search has not used; the same for every configuration, so that gains can be paired."""
+    """Return seeds that the search has not used, the same for every configuration so that gains pair up."""
     return [
         int.from_bytes(hashlib.sha256(f"promotion {seed} {index}".encode()).digest()[:4])
         for index in range(count)
@@ -57,8 +57,10 @@ def fresh_seeds(seed: int, count: int) -> list[int]:
 
 
 def proposals(trials: Sequence[TrialRecord], seeds: Sequence[int]) -> list[Proposal]:
-    """One full training for each configuration and seed; one seed of each comes first, so that a
-    promotion that is cut short can compare all of them."""
+    """Return one full training for each configuration and seed.
+
+    Every configuration comes once before any comes again, so that a promotion cut short can compare them all.
+    """
     return [
         Proposal(hparams=trial.hparams, proposed_by="promotion", seed=seed, parent_trial=trial.trial_id)
         for seed in seeds
@@ -67,24 +69,27 @@ def proposals(trials: Sequence[TrialRecord], seeds: Sequence[int]) -> list[Propo
 
 
 def full_training(space: Space) -> Space:
-    """The space of the promotion's run: the top rung's budget from the first epoch on, for as many
-    epochs as the space promotes with, and no trial stopped."""
+    """Return the space of the promotion's run.
+
+    It has the top rung's budget from the first epoch on, the space's number of epochs for promotion, and
+    stops no trial.
+    """
     return replace(
         space.with_training(patience=None, early_stop_threshold=None),
         ladder=space.ladder.only_top().with_top(epochs=space.promote.epochs),
         scheduler=space.scheduler.model_copy(update={"mode": "none"}),
         limits=Limits(cache_gib=space.limits.cache_gib),
-        beside=(),  # the winner's are known, and a latency measured again may be just outside its bound
+        beside=(),  # known of the winner; a latency measured again might be just out of bounds
         constraints={},
         repeats=1,  # the promotion's seeds
     )
 
 
 def alone_on_gpus(space: Space) -> tuple[Space, str]:
-    """The space with a whole GPU for each training, where the search shared one, and a line about it.
+    """Return the space with a whole GPU for each training if the search shared GPUs, and a line about it.
 
-    The joules of a training on a shared GPU are known to 5 to 35 %; alone, they are the counter's. The line
-    is empty where nothing changes.
+    The joules of a training on a shared GPU are known to within 5 to 35 %; those of a training alone are the
+    counter's. The line is empty if nothing changes.
     """
     resources = space.resources
     share = resources.gpus_per_trial
@@ -96,15 +101,15 @@ def alone_on_gpus(space: Space) -> tuple[Space, str]:
 
 
 def with_gpus(space: Space, gpus: float | None) -> Space:
-    """The space with `gpus` for each training; None leaves the number to the machine."""
+    """Return the space with `gpus` for each training; None leaves the number to the machine."""
     return replace(space, resources=space.resources.model_copy(update={"gpus_per_trial": gpus}))
 
 
 def in_processes(space: Space, number: int) -> Space:
-    """The space with each training in this number of processes, each with a GPU where trials had any.
+    """Return the space with each training in `number` processes, each with a GPU if trials had any.
 
     Raises:
-        LedgerError: It is no number of processes.
+        LedgerError: `number` is below 1.
     """
     if number < 1:
         raise LedgerError(f"--processes-per-trial must be at least 1, got {number}")
@@ -118,11 +123,10 @@ def in_processes(space: Space, number: int) -> Space:
 
 
 def baseline_hparams(trainable: Trainable, trials: Sequence[TrialRecord], space: Space) -> dict[str, Any]:
-    """A baseline's defaults; of one that reads a pretrained network, with the winner's backbone or the
-    space's.
+    """Return a baseline's defaults; if it uses a pretrained network, with the winner's or space's backbone.
 
     Args:
-        trials: The best ones, the best first.
+        trials: The best trials, best first.
 
     Raises:
         LedgerError: It needs pretrained weights, and neither the trials nor the space have any.
@@ -143,7 +147,7 @@ def baseline_hparams(trainable: Trainable, trials: Sequence[TrialRecord], space:
 
 
 def _values_of(space: Space, name: str) -> Sequence[Any]:
-    """What a hyperparameter may be in the space, where that is a list or one value."""
+    """Return the values of a hyperparameter in the space if they are listed or fixed, else none."""
     parameter = space.parameters.get(name)
     if isinstance(parameter, Choice):
         return parameter.values
@@ -151,7 +155,7 @@ def _values_of(space: Space, name: str) -> Sequence[Any]:
 
 
 def baseline_training(space: Space, trainable: TrainableRef, hparams: Mapping[str, Any]) -> Space:
-    """The space of a baseline's run: another trainable on the same data, on the CPU."""
+    """Return the space of a baseline's run: another trainable on the same data, on the CPU."""
     return replace(
         full_training(space),
         trainable=trainable,
@@ -168,7 +172,7 @@ def baseline_training(space: Space, trainable: TrainableRef, hparams: Mapping[st
 
 
 def baseline_proposal(space: Space, seed: int) -> Proposal:
-    """Its one training: what is fitted in closed form has no seeds to average over."""
+    """Return a baseline's one training: a model fitted in closed form has no seeds to average over."""
     return Proposal(
         hparams=dict(space.fixed), proposed_by="promotion", seed=seed, parent_trial=str(space.trainable)
     )

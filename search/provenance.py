@@ -1,7 +1,7 @@
 """What a run ran on and with: the content of environment.json.
 
-It is written at the beginning of each session. A result that cannot be repeated is usually another version,
-another GPU, or uncommitted changes; all three are in here.
+It is written at the beginning of each session. A result that cannot be repeated is usually due to another
+version, another GPU, or uncommitted changes; all three are recorded here.
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ _PACKAGES = (
 
 
 def describe_environment(command: Sequence[str]) -> dict[str, Any]:
-    """Versions, machine, devices, commit and command, its secrets left out. None where something cannot be
-    known."""
+    """Return versions, machine, devices, commit and the command without secrets; None for unknown values."""
     return {
         "command": without_secrets(command),
         "folder": str(Path.cwd()),
@@ -46,7 +45,7 @@ def describe_environment(command: Sequence[str]) -> dict[str, Any]:
 
 
 def versions() -> dict[str, Any]:
-    """Of Python, the packages and the program itself: its commit."""
+    """Return the versions of Python and the packages, and the program's commit."""
     return {
         "python": sys.version.split()[0],
         "packages": {name: _version(name) for name in _PACKAGES},
@@ -55,7 +54,7 @@ def versions() -> dict[str, Any]:
 
 
 def _version(package: str) -> str | None:
-    """The version of an installed package, without importing it: torch takes seconds."""
+    """Return the version of an installed package without importing it: torch takes seconds."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -63,7 +62,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """The program's own commit, with "+changes" when files differ from it."""
+    """Return the program's own commit, with "+changes" if files differ from it."""
     here = Path(__file__).parent
     try:
         shown = subprocess.run(

@@ -1,8 +1,8 @@
-"""Whether cheap scores can be trusted: rank correlation between rungs, with its uncertainty. Pure.
+"""Whether cheap scores can be trusted: the rank correlation between rungs, with its uncertainty. Pure.
 
 Ranking at a low rung is a proxy for ranking at a high one: this is the proxy rank correlation of
-multi-fidelity search. Over all trials it is optimistic, since every proxy sees that a learning rate is far
-too low; so it is also computed over the better half, where the winner is decided.
+multi-fidelity search. Over all trials it is optimistic, since any proxy detects a learning rate that is far
+too low, so it is also computed over the better half, where the winner is decided.
 
 Only trials that completed both rungs can be compared, and most of those continued because the lower rung
 ranked them high. Control trials, which continue whatever their value, add the others.
@@ -17,8 +17,8 @@ from search.intervals import correlation_interval
 from search.ledger.history import TrialRecord
 
 _FEWEST = 4  # three pairs can only have a rank correlation of -1, -0.5, 0.5 or 1
-# At 0.5 two pairs of trials in three are ranked alike (Kendall 0.35 for normal scores); a coin gets every
-# second one.
+# At 0.5 two in three pairs of trials are ranked alike (Kendall 0.35 for normal scores); a coin gets one in
+# two.
 _WEAK = 0.5
 _STRONG = 0.8  # an interval from below 0.5 up to here cannot decide
 
@@ -27,7 +27,7 @@ _STRONG = 0.8  # an interval from below 0.5 up to here cannot decide
 class Correlation:
     """Spearman's rank correlation with its 95 % interval over trials, by Fisher's z (Bonett and Wright 2000).
 
-    A bootstrap over trials would have no width where a few trials agree perfectly: at 1.00 (1.00 to 1.00)
+    A bootstrap over trials would have no width if a few trials agree perfectly: with 1.00 (1.00 to 1.00)
     four trials would prove everything.
     """
 
@@ -42,8 +42,8 @@ class RungCorrelation:
 
     Attributes:
         num_control_trials: How many of them continued only as control trials.
-        overall: None with fewer than four such trials.
-        better_half: Over the half that the lower rung ranks higher; None with fewer than four in it.
+        overall: Correlation over all of them; None with fewer than four.
+        better_half: Correlation over the half that the lower rung ranks higher; None with fewer than four.
     """
 
     rung: int
@@ -59,7 +59,7 @@ class RungCorrelation:
 
     @property
     def is_sure(self) -> bool:
-        """Whether even the low end of the interval says that the rung ranks like the one above it."""
+        """Whether the rung ranks like the one above it even at the low end of the interval."""
         return self.decisive is not None and self.decisive.low >= _WEAK
 
     @property
@@ -83,12 +83,12 @@ class RungCorrelation:
 def rung_correlations(
     trials: Sequence[TrialRecord], metric: str, mode: str, *, num_rungs: int
 ) -> list[RungCorrelation]:
-    """The correlation of each rung but the top one with the next, the lowest first."""
+    """Return the correlation of each rung but the top one with the next, lowest first."""
     return [_between(trials, metric, mode, rung) for rung in range(num_rungs - 1)]
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float:
-    """Spearman's rank correlation of two lists of one length; 0 where one of them is constant."""
+    """Return Spearman's rank correlation of two lists of equal length; 0 if one of them is constant."""
     import numpy as np
     from scipy import stats  # 0.5 s to import, and only the end of a run needs it
 
@@ -114,7 +114,7 @@ def _between(trials: Sequence[TrialRecord], metric: str, mode: str, rung: int) -
         num_trials=len(pairs),
         num_control_trials=sum(is_control for _, _, is_control in both),
         overall=_correlation(pairs),
-        # Halved by the lower rung's order: halved by the higher one's, it would hide trials it misjudged.
+        # Halved in the lower rung's order: halving in the higher one's would hide trials that it misjudged.
         better_half=_correlation(pairs[: (len(pairs) + 1) // 2]),
     )
 

@@ -12,7 +12,7 @@ from search.ledger.history import TrialRecord
 from search.space.parameters import identity
 from trainables.core.contract import Mode
 
-# The rung's negative, the mean with its sign turned, the first trial's number.
+# The negated rung, the mean with smaller being better, and the first trial's number.
 _Place = tuple[int, float, int]
 
 
@@ -21,11 +21,11 @@ class Configuration:
     """One point of the space with its repeats: trials that differ in nothing but their seed.
 
     Attributes:
-        trials: All of them, in the order in which they were asked for.
-        scored: Those that can be compared, one at least.
-        rung: The highest that all of the scored ones completed. If a rung let one repeat pass and stopped
-            another, both are compared below it: the one that passed would be the luckiest.
-        values: The metric of the scored ones there.
+        trials: All its trials, in the order in which they were asked for.
+        scored: The trials that can be compared, at least one.
+        rung: The highest rung that all scored trials completed. If a rung let one repeat pass and stopped
+            another, both are compared at that rung: the one that passed may just have been luckier.
+        values: The metric of the scored trials at `rung`.
     """
 
     trials: tuple[TrialRecord, ...]
@@ -44,7 +44,7 @@ class Configuration:
 
     @property
     def spread(self) -> float | None:
-        """Sample standard deviation over repeats; None of one."""
+        """Sample standard deviation over repeats; None for a single one."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
     @property
@@ -68,21 +68,21 @@ _NO_RESULT = {"failed", "diverged", "infeasible"}
 def configurations(
     trials: Iterable[TrialRecord], metric: str, mode: Mode, *, repeats: int = 1
 ) -> list[Configuration]:
-    """The configurations with a score, best first.
+    """Return the configurations with a score, best first.
 
     A score from a larger budget ranks before any from a smaller one: cheap scores are noisier and favour
     fast starters. Repeats count by their mean. Of equals the older comes first. Failed, diverged and
-    infeasible trials, and those that completed no rung, are in no mean; a configuration has their number.
+    infeasible trials, and those that completed no rung, enter no mean, but each configuration counts them.
 
     Args:
-        repeats: The space's. With 1 each trial is a configuration of its own.
+        repeats: The space's number of repeats. With 1 each trial is a configuration of its own.
     """
     found = [_configuration(group, metric) for group in _groups(trials, repeats)]
     return sorted(filter(None, found), key=lambda each: _place(each, mode))
 
 
 class Ranking:
-    """The configurations of a run as `configurations` gives them, kept up to date trial by trial.
+    """The configurations of a run as `configurations` returns them, kept up to date trial by trial.
 
     An update reads only the trial and its repeats, and finds their place by bisection.
     """
@@ -97,27 +97,27 @@ class Ranking:
             self.update(trial)
 
     def configurations(self) -> list[Configuration]:
-        """Those with a score, best first."""
-        return [each for _, each in self._ordered.copy()]  # the live view asks from a thread of its own
+        """Return the configurations with a score, best first."""
+        return [each for _, each in self._ordered.copy()]  # the live view calls this from its own thread
 
     def ranked(self) -> list[TrialRecord]:
-        """The trials that have a score, those of the best configuration first."""
+        """Return the trials that have a score, those of the best configuration first."""
         return [trial for each in self.configurations() for trial in each.scored]
 
     def best(self) -> TrialRecord | None:
-        """The trial that represents the best configuration."""
+        """Return the trial that represents the best configuration, or None."""
         return next((each.first for _, each in self._ordered[:1]), None)
 
     def place_of(self, trial: TrialRecord) -> tuple[float, ...]:
-        """What the trial is ordered by, smaller is better.
+        """Return the key by which the trial is ordered; smaller is better.
 
         Raises:
-            KeyError: It is in no configuration that has a score.
+            KeyError: The trial is in no configuration that has a score.
         """
         return *self._places[self._points[trial.trial_id]], trial.number
 
     def update(self, trial: TrialRecord) -> None:
-        """Take in a new trial, or what has changed of a known one."""
+        """Add a new trial, or update one that has changed."""
         if trial.trial_id not in self._points:
             self._points[trial.trial_id] = identity(trial.hparams) if self._repeats > 1 else trial.trial_id
         point = self._points[trial.trial_id]
@@ -160,7 +160,7 @@ def _configuration(trials: list[TrialRecord], metric: str) -> Configuration | No
 
 
 def _value_from(trial: TrialRecord, metric: str, rung: int) -> float:
-    """The metric at `rung`, or at the next one that the trial completed: rungs of joules may be skipped."""
+    """Return the metric at `rung`, or at the next rung that the trial completed: some may be skipped."""
     assert trial.rung is not None, "is_comparable"
     if rung == trial.rung:
         value = trial.value(metric)

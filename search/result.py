@@ -1,4 +1,4 @@
-"""A run as Python sees it: its trials as a table, the best of them, its page."""
+"""A run as a Python object: its trials as a table, its best configuration, its report."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ class Best:
     """The best configuration of a run: the largest budget first, then the metric.
 
     Attributes:
-        trial_id: With repeats, the oldest of them that has a score.
-        hparams: All of the trainable, those that were not searched too.
-        value: The metric at `rung`, the highest the trial has ended; with repeats their mean.
-        epochs: Of the trial.
-        seconds: With repeats, of all of them.
-        energy_j: Of all its attempts and repeats; None where nothing was measured.
-        num_repeats: How many trials `value` is the mean of.
-        std: Their sample standard deviation; None of one.
+        trial_id: Its trial; with repeats, the oldest that has a score.
+        hparams: All hparams of the trainable, including those that were not searched.
+        value: The metric at `rung`, or its mean over repeats.
+        rung: The highest rung that the trial completed; with repeats, that all scored ones completed.
+        epochs: Epochs of the trial.
+        seconds: Seconds of all repeats together.
+        energy_j: Joules of all attempts and repeats; None if any was not measured.
+        num_repeats: Number of trials that `value` is the mean of.
+        std: Sample standard deviation over repeats; None for a single one.
     """
 
     trial_id: str
@@ -53,9 +54,10 @@ class Result:
     """A run as it was when it was opened.
 
     Attributes:
-        folder: Its files; results/README.md explains them.
-        answer: After a search of this process: what --json prints of its end.
-        has_failed: After a search of this process: what was to train beside the trials did not.
+        folder: Folder of its files, which results/README.md explains.
+        answer: After a search in this process, what --json prints at its end.
+        has_failed: After a search in this process, whether a failure outside the trials ended it, such as
+            that of the background workload.
     """
 
     def __init__(
@@ -65,12 +67,12 @@ class Result:
 
     @property
     def ended(self) -> str | None:
-        """Why the run ended; None while it runs, or when it was killed."""
+        """Why the run ended; None while it runs, or if it was killed."""
         return self._history.ended
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """A row per trial, as trials.csv has them: ranked ones first, best on top."""
+        """One row per trial, as in trials.csv: ranked trials first, the best on top."""
         import pandas as pd  # 0.4 s, only for those who ask for a table
 
         rows, columns = trial_rows(self._space, self._history), trial_columns(self._space, self._history)
@@ -80,8 +82,8 @@ class Result:
     def ranked(self) -> pd.DataFrame:
         """The rows of the trials that have a score, best first.
 
-        Where the space repeats its points: a row per configuration, as configurations.csv has them, in which
-        the metric is the repeats' mean.
+        If the space repeats its points, one row per configuration, as in configurations.csv, with the mean of
+        the metric over repeats.
         """
         if self._space.repeats > 1:
             import pandas as pd  # 0.4 s, only for those who ask for a table
@@ -94,16 +96,16 @@ class Result:
 
     @property
     def best(self) -> Best | None:
-        """The best configuration; None where no trial has a score."""
+        """The best configuration; None if no trial has a score."""
         space = self._space
         order = configurations(self._history.trials.values(), space.metric, space.mode, repeats=space.repeats)
         return _best(order[0], space) if order else None
 
     def report(self) -> Path:
-        """Write the report, one HTML file that opens offline, and give its path.
+        """Write the report, one HTML file that opens offline, and return its path.
 
         Raises:
-            ValueError: The disk does not take it.
+            ValueError: The report cannot be written.
         """
         with user_errors_as_value_error():
             return write_page(self.folder).path

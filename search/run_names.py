@@ -1,4 +1,4 @@
-"""Runs as people name them, and how a message names a space again."""
+"""Resolves the names that people give to runs, and words a space for the commands in messages."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from search.output import Output
 from search.space import Space, SpaceSource
 from search.space.yaml_file import Override
 
-_WITHOUT_FILES = ("search.limits.", "search.resources.", "search.seed=")  # keys that decide on no file
+_WITHOUT_FILES = ("search.limits.", "search.resources.", "search.seed=")  # keys that no file depends on
 
 
 def run_folder(given: str | Path, results: Path, *, with_states: bool = False) -> Path:
-    """The folder that `given` means: itself, or a name in `results`; of a bucket's run a copy, fetched now.
+    """Return the folder that `given` means: a path, or a name in `results`; a bucket's run is fetched.
 
-    Of both the one that holds a run: photographs and the run about them may well have one name.
+    If both exist, the one that holds a run is meant: photographs and a run about them may well share a name.
 
     Args:
         with_states: Fetch the checkpoints too.
@@ -39,10 +39,10 @@ def run_folder(given: str | Path, results: Path, *, with_states: bool = False) -
 
 
 def run_address(given: str | Path, results: Path) -> Address | None:
-    """The bucket's run that `given` means: itself, or a name in `results`; None where it means a folder.
+    """Return the bucket's run that `given` means: an address, or a name in `results`; None for a folder.
 
     Raises:
-        BucketError: It is an address that cannot be used.
+        BucketError: The address cannot be used.
     """
     if is_address(given):
         return Address.parse(given)
@@ -52,18 +52,18 @@ def run_address(given: str | Path, results: Path) -> Address | None:
 
 
 def opened_run(given: str | Path, results: Path) -> tuple[Ledger, Space, History]:
-    """The ledger of a run, its space, and what has happened in it.
+    """Open a run; return its ledger, space and history.
 
     Raises:
         LedgerError: There is no run.
-        SpaceError: Its own copy of its space cannot be used.
+        SpaceError: The run's own copy of its space cannot be used.
     """
     ledger = Ledger.open(run_folder(given, results))
     return ledger, ledger.read_space(), ledger.read_history()
 
 
 def named_run(given: str | Path, results: Path) -> tuple[Path, str, str]:
-    """Of an existing run: the folder of runs or the bucket that it is in, its name, and its own space's file.
+    """Return the folder of runs or bucket that a run is in, its name, and the file of its own space.
 
     Raises:
         LedgerError: There is no run.
@@ -78,7 +78,7 @@ def named_run(given: str | Path, results: Path) -> tuple[Path, str, str]:
 def earlier_run_overrides(
     warm_start: Sequence[str | Path], portfolio: Sequence[str | Path], results: Path
 ) -> list[Override]:
-    """Earlier runs as overrides of a space that names them by their folders."""
+    """Return the overrides of a space that name these earlier runs by their folders."""
     given: list[Override] = []
     if warm_start:
         given.append(("search.warm_start", _folders(warm_start, results)))
@@ -92,12 +92,12 @@ def _folders(runs: Sequence[str | Path], results: Path) -> list[str]:
 
 
 def space_words(space: SpaceSource, overrides: Sequence[Override]) -> str:
-    """What to write after --space so that preflight fetches the same files: the space, and each --set.
+    """Return what to write after --space so that preflight fetches the same files: the space, and each --set.
 
-    How many trials, how long and how many at a time are left out: no file depends on them, and --trials 2
-    would come back as --set search.limits.trials=2.
+    Limits, resources and the seed are left out: no file depends on them, and --trials 2 would come back as
+    --set search.limits.trials=2.
 
-    A space that is no file is SPACE: how its caller made it is not known.
+    A space given as a mapping becomes SPACE, because nothing is known of how it was made.
     """
     if isinstance(space, Mapping):
         return "SPACE"
@@ -106,7 +106,7 @@ def space_words(space: SpaceSource, overrides: Sequence[Override]) -> str:
 
 
 def _flag(override: Override) -> tuple[str, str]:
-    """The flag that says the same: --data where it can, else --set."""
+    """Return the flag for an override: --data if possible, else --set."""
     if isinstance(override, str):
         return "--set", override
     key, value = override

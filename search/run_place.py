@@ -1,6 +1,7 @@
-"""Where a run is written, or read while it is: in a folder of results, or in a bucket by way of one.
+"""Where a run is written, or read while it is written: in a folder of results, or in a bucket through one.
 
-And the two commands that move a bucket's run as it is: `ship` what is here alone, `fetch` it whole.
+Also the two commands that move a bucket's run: `ship` sends what only this machine has, `fetch` gets it
+whole.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ class RunPlace:
     """A run that may be written now.
 
     Attributes:
-        folder: Its own, on this machine.
-        results: What names the folder of runs, or the bucket, after --results.
-        followers: What has to follow the run, beside the observers that every run has.
+        folder: The run's folder on this machine.
+        results: The folder of runs, or the bucket, as it is written after --results.
+        followers: Observers that the run needs beside those that every run has.
     """
 
     folder: Path
@@ -42,13 +43,13 @@ class RunPlace:
 def place_to_search(
     results: Path, name: str, output: Output, *, is_fresh: bool = False
 ) -> Iterator[RunPlace]:
-    """The place of the run of this name, new or not, for the time of the block.
+    """Yield the place of the run of this name, new or existing, for the duration of the block.
 
     Args:
-        is_fresh: Of a new one: NAME-2, NAME-3 and so on where the name is taken.
+        is_fresh: Start a new run: NAME-2, NAME-3 and so on if the name is taken.
 
     Raises:
-        LedgerError: There cannot be such a run; or of a bucket, `search.bucket.staging.holding`'s.
+        LedgerError: There cannot be such a run, or for a bucket, as in `search.bucket.staging.holding`.
     """
     if is_address(results):
         address = Address.parse(results).child(name)
@@ -63,10 +64,10 @@ def place_to_search(
 
 @contextmanager
 def place_to_promote(run: str | Path, results: Path, output: Output) -> Iterator[RunPlace]:
-    """The place of an existing run, for the time of the block.
+    """Yield the place of an existing run for the duration of the block.
 
     Raises:
-        LedgerError: As of `place_to_search`.
+        LedgerError: As in `place_to_search`.
     """
     if (address := run_address(run, results)) is not None:
         with _in_bucket(address, output) as place:
@@ -82,8 +83,8 @@ class WatchedRun:
     """A run that another process may be writing.
 
     Attributes:
-        newest: Gives its folder; of a bucket's run a copy, fetched at each call.
-        lost_holder: Gives the process that had it and is gone; empty while that may live.
+        newest: Returns its folder; for a bucket's run, a copy fetched at each call.
+        lost_holder: Returns the process that held it and is gone; empty while that may be alive.
     """
 
     newest: Callable[[], Path]
@@ -91,7 +92,7 @@ class WatchedRun:
 
 
 def place_to_watch(run: str | Path, results: Path) -> WatchedRun:
-    """The place of an existing run that is read again and again, with its lock or lease.
+    """Return an existing run to be read again and again, with its lock or lease.
 
     Raises:
         BucketError: The bucket does not answer.
@@ -103,10 +104,10 @@ def place_to_watch(run: str | Path, results: Path) -> WatchedRun:
 
 
 def writable_results(results: Path) -> Path:
-    """`local_results`, once a bucket has been seen to take objects.
+    """Return `local_results` after checking that a bucket is writable.
 
     Raises:
-        BucketError: It takes none.
+        BucketError: The bucket is not writable.
     """
     if is_address(results):
         check_writable(Address.parse(results))
@@ -114,15 +115,15 @@ def writable_results(results: Path) -> Path:
 
 
 def local_results(results: Path) -> Path:
-    """A folder of this machine where earlier runs of these results may be; of a bucket those shipped here."""
+    """Return the folder of this machine's runs in these results; for a bucket, those written from here."""
     return Address.parse(results).child("run").staging.parent if is_address(results) else results
 
 
 def check_nodes_are_checked(results: Path, *, cluster: str | None, should_preflight: bool) -> None:
-    """Refuse results in a bucket where nothing would see that a cluster's nodes cannot write them.
+    """Refuse results in a bucket if nothing would notice that a cluster's nodes cannot write them.
 
     Raises:
-        BucketError: The check of the nodes is left out.
+        BucketError: The check of the nodes is skipped.
     """
     if is_address(results) and cluster is not None and not should_preflight:
         raise BucketError(
@@ -134,15 +135,15 @@ def check_nodes_are_checked(results: Path, *, cluster: str | None, should_prefli
 
 @user_errors_as_value_error()
 def ship(run: str | Path, *, results: str | Path = "results", output: Output | None = None) -> Path:
-    """Send what this machine has of a bucket's run and the bucket has not; return the run's folder.
+    """Send a bucket's run what only this machine has of it; return the run's folder.
 
-    For a run that ended while its bucket took nothing.
+    This is for a run that ended while its bucket could not be written.
 
     Args:
-        run: Its address, or its name in the bucket `results`.
+        run: The run's address, or its name in the bucket `results`.
 
     Raises:
-        ValueError: It is in no bucket, the bucket does not take it, or another process holds the run.
+        ValueError: The run is in no bucket, the bucket cannot be written, or another process holds the run.
     """
     address = _address_of(run, results)
     if not RunFolder(address.staging).has_run:
@@ -165,8 +166,8 @@ def fetch(
     """Fetch a whole run from its bucket, checkpoints and models included, as an ordinary folder; return it.
 
     Args:
-        run: Its address, or its name in the bucket `results`.
-        path: The folder, which must not exist; None is results/NAME.
+        run: The run's address, or its name in the bucket `results`.
+        path: The new folder, which must not exist; defaults to results/NAME.
 
     Raises:
         ValueError: There is no such run, its bucket does not answer, or the folder exists.
@@ -192,7 +193,11 @@ def _in_bucket(address: Address, output: Output) -> Iterator[RunPlace]:
 
 
 def _check_no_copy(folder: Path) -> None:
-    """Refuse a folder that stands for a bucket's run: what is written there would reach it late or never."""
+    """Refuse a folder that stands for a bucket's run: what is written there would reach it late or never.
+
+    Raises:
+        BucketError: It is such a folder.
+    """
     run = RunFolder(folder)
     if run.address != str(run.folder):
         raise BucketError(

@@ -1,7 +1,7 @@
-"""Which variables hold secrets by their names, and text without them: no file of a run or of Ray has one.
+"""Recognises secrets by the names of variables, and removes them from text: no file of a run or Ray has one.
 
-Names are all that can be judged: a token looks like any other text. Results are shared and Ray's logs are
-readable by everybody on the machine (0644), so a name too many is hidden rather than one too few.
+Only names can be judged, since a token looks like any other text. Results are shared, and Ray's logs are
+readable by everybody on the machine (0644), so it is better to hide one name too many than one too few.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 HIDDEN = "..."
-# AWS_PROFILE and the like are no secrets, but need not be in a file either.
+# AWS_PROFILE and the like are not secret, but need not be in a file either.
 _NAMES = re.compile(
     r"AWS_.*|.*SECRET.*|.*_KEY(_ID)?"
     r"|(.*_)?(TOKEN|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|API_?KEY|ACCESS_?KEY)",
@@ -26,7 +26,7 @@ def looks_secret(name: str) -> bool:
 
 
 def without_secrets(words: Sequence[str]) -> list[str]:
-    """A command line whose secrets read "...": after `--api-key`, in `NAME=VALUE`, and a URL's password."""
+    """Return a command line with "..." for secrets: after `--api-key`, in `NAME=VALUE`, and in URLs."""
     shown: list[str] = []
     for word in words:
         before = shown[-1] if shown else ""
@@ -36,7 +36,7 @@ def without_secrets(words: Sequence[str]) -> list[str]:
 
 
 def _assigned(word: str) -> str:
-    """`--set search.command.env.HF_TOKEN=x` and `env={HF_TOKEN: x}` without the value."""
+    """Hide the value in words such as `search.command.env.HF_TOKEN=x` and `env={HF_TOKEN: x}`."""
     word = _IN_URL.sub(rf"\1{HIDDEN}\2", word)
     match = _ASSIGNED.fullmatch(word)
     if match is None:

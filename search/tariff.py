@@ -1,8 +1,8 @@
-"""What a kilowatt-hour is worth here, in grams of CO2 and in money; nothing is fetched or guessed.
+"""What a kilowatt-hour costs here, in grams of CO2 and in money; nothing is fetched or guessed.
 
-Grams are those of the country's electricity over a year (`grid_intensities.csv`), or what the user knows
-better: a contract, a roof, a cluster's own figure. Sensors see what devices draw, so both are multiplied by
-the PUE: what the building draws for each kilowatt-hour of its machines (cooling, power supplies).
+Grams are the country's yearly average (`grid_intensities.csv`), or a better figure from the user: a contract,
+solar panels, a cluster's own number. Sensors see only what devices draw, so both are multiplied by the PUE:
+what the building draws for each kilowatt-hour of its machines (cooling, power supplies).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _TABLE = Path(__file__).with_name("grid_intensities.csv")
 
 @dataclass(frozen=True)
 class GridIntensity:
-    """Of a country's electricity in one year.
+    """The carbon intensity of a country's electricity in one year.
 
     Attributes:
-        gco2_per_kwh: Grams of CO2 equivalents, over the life cycle of what generates it.
+        gco2_per_kwh: Grams of CO2 equivalents, over the life cycle of the power plants.
     """
 
     name: str
@@ -33,7 +33,7 @@ class GridIntensity:
 
 @cache
 def grid_intensities() -> Mapping[str, GridIntensity]:
-    """By ISO 3166's three letters."""
+    """Return the grid intensities by the three-letter code of ISO 3166."""
     lines = [line for line in _TABLE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     return {
         row["region"]: GridIntensity(row["name"], int(row["year"]), float(row["gco2_per_kwh"]))
@@ -42,8 +42,7 @@ def grid_intensities() -> Mapping[str, GridIntensity]:
 
 
 def nearest_region(text: str) -> str:
-    """The end of a sentence that names the country meant by a mistyped code, two letters or a name; empty if
-    none is near."""
+    """Return the end of a sentence that suggests a country for a mistyped code or name; empty if none."""
     codes = {code.casefold(): code for code in grid_intensities()}
     names = {each.name.casefold(): code for code, each in grid_intensities().items()}
     near = difflib.get_close_matches(text.casefold(), [*names, *codes], n=1)
@@ -52,12 +51,12 @@ def nearest_region(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Tariff:
-    """From joules to grams and money; what is not known has its reason instead.
+    """Converts joules to grams and money, and says why if either is unknown.
 
     Attributes:
-        gco2_per_kwh: None is unknown; so is the price.
-        origin: Where the grams are from: "DEU 2024", "stated", or why they are unknown.
-        currency: Of the price, as the user wrote it.
+        gco2_per_kwh: None if unknown, as is the price.
+        origin: Source of the grams: "DEU 2024", "stated", or why they are unknown.
+        currency: Currency of the price, as the user wrote it.
         pue: Power usage effectiveness, at least 1.
     """
 
@@ -69,14 +68,14 @@ class Tariff:
 
     @property
     def co2e_basis(self) -> str:
-        """What grams are made with, or why there are none: "344.1 g/kWh (DEU 2024), PUE 1.2"."""
+        """The basis of the grams, or why there are none: "344.1 g/kWh (DEU 2024), PUE 1.2"."""
         if self.gco2_per_kwh is None:
             return f"unknown: {self.origin}"
         return f"{self.gco2_per_kwh:g} g/kWh ({self.origin}){self._pue_text}"
 
     @property
     def cost_basis(self) -> str:
-        """What money is made with, or why there is none: "0.3 EUR/kWh, PUE 1.2"."""
+        """The basis of the cost, or why there is none: "0.3 EUR/kWh, PUE 1.2"."""
         if self.price_per_kwh is None:
             return "unknown: search.report.price_per_kwh is not set"
         return f"{self.price_per_kwh:g} {self.currency}/kWh{self._pue_text}"
@@ -87,12 +86,12 @@ class Tariff:
 
     @property
     def g_per_kwh(self) -> float | None:
-        """Grams for a kilowatt-hour that sensors see."""
+        """Grams per kilowatt-hour that sensors see."""
         return None if self.gco2_per_kwh is None else self.gco2_per_kwh * self.pue
 
     @property
     def cost_per_kwh(self) -> float | None:
-        """Money for a kilowatt-hour that sensors see."""
+        """Cost per kilowatt-hour that sensors see."""
         return None if self.price_per_kwh is None else self.price_per_kwh * self.pue
 
     def co2e_g(self, joules: float | None) -> float | None:
@@ -103,12 +102,12 @@ class Tariff:
 
     @property
     def basis(self) -> str:
-        """What both are made with, as a line."""
+        """The basis of both, as one line."""
         parts = f"grams: {self.co2e_basis}; cost: {self.cost_basis}"
         return parts.replace("unknown: ", "unknown, as ")
 
     def text(self, joules: float | None) -> str:
-        """As "47.1 g CO2e, 0.0137 EUR"; empty if neither is known."""
+        """Return grams and cost, such as "47.1 g CO2e, 0.0137 EUR"; empty if neither is known."""
         grams, money = self.co2e_g(joules), self.cost(joules)
         parts = ["" if grams is None else grams_text(grams)]
         parts.append("" if money is None else f"{money:.4g} {self.currency}")
@@ -116,7 +115,7 @@ class Tariff:
 
 
 def grams_text(grams: float) -> str:
-    """As "47.1 g CO2e" or, from a kilogram on, "1.23 kg CO2e"."""
+    """Return grams as "47.1 g CO2e" or, from a kilogram on, "1.23 kg CO2e"."""
     return f"{grams:.3g} g CO2e" if grams < 1000 else f"{grams / 1000:.3g} kg CO2e"
 
 

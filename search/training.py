@@ -1,7 +1,7 @@
-"""Trains one configuration in this process, without Ray: what train.py does.
+"""Trains one configuration in this process, without Ray, as train.py does.
 
-From what was asked for comes the one task that it trains; the states that its folder holds are checked before
-anything is loaded, and each epoch is printed as it ends.
+The request is turned into one task. The states in its folder are checked before any training starts, and each
+epoch is printed as it ends.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ class TrainingRequest:
 
     Attributes:
         space: A name in spaces/, a path, or a mapping.
-        overrides: Keys of the space, dotted: a mapping, or KEY=VALUE each.
-        hparams: Instead of the defaults: a mapping, or NAME=VALUE each.
-        trial: RUN:TRIAL, whose hparams are taken.
-        seed: Of weights, order and augmentation; None is the space's.
-        is_full: The top rung from the first epoch, as promotion trains.
-        resize: Epochs with resolutions in pixels that a full training grows by.
-        out: Where checkpoints are kept; None keeps none.
+        overrides: Dotted keys of the space: a mapping, or KEY=VALUE strings.
+        hparams: Hparams that replace the defaults: a mapping, or NAME=VALUE strings.
+        trial: RUN:TRIAL, a trial whose hparams are used.
+        seed: Seed of weights, order and augmentation; defaults to the space's.
+        is_full: Train the top rung's budget from the first epoch, as promotion does.
+        resize: Pairs of an epoch and the resolution in pixels from there on, for a full training.
+        out: Folder in which checkpoints are kept; None keeps none.
         resume: A state to resume from instead of the folder's own checkpoint.
         should_test: Evaluate on the test set at the end.
         keep_every: Also keep the state after each multiple of this many epochs.
-        is_check: Nothing is kept or tested: the folder's states do not matter.
+        is_check: Nothing is kept or tested, so the folder's states do not matter.
     """
 
     space: SpaceSource
@@ -73,12 +73,12 @@ class TrainingRequest:
 
 
 def prepare_training(request: TrainingRequest) -> TrialTask:
-    """The configuration, ladder and seed that are asked for, with model, data and saved states checked.
+    """Return the requested configuration, ladder and seed, with model, data and saved states checked.
 
     Raises:
-        SpaceError: The space or what overrides it cannot be used.
+        SpaceError: The space or its overrides cannot be used.
         LedgerError: There is no such earlier trial, or the states in the folder are of another training.
-        DataError: The data is missing or unfit.
+        DataError: The data is missing or unsuitable.
     """
     overrides = [
         *override_list(request.overrides),
@@ -110,10 +110,10 @@ def prepare_training(request: TrainingRequest) -> TrialTask:
 
 
 def train(task: TrialTask, request: TrainingRequest, output: Output) -> list[EpochRow]:
-    """Train `task`, print a line an epoch, and leave what was asked for; gives the rows of its epochs.
+    """Train `task`, print one line per epoch, and keep what was requested; return the rows of its epochs.
 
     Raises:
-        DataError: Its rungs are measured in joules, and nothing measures this training's.
+        DataError: The rungs are measured in joules, and nothing measures those of this training.
     """
     output.print(hparams_text(task.hparams, task.hparams))
     is_on_gpu = request.device.startswith("cuda")
@@ -132,7 +132,7 @@ def train(task: TrialTask, request: TrainingRequest, output: Output) -> list[Epo
             _print_row(row, output)
     if request.should_test:
         _write_config(task)
-        from search.report.charts.training import draw_plots  # Matplotlib, 0.3 s, only of what is tested
+        from search.report.charts.training import draw_plots  # Matplotlib, 0.3 s, only for tests
 
         for line in draw_plots(task.folder, f"seed {task.training.seed}"):
             output.warn(line)
@@ -145,8 +145,8 @@ def _train_rows(task: TrialTask, request: TrainingRequest, meter: EnergyMeter) -
         task,
         training=replace(task.training, device=request.device, folder=request.out),
         should_test=request.should_test,
-        bounds={},  # it reports its numbers all the same
-        is_judged_by_joules=False,  # nobody compares this training: no need to wait for a sensor's next tick
+        bounds={},  # its numbers are reported all the same
+        is_judged_by_joules=False,  # compared with no other, it need not wait for a sensor's next tick
     )
     own = Checkpointing(path=task.checkpoint, keep_every=request.keep_every)
     return run_task(
@@ -159,7 +159,7 @@ def _train_rows(task: TrialTask, request: TrainingRequest, meter: EnergyMeter) -
 
 
 def _ending_line(task: TrialTask, rows: Sequence[EpochRow], *, folder: Path | None) -> str:
-    """ "trained 9 epochs: val_accuracy 0.93, on the test set 0.92   files: final"."""
+    """Return "trained 9 epochs: val_accuracy 0.93, on the test set 0.92   files: final"."""
     metric, last = task.metric, rows[-1]
     score = (last.test or {}).get(metric.replace("val_", "test_", 1))
     test = "" if score is None else f", on the test set {value_text(score)}"
@@ -178,7 +178,7 @@ def _print_row(row: EpochRow, output: Output) -> None:
 
 
 def _write_config(task: TrialTask) -> None:
-    """Write what the training can be repeated with, beside what it left."""
+    """Write the settings with which the training can be repeated to its folder."""
     with replacing(task.files.config) as scratch:
         scratch.write_text(
             config_text(task, versions(), command=f"python {shlex.join(without_secrets(sys.argv))}"),
@@ -187,13 +187,13 @@ def _write_config(task: TrialTask) -> None:
 
 
 def _auto_precision(task: TrialTask) -> str:
-    """What the precision "auto" means here, where there is a choice."""
+    """Return what the precision "auto" means here; empty for any other precision."""
     trainable, _ = task.load()
     return trainable.choose_precision(task.context()) if task.training.precision == "auto" else ""
 
 
 def _with_batch_size(task: TrialTask, device: str) -> TrialTask:
-    """The task with a number for batch_size "auto": its checkpoint's, or what memory holds here."""
+    """Return the task with a number for batch_size "auto": its checkpoint's, or what fits in memory here."""
     if not is_auto(task.hparams):
         return task
     try:
@@ -211,7 +211,12 @@ def _saved_batch_size(task: TrialTask) -> int:
 
 
 def _check_model_and_data(task: TrialTask, space: str) -> None:
-    """See that there is such a model and such data, as preflight does for a search."""
+    """Check that the model and the data exist, as preflight does for a search.
+
+    Raises:
+        SpaceError: There is no such model.
+        DataError: The data is missing or unsuitable.
+    """
     trainable, hparams = task.load()
     try:
         trainable.weights(hparams)
@@ -221,27 +226,27 @@ def _check_model_and_data(task: TrialTask, space: str) -> None:
 
 
 def _check_device(task: TrialTask, device: str) -> None:
-    """See that there is such a device, and that torch computes on it.
+    """Check that the device exists and that torch computes on it.
 
     Raises:
-        SpaceError: It does not.
+        SpaceError: There is no such device, or torch does not compute on it.
     """
     if device == "cpu":
         return
     trainable, _ = task.load()
     try:
         trainable.check_device(device)
-    except Exception as error:  # whatever CUDA raises, its first line says it
+    except Exception as error:  # CUDA raises many kinds; the first line says what is wrong
         raise SpaceError("--device", [f"{device}: {str(error).splitlines()[0]}; or take cpu"]) from error
 
 
 def _check_states(task: TrialTask) -> None:
-    """See that the states in the task's folder, which it resumes from or replaces, are its own.
+    """Check that the states in the task's folder, which it resumes from or replaces, are its own.
 
     A damaged checkpoint belongs to no training: it is set aside, with a message.
 
     Raises:
-        LedgerError: They are of another training; the message lists every difference.
+        LedgerError: They belong to another training; the message lists every difference.
     """
 
     problems: dict[str, list[str]] = {}
@@ -266,10 +271,10 @@ def _check_states(task: TrialTask) -> None:
 
 
 def _check_resume(task: TrialTask, file: Path) -> None:
-    """See that `file` is a state that the task can resume from.
+    """Check that `file` is a state that the task can resume from.
 
     Raises:
-        LedgerError: There is none, it is damaged, or it is of other settings; the message lists them.
+        LedgerError: The file is missing, damaged, or of other settings, which the message lists.
     """
 
     try:
@@ -288,7 +293,7 @@ def _resized(ladder: Ladder, schedule: Sequence[tuple[int, int]]) -> Ladder:
 
 
 def _trial_overrides(given: str | None) -> list[Override]:
-    """The hparams of an earlier trial; those that are None are the trainable's default."""
+    """Return overrides with the hparams of an earlier trial; for None the trainable's default applies."""
     if given is None:
         return []
     run, colon, trial_id = given.rpartition(":")
@@ -302,7 +307,7 @@ def _trial_overrides(given: str | None) -> list[Override]:
 
 
 def _fixed(hparam: Override) -> Override:
-    """The override that fixes a hyperparameter to one value."""
+    """Return the override that fixes a hyperparameter to one value."""
     if not isinstance(hparam, str):
         return f"parameters.{hparam[0]}", {"value": hparam[1]}
     name, equals, value = hparam.partition("=")

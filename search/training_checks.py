@@ -1,8 +1,8 @@
 """What train.py does instead of training: checks a configuration in a minute, and prints what was found.
 
-Four checks, for four questions: does the trainable keep its promises (`--smoke`), can the model learn at all
-(`--overfit`), does it fit the GPU (`--probe`), and which learning rates are worth searching (`--lr-range`).
-Each writes nothing of a training: no checkpoint, no history.
+There are four checks for four questions: does the trainable keep its contract (`--smoke`), can the model
+learn at all (`--overfit`), does it fit in GPU memory (`--probe`), and which learning rates are worth
+searching (`--lr-range`). None writes a checkpoint or a history.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ def train_or_check(
     should_probe: bool = False,
     lr_range: int | None = None,
 ) -> bool:
-    """Train as `request` says, or check what would be trained; prints what it finds or why it failed.
+    """Train as `request` says, or check what would be trained; print the findings, or why it failed.
 
     Args:
-        smoke: Number of examples for the smoke test; None is none. `overfit` likewise.
+        smoke: Number of examples for a smoke test; None runs none. `overfit` likewise.
         should_probe: Only measure memory.
-        lr_range: Number of steps of a learning-rate range test; None is none.
+        lr_range: Number of steps of a learning-rate range test; None runs none.
 
     Returns:
-        Whether it was trained, or passed its check.
+        Whether the training completed, or the check passed.
 
     Raises:
-        SpaceError: The space cannot be used, and what else `prepare_training` raises.
+        SpaceError: The space cannot be used; and whatever else `prepare_training` raises.
     """
     task = prepare_training(request)
     if smoke is not None:
@@ -68,7 +68,7 @@ def train_or_check(
         train(task, request, output)
     except Exception as error:
         failure = classify(error)
-        if failure.cause != "data":  # a DataError is the user's to fix; the rest is a bug to find
+        if failure.cause != "data":  # the user can fix a DataError; anything else may be a bug
             output.print(failure.traceback, style="dim")
         output.error(f"failed: {failure.cause}: {failure.message}")
         return False
@@ -76,11 +76,10 @@ def train_or_check(
 
 
 def probe_memory(task: TrialTask, request: TrainingRequest, output: Output) -> bool:
-    """Print the peak memory of the top rung's first steps, the largest that a trial of these hparams
-    needs.
+    """Print the peak memory of the top rung's first steps, the most that a trial of these hparams needs.
 
     Returns:
-        False where the trainable cannot measure it.
+        False if the trainable cannot measure it.
     """
     trainable, hparams = task.load()
     context = replace(task.context(), device=request.device, folder=None)
@@ -95,7 +94,7 @@ def probe_memory(task: TrialTask, request: TrainingRequest, output: Output) -> b
 
 
 def smoke_test(task: TrialTask, num_examples: int, request: TrainingRequest, output: Output) -> bool:
-    """Print one line per check; False if any failed."""
+    """Run the smoke test and print one line per check; return False if any failed."""
     trainable, hparams = task.load()
     context = replace(task.context(), device=request.device, folder=None)
     lowest = task.ladder.rungs[0]
@@ -105,7 +104,7 @@ def smoke_test(task: TrialTask, num_examples: int, request: TrainingRequest, out
         context,
         resolution=lowest.resolution,
         num_examples=num_examples,
-        num_epochs=lowest.epochs if task.trainable.command else 1,  # a script may score its end only
+        num_epochs=lowest.epochs if task.trainable.command else 1,  # a script may score only its end
         is_script=task.trainable.command is not None,
     )
     num_failed = 0
@@ -118,7 +117,7 @@ def smoke_test(task: TrialTask, num_examples: int, request: TrainingRequest, out
 
 
 def overfit_examples(task: TrialTask, num_examples: int, request: TrainingRequest, output: Output) -> bool:
-    """Print whether a few examples can be overfit, else what to check; False when they cannot."""
+    """Print whether a few examples can be overfit, and if not, what to check; return whether they can."""
     trainable, hparams = task.load()
     context = replace(task.context(), device=request.device, folder=None)
     resolution = task.ladder.rungs[0].resolution
@@ -131,15 +130,14 @@ def overfit_examples(task: TrialTask, num_examples: int, request: TrainingReques
 
 
 def run_lr_range_test(task: TrialTask, num_steps: int, request: TrainingRequest, output: Output) -> bool:
-    """Train at rising learning rates, a step at each; write the curve and its plot, and print the
-    suggested range.
+    """Train one step at each of rising learning rates; write the curve and its plot, print a suggested range.
 
     Args:
-        num_steps: Between the lowest and the highest rate, evenly on a logarithmic scale; fewer are taken if
-            the loss blows up.
+        num_steps: Steps between the lowest and the highest rate, evenly on a logarithmic scale; fewer are
+            taken if the loss blows up.
 
     Returns:
-        False where the training has no optimiser whose rate could rise.
+        False if the training has no optimiser whose rate could rise.
     """
     trainable, hparams = task.load()
     context = replace(task.context(), device=request.device, folder=None)
