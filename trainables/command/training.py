@@ -24,9 +24,7 @@ from trainables.core.contract import BadResult, Budget, ScriptFailed, TrainingCo
 from trainables.core.suggest import suggest
 
 _LOOK_EVERY_S = 0.01  # 0.1 % of a core
-_STAND_INS = Path(__file__).with_name(
-    "stand_ins"
-)  # packages that a script imports in place of installed ones
+_STAND_INS = Path(__file__).with_name("stand_ins")  # packages that shadow a script's installed ones
 _SAVED_S = 2.0  # longest wait for the checkpoint after a score; a script may save only every few epochs
 _END_S = 2.0  # within which a script whose only line is its last ends
 _SOON_S = 5.0  # a script that ends sooner may well print all its lines at once

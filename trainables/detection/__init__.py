@@ -2,26 +2,26 @@
 
 Models: RT-DETR (`rt_detr_r18`, `_r50`, `_r101`; Zhao et al. 2024, "DETRs Beat YOLOs on Real-time Object
 Detection"), DETR (`detr_r50`; Carion et al. 2020), D-FINE (`d_fine_l`; Peng et al. 2024), each also as
-`..._tiny` of half a million parameters; any other of these kinds, RT-DETRv2 too, as `hub/OWNER/NAME` or
-`file:/path/config.json`; torchvision's as `torchvision/NAME`.
+`..._tiny` with half a million parameters; any other model of these families or RT-DETRv2 as `hub/OWNER/NAME`
+or `file:/path/config.json`; torchvision's as `torchvision/NAME`.
 
-Data: `shapes` (made here), `coco:PATH`, `{coco: FILE, images: FOLDER}`, `voc:FOLDER`, `yolo:PATH` (see
-`detection.data_sources`). Images are stretched to squares; scores are in the pixels they have on disk.
+Data: `shapes` (generated), `coco:PATH`, `{coco: FILE, images: FOLDER}`, `voc:FOLDER`, `yolo:PATH` (see
+`detection.data_sources`). Images are stretched to squares; boxes are scored in the pixels of the files.
 
-Defaults are RT-DETR's own recipe: AdamW at 1e-4, the backbone at a tenth of it (as the authors have it for
-ResNet-18, the default; with larger backbones and RT-DETRv2 their files differ), decay of 1e-4 on matrices, 16
-images a batch, a constant rate, gradients clipped at 0.1, an average of weights of decay 0.9999, images
-stretched to squares whose sides are drawn again for each batch, from 75 to 125 % of the resolution. Spaces
-have those of two others: `detr.yaml` that of DETR (images keep their proportions, random crops, no average, a
-fall after two thirds) and `d_fine.yaml` the rates of D-FINE-L, whose authors train the last 8 of 80 epochs
-at one scale, without changed colours, zooming out and cropping, and restart the average: that is not here.
-They differ in weights, which are random unless `weights` is "backbone" or names others, and in images: scales
-are drawn for a batch and not for each image, and random crops are taken from images that are scaled already.
-So no figure of theirs is claimed.
+Defaults are RT-DETR's own recipe: AdamW at 1e-4, the backbone at a tenth of that (as the authors use for
+ResNet-18, the default; their files differ for larger backbones and RT-DETRv2), decay of 1e-4 on matrices, 16
+images a batch, a constant rate, gradients clipped at 0.1, averaged weights with decay 0.9999, images
+stretched to squares whose side is drawn for each batch, from 75 to 125 % of the resolution. Two spaces follow
+other recipes: `detr.yaml` that of DETR (images keep their proportions, random crops, no averaging, a rate
+drop after two thirds), and `d_fine.yaml` the rates of D-FINE-L, whose authors train the last 8 of 80 epochs
+at one scale, without colour changes, zooming out and cropping, and restart the average: that is not
+implemented here. All differ from the papers in weights, which are random unless `weights` is "backbone" or
+names others, and in images: scales are drawn per batch and not per image, and random crops are taken from
+images that are already scaled. So none of the published scores is claimed.
 
-A detector of the DETR kind learns nothing from random weights on a small budget (DETR's authors speak of
+On a small budget, a detector of the DETR kind learns nothing from random weights (DETR's authors mention
 300,000 steps): while val_map is near 0, rank by `metric: {name: val_loss, goal: minimize}`, or start from
-weights.
+trained weights.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Hparams(TrainingHparams):
     }
 
     def problems(self) -> list[str]:
-        """Everything in these values that makes no sense, in words."""
+        """Describe every value that makes no sense."""
         problems = super().problems() + broken_rules(self, _RULES)
         if reason := unknown_model_reason(self.model):
             problems.append(reason)
@@ -111,9 +111,9 @@ _RULES: dict[str, Rule] = {
 
 
 def overfit_overrides(hparams: Hparams) -> Mapping[str, Any]:
-    """What random weights learn a few images with.
+    """Hyperparameters with which random weights overfit a few images.
 
-    The recipe's rates are for a trained backbone, and its average is over tens of thousands of steps.
+    The recipe's rates assume a trained backbone, and its average spans tens of thousands of steps.
     """
     if hparams.weights != "none":
         return {}

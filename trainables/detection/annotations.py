@@ -1,4 +1,4 @@
-"""Images and the objects in them, whatever file they were described in."""
+"""Images and the objects in them, independent of the file format."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Objects:
     """The annotated objects of one image.
 
     Attributes:
-        image: Its name in the data.
-        size_px: Width and height of the image as it is on disk, in which the boxes are.
-        boxes_px: Left, top, right, bottom: (n, 4), fp64, so that scores are those of the file's numbers; at
+        image: Name of the image in the data.
+        size_px: Width and height of the image on disk, to which the boxes refer.
+        boxes_px: Left, top, right, bottom: (n, 4), fp64, so that scores are exact for the file's numbers; at
             most a pixel beyond the image.
         labels: Classes, counted from 0: (n,), int64.
-        is_crowd: Whether a box is of a group (COCO) or difficult (VOC): not trained on, and whatever is
-            detected there is no mistake: (n,), bool.
-        area_px: Of the outline where that is known, else of the box: (n,), fp64. COCO's small is
-            under 32 x 32, large over 96 x 96.
+        is_crowd: Whether a box is a group (COCO) or difficult (VOC): it is not trained on, and a detection
+            there is no mistake: (n,), bool.
+        area_px: Area of the outline if known, else of the box: (n,), fp64. COCO calls objects under 32 x 32
+            small and over 96 x 96 large.
     """
 
     image: str
@@ -38,16 +38,16 @@ class Objects:
 
     @property
     def scale_px(self) -> Tensor:
-        """What shares of width and height are multiplied by: (4,)."""
+        """Factors from fractions of width and height to pixels, for the four corners: (4,)."""
         return torch.tensor([*self.size_px, *self.size_px], dtype=torch.float64)
 
     @property
     def is_trained(self) -> Tensor:
-        """Which are learnt: all but crowds: (n,), bool."""
+        """Which objects are trained on, all but crowds: (n,), bool."""
         return ~self.is_crowd
 
     def trained(self) -> tuple[Tensor, Tensor]:
-        """Corners as shares of width and height, in [0, 1]: (m, 4), fp32; and labels (m,)."""
+        """The corners of trained objects as fractions of the sides, in [0, 1]: (m, 4), fp32; labels (m,)."""
         kept = self.is_trained
         return (self.boxes_px[kept] / self.scale_px).clamp(0, 1).float(), self.labels[kept]
 
@@ -61,7 +61,7 @@ def objects_of(
     is_crowd: Sequence[bool] | None = None,
     area_px: Sequence[float] | None = None,
 ) -> Objects:
-    """From plain numbers; boxes as left, top, right, bottom."""
+    """Build objects from plain numbers, boxes as left, top, right, bottom."""
     boxes = torch.tensor(boxes_px, dtype=torch.float64).reshape(-1, 4)
     sides = boxes[:, 2:] - boxes[:, :2]
     return Objects(
@@ -79,11 +79,11 @@ class Annotations:
     """All images of a source.
 
     Attributes:
-        paths: The files; empty for images that are made.
-        parts: "train", "val" or "test" of each image, as the source brings them.
+        paths: The images' files; empty for generated images.
+        parts: "train", "val" or "test" for each image, as in the source.
         category_ids: The source's own ids of the classes, which may have gaps or be words.
-        notes: What is not taken as it stands, by topic.
-        left_out: What the source has that is not used.
+        notes: What was changed in the source's data, by topic.
+        left_out: Items of the source that are not used.
     """
 
     objects: tuple[Objects, ...]
@@ -97,7 +97,7 @@ class Annotations:
     def balance(self) -> Tensor:
         """The rarest class of each image, by which splits and subsets are balanced: (n,), int64.
 
-        Images without objects are a class of their own.
+        Images without objects form a separate class.
         """
         counts = Counter(label for objects in self.objects for label in set(objects.labels.tolist()))
         rarest = [
@@ -107,7 +107,7 @@ class Annotations:
         return torch.tensor(rarest, dtype=torch.int64)
 
     def described(self) -> dict[str, str]:
-        """What is not taken as it stands or not trained on, and how categories are counted; by topic."""
+        """Notes by topic: what was changed or is not trained on, and how categories are numbered."""
         notes = dict(self.notes)
         if num_crowds := sum(int(objects.is_crowd.sum()) for objects in self.objects):
             notes["crowds"] = f"{num_crowds} crowds or difficult objects are not trained on, nor are mistakes"
@@ -117,6 +117,6 @@ class Annotations:
         return notes
 
     def row_notes(self) -> dict[str, str]:
-        """What a row should say of them: the same, and what is left out."""
+        """Notes for a trial's row: those of `described`, and what is left out."""
         left_out = {"left_out": "; ".join(map(str, self.left_out))} if self.left_out else {}
         return {**self.described(), **left_out}

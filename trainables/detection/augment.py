@@ -1,4 +1,4 @@
-"""Augmentation of images together with their boxes, whose randomness belongs to the example."""
+"""Augmentation of images together with their boxes, with randomness that depends on the example alone."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from trainables.detection.names import BoxAugmentName
 from trainables.engine.seeds import derived_seed
 
 _LEAST_PART = 384 / 600
-_MIN_PX = 1.0  # boxes cut smaller than that are dropped, as in RT-DETR's recipe
+_MIN_PX = 1.0  # boxes cut to less are dropped, as in RT-DETR's recipe
 
 
 class _RandomPart(v2.Transform):  # type: ignore[misc]
-    """A part of an image, of 64 to 100 % of either side: DETR's 384 to 600 px of 600."""
+    """Crops a random part of an image, 64 to 100 % of each side: DETR's 384 to 600 px of 600."""
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Where it is cut out, by torch's global generator."""
+        """Draw the part from torch's global generator."""
         height, width = query_size(flat_inputs)
         shares = _LEAST_PART + (1 - _LEAST_PART) * torch.rand(2)
         sides = [
@@ -33,19 +33,19 @@ class _RandomPart(v2.Transform):  # type: ignore[misc]
         return {"top": top, "left": left, "height": sides[0], "width": sides[1]}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """The part of an image, or boxes as they lie in it; labels as they are."""
+        """Crop an image, or boxes to match; return labels unchanged."""
         return self._call_kernel(v2.functional.crop, inpt, **params)
 
 
 class BoxAugment:
-    """Changes one training example after another.
+    """Augments training examples, one per call.
 
     Args:
-        strength: "none"; "light" is colour, contrast and mirroring; "strong" is RT-DETR's own recipe
-            (Zhao et al. 2024, "DETRs Beat YOLOs on Real-time Object Detection"): with zooming out, and
-            cropping as in SSD; "crop" is DETR's (Carion et al. 2020): a random part of every other image.
-        flip: Mirror half of the images. Wrong for text and traffic signs.
-        seed: The trial's.
+        strength: "none"; "light" changes colour and contrast; "strong" is RT-DETR's own recipe (Zhao et al.
+            2024, "DETRs Beat YOLOs on Real-time Object Detection"), which adds zooming out, and cropping as
+            in SSD; "crop" is DETR's (Carion et al. 2020): half of the images are cropped at random.
+        flip: Whether to mirror half of the images, with any strength. Wrong for text and traffic signs.
+        seed: The trial's seed.
     """
 
     def __init__(self, strength: BoxAugmentName, *, flip: bool, seed: int) -> None:
@@ -54,11 +54,11 @@ class BoxAugment:
     def __call__(
         self, image: Tensor, boxes: Tensor, labels: Tensor, *, epoch: int, number: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """An image (3, side, side), uint8, its boxes as shares of the sides, and their labels, changed.
+        """Augment an image (3, side, side), uint8, its boxes as fractions of the sides, and their labels.
 
-        With "crop" the image may come back smaller; boxes are shares of what is left of it.
+        With "crop", the returned image may be smaller; boxes are fractions of its sides.
 
-        What is drawn depends on seed, epoch and number alone: not on batch, subset or device.
+        Random draws depend on seed, epoch and number alone, not on batch, subset or device.
         """
         side = image.shape[-1]
         sample = {
@@ -66,7 +66,7 @@ class BoxAugment:
             "boxes": tv_tensors.BoundingBoxes(boxes * side, format="XYXY", canvas_size=(side, side)),
             "labels": labels,
         }
-        # Forked, so that a trial's dropout draws the same whether images are augmented or not.
+        # Forked, so that a trial's dropout is the same with and without augmentation.
         with torch.random.fork_rng(devices=[]):  # v2 draws from the CPU's global generator
             torch.default_generator.manual_seed(derived_seed("augment", self._seed, epoch, number))
             changed = self._transform(side)(sample)
@@ -78,7 +78,7 @@ class BoxAugment:
         )
 
     def _transform(self, side: int) -> Callable[[Any], Any]:
-        """The steps that `strength` and `flip` name, for images of `side` pixels."""
+        """Compose the steps for `strength` and `flip`, for images of `side` pixels."""
         steps: list[Any] = [v2.RandomHorizontalFlip()] if self._flip else []
         if self._strength == "crop":
             steps.append(v2.RandomApply([_RandomPart()], p=0.5))

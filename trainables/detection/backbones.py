@@ -1,7 +1,7 @@
-"""Weights of a backbone alone, as a classifier's file has them: what detectors of papers start from.
+"""Loading the weights of a backbone alone from a classifier's file, as detectors in papers start.
 
-DETR, RT-DETR and D-FINE were published with backbones trained on ImageNet. Libraries name the same layers in
-their own ways, so a file is read under each: the detector's own, those of transformers, timm and torchvision.
+DETR, RT-DETR and D-FINE were published with backbones trained on ImageNet. Libraries name the same layers
+differently, so a file is tried under each naming: the detector's, transformers', timm's and torchvision's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from timm.models import load_state_dict
 from torch import Tensor, nn
 
 _COUNTER = "num_batches_tracked"
-_MIN_FRACTION = 0.5  # of the backbone's tensors: a file of another model has none of them
+_MIN_FRACTION = 0.5  # of the backbone's tensors; a file of another model has none of them
 _OF_DETECTORS = (
     "class_embed",
     "bbox_embed",
@@ -30,12 +30,12 @@ _LISTED = 4
 
 @dataclass(frozen=True)
 class LoadedBackbone:
-    """What became of a backbone.
+    """The result of loading a backbone.
 
     Attributes:
-        num_taken: Tensors of the file that it has now.
-        random: Names of those that the file does not have.
-        identities: Shortcuts that the file's model adds unchanged, and so does the backbone now.
+        num_taken: Number of tensors taken from the file.
+        random: Names of tensors that the file does not have.
+        identities: Shortcuts that are the identity in the file's model, and now also in the backbone.
     """
 
     num_taken: int
@@ -43,7 +43,7 @@ class LoadedBackbone:
     identities: Sequence[str] = ()
 
     def note(self, path: Path) -> str:
-        """In words, with what is random of the whole detector."""
+        """Describe the result, and which layers of the whole detector are random."""
         listed = ", ".join(self.random[:_LISTED])
         more = f" and {len(self.random) - _LISTED} more" if len(self.random) > _LISTED else ""
         missing = f", of the backbone {listed}{more}" if self.random else ""
@@ -55,12 +55,12 @@ class LoadedBackbone:
 
 
 def is_of_backbone(path: Path) -> bool:
-    """Whether a file of weights has nothing of a detector behind the backbone."""
+    """Whether a file of weights has none of a detector's layers after the backbone."""
     return not any(word in name for name in load_state_dict(str(path)) for word in _OF_DETECTORS)
 
 
 def load_backbone_weights(backbone: nn.Module, path: Path) -> LoadedBackbone:
-    """Give `backbone` the tensors of a file that are its own, by name and shape.
+    """Load the tensors of a file that match `backbone` by name and shape.
 
     Raises:
         ValueError: They are fewer than half of the backbone's.
@@ -82,10 +82,10 @@ def load_backbone_weights(backbone: nn.Module, path: Path) -> LoadedBackbone:
 
 
 def _made_identities(backbone: nn.Module, missing: Sequence[str]) -> Iterator[str]:
-    """Make the identity of each shortcut that the file lacks and that keeps the shape, and give their names.
+    """Set each shortcut that the file lacks and that keeps the shape to the identity, and yield their names.
 
-    RT-DETR's ResNet-18 projects in its first block, where a ResNet-D of timm adds what came in: a random
-    projection in a stage that is frozen would make noise of all that the file has learnt.
+    RT-DETR's ResNet-18 has a projection in its first block, where timm's ResNet-D adds its input unchanged: a
+    random projection in a frozen stage would turn everything that the file has learnt into noise.
     """
     for name, module in backbone.named_modules():
         convolution = getattr(module, "convolution", None)
@@ -96,7 +96,7 @@ def _made_identities(backbone: nn.Module, missing: Sequence[str]) -> Iterator[st
         )
         keeps_shape = convolution.in_channels == convolution.out_channels and convolution.stride == (1, 1)
         if is_missing and keeps_shape and convolution.kernel_size == (1, 1):
-            nn.init.dirac_(convolution.weight)  # a new norm changes nothing: mean 0, variance 1
+            nn.init.dirac_(convolution.weight)  # the new norm after it changes nothing: mean 0, variance 1
             yield name
 
 
@@ -109,10 +109,10 @@ def _matching(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[st
 
 
 def _renamed(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """The file's tensors under each set of names that they may be known by, without a common prefix."""
+    """The file's tensors under each possible naming, without a common prefix."""
     for rename in (str, _of_resnet_d, _of_resnet, _of_hgnet):
         state = {rename(name): tensor for name, tensor in given.items()}
-        # A shortcut with pooling before it has another name than one without.
+        # A shortcut after pooling has another name than one without.
         state |= {name.replace("shortcut.1.", "shortcut."): tensor for name, tensor in state.items()}
         for prefix in {_prefix(name, own) for name in state}:
             if prefix is not None:
@@ -121,20 +121,20 @@ def _renamed(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Iterator
 
 
 def _prefix(name: str, own: Mapping[str, Tensor]) -> str | None:
-    """What stands before the first of the backbone's own names, where `name` is that."""
+    """The prefix of `name`, if the rest of it is the first of the backbone's own names."""
     first = next(iter(own))
     return name.removesuffix(first) if name.endswith(first) else None
 
 
 def _of_resnet(name: str) -> str:
-    """Of a ResNet of torchvision or timm, as transformers names it: one convolution for the stem."""
+    """Convert a name from torchvision's or timm's ResNet, whose stem is one convolution, to transformers'."""
     name = re.sub(r"^conv1\.", "embedder.embedder.convolution.", name)
     name = re.sub(r"^bn1\.", "embedder.embedder.normalization.", name)
     return _of_stages(name, {"0": "convolution", "1": "normalization"}, "shortcut")
 
 
 def _of_resnet_d(name: str) -> str:
-    """Of a ResNet-D of timm (three convolutions for the stem, pooled shortcuts), as RT-DETR names it."""
+    """Convert a name from timm's ResNet-D (a stem of three convolutions, pooled shortcuts) to RT-DETR's."""
     stem: Mapping[str, str] = {
         "conv1.0.": "0.convolution.",
         "conv1.1.": "0.normalization.",
@@ -150,7 +150,7 @@ def _of_resnet_d(name: str) -> str:
 
 
 def _of_stages(name: str, parts: Mapping[str, str], shortcut: str) -> str:
-    """Layers of the four stages."""
+    """Convert the name of a layer in the four stages."""
     found = re.fullmatch(r"layer(\d)\.(\d+)\.(?:(conv|bn)(\d)|downsample\.(\d))\.(.+)", name)
     if not found:
         return name
@@ -163,7 +163,7 @@ def _of_stages(name: str, parts: Mapping[str, str], shortcut: str) -> str:
 
 
 def _of_hgnet(name: str) -> str:
-    """Of an HGNetV2 of timm, as D-FINE names it."""
+    """Convert a name from timm's HGNetV2 to D-FINE's."""
     changes: Sequence[tuple[str, str | Callable[[re.Match[str]], str]]] = (
         (r"^stem\.", "embedder."),
         (r"^stages\.", "encoder.stages."),

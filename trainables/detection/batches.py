@@ -1,4 +1,4 @@
-"""From stored images and their boxes to the batches a detector sees."""
+"""Batches for a detector, from stored images and their boxes."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ Target = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class DetectionBatch:
-    """Images and what is in them.
+    """Images and the objects in them.
 
     Attributes:
         images: (batch, 3, height, width), float, on the device.
-        targets: Of each image what is to be learnt: `boxes` (n, 4) as centre, width and height, in
-            shares of the sides, and `class_labels` (n,); on the device.
-        objects: All objects as they are annotated, for scoring; on the CPU.
-        extents: Shares of height and width that each image takes, (batch, 2), the rest is filled up; None is
-            all. Boxes are in shares of the image.
+        targets: Training targets of each image: `boxes` (n, 4) as centre, width and height, in fractions of
+            the sides, and `class_labels` (n,); on the device.
+        objects: All objects as annotated, for scoring; on the CPU.
+        extents: Fractions of height and width that each image covers, (batch, 2), the rest being padding;
+            None means all. Boxes are in fractions of the image.
     """
 
     images: Tensor
@@ -47,7 +47,7 @@ class DetectionBatch:
         return len(self.images)
 
     def split(self, size: int) -> list[DetectionBatch]:
-        """The same examples in as few even pieces as hold at most `size` each."""
+        """Split into as few even pieces as possible of at most `size` examples."""
         num_pieces = -(-len(self) // size)
         parts = torch.arange(len(self)).tensor_split(num_pieces)
         spans = [slice(int(part[0]), int(part[-1]) + 1) for part in parts]
@@ -66,9 +66,9 @@ class DetectionBatches:
     """The batches of one trial.
 
     Args:
-        statistics: What to scale images by: what the model's weights expect.
-        multi_scale: Each training batch has a side of its own, see `scaling.drawn_side`.
-        keep_aspect: Images keep their proportions, see `canvas.own_shape`.
+        statistics: Mean and deviation by which images are scaled, as the model's weights expect.
+        multi_scale: Whether to draw a side for each training batch; see `scaling.drawn_side`.
+        keep_aspect: Whether images keep their proportions; see `canvas.own_shape`.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class DetectionBatches:
         return TrainEpoch(order, partial(self._training, epoch=epoch, resolution=resolution))
 
     def validation(self, budget: Budget) -> Iterator[DetectionBatch]:
-        """The images that are scored after an epoch at `budget`."""
+        """The validation images to score after an epoch at `budget`."""
         return self._scored(self._choice.scored(budget))
 
     def test(self) -> Iterator[DetectionBatch]:
@@ -123,7 +123,7 @@ class DetectionBatches:
             self._augment(image, *truth, epoch=epoch, number=number)
             for image, truth, number in zip(images, truths, indices.tolist(), strict=True)
         ]
-        # A crop has other proportions than its image: those of the part of it that was kept.
+        # A crop's proportions are those of the part that was kept, not those of its image.
         kept = [
             (width * image.shape[2] / resolution, height * image.shape[1] / resolution)
             for (width, height), (image, _, _) in zip(sizes, changed, strict=True)
@@ -147,10 +147,10 @@ class DetectionBatches:
         objects: Sequence[Objects],
         side: int,
     ) -> DetectionBatch:
-        """Images (3, any, any), uint8, made as large as they are seen, with what is to be learnt.
+        """Resize images (3, any, any), uint8, to the model's input, and combine them with their targets.
 
         Args:
-            sizes: Width and height of each, in any unit: their proportions.
+            sizes: Width and height of each image in any unit, for its proportions.
         """
         targets = [
             {
@@ -163,6 +163,6 @@ class DetectionBatches:
         resized = [resized_to(image, shape) for image, shape in zip(images, shapes, strict=True)]
         if not self._keep_aspect:
             return DetectionBatch(self._scaling.scaled(torch.stack(resized).float()), targets, objects)
-        # Scaled before they are filled up, so that what is filled up is of the mean colour, as in DETR.
+        # Scaled before padding, so that padding has the mean colour, as in DETR.
         canvas, extents = on_canvas([self._scaling.scaled(image[None].float())[0] for image in resized])
         return DetectionBatch(canvas, targets, objects, extents.to(self._device))

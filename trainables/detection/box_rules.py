@@ -1,4 +1,4 @@
-"""Which boxes are trained on as they are, which are cut, left out or refused: one rule for every source."""
+"""Which boxes are used unchanged, and which are cut, left out or refused: the same rules for every source."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from trainables.detection.entries import Category, Corners, ImageEntry, ObjectEn
 from trainables.engine.findings import Findings
 
 _TOLERANCE_PX = 1.0  # tools count pixels from 0 or from 1, and round
-_MAX_UNFIT_FRACTION = 0.1  # of all boxes; more are no slips, but another unit or another order of numbers
-_MIN_BEYOND_FRACTION = (
-    1 / 3
-)  # of all boxes, where right and bottom were taken as width and height: over half are
-_MAX_FRACTION = 2.0  # left + width, where both are shares
-_MIN_SIDE_PX = 16  # of an image whose boxes can be distinguished from fractions
+_MAX_UNFIT_FRACTION = 0.1  # of all boxes; more are not slips but another unit or order of numbers
+_MIN_BEYOND_FRACTION = 1 / 3  # of all boxes; over half are if right and bottom were read as width and height
+_MAX_FRACTION = 2.0  # left + width, if both are fractions
+_MIN_SIDE_PX = 16  # smallest image in which boxes in pixels can be distinguished from fractions
 
 Size = tuple[float, float]
 
@@ -23,11 +21,11 @@ Size = tuple[float, float]
 def annotations_of(
     entries: Sequence[ImageEntry], categories: Sequence[Category], findings: Findings
 ) -> Annotations:
-    """Annotations of entries whose sizes are known; `findings` gets what is not taken as it stands.
+    """Build annotations from entries whose sizes are known, and add what is changed to `findings`.
 
-    A box that is listed twice is read once. One without area or outside of its image is left out. One that
-    reaches more than a pixel beyond its image is cut at the edge. Problems are: over 10 % of boxes without
-    area in their image, shares instead of pixels, and corners where COCO has width and height.
+    A box that is listed twice is used once. A box without area or outside its image is left out. A box that
+    extends more than a pixel beyond its image is cut at the edge. Problems are: over 10 % of boxes without
+    area in their image, fractions in place of pixels, and corners where COCO has width and height.
     """
     index = {category.key: number for number, category in enumerate(categories)}
     is_refused = _refuse_other_units(entries, findings)
@@ -42,7 +40,7 @@ def annotations_of(
 
 
 def _kept(entry: ImageEntry, findings: Findings) -> tuple[ObjectEntry, ...]:
-    """The objects of an image that are trained on or scored, each once and inside the image."""
+    """The objects of an image that are trained on or scored, each once and cut to the image."""
     kept: dict[tuple[str, Corners, bool], ObjectEntry] = {}
     size_px = _size(entry)
     for item in entry.objects:
@@ -116,7 +114,7 @@ def _cut(corners: Corners, size_px: Size) -> Corners:
 
 
 def _beyond_px(corners: Corners, size_px: Size) -> float:
-    """How far a box reaches out of its image."""
+    """How far a box extends beyond its image."""
     left, top, right, bottom = corners
     return max(-left, -top, right - size_px[0], bottom - size_px[1], 0.0)
 
@@ -126,7 +124,7 @@ def _may_be_fractions(corners: Corners, size_px: Size) -> bool:
 
 
 def _fits_as_corners(corners: Corners, size_px: Size) -> bool:
-    """Whether left, top and what was taken as width and height are the corners of a box in the image."""
+    """Whether left, top and the numbers read as width and height are the corners of a box in the image."""
     left, top, right, bottom = corners
     read = (left, top, right - left, bottom - top)
     return _has_area(read) and _beyond_px(read, size_px) <= _TOLERANCE_PX

@@ -28,11 +28,11 @@ from trainables.engine.images.folder_names import Part
 
 
 def read_coco(source: Coco, findings: Findings) -> tuple[list[ImageEntry], list[Category]]:
-    """The images and categories of a folder or a file.
+    """Read the images and categories of a folder or a file.
 
-    A folder has a file for each part, in itself, in `annotations/` or in a folder of the part's name; see
-    `coco_layout`. A file alone is split by the program. Test images without annotations, as those of COCO's
-    `image_info_test2017.json`, are left out. What contradicts itself goes to `findings`.
+    A folder has a file for each part, at its top, in `annotations/` or in a folder with the part's name; see
+    `coco_layout`. A single file is split by the program. Test images without annotations, such as those of
+    COCO's `image_info_test2017.json`, are left out. Contradictions are added to `findings`.
     """
     root, given = source.coco, source.images
     if not root.exists():
@@ -77,7 +77,7 @@ def _is_left_out(part: Part, path: Path, content: Content, findings: Findings) -
 
 @dataclass(frozen=True)
 class _CocoFile:
-    """One file's content; `label` is what messages call the file."""
+    """The content of one file, which messages call `label`."""
 
     part: Part
     path: Path
@@ -86,7 +86,7 @@ class _CocoFile:
     findings: Findings
 
     def images(self) -> dict[str, Content]:
-        """By the key of their id, each once."""
+        """The images by the key of their id, each once."""
         found: dict[str, Content] = {}
         for number, image in enumerate(map(_with_name, self.content["images"]), start=1):
             key, name = _text(image, "id"), image.get("file_name") if isinstance(image, dict) else None
@@ -105,7 +105,7 @@ class _CocoFile:
         return found
 
     def objects(self, images: Mapping[str, Content], categories: set[str]) -> Mapping[str, list[ObjectEntry]]:
-        """By the key of their image."""
+        """The objects by the key of their image."""
         found: dict[str, list[ObjectEntry]] = defaultdict(list)
         ids: Counter[str] = Counter()
         for number, item in enumerate(self.content["annotations"], start=1):
@@ -139,7 +139,7 @@ class _CocoFile:
         return ObjectEntry(where, str(category), corners, is_crowd=crowd, area_px=self._area(item, where))
 
     def _corners(self, item: Content, where: str) -> Corners | None:
-        """Of the bbox, or of the outline where there is none."""
+        """The corners of the bbox, or of the outline if there is no bbox."""
         if item.get("bbox") not in (None, []):
             corners = box_corners(item["bbox"])
             if corners is None:
@@ -177,18 +177,18 @@ class _CocoFile:
 
 
 def _with_name(image: Any) -> Any:
-    """With LVIS' only name of an image, its address, as its file's."""
+    """Add a `file_name` from `coco_url`, the only name that LVIS gives an image."""
     url = image.get("coco_url") if isinstance(image, dict) and not image.get("file_name") else None
     return {**image, "file_name": url.rpartition("/")[2]} if isinstance(url, str) else image
 
 
 def _text(item: Any, name: str) -> str:
-    """An id or a name; empty where there is none."""
+    """An id or a name; empty if there is none."""
     return (key_of(item.get(name)) or "") if isinstance(item, dict) else ""
 
 
 def _categories(files: Sequence[_CocoFile], findings: Findings) -> list[Category]:
-    """Of all files: one id has one name, and a name that is used has one id."""
+    """The categories of all files; an id must have one name, and a name with objects one id."""
     found: dict[str, Category] = {}
     for file in files:
         seen: set[str] = set()
@@ -214,7 +214,7 @@ def _used(files: Sequence[_CocoFile]) -> set[str]:
 
 
 def _of_one_name(categories: Sequence[Category], used: set[str], findings: Findings) -> list[Category]:
-    """Of two categories of one name the unused one goes: Roboflow lists its project as one."""
+    """Drop unused categories that share their name with another: Roboflow lists its project as one."""
     by_name: dict[str, list[Category]] = defaultdict(list)
     for item in categories:
         by_name[item.name].append(item)

@@ -1,4 +1,4 @@
-"""COCO's JSON read from disk, and the kinds of value in it."""
+"""Reading COCO's JSON, and the kinds of value in it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Content = Mapping[str, Any]
 
 
 def read_content(path: Path, findings: Findings) -> Content | None:
-    """What a file of annotations holds; None where it is none, which is a problem.
+    """Read a file of annotations; None if it is not one, which is added to `findings` as a problem.
 
-    In UTF-8, UTF-16 or UTF-32, with a byte-order mark or without. Where there are images, `annotations` may
-    be missing; see `is_without_annotations`.
+    It may be UTF-8, UTF-16 or UTF-32, with or without a byte order mark. If there are images, `annotations`
+    may be missing; see `is_without_annotations`.
     """
     content = _parsed(path, findings)
     if content is None:
@@ -42,7 +42,7 @@ def read_content(path: Path, findings: Findings) -> Content | None:
 
 
 def is_without_annotations(content: Content) -> bool:
-    """Whether it lists images alone, as COCO's own image_info_test2017.json."""
+    """Whether it lists only images, as COCO's own image_info_test2017.json does."""
     return bool(
         isinstance(content.get("images"), list) and content["images"] and not content.get("annotations")
     )
@@ -73,7 +73,7 @@ def _bad_json_reason(error: json.JSONDecodeError) -> str:
 
 
 def key_of(number: Any) -> str | None:
-    """An id as text, so that 1, 1.0 and "1" are the same; None for what is no id."""
+    """An id as text, so that 1, 1.0 and "1" are the same; None if it is not an id."""
     if isinstance(number, str):
         return number.strip() or None
     if isinstance(number, bool) or not isinstance(number, (int, float)) or number != number // 1:
@@ -82,12 +82,12 @@ def key_of(number: Any) -> str | None:
 
 
 def number_of(key: str) -> int | str:
-    """The id that a key stands for: a number where it is one."""
+    """The id that a key stands for, as a number if it is one."""
     return int(key) if key.removeprefix("-").isdecimal() and str(int(key)) == key else key
 
 
 def is_finite(value: Any) -> TypeGuard[float]:
-    """Whether it is a number, and neither NaN nor infinite."""
+    """Whether a value is a number, and neither NaN nor infinite."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -96,14 +96,14 @@ def is_positive(value: Any) -> TypeGuard[float]:
 
 
 def is_crowd(item: Content) -> bool | None:
-    """None where `iscrowd` is neither 0 nor 1."""
+    """The value of `iscrowd`, false if missing; None if it is neither 0 nor 1."""
     return {"0": False, "1": True, "False": False, "True": True, "None": False}.get(
         str(item.get("iscrowd", 0))
     )
 
 
 def box_corners(bbox: Any) -> Corners | None:
-    """Left, top, right, bottom of left, top, width, height; None where those are not four finite numbers."""
+    """Convert left, top, width, height to corners; None if they are not four finite numbers."""
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_finite, bbox)):
         return None
     left, top, width, height = map(float, bbox)
@@ -111,7 +111,7 @@ def box_corners(bbox: Any) -> Corners | None:
 
 
 def outline_corners(segmentation: Any) -> Corners | None:
-    """The box around polygons or a run-length mask; None where it is neither."""
+    """The box around polygons or a run-length mask; None for anything else."""
     if isinstance(segmentation, dict):
         return _mask_corners(segmentation)
     if not isinstance(segmentation, list) or not segmentation:
@@ -127,7 +127,7 @@ def outline_corners(segmentation: Any) -> Corners | None:
 
 
 def _mask_corners(mask: Content) -> Corners | None:
-    # Here, as only files with masks need it.
+    # Imported here, as only files with masks need it.
     from faster_coco_eval.core.mask import frPyObjects, toBbox
 
     size, counts = mask.get("size"), mask.get("counts")
@@ -136,5 +136,5 @@ def _mask_corners(mask: Content) -> Corners | None:
     try:
         encoded = frPyObjects(mask, *size) if isinstance(counts, list) else mask
         return box_corners(toBbox(encoded).reshape(-1).tolist())
-    except Exception:  # a C library on what anybody wrote: whatever it raises, this is no mask
+    except Exception:  # a C library on arbitrary input: whatever it raises, this is no mask
         return None

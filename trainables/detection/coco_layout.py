@@ -1,4 +1,4 @@
-"""Which JSON file of a COCO folder is for which part, and where its images lie."""
+"""Which JSON file of a COCO folder belongs to which part, and where its images are."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from trainables.engine.images.folder_names import PARTS, Part, is_never_data, pa
 
 _ANNOTATION_FOLDERS = {"annotations", "annotation", "labels", "json"}
 _IMAGE_FOLDERS = ("images", "JPEGImages", "data", "imgs", "img")
-_NOT_BOXES = (  # what COCO hands out beside instances
+_NOT_BOXES = (  # COCO's other kinds of annotation files, beside instances
     "captions",
     "person_keypoints",
     "stuff",
     "panoptic",
     "image_info",
 )
-_TRIED = 50  # images of a file that are sought in each folder
+_TRIED = 50  # number of a file's images that are looked for in each folder
 
 Family = tuple[str, ...]
 
 
 def files_by_part(root: Path, findings: Findings) -> dict[Part, Path]:
-    """The file of each part; a single file of no part's name is "train", which the program splits.
+    """Return the file of each part; a single file that names no part is "train", which the program splits.
 
-    Part names stand in the file's name or its folder's. `instances_` goes before others, then the kind of
-    name that most parts have, then the latest year.
+    A part is named by the file or by its folder. Among several files for a part, `instances` comes first,
+    then the pattern of name that most parts have, then the latest year.
     """
     candidates = _candidates(root)
     by_part: dict[Part, list[Path]] = defaultdict(list)
@@ -74,7 +74,7 @@ def _candidates(root: Path) -> list[Path]:
 
 
 def _part(path: Path, root: Path) -> Part | None:
-    """Named by the file, or by a folder between it and the root."""
+    """The part named by the file, or by a folder between it and the root."""
     folders = path.relative_to(root).parts[:-1]
     return part_in(path.stem) or next((part for name in folders[::-1] if (part := part_of(name))), None)
 
@@ -89,7 +89,7 @@ def _rank(name: str) -> int:
 
 
 def _family(path: Path, root: Path) -> Family:
-    """The words of its path without those that name a part, years apart: equal for train and val."""
+    """The words and numbers of its path without those that name a part: equal for train and val."""
     words = re.findall(r"[a-z]+|\d+", _relative(path, root).lower())
     return tuple(word for word in words if not part_of(word))
 
@@ -113,9 +113,10 @@ def _relative(path: Path, root: Path) -> str:
 def image_paths(
     names: Sequence[str], file: Path, part: Part | None, root: Path, given: Path | None, findings: Findings
 ) -> list[Path]:
-    """The path of each image that `file` names, in the folder where most of the first ones are.
+    """Return the path of each image that `file` names, in the folder that has most of a sample of them.
 
-    Names may have folders, backslashes, or the folders of another machine, which do not count then.
+    Names may contain folders or backslashes. Folders that do not exist here, as from another machine, are
+    ignored.
     """
     folders = _folders(file, part, root) if given is None else [given, *_subfolders(given, part)]
     tried = names[:: max(1, len(names) // _TRIED)]
@@ -130,7 +131,7 @@ def image_paths(
 
 
 def _folders(file: Path, part: Part | None, root: Path) -> list[Path]:
-    """Where images of a file usually lie, without repetition."""
+    """The folders where the images of a file usually are, without repetition."""
     tops = [file.parent, root if root.is_dir() else file.parent]
     if file.parent.name.lower() in _ANNOTATION_FOLDERS:
         tops.append(file.parent.parent)
@@ -141,7 +142,7 @@ def _folders(file: Path, part: Part | None, root: Path) -> list[Path]:
 
 
 def _subfolders(top: Path, part: Part | None) -> Iterable[Path]:
-    """Its folders of images, of a part, or of both."""
+    """The subfolders for images, for a part, or for both."""
     if not top.is_dir():
         return
     of_images = [folder for name in _IMAGE_FOLDERS if (folder := top / name).is_dir()]
@@ -156,7 +157,7 @@ def _subfolders(top: Path, part: Part | None) -> Iterable[Path]:
 
 
 def _located(folder: Path, name: str) -> Path:
-    """The file, by the whole name or, where that leads nowhere, by its last part."""
+    """The file by its whole name or, if that does not exist, by the last component."""
     posix = PurePosixPath(name.replace("\\", "/"))
     paths = (folder / name, folder / posix, folder / posix.name)
     return next(filter(is_file, paths), folder / posix)

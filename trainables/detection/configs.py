@@ -1,4 +1,4 @@
-"""How the detectors that have a name here are built: transformers' configurations."""
+"""transformers' configurations of the detectors that have a name here."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from transformers import (
 
 
 def config_of(name: str) -> Any:
-    """The configuration of a model in `names.REPOSITORIES` or `names.TINY`, with auxiliary losses.
+    """Return the configuration of a model in `names.REPOSITORIES` or `names.TINY`, with auxiliary losses.
 
-    The tiny ones are ours, of 0.3 to 0.6 M parameters: they learn 64-px images on a CPU. The others are
-    the published ones: Carion et al. 2020, Zhao et al. 2024, Peng et al. 2024.
+    The tiny ones are ours, with 0.3 to 0.6 M parameters, and learn 64-px images on a CPU. The others are
+    published: Carion et al. 2020, Zhao et al. 2024, Peng et al. 2024.
     """
     return _BUILT[name]()
 
 
 def _rt_detr(backbone: RTDetrResNetConfig, **changes: Any) -> RTDetrConfig:
-    """RT-DETR over a backbone, whose last three stages it reads."""
+    """RT-DETR on the last three stages of a backbone."""
     sizes = backbone.hidden_sizes[1:]
     return RTDetrConfig(backbone_config=backbone, encoder_in_channels=sizes, **changes)
 
 
 def _resnet(**sizes: Any) -> RTDetrResNetConfig:
-    """RT-DETR's variant of a ResNet, that gives the maps of its last three stages."""
+    """RT-DETR's variant of ResNet, which returns the maps of its last three stages."""
     stages: dict[str, Any] = {"out_features": ["stage2", "stage3", "stage4"]}
     return RTDetrResNetConfig(**stages, **sizes)
 
 
 def _rt_detr_r18() -> RTDetrConfig:
-    """The published small one: half of the hidden width and 3 of 6 decoder layers."""
+    """The published small model: half the hidden width and 3 of 6 decoder layers."""
     backbone = _resnet(depths=[2, 2, 2, 2], hidden_sizes=[64, 128, 256, 512], layer_type="basic")
     return _rt_detr(backbone, hidden_expansion=0.5, decoder_layers=3)
 
 
 def _rt_detr_r101() -> RTDetrConfig:
-    """The published large one, with a wider encoder."""
+    """The published large model, with a wider encoder."""
     backbone = _resnet(depths=[3, 4, 23, 3])
     return _rt_detr(
         backbone, encoder_hidden_dim=384, encoder_ffn_dim=2048, decoder_in_channels=[384, 384, 384]
@@ -56,7 +56,7 @@ _TINY_DECODER: dict[str, Any] = {
     "encoder_attention_heads": 4,
     "decoder_attention_heads": 4,
     "decoder_layers": 2,
-    "num_queries": 20,  # at 32 px there are 21 places to choose from
+    "num_queries": 20,  # at 32 px there are 21 locations to choose from
 }
 _TINY_PYRAMID: dict[str, Any] = {
     **_TINY_DECODER,
@@ -92,7 +92,7 @@ _TINY_HGNET: dict[str, Any] = {
 
 
 def _d_fine_tiny() -> DFineConfig:
-    """D-FINE with a third of its depth over a narrow HGNetV2."""
+    """D-FINE with a third of its depth on a narrow HGNetV2."""
     backbone = HGNetV2Config(**_TINY_HGNET)
     channels = backbone.hidden_sizes[1:]
     return DFineConfig(
@@ -101,12 +101,12 @@ def _d_fine_tiny() -> DFineConfig:
 
 
 def _detr_r50() -> DetrConfig:
-    """The published DETR over a ResNet-50."""
+    """The published DETR on a ResNet-50."""
     return DetrConfig(auxiliary_loss=True)
 
 
 def _detr_tiny() -> DetrConfig:
-    """DETR with two encoder and two decoder layers over a narrow ResNet, read at its last stage."""
+    """DETR with two encoder and two decoder layers on the last stage of a narrow ResNet."""
     last: dict[str, Any] = {"out_features": ["stage4"]}
     backbone = ResNetConfig(**_TINY_RESNET, **last)
     return DetrConfig(backbone_config=backbone, auxiliary_loss=True, encoder_layers=2, **_TINY_DECODER)

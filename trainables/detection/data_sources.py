@@ -1,4 +1,4 @@
-"""Where images with boxes come from."""
+"""Data sources of images with boxes."""
 
 from __future__ import annotations
 

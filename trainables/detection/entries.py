@@ -1,4 +1,4 @@
-"""Entries of annotation files as read, before they are checked against each other and the images."""
+"""Entries of annotation files as read, before checks against each other and the images."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class ObjectEntry:
     Attributes:
         where: File and annotation, for messages.
         category: Key of its category.
-        corners_px: Left, top, right, bottom: finite, and otherwise as they are in the file.
-        area_px: As the file has it; None where it has none that is a positive number.
+        corners_px: Left, top, right, bottom: finite, otherwise as in the file.
+        area_px: Area in the file; None if it is missing or not a positive number.
     """
 
     where: str
@@ -34,8 +34,8 @@ class ImageEntry:
 
     Attributes:
         where: File and image, for messages.
-        name: What the data calls it.
-        size_px: Width and height that the file records; None where it has none that are positive numbers.
+        name: Name of the image in the data.
+        size_px: Width and height recorded in the file; None if missing or not positive numbers.
     """
 
     where: str
@@ -48,7 +48,7 @@ class ImageEntry:
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """A class: `key` is its id as text (in VOC its name), `number` the id as the data has it."""
+    """A class: `key` is its id as text (in VOC, its name), `number` the id as in the data."""
 
     key: str
     number: int | str

@@ -1,4 +1,4 @@
-"""The files of annotated images: that they exist, their sizes, and what a recorded size refers to."""
+"""Checks of the files of annotated images: their existence, sizes, and what a recorded size refers to."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from trainables.engine.images.folder_names import is_never_data
 from trainables.engine.images.reading import endings, orientation_of
 from trainables.engine.images.survey import Fact, Survey
 
-_IN_ONE_GO = 16  # threads: on a network disk each read waits
-_HINTS = 3  # files for which a similar name is looked for
-_ACROSS = 5  # orientations from here on swap width and height
-_UNTURN = {  # what undoes Pillow's exif_transpose
+_IN_ONE_GO = 16  # threads, as each read waits on a network disk
+_HINTS = 3  # files for which a similar name is searched
+_ACROSS = 5  # EXIF orientations from this one on swap width and height
+_UNTURN = {  # inverse of Pillow's exif_transpose
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -34,15 +34,15 @@ _UNTURN = {  # what undoes Pillow's exif_transpose
 
 
 def is_file(path: Path) -> bool:
-    """Whether it can be opened as a file; a name that no file can have is none."""
+    """Whether the path is a file; false also for a name that no file can have."""
     try:
         return path.is_file()
-    except OSError:  # too long
+    except OSError:  # the name is too long
         return False
 
 
 def check_files(entries: Sequence[ImageEntry], findings: Findings) -> None:
-    """Every image exists, and is listed once in a part; other images beside them are counted."""
+    """Check that every image exists and is listed once in a part, and count other images beside them."""
     paths = list(dict.fromkeys(entry.path for entry in entries))
     with ThreadPoolExecutor(_IN_ONE_GO) as pool:
         missing = [
@@ -62,7 +62,7 @@ def check_files(entries: Sequence[ImageEntry], findings: Findings) -> None:
 
 
 def _hint(path: Path) -> str:
-    """The same name in another case or with another ending, or else one that is near."""
+    """Suggest the same name with another case or suffix, or else a similar one."""
     names = sorted(path.parent.iterdir()) if path.parent.is_dir() else []
     alike = (other for other in names if other.stem.lower() == path.stem.lower())
     found = next(alike, None)
@@ -77,7 +77,7 @@ def _count_others(known: set[Path], findings: Findings) -> None:
 
 
 class Fit(Enum):
-    """How the size that is recorded for an image is that of its file."""
+    """How the size recorded for an image relates to that of its file."""
 
     UPRIGHT = "as EXIF turns it"
     UNDECIDED = "it does not show whether the boxes were drawn on the turned image"
@@ -87,7 +87,7 @@ class Fit(Enum):
 
 @dataclass(frozen=True)
 class Header:
-    """Width and height as they are stored, and EXIF's orientation (1 to 8); all 0 where it cannot be read."""
+    """Width and height as stored, and the EXIF orientation (1 to 8); all 0 if the file cannot be read."""
 
     width: int = 0
     height: int = 0
@@ -98,10 +98,10 @@ class Header:
         return (self.height, self.width) if self.orientation >= _ACROSS else (self.width, self.height)
 
     def fit(self, size_px: tuple[float, float]) -> tuple[Fit, bool]:
-        """How a recorded size is meant, and whether the image was resized since, all sides alike."""
+        """Return what a recorded size refers to, and whether the image was later resized proportionally."""
         upright, stored = self.upright_px, (self.width, self.height)
         if not self.width:
-            return Fit.UPRIGHT, False  # decoding names it
+            return Fit.UPRIGHT, False  # decoding reports the unreadable file
         for matches, is_resized in ((_is_same, False), (_is_resized, True)):
             if matches(size_px, upright):
                 is_certain = self.orientation <= 1 or not matches(size_px, stored)
@@ -116,20 +116,20 @@ def _is_same(recorded: tuple[float, float], real: tuple[int, int]) -> bool:
 
 
 def _is_resized(recorded: tuple[float, float], real: tuple[int, int]) -> bool:
-    """Whether both sides changed by one factor, up to a pixel of the smaller image."""
+    """Whether both sides changed by the same factor, up to a pixel of the smaller image."""
     smaller, larger = sorted((recorded, real))
     return abs(larger[1] * smaller[0] / larger[0] - smaller[1]) <= 1
 
 
 def headers_of(paths: Sequence[Path], survey: Survey | None) -> list[Header]:
-    """Of all files, without decoding them: a survey has most, and the others are opened."""
+    """Return the headers of all files without decoding them: most from a survey, others from the files."""
     if survey is None:
         return read_headers(paths)
     headers = [Header(width, height, 1) if width else Header() for width, height in survey.sizes_px.tolist()]
     facts = survey.records["facts"]
     is_open = (facts & int(Fact.SEEN) == 0) | (
         facts & int(Fact.TURNED) > 0
-    )  # which way, a survey does not say
+    )  # a survey does not record in which direction
     rows = np.flatnonzero(is_open).tolist()
     for row, header in zip(rows, read_headers([paths[row] for row in rows]), strict=True):
         headers[row] = header if header.width else headers[row]
@@ -137,7 +137,7 @@ def headers_of(paths: Sequence[Path], survey: Survey | None) -> list[Header]:
 
 
 def read_headers(paths: Sequence[Path]) -> list[Header]:
-    """Of each file, 0.1 ms long."""
+    """Read the header of each file, in 0.1 ms each."""
     with ThreadPoolExecutor(_IN_ONE_GO) as pool:
         return list(pool.map(_header, paths))
 
@@ -147,14 +147,14 @@ def _header(path: Path) -> Header:
         with Image.open(path) as image:
             width, height = image.size
             orientation = orientation_of(image)
-            if image.format == "TIFF" and orientation >= _ACROSS:  # whose size is the upright one
+            if image.format == "TIFF" and orientation >= _ACROSS:  # Pillow gives a TIFF's upright size
                 width, height = height, width
             return Header(width, height, orientation)
-    except Exception:  # Pillow raises of everything for broken files; decoding will say what
+    except Exception:  # Pillow raises all kinds of errors for broken files; decoding reports them
         return Header()
 
 
 def unturn(image: Image.Image, header: Header) -> Image.Image:
-    """An image that was turned upright, as it is stored."""
+    """Turn an upright image back to how it is stored."""
     method = _UNTURN.get(header.orientation)
     return image if method is None else image.transpose(method)

@@ -1,4 +1,4 @@
-"""A detector without its training: images to boxes and the scores of their classes."""
+"""Detectors without their training: from images to boxes and scores of their classes."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from trainables.engine.inference.weights import load_exactly
 SQUASHED = Framing(is_squashed=True)
 _AUTO: Any = AutoModelForObjectDetection
 _STEPS = "num_batches_tracked"  # a buffer that a frozen BatchNorm lacks
-# Names of code or of weights to fetch: a configuration from a hub may have them, a model that is read never
-# does.
+# Names of code to run or weights to fetch, which a configuration from a hub may contain; rebuilding a model
+# ignores them.
 _NOT_READ = ("auto_map", "custom_pipelines", "use_pretrained_backbone", "transformers_version")
 
 
@@ -40,16 +40,16 @@ class QueryDetector(nn.Module):
     def __init__(self, detector: Any) -> None:
         super().__init__()
         self.detector = detector
-        self._has_nothing = detector.config.model_type == "detr"  # a class of its own, the last
+        self._has_nothing = detector.config.model_type == "detr"  # DETR's last class is "no object"
 
     def forward(self, images: Tensor, extents: Tensor | None = None) -> dict[str, Tensor]:
         """From (batch, 3, height, width) to `boxes` (batch, queries, 4), `scores` (batch, queries, classes).
 
-        Boxes are left, top, right and bottom in shares of the image's sides. Of a DETR's query the likeliest
-        class alone has a score, as its authors count.
+        Boxes are left, top, right and bottom in fractions of the image's sides. For DETR, only the likeliest
+        class of a query has a score, as its authors count.
 
         Args:
-            extents: Shares of height and width that each image takes, (batch, 2); None is all.
+            extents: Fractions of height and width that each image covers, (batch, 2); None means all.
         """
         masked = {"pixel_mask": mask_of(images, extents)} if extents is not None and self._has_nothing else {}
         outputs = self.detector(images, **masked)
@@ -62,12 +62,12 @@ class QueryDetector(nn.Module):
         else:
             scores = logits.sigmoid()
         boxes = box_convert(boxes, "cxcywh", "xyxy")
-        # With a mask they are shares of the image already, as in training.
+        # With a mask, they are already fractions of the image, as in training.
         return {"boxes": boxes if masked else _of_image(boxes, extents), "scores": scores}
 
 
 class AnchorDetector(nn.Module):
-    """A detector of torchvision, whose found boxes are as many as the fullest image of a batch has."""
+    """A torchvision detector, padded to the largest number of boxes found in an image of the batch."""
 
     no_onnx_reason = "torchvision's detectors choose their boxes image by image, which torch cannot export"
 
@@ -76,9 +76,9 @@ class AnchorDetector(nn.Module):
         self.detector, self._num_classes = detector, num_classes
 
     def forward(self, images: Tensor, extents: Tensor | None = None) -> dict[str, Tensor]:
-        """As `QueryDetector.forward`; what an image has fewer of than others is boxes and scores of 0."""
+        """See `QueryDetector.forward`; images with fewer boxes are padded with boxes and scores of 0."""
         height, width = images.shape[2:]
-        self.detector.transform.fixed_size = (width, height)  # they have their size: it shall not resize them
+        self.detector.transform.fixed_size = (width, height)  # prevents resizing: images have their size
         side = torch.tensor([width, height, width, height], device=images.device)
         found = self.detector(list(images))
         most = max(len(each["scores"]) for each in found)
@@ -91,26 +91,26 @@ class AnchorDetector(nn.Module):
         return {"boxes": _of_image(boxes, extents), "scores": scores}
 
     def _by_class(self, found: Mapping[str, Tensor]) -> Tensor:
-        """(found, classes): the score of each box at its class; 0 of torchvision's is the background."""
+        """The score of each box at its class, (found, classes); torchvision's class 0 is the background."""
         return functional.one_hot(found["labels"] - 1, self._num_classes) * found["scores"][:, None]
 
 
 def _of_image(boxes: Tensor, extents: Tensor | None) -> Tensor:
-    """Boxes (batch, n, 4), in shares of a canvas, in shares of the image on it."""
+    """Convert boxes (batch, n, 4) from fractions of a canvas to fractions of the image on it."""
     return boxes if extents is None else (boxes / corner_scale(extents)[:, None]).clamp(0, 1)
 
 
 def portable(
     hparams: Hparams, data: DetectionData, detector: Detector, context: TrainingContext
 ) -> PortableModel:
-    """What a detector of these hparams is."""
+    """Describe a detector, without its weights, as a portable model."""
     inner: Any = detector.model.detector
     is_of_torchvision = hparams.model.startswith(TORCHVISION)
     config = None if is_of_torchvision else json.loads(inner.config.to_json_string(use_diff=False))
     return PortableModel(
         kind="detection",
         model=hparams.model,
-        # The configuration itself, whatever file or hub it came from: reading a model asks neither.
+        # The whole configuration, so that reading a model needs neither the file nor the hub it came from.
         build={"config": config},
         images=image_input(
             data.splits,
@@ -125,11 +125,11 @@ def portable(
 
 
 def rebuild(card: ModelCard, weights: Mapping[str, Tensor]) -> nn.Module:
-    """The detector that a card describes.
+    """Rebuild the detector that a card describes.
 
     Raises:
         ValueError: There is no such detector here.
-        UnusableModel: The weights are of one that is built otherwise.
+        UnusableModel: The weights belong to a detector that is built differently.
     """
     inner = {name.removeprefix("detector."): value for name, value in weights.items()}
     if card.model.startswith(TORCHVISION):
@@ -145,7 +145,7 @@ def rebuild(card: ModelCard, weights: Mapping[str, Tensor]) -> nn.Module:
 
 
 def _of_torchvision(card: ModelCard, inner: Mapping[str, Tensor]) -> nn.Module:
-    """A detector of torchvision; norms that were frozen in its training have no count of steps."""
+    """Rebuild a torchvision detector; norms that were frozen in its training have no count of steps."""
     name, num_classes = card.model.removeprefix(TORCHVISION), len(card.classes)
     check_torchvision_name(name)
     detector: Any = torchvision.models.get_model(

@@ -1,4 +1,4 @@
-"""COCO's scores of a detector over a whole set."""
+"""COCO's scores for a detector over a whole set."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from trainables.core.optional import Table
 from trainables.detection.annotations import Annotations, Objects
 from trainables.detection.batches import DetectionBatch
 
-MOST_DETECTIONS = 100  # an image, the surest; COCO's AP counts no more of any class
+MOST_DETECTIONS = 100  # per image, the most confident; COCO's AP counts no more of any class
 _SCORES = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large", "mar_100")
-_MIN_LISTED = 0.05  # of score: what is less sure is not worth a line
+_MIN_LISTED = 0.05  # lowest score of a detection in the table
 
 Detections = Mapping[str, Tensor]
 
 
 class DetectionMetrics:
-    """AP as COCO counts it (map is the mean over IoU 0.50 to 0.95 and classes), and loss.
+    """AP as COCO computes it (map is the mean over IoU 0.50 to 0.95 and classes), and loss.
 
     Equal to pycocotools' on the same detections. A size that no object has gets no score. Boxes are
-    scored in the pixels of the images on disk, so sizes do not depend on the resolution.
+    scored in pixels of the images on disk, so sizes do not depend on the resolution.
     """
 
     def __init__(self) -> None:
@@ -35,15 +35,15 @@ class DetectionMetrics:
         self._num_images = 0
 
     def update(self, outputs: Mapping[str, Any], batch: DetectionBatch) -> None:
-        """Take in a batch and the `detections` and `loss` of it."""
+        """Add a batch with its `detections` and `loss`."""
         self._precision.update(*compared(outputs["detections"], batch.objects))
         self._loss.update(outputs["loss"].cpu(), weight=len(batch))
         self._num_images += len(batch)
 
     def compute(self) -> dict[str, float]:
-        """Plain floats over all batches since the last call, which are then forgotten."""
+        """Return the scores over all batches since the last call as plain floats, and reset."""
         scores = self._precision.compute()
-        values = {name: float(scores[name]) for name in _SCORES if scores[name] >= 0}  # -1 is none there
+        values = {name: float(scores[name]) for name in _SCORES if scores[name] >= 0}  # -1 is undefined
         values["loss"] = float(self._loss.compute())
         values["num_examples"] = float(self._num_images)
         self._num_images = 0
@@ -53,7 +53,7 @@ class DetectionMetrics:
 
 
 class DetectionDetails:
-    """The classes' own scores, and what was detected where, under the data's own category ids."""
+    """Scores per class, and the individual detections, with the data's own category ids."""
 
     def __init__(self, annotations: Annotations) -> None:
         self._names, self._ids = annotations.class_names, annotations.category_ids
@@ -70,7 +70,7 @@ class DetectionDetails:
             self._found += self._rows(objects, item)
 
     def tables(self) -> Mapping[str, Table]:
-        """The tables that results/README.md explains; nothing where nothing was fed."""
+        """Return the tables that results/README.md explains, and reset; none if no batch was added."""
         if not self._precision.groundtruth_labels:
             return {}
         scores = self._precision.compute()
@@ -102,10 +102,10 @@ _FOUND_COLUMNS = ("image", "category_id", "left_px", "top_px", "width_px", "heig
 
 
 def coco_precision(*, has_classes: bool = False) -> MeanAveragePrecision:
-    """COCO's average precision over what is fed: boxes as left, top, width, height.
+    """COCO's average precision, for boxes as left, top, width, height.
 
-    torchmetrics' own thresholds are fp32, whose 0.1 is over 0.1: recalls of just a tenth then miss
-    it, and map is up to 0.0008 under pycocotools'.
+    torchmetrics' own thresholds are fp32, in which 0.1 exceeds 0.1: recalls of exactly a tenth then miss it,
+    and map is up to 0.0008 below pycocotools'.
     """
     return MeanAveragePrecision(
         box_format="xywh",
@@ -120,7 +120,7 @@ def coco_precision(*, has_classes: bool = False) -> MeanAveragePrecision:
 def compared(
     detections: Sequence[Detections], objects: Sequence[Objects]
 ) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
-    """What torchmetrics compares, on the CPU: the surest detections, and the truth, in image pixels."""
+    """Return the most confident detections and the truth for torchmetrics, on the CPU, in image pixels."""
     found = [_in_pixels(item, truth) for item, truth in zip(detections, objects, strict=True)]
     truths = [
         {
@@ -135,7 +135,7 @@ def compared(
 
 
 def _in_pixels(found: Detections, truth: Objects) -> dict[str, Tensor]:
-    """The surest detections of one image as torchmetrics takes them, in the pixels of its file."""
+    """The most confident detections of one image in torchmetrics' format, in pixels of its file."""
     scores, chosen = found["scores"].cpu().sort(descending=True, stable=True)
     chosen = chosen[:MOST_DETECTIONS]
     boxes_px = found["boxes"].cpu()[chosen].double() * truth.scale_px
@@ -152,5 +152,5 @@ def _as_coco(corners_px: Tensor) -> Tensor:
 
 
 def _known(value: float) -> float | None:
-    """None for COCO's -1: no object of this class."""
+    """Convert COCO's -1, for a class without objects, to None."""
     return None if value < 0 else value

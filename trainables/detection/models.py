@@ -1,4 +1,4 @@
-"""Detectors by name, with random weights or those of a file."""
+"""Detectors by name, with random weights or weights from a file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from trainables.engine.pretrained import check_loaded, reading_weights
 _AUTO: Any = AutoModelForObjectDetection
 _AS_THEY_ARE = Statistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 _IMAGENET = Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-FAMILIES = {  # and what their recipes scale images by
+FAMILIES = {  # with the statistics by which their recipes scale images
     "rt_detr": _AS_THEY_ARE,
     "rt_detr_v2": _AS_THEY_ARE,
     "d_fine": _AS_THEY_ARE,
@@ -40,12 +40,12 @@ FAMILIES = {  # and what their recipes scale images by
 
 @dataclass(frozen=True)
 class Detector:
-    """A model and what the engine must know of it.
+    """A model and what the engine must know about it.
 
     Attributes:
         head: Everything but the backbone.
-        statistics: What its images are scaled by.
-        notes: What of it is new although weights were given.
+        statistics: Mean and deviation by which its images are scaled.
+        notes: Which layers are new although weights were given.
     """
 
     model: nn.Module
@@ -55,17 +55,17 @@ class Detector:
 
 
 def build_detector(name: str, *, num_classes: int, weights: str = "none") -> Detector:
-    """The named model for `num_classes` classes, on the CPU.
+    """Build the named model for `num_classes` classes, on the CPU.
 
-    Weights of other classes are taken but for the layers whose shape depends on these. A model of random
-    weights learns as a whole, BatchNorm included, which the library would freeze.
+    Weights for other classes are used except in layers whose shape depends on the classes. A model with
+    random weights is trained as a whole, including BatchNorm, which the library would freeze.
 
     Args:
-        weights: "none", "hub", "backbone" or "file:PATH", whose files must be on this machine.
+        weights: "none", "hub", "backbone" or "file:PATH"; the files must be on this machine.
 
     Raises:
-        ValueError: No such model; the message names the nearest.
-        WeightsError: A file is missing, damaged or another model's.
+        ValueError: There is no such model; the message names the closest.
+        WeightsError: A file is missing, damaged or for another model.
     """
     files = [required(file) for file in weight_files(name, weights)]
     path = files[-1] if weights != "none" else None
@@ -76,11 +76,11 @@ def build_detector(name: str, *, num_classes: int, weights: str = "none") -> Det
 
 
 def _from_transformers(name: str, num_classes: int, path: Path | None) -> Detector:
-    """A model of the DETR kind with new layers for the classes.
+    """Build a model of the DETR kind with new layers for the classes.
 
     Raises:
-        ValueError: It is of a kind whose losses are not known here.
-        WeightsError: Fewer than half of its matrices are in the file.
+        ValueError: Its kind is not one whose losses are known here.
+        WeightsError: The file has fewer than half of its matrices.
     """
     backbone_file = path if path and not _is_of_detector(path) and is_of_backbone(path) else None
     path = None if backbone_file else path
@@ -90,7 +90,7 @@ def _from_transformers(name: str, num_classes: int, path: Path | None) -> Detect
     config.num_labels, config.auxiliary_loss = num_classes, True
     notes: dict[str, str] = {}
     if backbone_file:
-        # The stem, the first stage and all norms stay frozen, as the library has it and the papers.
+        # The stem, the first stage and all norms stay frozen, as in the library and the papers.
         detector = _AUTO.from_config(config)
         loaded = load_backbone_weights(detector.model.backbone.model, backbone_file)
         notes["weights"] = loaded.note(backbone_file)
@@ -115,13 +115,13 @@ def _from_transformers(name: str, num_classes: int, path: Path | None) -> Detect
 
 
 def _is_of_detector(path: Path) -> bool:
-    """Whether a configuration beside the file says that it is a whole detector of a kind known here."""
+    """Whether a configuration beside the file declares a whole detector of a kind known here."""
     config = path.parent / "config.json"
     return config.is_file() and AutoConfig.from_pretrained(config).model_type in FAMILIES
 
 
 def _new_layers(info: Mapping[str, Any]) -> dict[str, str]:
-    """A note on what weights of other classes, or of fewer layers, do not bring."""
+    """Note the layers that weights for other classes, or with fewer layers, do not provide."""
     mismatched = [key if isinstance(key, str) else key[0] for key in info.get("mismatched_keys", ())]
     new = sorted({name.rpartition(".")[0] for name in (*info.get("missing_keys", ()), *mismatched)})
     if not new:
@@ -131,14 +131,14 @@ def _new_layers(info: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _config(name: str, path: Path | None) -> Any:
-    """How the model is built: by the file of its configuration, by the weights' own, or as it is known here.
+    """Return the model's configuration: the file that its name means, the one beside the weights, or ours.
 
     Raises:
-        WeightsError: Weights come without their config.json.
+        WeightsError: There is no config.json beside the weights.
     """
     if file := config_file(name):
         return AutoConfig.from_pretrained(required(file))
-    if path and (path.parent / "config.json").is_file():  # what the weights themselves say
+    if path and (path.parent / "config.json").is_file():
         return AutoConfig.from_pretrained(path.parent)
     if path:
         raise WeightsError(f"{path.parent} has no config.json; give a folder that transformers saved")
@@ -146,9 +146,9 @@ def _config(name: str, path: Path | None) -> Any:
 
 
 def thaw_norms(detector: nn.Module, is_chosen: Callable[[str], bool] = lambda name: True) -> None:
-    """Make the frozen norms of these names learn.
+    """Replace the frozen norms with chosen names by norms that are trained.
 
-    Statistics of 0 and 1, as a random model has them, normalise nothing.
+    The statistics of a random model, 0 and 1, normalise nothing.
     """
     frozen = [
         item for item in detector.named_modules() if type(item[1]).__name__.endswith("FrozenBatchNorm2d")
@@ -159,12 +159,12 @@ def thaw_norms(detector: nn.Module, is_chosen: Callable[[str], bool] = lambda na
 
 
 def _but(parent: nn.Module, child: nn.Module) -> Iterator[nn.Module]:
-    """The children of a module but one."""
+    """The children of a module except one."""
     return (module for module in parent.children() if module is not child)
 
 
 def _of_classes(detector: nn.Module, num_classes: int) -> Iterator[nn.Module]:
-    """Layers whose shape depends on the number of classes; DETR has one more, for nothing."""
+    """Layers whose shape depends on the number of classes; DETR has one more class, for no object."""
     sizes = {num_classes, num_classes + 1}
     for module in detector.modules():
         weight = getattr(module, "weight", None)
@@ -173,13 +173,13 @@ def _of_classes(detector: nn.Module, num_classes: int) -> Iterator[nn.Module]:
 
 
 def _from_torchvision(name: str, num_classes: int, path: Path | None, is_of_hub: bool) -> Detector:
-    """A detector of torchvision, whose layers for the classes have the background as one more."""
+    """Build a torchvision detector, which has the background as a further class."""
     check_torchvision_name(name)
     detector: Any = torchvision.models.get_model(
         name, weights=None, weights_backbone=None, num_classes=num_classes + 1
     )
     if path and not is_of_hub and is_of_backbone(path):
-        # Of an SSD there is no `body`: its pyramid is made of the last of the backbone's own layers.
+        # An SSD has no `body`: its pyramid is built on the last of the backbone's own layers.
         inner = detector.backbone.body if hasattr(detector.backbone, "body") else detector.backbone.features
         loaded = load_backbone_weights(inner, path)
         head = nn.ModuleList(_but(detector, detector.backbone))
@@ -187,11 +187,11 @@ def _from_torchvision(name: str, num_classes: int, path: Path | None, is_of_hub:
     if path:
         trained: Any = torchvision.models.get_model(name, weights="DEFAULT") if is_of_hub else None
         if trained:
-            detector.backbone = trained.backbone  # whose norms are frozen
+            detector.backbone = trained.backbone  # with frozen norms
         state = trained.state_dict() if trained else load_state_dict(str(path))
         own = detector.state_dict()
         known = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
         detector.load_state_dict(known, strict=False)
         check_loaded(detector, nn.ModuleList(), path)
     head = nn.ModuleList(_but(detector, detector.backbone))
-    return Detector(TorchvisionDetector(detector), head, _AS_THEY_ARE)  # it scales them itself
+    return Detector(TorchvisionDetector(detector), head, _AS_THEY_ARE)  # it scales images itself

@@ -1,4 +1,4 @@
-"""Which detectors there are, and the files of their weights. No torch here."""
+"""Names of the detectors, and the files of their weights. Imports no torch."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ REPOSITORIES = {
     "detr_r50": "facebook/detr-resnet-50",
     "d_fine_l": "ustc-community/dfine-large-coco",
 }
-# Classifiers of timm that are these detectors' backbones, trained on ImageNet, with the MiB of their files.
-# DETR was published with this one, RT-DETR and D-FINE with a ResNet-D and an HGNetV2 as these are.
+# timm's classifiers, trained on ImageNet, that are these detectors' backbones, with file sizes in MiB. DETR
+# was published with this very one, RT-DETR and D-FINE with a ResNet-D and an HGNetV2 like these.
 BACKBONES: Mapping[str, tuple[str, float]] = {
     "rt_detr_r18": ("timm/resnet18d.ra2_in1k", 44.7),
     "rt_detr_r50": ("timm/resnet50d.ra2_in1k", 97.8),
@@ -33,15 +33,15 @@ BACKBONES: Mapping[str, tuple[str, float]] = {
 TINY = ("rt_detr_tiny", "detr_tiny", "d_fine_tiny")
 TORCHVISION = "torchvision/"
 HUB = "hub/"
-BACKBONE = "backbone"  # the value of weights that means the backbone's own, of ImageNet
+BACKBONE = "backbone"  # the value of `weights` for those of the backbone alone, trained on ImageNet
 FILE = "file:"
 _KINDS = f"{HUB}OWNER/NAME, {FILE}/path/config.json or {TORCHVISION}NAME"
 
 
 def unknown_model_reason(name: str) -> str:
-    """Why there is no model of this name, with the nearest ones; empty where there is, or may be.
+    """Return why there is no model of this name, with the closest ones; empty if there is or may be one.
 
-    Whether a library or a hub has it is not asked.
+    Libraries and hubs are not asked whether they have it.
     """
     is_of_hub = name.startswith(HUB) and name.count("/") == 2
     is_file = name.startswith(FILE) and Path(name.removeprefix(FILE)).expanduser().is_absolute()
@@ -53,7 +53,7 @@ def unknown_model_reason(name: str) -> str:
 
 
 def config_file(name: str) -> WeightFile | None:
-    """The file that says how the model is built; None where the program or torchvision knows."""
+    """The file of the model's configuration; None if this program or torchvision has it."""
     if name.startswith(HUB):
         return WeightFile(source="hub", location=f"{name.removeprefix(HUB)}/config.json")
     if name.startswith(FILE):
@@ -62,7 +62,7 @@ def config_file(name: str) -> WeightFile | None:
 
 
 def weight_files(name: str, weights: str) -> tuple[WeightFile, ...]:
-    """The files that `build_detector(name, weights=weights)` reads, those of weights last.
+    """Return the files that `build_detector(name, weights=weights)` reads, the weights last.
 
     Raises:
         ValueError: There is no such model, or no hub has weights for it.
@@ -91,12 +91,12 @@ def weight_files(name: str, weights: str) -> tuple[WeightFile, ...]:
 
 
 def is_weights(value: str) -> bool:
-    """Whether a value says which weights a detector starts from."""
+    """Whether a value is valid for `weights`."""
     return value == BACKBONE or choices.is_weights(value)
 
 
 def _backbone_file(name: str) -> WeightFile:
-    """The weights of the detector's backbone alone, as a classifier of ImageNet has them.
+    """The weights of the detector's backbone alone, from a classifier of ImageNet.
 
     Raises:
         ValueError: None are known for it.
@@ -111,20 +111,20 @@ def _backbone_file(name: str) -> WeightFile:
 
 
 def _torchvision_backbone(name: str) -> WeightFile:
-    """What torchvision itself gives a new detector of this name."""
-    # Here, as spaces are checked without torch.
+    """The backbone weights that torchvision itself uses for a new detector of this name."""
+    # Imported here, as spaces are checked without torch.
     from torchvision.models import get_model_builder
 
     check_torchvision_name(name)
     chosen: Any = inspect.signature(get_model_builder(name)).parameters["weights_backbone"].default
-    # An SSDLite without weights of COCO has half of the channels at its end, which MobileNet's do not fit.
+    # An SSDLite without COCO weights has half the channels at its end, which MobileNet's weights do not fit.
     if chosen is None or name.startswith("ssdlite"):
         raise ValueError(f"torchvision has no weights for the backbone of {name}; set weights to none or hub")
     return WeightFile(source="torchvision", location=chosen.url, size_mib=chosen.meta["_file_size"])
 
 
 def _torchvision_file(name: str) -> WeightFile:
-    # Here, as spaces are checked without torch.
+    # Imported here, as spaces are checked without torch.
     import torchvision
 
     check_torchvision_name(name)
@@ -134,7 +134,7 @@ def _torchvision_file(name: str) -> WeightFile:
 
 
 def check_torchvision_name(name: str) -> None:
-    """Raise ValueError if torchvision has no such detector of boxes alone."""
+    """Raise ValueError unless torchvision has this detector, and it detects boxes alone."""
     from torchvision.models import detection, list_models
 
     known = [known for known in list_models(detection) if not known.startswith(("mask", "keypoint"))]

@@ -1,4 +1,4 @@
-"""Detectors of two libraries behind one call: from images and targets to loss and detections."""
+"""Detectors of two libraries behind one interface: from images and targets to loss and detections."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from trainables.engine.step import in_fp32
 
 
 def detected(model: nn.Module, batch: DetectionBatch) -> Any:
-    """What a detector says of a batch: `loss`, and `detections` of each image unless it trains.
+    """Return a detector's `loss` for a batch and, except in training, the `detections` in each image.
 
-    Detections are `boxes` as left, top, right, bottom in shares of the sides, `scores` and `labels`.
+    Detections are `boxes` as left, top, right, bottom in fractions of the sides, `scores` and `labels`.
     """
     return model(batch.images, batch.targets, batch.extents)
 
 
 def loss_of(outputs: Any, batch: DetectionBatch) -> Tensor:
-    """The mean loss over a batch, of all decoder layers."""
+    """The mean loss over a batch, summed over all decoder layers."""
     loss: Tensor = outputs["loss"]
     return loss
 
@@ -36,8 +36,8 @@ def loss_of(outputs: Any, batch: DetectionBatch) -> Tensor:
 class TransformersDetector(nn.Module):
     """A detector of the DETR kind.
 
-    Matching and losses are computed in fp32 whatever the model is computed in: in half precision
-    the costs of matching overflow to NaN.
+    Matching and losses are computed in fp32, whatever the model's precision: in half precision the matching
+    costs overflow to NaN.
     """
 
     def __init__(self, detector: Any) -> None:
@@ -46,7 +46,7 @@ class TransformersDetector(nn.Module):
         config = detector.config
         self._strides: Sequence[int] = getattr(config, "feat_strides", [1])
         detector.loss_function = partial(_full_precision, detector.loss_function)
-        # DETR's boxes are shares of the image that its mask shows, the others' of the whole canvas.
+        # DETR's boxes are fractions of the image that its mask shows, the others' of the whole canvas.
         self._has_mask = config.model_type == "detr"
         if self._has_mask:
             self._found = partial(DetrImageProcessor().post_process_object_detection, threshold=-1.0)
@@ -56,14 +56,14 @@ class TransformersDetector(nn.Module):
     def forward(
         self, images: Tensor, targets: Sequence[Target], extents: Tensor | None = None
     ) -> dict[str, Any]:
-        """Images (batch, 3, height, width), scaled as the model wants them.
+        """Detect in images (batch, 3, height, width), scaled as the model expects.
 
         Args:
-            extents: Shares of height and width that each image takes, (batch, 2); None is all.
+            extents: Fractions of height and width that each image covers, (batch, 2); None means all.
 
         Raises:
-            ValueError: A side is no multiple of the coarsest feature map's stride, or images have fewer
-                places than the model has queries.
+            ValueError: A side is not a multiple of the coarsest feature map's stride, or images have fewer
+                locations than the model has queries.
         """
         self._check_sides(*images.shape[2:])
         if extents is not None and self._has_mask:
@@ -83,7 +83,7 @@ class TransformersDetector(nn.Module):
             raise ValueError(
                 f"the resolution must be a multiple of {max(self._strides)} px here, got {wrong[0]}"
             )
-        # RT-DETR and D-FINE begin from the best of all places, one for each query; DETR learns its own.
+        # RT-DETR and D-FINE start each query from one of the best locations; DETR's queries are learnt.
         num_places = sum((height // stride) * (width // stride) for stride in self._strides)
         if not self._has_mask and num_places < self.detector.config.num_queries:
             raise ValueError(
@@ -94,7 +94,7 @@ class TransformersDetector(nn.Module):
 
 
 def mask_of(images: Tensor, extents: Tensor) -> Tensor:
-    """1 where there is an image and not what is filled up: (batch, height, width), int64."""
+    """1 for pixels of an image, 0 for padding: (batch, height, width), int64."""
     rows, columns = (
         torch.arange(side, device=images.device) < (share * side).round()[:, None]
         for side, share in zip(images.shape[2:], extents.unbind(1), strict=True)
@@ -103,7 +103,7 @@ def mask_of(images: Tensor, extents: Tensor) -> Tensor:
 
 
 def _on_canvas(targets: Sequence[Target], extents: Tensor | None) -> list[Target]:
-    """Targets whose boxes, in shares of the image, are in shares of the canvas that it lies on."""
+    """Convert targets' boxes from fractions of the image to fractions of the canvas around it."""
     if extents is None:
         return list(targets)
     scales = corner_scale(extents)
@@ -113,7 +113,7 @@ def _on_canvas(targets: Sequence[Target], extents: Tensor | None) -> list[Target
 
 
 def _in_images(found: Sequence[dict[str, Tensor]], extents: Tensor | None) -> list[dict[str, Tensor]]:
-    """Detections whose boxes, in shares of the canvas, are in shares of the image on it."""
+    """Convert detections' boxes from fractions of the canvas to fractions of the image on it."""
     if extents is None:
         return list(found)
     scales = corner_scale(extents)
@@ -124,16 +124,16 @@ def _in_images(found: Sequence[dict[str, Tensor]], extents: Tensor | None) -> li
 
 
 def _full_precision(loss: Callable[..., Any], logits: Tensor, *others: Any, **named: Any) -> Any:
-    """A loss of transformers' computed in fp32, whatever autocast is on."""
+    """Compute one of transformers' losses in fp32, whatever autocast is active."""
     with torch.autocast(logits.device.type, enabled=False):
         return loss(in_fp32(logits), *map(in_fp32, others), **in_fp32(named))
 
 
 class TorchvisionDetector(nn.Module):
-    """A detector of torchvision.
+    """A torchvision detector.
 
-    Held-out losses cost a second forward pass, as torchvision gives either losses or detections. What it
-    samples for a loss is the same whenever one image is scored.
+    Validation and test losses cost a second forward pass, as torchvision returns either losses or detections.
+    Its sampling for a loss is seeded, so that a batch is scored alike each time.
     """
 
     def __init__(self, detector: Any) -> None:
@@ -143,9 +143,9 @@ class TorchvisionDetector(nn.Module):
     def forward(
         self, images: Tensor, targets: Sequence[Target], extents: Tensor | None = None
     ) -> dict[str, Any]:
-        """Images (batch, 3, height, width), in [0, 1]; see `TransformersDetector.forward`."""
+        """Detect in images (batch, 3, height, width), in [0, 1]; see `TransformersDetector.forward`."""
         height, width = images.shape[2:]
-        self.detector.transform.fixed_size = (width, height)  # they have their size: it shall not resize them
+        self.detector.transform.fixed_size = (width, height)  # prevents resizing: images have their size
         side = torch.tensor([width, height, width, height], device=images.device)
         truths = [
             {
@@ -167,19 +167,19 @@ class TorchvisionDetector(nn.Module):
 
 
 def _sum(losses: dict[str, Tensor]) -> Tensor:
-    """The sum of the losses that torchvision gives by name, in fp32."""
+    """The sum of torchvision's named losses, in fp32."""
     return torch.stack([loss.float() for loss in losses.values()]).sum()
 
 
 @contextmanager
 def _asked_for_losses(detector: nn.Module, device: torch.device) -> Iterator[None]:
-    """A detector in evaluation gives losses, without statistics or dropout of training."""
+    """Make a detector in evaluation return losses, without training's statistics or dropout."""
     asked = [m for m in detector.modules() if not isinstance(m, _BatchNorm | nn.Dropout)]
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(0)
         for module in asked:
-            module.training = True  # not train(): that would reach down to the norms
+            module.training = True  # not train(), which would also change the norms inside
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""How large images are when a detector sees them, and where their boxes are on a canvas."""
+"""Sizes of the images that a detector sees, and the place of their boxes on a canvas."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _SHRUNK = (480 / 800, 1.0)  # 480 to 800 px of 800 (Carion et al. 2020)
 
 
 def drawn_side(resolution: int, *, keep_aspect: bool, seed: int, epoch: int, number: int) -> int:
-    """The resolution of one training batch, a multiple of 32 px where any is within the range.
+    """Draw the resolution of one training batch, a multiple of 32 px if there is one within the range.
 
     Args:
-        number: Tells the batches of an epoch apart.
+        number: Distinguishes the batches of an epoch.
     """
     low, high = _SHRUNK if keep_aspect else _SQUARES
     steps = range(-(-round(low * resolution) // STRIDE_PX), round(high * resolution) // STRIDE_PX + 1)
@@ -26,9 +26,9 @@ def drawn_side(resolution: int, *, keep_aspect: bool, seed: int, epoch: int, num
 
 
 def corner_scale(extents: Tensor) -> Tensor:
-    """What shares of an image's width and height are multiplied by to be shares of the canvas: (batch, 4).
+    """Factors from fractions of an image's width and height to fractions of the canvas: (batch, 4).
 
     Args:
-        extents: Shares of height and width that images take: (batch, 2).
+        extents: Fractions of height and width that images cover: (batch, 2).
     """
     return extents.flip(1).repeat(1, 2)

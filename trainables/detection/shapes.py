@@ -1,4 +1,4 @@
-"""Images of coloured shapes on noise, made here: data for trying a detector out anywhere."""
+"""Generated images of coloured shapes on noise: data for trying out a detector anywhere."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ SIDE_PX = 64
 _NUM_IMAGES = 480
 _SEED = 0
 _MAX_OBJECTS = 3
-_EMPTY_EVERY = 12  # negatives, as most collections have some
+_EMPTY_EVERY = 12  # images without objects, as most data sets have some
 _NAMES = ("disc", "square", "triangle")
 
 
 def shapes() -> tuple[Tensor, Annotations]:
-    """480 images with one to three discs, squares and triangles; every 12th has none.
+    """Generate 480 images with one to three discs, squares and triangles; every 12th has none.
 
-    Images are (n, 3, 64, 64), uint8, the same ones whenever they are made. Shapes of 14 to 32 px, of
-    any bright colour, on dark noise; a later one may cover part of another.
+    Images are (n, 3, 64, 64), uint8, and always the same. Shapes are 14 to 32 px large, in bright colours on
+    dark noise; a later shape may cover part of another.
     """
     random = np.random.default_rng(_SEED)
     images = random.integers(0, 80, (_NUM_IMAGES, SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
@@ -48,7 +48,7 @@ def _drawn(random: np.random.Generator, image: np.ndarray, number: int) -> Objec
 
 
 def _mask(name: str, side: int) -> np.ndarray:
-    """Which pixels of its box a shape covers: (side, side), bool; it touches all four edges."""
+    """The pixels of its box that a shape covers: (side, side), bool; it touches all four edges."""
     rows, columns = np.mgrid[:side, :side] + 0.5
     if name == "square":
         return np.ones((side, side), dtype=bool)

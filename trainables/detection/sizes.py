@@ -1,4 +1,4 @@
-"""How the recorded sizes of images are held against their files, and what follows for their pixels."""
+"""Comparison of images' recorded sizes with their files, and the consequences for reading their pixels."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _MAX_UNUSABLE_FRACTION = 0.01  # of the images, as in decoding
 
 @dataclass(frozen=True)
 class SizedImages:
-    """Entries with sizes, and how their pixels are to be read.
+    """Entries with sizes, and how to read their pixels.
 
     Attributes:
-        unusable: Why an image is left out, by number.
-        unturned: Images whose boxes are on the pixels as stored, by number.
+        unusable: Why an image is left out, by its number.
+        unturned: Headers of images whose boxes refer to the pixels as stored, by number.
     """
 
     entries: Sequence[ImageEntry]
@@ -29,12 +29,12 @@ class SizedImages:
     unturned: Mapping[int, Header]
 
     def placed(self, image: Image.Image, index: int) -> Image.Image:
-        """An upright image as its boxes see it: upright too, or as it is stored."""
+        """Return an upright image in the orientation of its boxes: upright or as stored."""
         return unturn(image, self.unturned[index]) if index in self.unturned else image
 
     @property
     def key(self) -> str:
-        """Changes with what is made of the pixels."""
+        """Digest of how pixels are read, for the key of a cache."""
         return hashlib.sha256(f"{sorted(self.unusable)} {sorted(self.unturned)}".encode()).hexdigest()[:8]
 
 
@@ -46,13 +46,13 @@ def hold_against_files(
 ) -> SizedImages:
     """Give each image a size, and find those whose recorded size is not that of their file.
 
-    Without a recorded size the file's counts, upright. A recorded size that equals the stored one, but not
-    the one that EXIF turns it to, means boxes on the stored pixels. An image whose sides both changed by one
-    factor was resized since: its boxes hold, as shares. Any other is left out, unless over 1 % would be or
-    cannot be read: that is a problem.
+    Without a recorded size, the file's upright size is used. A recorded size that equals the stored size, but
+    not that after EXIF's rotation, means that boxes refer to the stored pixels. An image whose sides both
+    changed by the same factor was resized later, and its boxes hold as fractions. Any other image is left
+    out. If more than 1 % would be left out or cannot be read, each of these is a problem.
 
     Args:
-        unreadable: What to say of images that cannot be read, by number.
+        unreadable: Descriptions of images that cannot be read, by number.
     """
     sized, unusable, unturned = [], {}, {}
     for index, (entry, header) in enumerate(zip(entries, headers, strict=True)):
@@ -73,7 +73,7 @@ def hold_against_files(
 def _with_own_size(entry: ImageEntry, header: Header, findings: Findings) -> ImageEntry:
     findings.add_note("sizes", "images without a recorded size; their files' counts", entry.where)
     width, height = header.upright_px
-    return replace(entry, size_px=(width or 1, height or 1))  # 1: it cannot be read, and is left out
+    return replace(entry, size_px=(width or 1, height or 1))  # 1 if it cannot be read and is left out
 
 
 def _note(entry: ImageEntry, fit: Fit, is_resized: bool, findings: Findings) -> None:

@@ -1,4 +1,4 @@
-"""From a source's name in a space to images with boxes, in three parts."""
+"""Loads a space's source as images with boxes, in three parts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class DetectionData:
     annotations: Annotations
 
     def objects(self, images: ImageSet, indices: Sequence[int]) -> list[Objects]:
-        """Those of the images of one part, by number."""
+        """Return the objects of the images with these numbers in one part."""
         return [self.annotations.objects[row] for row in images.rows[list(indices)].tolist()]
 
     def notes(self) -> dict[str, str]:
@@ -53,13 +53,13 @@ class DetectionData:
 
 
 def load_detection_data(context: TrainingContext) -> DetectionData:
-    """The data of a run, split the same way in every trial of it; kept for the next trial.
+    """Load the data of a run, split the same way in all its trials; it is kept for the next trial.
 
-    Images are stretched to squares, as RT-DETR and D-FINE have them: no border is computed on, and
-    boxes as shares of width and height stay what they are at every resolution.
+    Images are stretched to squares, as in RT-DETR and D-FINE: no padding is computed, and boxes as fractions
+    of width and height hold at every resolution.
 
     Raises:
-        DataError: Unknown, missing or unfit data, or a part without objects.
+        DataError: The data are unknown, missing or unfit, or training or validation has no objects.
     """
     cache = CacheFolder.of(context)
     given = read_source(context.data, BOX_SOURCES)
@@ -71,13 +71,13 @@ def load_detection_data(context: TrainingContext) -> DetectionData:
 
 
 def check_detection_data(context: TrainingContext) -> DataSummary:
-    """What is to be known of the source that `context.data` names, without decoding all of it.
+    """Summarise the source that `context.data` names, without decoding all of it.
 
-    Reads all annotations and the header of every image, and splits them, as a trial does. Files are read
-    whole for ten seconds at most, to find copies, and 64 of them are decoded for two.
+    Reads all annotations and the header of every image, and splits them as a trial does. Files are read
+    whole for at most ten seconds, to find copies, and 64 of them are decoded for at most two.
 
     Raises:
-        DataError: No such source, or it is missing or contradicts itself; all problems at once.
+        DataError: There is no such source, or it is missing or inconsistent; all problems at once.
     """
     source = read_source(context.data, BOX_SOURCES)
     if isinstance(source, Shapes):
@@ -96,7 +96,7 @@ def check_detection_data(context: TrainingContext) -> DataSummary:
 
 @dataclass(frozen=True, eq=False)
 class _Described:
-    """Annotations that hold, and how the pixels of their images are to be read."""
+    """Valid annotations, and how to read the pixels of their images."""
 
     annotations: Annotations
     images: SizedImages
@@ -115,7 +115,7 @@ def _described(
         findings.add_problem("it lists no images")
     check_files(entries, findings)
     files = _files([entry.path.absolute() for entry in entries])
-    if findings.problems:  # reading all files would only delay the message
+    if findings.problems:  # reading the files would only delay the message
         survey, unreadable = None, dict[int, str]()
     else:
         survey = survey_of(files)

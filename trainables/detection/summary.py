@@ -1,4 +1,4 @@
-"""What was found in a source of boxes, and whether a trial could start on it."""
+"""Summary of a source of boxes, and whether a trial could start on it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DECODED = 64
 
 
 def undecodable(files: ImageFiles, resolution: int, num_threads: int) -> Mapping[int, str]:
-    """Of 64 images, evenly spread, those that cannot be decoded, with the reason."""
+    """Return those of 64 evenly spread images that cannot be decoded, with the reason."""
     deadline_s = monotonic() + _MAX_DECODING_S
 
     def reason(index: int) -> str:
@@ -43,10 +43,10 @@ def undecodable(files: ImageFiles, resolution: int, num_threads: int) -> Mapping
 
 
 def refuse_parts_without_objects(name: str, annotations: Annotations, rows: Sequence[Tensor]) -> None:
-    """Raise DataError where there is nothing to train on or to validate with.
+    """Raise DataError if there are no objects to train on or to validate with.
 
     Args:
-        rows: Of training, validation and test.
+        rows: Rows of training, validation and test.
     """
     words = ("training", "validation")
     empty = [
@@ -57,7 +57,7 @@ def refuse_parts_without_objects(name: str, annotations: Annotations, rows: Sequ
 
 
 def _has_objects(annotations: Annotations, rows: Tensor) -> bool:
-    """Crowds apart."""
+    """Whether any of these images has an object that is not a crowd."""
     return any(bool(annotations.objects[row].is_trained.any()) for row in rows.tolist())
 
 
@@ -68,13 +68,13 @@ def sum_up(
     files: ImageFiles | None = None,
     survey: Survey | None = None,
 ) -> DataSummary:
-    """What was found, split as a trial splits it.
+    """Summarise the annotations, split as a trial splits them.
 
     Args:
-        unusable: Images that are left out, by number.
+        unusable: Why images are left out, by number.
 
     Raises:
-        DataError: Too few images, or a part without objects.
+        DataError: There are too few images, or training or validation has no objects.
     """
     parts = [part if row not in unusable else "unreadable" for row, part in enumerate(annotations.parts)]
     of_parts = split_rows(annotations.balance(), np.array(parts), seed=context.data_seed)
@@ -103,7 +103,7 @@ def sum_up(
 
 
 def _file_notes(files: ImageFiles, survey: Survey, rows: Mapping[Part, Tensor]) -> list[str]:
-    """Copies, unusual pixels, and that not all files were read."""
+    """Notes on copies and unusual pixels, and on whether all files were read."""
     identical = survey.identical()
     copies = in_two_parts(identical, list(rows.items()), files.name) or more_than_once(identical, files.name)
     unread = f"copies and unusual pixels were checked in {survey.num_seen} of {len(survey.records)} images"
@@ -111,7 +111,7 @@ def _file_notes(files: ImageFiles, survey: Survey, rows: Mapping[Part, Tensor]) 
 
 
 def _class_notes(annotations: Annotations, train: Tensor, counts: Mapping[str, int]) -> list[str]:
-    """Classes that cannot be learnt or cannot be distinguished by their names, and images without objects."""
+    """Notes on classes that cannot be learnt, or told apart by name, and on images without objects."""
     trained = {
         annotations.class_names[label]
         for row in train.tolist()

@@ -1,4 +1,4 @@
-"""A detector put together for the training loop."""
+"""Assembles a detector for the training loop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trainables.engine.supervised import SupervisedTraining
 
 
 def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> SupervisedTraining[DetectionBatch]:
-    """A detector at epoch 0, whose schedule spans `budget.epochs`."""
+    """Start the training of a detector at epoch 0, with a schedule over `budget.epochs`."""
     data = load_detection_data(context)
     seed_all(context.seed)
     num_classes = len(data.annotations.class_names)

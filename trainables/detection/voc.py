@@ -1,4 +1,4 @@
-"""Annotations in Pascal VOC's XML: a file for each image."""
+"""Annotations in Pascal VOC's XML, one file per image."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _YES = {"1", "true", "yes"}
 
 
 def read_voc(root: Path, findings: Findings) -> tuple[list[ImageEntry], list[Category]]:
-    """The images and classes of a folder: XML files in `Annotations/` or in itself.
+    """Read the images and classes of a folder with XML files in `Annotations/` or at its top.
 
-    Images lie in `JPEGImages/` or `images/`, or beside the XML files. `ImageSets/Main/` says which are of
-    train, val and test, see `voc_lists`, or they lie in folders of these names; otherwise the program splits.
-    Numbers are taken as they stand: tools differ by a pixel on whether they count from 1.
-    Classes are counted by their names' order. What contradicts itself goes to `findings`.
+    Images are in `JPEGImages/` or `images/`, or beside the XML files. `ImageSets/Main/` assigns them to
+    train, val and test (see `voc_lists`), or they are in folders of these names; otherwise the program
+    splits. Coordinates are used unchanged, although tools differ in whether they count pixels from 1.
+    Classes are numbered in the order of their names. Contradictions are added to `findings`.
     """
     groups = _groups(root) if root.is_dir() else []
     if not groups:
@@ -41,7 +41,7 @@ def read_voc(root: Path, findings: Findings) -> tuple[list[ImageEntry], list[Cat
 
 @dataclass(frozen=True)
 class _Group:
-    """XML files with the folders where their images may lie; of one part, or of any."""
+    """XML files and the folders where their images may be, of one part or of any."""
 
     part: Part | None
     files: Sequence[Path]
@@ -49,7 +49,7 @@ class _Group:
 
 
 def _groups(root: Path) -> list[_Group]:
-    """One for the whole folder, or one for each folder of a part."""
+    """One group for the whole folder, or one for each folder of a part."""
     holders = [*_subfolders(root, _ANNOTATION_FOLDERS), root]
     images = _subfolders(root, _IMAGE_FOLDERS)
     for holder in holders:
@@ -68,7 +68,7 @@ def _groups(root: Path) -> list[_Group]:
 
 
 def _subfolders(folder: Path, names: Sequence[str]) -> list[Path]:
-    """Those with one of these names, in any case."""
+    """The subfolders with one of these names, in any case."""
     entries = [entry for entry in sorted(folder.iterdir()) if entry.name.lower() in names and entry.is_dir()]
     return sorted(entries, key=lambda entry: names.index(entry.name.lower()))
 
@@ -104,7 +104,7 @@ def _entries(group: _Group, root: Path, findings: Findings) -> Iterator[ImageEnt
 
 @dataclass(frozen=True)
 class _Images:
-    """The files of the folders where images may lie, by name and by name without ending."""
+    """The files of the folders where images may be, by name and by name without suffix."""
 
     by_name: Mapping[str, Path]
     by_stem: Mapping[str, Sequence[Path]]
@@ -120,7 +120,7 @@ class _Images:
         return cls(by_name, by_stem)
 
     def find(self, stem: str, filename: str, where: str, findings: Findings) -> Path | None:
-        """The image of an XML file: of the same name, or else the one that `<filename>` gives."""
+        """Find the image of an XML file: the one of the same name, or else the one in `<filename>`."""
         given = self._given(filename)
         own = self.by_stem.get(stem, ())
         if given in own:
@@ -135,15 +135,15 @@ class _Images:
         return own[0] if own else given
 
     def _given(self, filename: str) -> Path | None:
-        """With folders of another machine, and with another ending or none."""
-        last = PureWindowsPath(filename).name  # takes both kinds of slash
+        """The image named by `<filename>`, ignoring its folders, and its suffix if no image has it."""
+        last = PureWindowsPath(filename).name  # accepts both kinds of slash
         of_stem = (*self.by_stem.get(last, ()), *self.by_stem.get(PureWindowsPath(last).stem, ()))
         return self.by_name.get(last) or next(iter(of_stem), None)
 
 
 @dataclass(frozen=True)
 class _XmlFile:
-    """One file; `label` is what messages call it."""
+    """One file, which messages call `label`."""
 
     path: Path
     label: str

@@ -1,4 +1,4 @@
-"""The lists of `ImageSets/Main` in Pascal VOC's layout: which image is of which part."""
+"""The lists in `ImageSets/Main` of Pascal VOC's layout, which assign images to parts."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from trainables.engine.findings import Findings
 from trainables.engine.images.folder_names import PARTS, Part, is_never_data, part_of
 from trainables.engine.images.reading import endings
 
-_TRAINVAL = ("trainval", "trainvalid", "train-val", "train+val")  # train_val may be of the class "train"
-_COLUMN = re.compile(r"\s+[-+]?[01]$")  # of a list for one class: it is there, it is not, it is difficult
+_TRAINVAL = ("trainval", "trainvalid", "train-val", "train+val")  # train_val may be val of the class "train"
+_COLUMN = re.compile(r"\s+[-+]?[01]$")  # in a list for one class: present (1), absent (-1) or difficult (0)
 
 
 def read_lists(root: Path, stems: Sequence[str], findings: Findings) -> list[tuple[Part, str]] | None:
-    """The part and the XML file's stem of each listed image, in order; None where there are no lists.
+    """Return the part and the XML file's stem of each listed image, in order; None if there are no lists.
 
-    Lists are named for a part in any usual spelling. `trainval` fills what is missing of train and val; lists
-    of single classes, such as `dog_train.txt`, count where there are no others. Names may have folders, an
-    ending, and the columns of such lists. Each must be that of an XML file, but for those of a test list of
-    which none is: they are left out.
+    Lists are named after a part in any usual spelling. `trainval` fills in for train or val, whichever is
+    missing. Lists of single classes, such as `dog_train.txt`, are used only if there are no others. Names may
+    have folders, a suffix, and the column of such lists. Each must be the name of an XML file, except in a
+    test list in which none is, which is left out.
     """
     folder = _folder(root)
     paths = _lists(folder) if folder else []
@@ -83,7 +83,7 @@ def _of_parts(paths: Iterable[Path]) -> dict[str, list[Path]]:
 
 
 def _of_classes(paths: Iterable[Path]) -> dict[str, list[Path]]:
-    """The same of lists for single classes: `dog_train.txt` and `cat_train.txt` have train between them."""
+    """The same from lists of single classes: `dog_train.txt` and `cat_train.txt` together are train."""
     found: dict[str, list[Path]] = defaultdict(list)
     for path in paths:
         last = path.stem.lower().rpartition("_")[2]
@@ -121,9 +121,9 @@ def _stems(path: Path, known: Mapping[str, None], is_test: bool, findings: Findi
 
 
 def _stem(line: str, known: Mapping[str, None]) -> str | None:
-    """What a line names, with spaces or dots in the name or columns and endings behind it."""
+    """The stem that a line names: names may contain spaces or dots, and a suffix or column may follow."""
     for name in (line, _COLUMN.sub("", line).strip()):
-        last = PureWindowsPath(name).name  # takes both kinds of slash
+        last = PureWindowsPath(name).name  # accepts both kinds of slash
         stem, _, ending = last.rpartition(".")
         is_ending = f".{ending.lower()}" in {".xml", *endings()}
         candidates: tuple[str, ...] = (name, last, stem) if is_ending else (name, last)

@@ -1,4 +1,4 @@
-"""Boxes in YOLO's text files: a line for each object, in shares of its image, beside a data.yaml."""
+"""Boxes in YOLO's text files with a data.yaml: a line for each object, in fractions of its image."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from trainables.engine.images.folder_tree import FolderTree
 _ENDINGS = (".yaml", ".yml")
 _USUAL = ("data.yaml", "dataset.yaml", "data.yml")
 _EXAMPLE = "train: images/train, val: images/val, names: [cat, dog]"
-_MAX_SHARE = 2.0  # slips lie below; numbers of pixels above
-_MAX_UNFIT_FRACTION = 0.1  # of all boxes; more are no slips, but pixels
+_MAX_SHARE = 2.0  # mistakes are below, pixel coordinates above
+_MAX_UNFIT_FRACTION = 0.1  # of all boxes; more are not mistakes but pixels
 
 
 def read_yolo(path: Path, findings: Findings) -> tuple[list[ImageEntry], list[Category]]:
-    """The images and classes that a data.yaml, or the folder that has it, names.
+    """Read the images and classes named by a data.yaml, given by its path or its folder's.
 
-    Its parts are folders, lists of images in text files, or several of either, relative to `path`, to the
-    file, or as Roboflow writes them. Labels lie beside images, or in `labels` where these are in `images`. A
-    line of more than five numbers is an outline, and its box is taken; with `kpt_shape` it is a box and
-    keypoints. An image without a label file has no objects. A folder without a data.yaml may have a
-    `classes.txt`. What contradicts itself goes to `findings`.
+    Its parts are folders, lists of images in text files, or several of either, relative to its `path`, to
+    its folder, or as Roboflow writes them. Labels are beside images, or in `labels` if images are in
+    `images`. A line of more than five numbers is an outline, whose box is used; with `kpt_shape` it is a box
+    and keypoints. An image without a label file has no objects. A folder without a data.yaml may have a
+    `classes.txt`. Contradictions are added to `findings`.
     """
     content, folder = _content(path, findings)
     if content is None:
@@ -45,7 +45,7 @@ def read_yolo(path: Path, findings: Findings) -> tuple[list[ImageEntry], list[Ca
     labels = _Labels(names, folder, findings, has_keypoints=bool(content.get("kpt_shape")))
     entries = []
     for (part, image), header in zip(parts, headers, strict=True):
-        size_px = header.upright_px if header.width else None  # decoding names one that cannot be read
+        size_px = header.upright_px if header.width else None  # decoding reports unreadable files
         objects = labels.objects(image, size_px) if size_px else ()
         entries.append(ImageEntry(_below(image, folder), image.name, image, part, size_px, tuple(objects)))
     labels.check(len(entries))
@@ -54,7 +54,7 @@ def read_yolo(path: Path, findings: Findings) -> tuple[list[ImageEntry], list[Ca
 
 
 def _content(path: Path, findings: Findings) -> tuple[Mapping[str, Any] | None, Path]:
-    """What a data.yaml says, and the folder that it lies in; None where there is none, which is a problem."""
+    """The content of a data.yaml and its folder; None if there is none, which is added as a problem."""
     if not path.exists():
         findings.add_problem(f"{path} does not exist{suggest_path(path)}; write yolo:PATH with a data.yaml")
         return None, path
@@ -78,14 +78,14 @@ def _content(path: Path, findings: Findings) -> tuple[Mapping[str, Any] | None, 
 
 
 def _data_file(folder: Path) -> Path | None:
-    """By its usual name, or the only one of its kind."""
+    """The data file: the one with a usual name, or the only YAML file."""
     found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _ENDINGS and path.is_file()]
     usual = [path for path in found if path.name.lower() in _USUAL]
     return (usual or found)[0] if usual or len(found) == 1 else None
 
 
 def _names(content: Mapping[str, Any], findings: Findings) -> dict[int, str]:
-    """The class of each number: of a list, a mapping, or as many as `nc` counts."""
+    """The class name of each number, from a list, a mapping, or only the count in `nc`."""
     names, count = content.get("names"), content.get("nc")
     if names is None and isinstance(count, int):
         names = list(range(count))
@@ -100,10 +100,10 @@ def _names(content: Mapping[str, Any], findings: Findings) -> dict[int, str]:
 
 
 class _Places:
-    """Where a data.yaml says that images are.
+    """The places of images that a data.yaml names.
 
     Args:
-        folder: That of the file.
+        folder: The folder of the data.yaml.
     """
 
     def __init__(self, content: Mapping[str, Any], folder: Path) -> None:
@@ -113,11 +113,11 @@ class _Places:
             if (part := part_of(str(key))) and given:
                 self._by_part.setdefault(part, given)
         given = Path(str(content.get("path") or "."))
-        tops = (folder / given, folder / given.name, folder)  # the last where it is of another machine
+        tops = (folder / given, folder / given.name, folder)  # the latter two if it is from another machine
         self._root = next(top for top in tops if top.is_dir())
 
     def images(self, part: Part, findings: Findings) -> Iterator[Path]:
-        """The images of a part; a place that is not there is a problem."""
+        """The images of a part; a place that does not exist is added as a problem."""
         given = self._by_part.get(part, [])
         for text in given if isinstance(given, list) else [given]:
             place = self._found(str(text), self._root)
@@ -134,7 +134,7 @@ class _Places:
                 )
 
     def _found(self, text: str, top: Path) -> Path | None:
-        """What a path leads to, from where it may start; Roboflow's `../train/images` starts one too high."""
+        """Find a path from its possible bases; Roboflow's `../train/images` starts one level too high."""
         posix = text.replace("\\", "/")
         paths = [
             start / each
@@ -145,7 +145,7 @@ class _Places:
 
 
 class _Labels:
-    """The objects of images, read from the text files of their names."""
+    """The objects of images, read from the text files of the same names."""
 
     def __init__(
         self, names: Mapping[int, str], folder: Path, findings: Findings, *, has_keypoints: bool
@@ -170,7 +170,7 @@ class _Labels:
                 yield entry
 
     def check(self, num_images: int) -> None:
-        """What is known once all are read: that there are labels, and that they are shares."""
+        """Check, once all labels are read, that there are some and that they are fractions."""
         if num_images and not self._num_labels:
             self._findings.add_problem(f"no image has a label file, such as {self._last}")
         if len(self._unfit) > _MAX_UNFIT_FRACTION * self._num_boxes:
@@ -179,7 +179,7 @@ class _Labels:
                 self._findings.add_problem(what, where)
 
     def _candidates(self, image: Path) -> Sequence[Path]:
-        """In `labels` in place of the last `images`, and beside the image."""
+        """Possible label files: in `labels` in place of the last `images`, and beside the image."""
         parts = list(image.parts)
         places = [place for place, name in enumerate(parts[:-1]) if name.lower() == "images"]
         if places:
@@ -209,7 +209,7 @@ class _Labels:
 
 
 def _corners(numbers: Sequence[float]) -> Corners | None:
-    """Of a box (its middle and sides) or an outline, in shares; None where they are neither."""
+    """The corners of a box (given as centre and sides) or of an outline, in fractions; None if neither."""
     if not all(map(is_finite, numbers)):
         return None
     if len(numbers) == 4:
