@@ -46,7 +46,7 @@ _NEEDED = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command jouletune: run the subcommand that comes first, and give its exit status."""
+    """Run the subcommand of jouletune that comes first, and return its exit status."""
     try:
         return _main(arguments)
     except BrokenPipeError as error:
@@ -74,14 +74,14 @@ def _main(arguments: Sequence[str] | None) -> int:
 
 
 def run(command: str, arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
-    """Run one command and give its exit status: 0 done, 1 a run that failed, 2 unusable input,
+    """Run one command and return its exit status: 0 done, 1 a run that failed, 2 unusable input,
     3 a run that the disk ended, 4 one that lost Ray, 130 ended at once by a second Ctrl-C.
 
-    What a user can fix is one message on stderr, without a traceback. An answer that nobody reads, as with
-    `| head`, gives 141, as the shell says it of any other program.
+    What a user can fix is one message on stderr, without a traceback. Output that nobody reads, as with
+    `| head`, gives 141, which a shell reports for any other program.
 
     Args:
-        prog: How it was called; None is as the script of this name.
+        prog: The name it was called by; None means that of the script.
     """
     try:
         return _run(command, arguments, prog=prog)
@@ -90,7 +90,9 @@ def run(command: str, arguments: Sequence[str] | None = None, *, prog: str | Non
 
 
 def _unread(error: BrokenPipeError) -> int:
-    """End quietly where standard output is a pipe that was closed; Python would flush into it at its end.
+    """Return the exit status for a standard output that nobody reads any more, without a message.
+
+    Standard output is redirected, because Python flushes it at exit.
 
     Raises:
         BrokenPipeError: It was another pipe or socket that broke.
@@ -120,7 +122,7 @@ def _run(command: str, arguments: Sequence[str] | None, *, prog: str | None) -> 
 
     complete(parser)
     options = parser.parse_args(arguments)
-    if command in _OF_MODELS:  # without the search: its errors are its own
+    if command in _OF_MODELS:  # does without the search, and prints its own errors
         return _run_alone(module.main, options)
     # Both load pydantic, which --help does without.
     from search.errors import USER_ERRORS, SearchInterrupted, UserError, exit_status
@@ -129,7 +131,7 @@ def _run(command: str, arguments: Sequence[str] | None, *, prog: str | None) -> 
     try:
         status: int = module.main(options)
         sys.stdout.flush()
-    except BrokenPipeError:  # an OSError, of which others are a disk's
+    except BrokenPipeError:  # an OSError too, and no error of a disk
         raise
     except UserError as error:
         print(printable(str(error)), file=sys.stderr)
@@ -146,7 +148,7 @@ def _run(command: str, arguments: Sequence[str] | None, *, prog: str | None) -> 
 
 
 def _words_to_complete() -> list[str]:
-    """The command whose flags a shell asks about; where it asks for the command, answers it and ends."""
+    """The command whose flags a shell asks about; if it asks for the command itself, answer and exit."""
     from search.cli.parser import CommandParser, complete, completed_command  # only where a shell asks
 
     if (command := completed_command()) is None:
@@ -157,7 +159,7 @@ def _words_to_complete() -> list[str]:
 
 
 def _run_alone(main: Callable[[Any], int], options: Any) -> int:
-    """Run a command that says all errors itself."""
+    """Run a command that prints all its errors itself."""
     try:
         status = main(options)
         sys.stdout.flush()
@@ -181,8 +183,8 @@ def _usage() -> str:
 
 
 def _version() -> str:
-    """That of the checkout; of an installation without one, what was installed."""
-    import tomllib  # only for who asks
+    """The version of the checkout, or of the installation if there is no checkout."""
+    import tomllib  # only for --version
     from importlib.metadata import version
 
     project = Path(__file__).parents[2] / "pyproject.toml"

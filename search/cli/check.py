@@ -1,4 +1,4 @@
-"""The check of a run's record: what of it is whole, and a repair that deletes nothing."""
+"""The check command: which parts of a run's record are whole, and a repair that deletes nothing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def parser(prog: str = "check.py") -> CommandParser:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Check the run, its promotions and their baselines, and give the exit status."""
+    """Check the run, its promotions and their baselines, and return the exit status."""
     from search.ledger import Ledger
     from search.ledger.check import check_record, repair_lines
     from search.run_names import run_address, run_folder
@@ -63,8 +63,8 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _repair_command(folder: Path, address: Address | None) -> str:
-    """What repairs the run, from whatever folder it is typed; a bucket's as a folder, which is whole again
-    then."""
+    """The command that repairs the run, from whatever folder it is typed; a bucket's run is fetched into a
+    folder first."""
     if address is not None:
         check = typed_command("check", f"results/{address.name}", "--repair")
         return f"{typed_command('fetch', address)} && {check}"

@@ -1,4 +1,4 @@
-"""The check of a run's energy tables: they are added up, and compared with the journal."""
+"""The check-energy command: a run's energy tables are added up and compared with the journal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def parser(prog: str = "check_energy.py") -> CommandParser:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Check the run and give the exit status."""
+    """Check the run and return the exit status."""
     from search.accounting.reconciliation import check_run  # with the tables: 60 ms of --help
     from search.run_names import opened_run
 

@@ -39,7 +39,7 @@ def parser(prog: str = "export.py") -> CommandParser:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Write what was asked for and give the exit status."""
+    """Write what was asked for and return the exit status."""
     from search import api
 
     targets = {name: getattr(options, name) for name in _TARGETS}

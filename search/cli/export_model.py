@@ -31,7 +31,7 @@ def parser(prog: str = "jouletune export-model") -> CommandParser:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Export, print what was compared, and give the exit status."""
+    """Export, print what was compared, and return the exit status."""
     from trainables.engine.inference import export_model  # torch, 3 s that --help does without
 
     try:

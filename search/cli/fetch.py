@@ -30,7 +30,7 @@ def parser(prog: str = "fetch") -> CommandParser:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Fetch the run and give the exit status."""
+    """Fetch the run and return the exit status."""
     from search import api
 
     folder = api.fetch(options.run, results=options.results, path=options.out)

@@ -39,7 +39,7 @@ def parser(prog: str = "jouletune init-script") -> CommandParser:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Write the space, print what to do next, and give the exit status."""
+    """Write the space, print what to do next, and return the exit status."""
     import shlex
 
     from search.init_script import write_space  # saves --help 60 ms

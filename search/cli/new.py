@@ -1,4 +1,4 @@
-"""The command that writes what a trainable of one's own starts from."""
+"""The command that writes a trainable to start from, with its space and test."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def parser(prog: str = "jouletune new") -> CommandParser:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Write the files, print what to do next, and give the exit status."""
+    """Write the files, print what to do next, and return the exit status."""
     from search.new_trainable import ROOT, NewTrainableError, write_trainable  # saves --help 15 ms
 
     folder = None if options.folder is None else options.folder.expanduser()
@@ -57,7 +57,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _from_here(path: Path) -> str:
-    """The path as it is typed here; a bare name would be looked for in spaces/."""
+    """The path as it is typed here, never a bare name, which would be looked for in spaces/."""
     path = Path.cwd() / path
     if not path.is_relative_to(Path.cwd()):
         return str(path)

@@ -18,7 +18,7 @@ _RUNS = {"run", "warm_start", "portfolio", "rerun_failed", "compare"}
 
 
 class CommandParser(argparse.ArgumentParser):
-    """argparse, with the nearest flag for one that does not exist, and without the usage before an error.
+    """An argparse parser that suggests the nearest flag for an unknown one and prints errors without usage.
 
     Args:
         prog: How the command is called, "search.py" or "jouletune search".
@@ -33,13 +33,13 @@ class CommandParser(argparse.ArgumentParser):
             epilog=epilog.replace("{command}", command),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        # For what a command finds wrong after parsing: under the name that it was called by.
+        # For errors that a command finds after parsing, printed under the name that it was called by.
         self.set_defaults(refuse=self.error)
 
     def parse_args(  # type: ignore[override]  # typeshed has four overloads of it
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> Any:
-        """The options; ends the process with status 2 where a word of `args` has no place."""
+        """Return the options, or end the process with status 2 if a word of `args` is not expected."""
         options, left = self.parse_known_args(args, namespace)
         if left:
             unknown = "; ".join(self._unknown(word) for word in left if word.startswith("-"))
@@ -167,7 +167,8 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def launch_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """What `add_backend`, `add_machine` and the --no flags took, as keywords of `search` and `promote`."""
+    """The flags of `add_backend` and `add_machine`, --skip-preflight and --no-report, as keyword arguments of
+    `search` and `promote`."""
     return {
         "backend": options.backend,
         "address": options.address,
@@ -180,14 +181,14 @@ def launch_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def chosen_output(options: argparse.Namespace) -> Output:
-    """Where a command prints, by what `add_output` took."""
+    """Where a command prints, by the flags of `add_output`."""
     from search.output import Output  # rich: --help does without
 
     return Output(is_quiet=options.quiet, has_json=options.json, is_plain=options.plain)
 
 
 def space_overrides(options: argparse.Namespace) -> list[str | tuple[str, Any]]:
-    """What `add_budget`, `add_data` and `add_set` took, as overrides of the space file; --set is the last."""
+    """The flags of `add_budget`, `add_data` and `add_set` as overrides of the space file; --set is last."""
     budget = {
         "search.budget.epochs": options.budget_epochs,
         "search.budget.subset": options.budget_subset,
@@ -198,7 +199,7 @@ def space_overrides(options: argparse.Namespace) -> list[str | tuple[str, Any]]:
 
 
 def _data_overrides(given: str | None) -> list[str | tuple[str, Any]]:
-    """What --data says: text as it was typed, but for a mapping in braces."""
+    """The override of --data: text as it was typed, unless it is a mapping in braces."""
     if given is None:
         return []
     return [f"search.data={given}" if given.startswith("{") else ("search.data", given)]
@@ -210,7 +211,7 @@ def print_json(answer: Mapping[str, Any]) -> None:
 
 
 def complete(parser: argparse.ArgumentParser) -> None:
-    """Answer a shell that asks what could follow, and end the process; nothing where none asks."""
+    """Answer a shell that asks for completions, and end the process; do nothing if none asks."""
     if "_ARGCOMPLETE" not in os.environ:
         return
     import argcomplete  # only where a shell asks
@@ -236,7 +237,7 @@ def complete(parser: argparse.ArgumentParser) -> None:
 def completed_command() -> str | None:
     """The command of `jouletune COMMAND ...` that a shell asks about; None while its name is being typed.
 
-    From then on argcomplete takes the command for the program: its words are those of the command's parser.
+    Afterwards argcomplete treats the command as the program, and completes with the command's parser.
     """
     from argcomplete.lexers import split_line  # only where a shell asks
 

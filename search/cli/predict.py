@@ -1,5 +1,7 @@
-"""The predict command: what a trained model says of images. Of the search it imports nothing but its
-printing."""
+"""The predict command: what a trained model predicts for images.
+
+Of the search it imports only the parser and what prints.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,7 @@ def parser(prog: str = "jouletune predict") -> CommandParser:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Predict, print or write the answers, and give the exit status."""
+    """Predict, print or write the answers, and return the exit status."""
     from trainables.engine.inference import predict  # torch, 3 s that --help does without
 
     try:
@@ -80,7 +82,7 @@ def main(options: argparse.Namespace) -> int:
             trainable=options.trainable,
         )
         _show(said, options.out)
-    except BrokenPipeError:  # an OSError that is no mistake: nobody reads the answer
+    except BrokenPipeError:  # an OSError that is not a mistake: nobody reads the answer
         raise
     except (ValueError, OSError) as error:
         print(f"jouletune predict: error: {printable(str(error))}", file=sys.stderr)
@@ -91,7 +93,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def csv_of(said: Predictions) -> str:
-    """The answers as CSV; no cell is a formula."""
+    """The answers as CSV; no cell can be taken for a formula."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(map(csv_cell, said.columns))

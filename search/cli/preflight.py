@@ -37,7 +37,7 @@ def parser(prog: str = "preflight.py") -> CommandParser:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Check, print what was found, and give the exit status."""
+    """Check, print what was found, and return the exit status."""
     from search import api
     from search.output import Output
     from search.preflight import PreflightError

@@ -1,4 +1,4 @@
-"""The promote command: the best trials of a run to full training."""
+"""The promote command: full training of the best trials of a run."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def parser(prog: str = "promote.py") -> CommandParser:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Promote and give the exit status."""
+    """Promote and return the exit status."""
     from search import api
 
     promotion = api.promote(

@@ -1,4 +1,4 @@
-"""docs/cli.md, written from the parsers: `make docs` writes it, and a test fails where it is stale."""
+"""docs/cli.md, made from the parsers: `make docs` writes it, and a test fails when it is stale."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _script_text(name: str) -> str:
 
 
 def _usage(action: argparse.Action) -> str:
-    """The flag with its values, as --help has it: `--watch [S]`."""
+    """The flag with its values, as --help shows it: `--watch [S]`."""
     metavar = action.metavar or ("{" + ",".join(action.choices) + "}" if action.choices else None)
     values = " ".join(metavar) if isinstance(metavar, tuple) else str(metavar or action.dest.upper())
     if action.nargs == 0:

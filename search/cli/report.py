@@ -46,7 +46,7 @@ def parser(prog: str = "report.py") -> CommandParser:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Write the page and give the exit status."""
+    """Write the page and return the exit status."""
     from search import api
 
     if (options.run is None) == (options.compare is None):

@@ -84,7 +84,7 @@ def _add_earlier_runs(flags: CommandParser) -> None:
 
 
 def _add_limits(flags: CommandParser) -> None:
-    """Add the flags that say how much is searched, and on what."""
+    """Add the flags that say how much is searched, and with what resources."""
     add = flags.add_argument
     add("--trials", metavar="N", help="maximum number of trials")
     add(
@@ -112,7 +112,7 @@ def _add_limits(flags: CommandParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Search, or forecast with --dry-run, and give the exit status."""
+    """Search, or forecast with --dry-run, and return the exit status."""
     from search import api
 
     _resolve_rerun(options)
@@ -146,7 +146,7 @@ def _can_ask(options: argparse.Namespace) -> bool:
 
 
 def _asks(size: str) -> bool:
-    """Whether the person at the terminal wants these files."""
+    """Ask at the terminal whether to download the missing weights, and return the answer."""
     print(
         f"pretrained weights are missing: {size}. Download now? [Y/n] ", end="", file=sys.stderr, flush=True
     )
@@ -157,7 +157,7 @@ def _asks(size: str) -> bool:
 
 
 def _dry_run(options: argparse.Namespace, output: Output) -> int:
-    """Print the forecast, or what --rerun-failed will cost, and give the exit status."""
+    """Print the forecast, or what --rerun-failed will cost, and return the exit status."""
     from search import api
     from search.ledger import Ledger
     from search.report.plan import print_notices, print_rerun_estimate
@@ -208,7 +208,7 @@ def overrides(options: argparse.Namespace) -> list[str | tuple[str, Any]]:
 
 
 def _resolve_rerun(options: argparse.Namespace) -> None:
-    """Check --rerun-failed and what it goes with; one that names a run stands for its name and space."""
+    """Check --rerun-failed and its related flags; if it names a run, take the run's name and space."""
     from search.run_names import named_run
 
     if mistake := _rerun_mistake(options):
@@ -219,7 +219,7 @@ def _resolve_rerun(options: argparse.Namespace) -> None:
 
 
 def _rerun_mistake(options: argparse.Namespace) -> str | None:
-    """What is wrong with --rerun-failed and the flags that it goes with, or None."""
+    """What is wrong with --rerun-failed and its related flags, or None."""
     if options.rerun_failed is None:
         return None if options.space else "the following arguments are required: --space"
     if options.fresh:

@@ -1,4 +1,4 @@
-"""The ship command: what this machine has of a bucket's run, to the bucket."""
+"""The ship command: sends what this machine alone has of a run to its bucket."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def parser(prog: str = "ship") -> CommandParser:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Ship the run and give the exit status."""
+    """Ship the run and return the exit status."""
     from search import api
 
     folder = api.ship(options.run, results=options.results)

@@ -30,15 +30,16 @@ _NOT_IN_A_JOB = {
 
 
 class _SubmitParser(CommandParser):
-    """Takes its own flags out of a command line whose others are those of search.
+    """Separates its own flags from those of search on one command line.
 
-    The options are of both, with `search_words`, those of search as they were typed, and `sbatch_flags`.
+    The options are those of both, plus `search_words`, the flags of search as they were typed, and
+    `sbatch_flags`.
     """
 
     def parse_args(  # type: ignore[override]  # as of CommandParser
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> Any:
-        """The options; ends the process with status 2 where a word has no place."""
+        """Return the options, or end the process with status 2 if a word is not expected."""
         words = list(sys.argv[1:] if args is None else args)
         end = words.index("--") if "--" in words else len(words)
         _, search_words = self.parse_known_args(words[:end])
@@ -78,7 +79,7 @@ def _add_allocation(flags: CommandParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Print the batch script with --dry-run, else submit it; give the exit status."""
+    """Print the batch script with --dry-run, else submit it, and return the exit status."""
     from search.bucket.address import is_address
     from search.errors import UserError
     from search.launch import run_name

@@ -124,7 +124,7 @@ def _add_checks(flags: CommandParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Train, print a line an epoch, and give the exit status."""
+    """Train, print a line per epoch, and return the exit status."""
     from search import training_checks
     from search.output import Output
 
@@ -140,7 +140,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _request(options: argparse.Namespace) -> TrainingRequest:
-    """What is to be trained; flags that do not go together end the command."""
+    """The training that the flags ask for; flags that exclude each other end the command."""
     from search.training import TrainingRequest
 
     if options.keep_every is not None and options.out is None:
@@ -171,7 +171,7 @@ def _request(options: argparse.Namespace) -> TrainingRequest:
 
 
 def resize_schedule(text: str) -> list[tuple[int, int]]:
-    """Epochs with resolutions in pixels."""
+    """Parse epochs with resolutions in pixels: "1:14,3:20"."""
     try:
         pairs = [[int(number) for number in pair.split(":")] for pair in text.split(",")]
         return [(epoch, resolution) for epoch, resolution in pairs]

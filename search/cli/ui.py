@@ -48,7 +48,7 @@ def parser(prog: str = "ui.py") -> CommandParser:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Serve the pages until Ctrl-C and give the exit status."""
+    """Serve the pages until Ctrl-C and return the exit status."""
     from search.output import Output
     from search.ui.serve import Service, serve
 

@@ -1,7 +1,7 @@
 """A run as other programs' files: Optuna studies, W&B sweeps, TensorBoard, MLflow.
 
-An export is a copy for another program's eyes: the journal remains the truth. No file is ever overwritten,
-since a study may have been continued with Optuna, and a folder of TensorBoard mixes all runs that are in it.
+An export is a copy for another program; the journal remains the truth. No file is ever overwritten, since a
+study may have been continued with Optuna, and TensorBoard mixes all runs that are in one folder.
 """
 
 from __future__ import annotations

@@ -31,15 +31,15 @@ from search.space import Choice, Normal, Space
 from search.space.parameters import Parameter, is_number
 from trainables.core.files import replacing
 
-# Optuna's distributions have ends, and a normal one has none. One point in two million is beyond five
+# Optuna's distributions have bounds, a normal one has none. One point in two million is beyond five
 # deviations.
 _DEVIATIONS = 5.0
 
 
 def export_study(space: Space, history: History, path: Path, *, name: str) -> int:
-    """Write every trial of `history` as the study `name` into a new SQLite file; returns their number.
+    """Write every trial of `history` as the study `name` into a new SQLite file; return their number.
 
-    The file appears when it is complete: it is written beside its place and renamed.
+    The file appears once it is complete: it is written under another name and renamed.
 
     Raises:
         OSError: It cannot be written.
@@ -70,7 +70,7 @@ def frozen_trials(space: Space, trials: Iterable[TrialRecord]) -> list[FrozenTri
 
     A stopped, paused or diverged trial is PRUNED, one that failed or was interrupted FAIL, as the sampler
     sees them. A value outside the space (the default configuration may have one) widens the distribution:
-    of that trial for numbers, of all trials for names, as Optuna wants one set of choices per study.
+    of that trial for numbers, of all trials for names, as Optuna requires one set of choices per study.
     """
     trials = list(trials)
     points = [_searched(space, trial) for trial in trials]
@@ -119,13 +119,13 @@ def _values(space: Space, trial: TrialRecord, state: TrialState) -> list[float] 
     """Each objective of a finished trial; the last metric of a pruned one, as `Study.tell` records it."""
     is_final = state == TrialState.COMPLETE
     if state not in {TrialState.COMPLETE, TrialState.PRUNED} or (space.beside and not is_final):
-        return None  # of several objectives Optuna takes values of complete trials alone
+        return None  # with several objectives, Optuna accepts values of complete trials only
     values = values_of(space, trial)
     return None if values is None else list(values.numbers)
 
 
 def _violations(space: Space, trial: TrialRecord) -> dict[str, float]:
-    """By how much each known number breaks its bound, 0 or less where it keeps it, as Optuna has them."""
+    """By how much each known number violates its bound, 0 or less if it does not, as in Optuna."""
     numbers = trial.last_metrics
     return {
         name: bound.violation(numbers[name]) for name, bound in space.constraints.items() if name in numbers
@@ -160,7 +160,7 @@ def _attributes(trial: TrialRecord) -> dict[str, Any]:
 
 
 def _searched(space: Space, trial: TrialRecord) -> dict[str, Any]:
-    """The values of the parameters that were searched, given the others."""
+    """The values of the searched parameters that are active, given the others."""
     return {
         name: trial.hparams[name]
         for name in space.parameters
@@ -171,7 +171,7 @@ def _searched(space: Space, trial: TrialRecord) -> dict[str, Any]:
 def _distribution(name: str, parameter: Parameter, points: Sequence[Mapping[str, Any]]) -> BaseDistribution:
     """The distribution of one parameter over the whole study.
 
-    Optuna demands one set of choices per study, so the values of all trials are in it, in the order of the
+    Optuna requires one set of choices per study, so it has the values of all trials, after those of the
     space.
 
     Args:
@@ -184,7 +184,7 @@ def _distribution(name: str, parameter: Parameter, points: Sequence[Mapping[str,
     if isinstance(parameter, Normal):
         return _bell(parameter)
     low, high = parameter.ends
-    if parameter.log and low == 0:  # where a step rounds to; a logarithmic scale has no 0
+    if parameter.log and low == 0:  # a step rounded it down to 0, which a logarithmic scale does not have
         low = parameter.low
     if isinstance(parameter.step, int) and all(isinstance(value, int) for value in seen):
         whole_step = 1 if parameter.log else parameter.step  # Optuna has no steps on a log scale
@@ -195,7 +195,7 @@ def _distribution(name: str, parameter: Parameter, points: Sequence[Mapping[str,
 
 
 def _bell(normal: Normal) -> FloatDistribution:
-    """A normal distribution as a uniform one of ten deviations: Optuna has no other for it."""
+    """A normal distribution as a uniform one ten deviations wide, since Optuna has no normal one."""
     low, high = (normal.mean + side * _DEVIATIONS * normal.deviation for side in (-1, 1))
     if not normal.log:
         return FloatDistribution(low, high)
@@ -203,7 +203,7 @@ def _bell(normal: Normal) -> FloatDistribution:
 
 
 def _holding(distribution: BaseDistribution, value: Any) -> BaseDistribution:
-    """The distribution, wide enough for `value`; a value between its steps takes them away."""
+    """The distribution, widened to contain `value`; a value between its steps removes them."""
     if isinstance(distribution, CategoricalDistribution) or distribution._contains(value):
         return distribution
     assert isinstance(distribution, IntDistribution | FloatDistribution)
@@ -214,7 +214,7 @@ def _holding(distribution: BaseDistribution, value: Any) -> BaseDistribution:
 
 
 def _has_place(value: Any, distribution: BaseDistribution) -> bool:
-    """False for 0 on a logarithmic scale: Optuna uses one scale for all trials of a study."""
+    """Whether a value fits the scale: 0 has no place on a logarithmic one, and a study has one scale."""
     is_log = isinstance(distribution, IntDistribution | FloatDistribution) and distribution.log
     return not is_log or value > 0
 
@@ -225,5 +225,5 @@ def _choice(value: Any, distribution: BaseDistribution) -> Any:
 
 
 def _named(value: Any) -> Any:
-    """The value as Optuna stores it among names: lists and mappings as JSON."""
+    """The value as Optuna stores it among choices: lists and mappings as JSON."""
     return value if isinstance(value, str | int | float | bool | None) else json.dumps(value)

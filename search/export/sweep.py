@@ -1,8 +1,8 @@
 """A run for W&B: a sweep file of the space, and the table of its runs.
 
 No account is needed and nothing is uploaded. sweep.yaml starts the same search with `wandb sweep`; the table
-has the columns of W&B's own CSV export, so that notebooks made for that read it. What a sweep cannot express
-is not approximated but named, in the file and on the console.
+has the columns of W&B's own CSV export, so that notebooks made for that can read it. What a sweep cannot
+express is not approximated but named, in the file and on the console.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from search.space import Space
 from search.space.space import yaml_text
 from trainables.core.files import replacing
 
-# The head of the CSV that the web page of W&B exports; config and summary follow it.
+# The first columns of the CSV that the web page of W&B exports; config and summary follow.
 RUN_COLUMNS = ("Name", "State", "Tags", "Created", "Runtime", "Sweep", "Notes")
 _WANDB_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _METHODS = {"random": "random", "grid": "grid"}  # every other sampler learns from scores: bayes
@@ -40,7 +40,8 @@ def export_sweep(space: Space, trials: Iterable[LoggedTrial], path: Path) -> lis
         path: The sweep file; the table is beside it (`runs_file`).
 
     Returns:
-        What a sweep cannot express of the space, a sentence each; the file begins with them as comments.
+        A sentence for each part of the space that a sweep cannot express; the file begins with these as
+        comments.
 
     Raises:
         ExportError: The space searches nothing.
@@ -63,7 +64,7 @@ def export_sweep(space: Space, trials: Iterable[LoggedTrial], path: Path) -> lis
 
 
 def sweep_of(space: Space) -> dict[str, Any]:
-    """The content of a sweep file; `load_space` reads the parameters back as they are here."""
+    """The content of a sweep file; `load_space` reads its parameters back unchanged."""
     keys, with_args, _ = command_keys(space)
     sweep: dict[str, Any] = {
         **keys,
@@ -85,7 +86,7 @@ def sweep_of(space: Space) -> dict[str, Any]:
 
 
 def unsupported_parts(space: Space) -> list[str]:
-    """What a sweep file cannot express of the space, a sentence each."""
+    """A sentence for each part of the space that a sweep file cannot express."""
     _, _, notes = command_keys(space)
     if space.when:
         notes.append(f"left out: the conditions of {', '.join(space.when)}; W&B searches them always")
@@ -106,7 +107,7 @@ def unsupported_parts(space: Space) -> list[str]:
 def run_table(space: Space, trials: list[LoggedTrial]) -> tuple[list[str], list[dict[str, Any]]]:
     """Columns and rows as W&B exports its table of runs: its own, then config, then summary.
 
-    Where a hyperparameter and a metric have one name, the hyperparameter's value is in the cell.
+    If a hyperparameter and a metric have the same name, the cell has the hyperparameter's value.
     """
     config = [name for trial in trials for name in trial.hparams]
     summary = [name for trial in trials for name in trial.summary]
@@ -131,11 +132,11 @@ def _own(space: Space, trial: LoggedTrial) -> dict[str, Any]:
 
 
 def _hyperband_start(space: Space) -> int | None:
-    """`min_iter`: the first of the bands that W&B's hyperband would make of the rungs below the top; None
-    if it cannot.
+    """`min_iter`, the first band, if the bands of W&B's hyperband can match the rungs below the top; else
+    None.
 
-    Its bands are at min_iter, min_iter x eta, min_iter x eta² epochs. So rungs at 1, 3, 9 with eta 3 are such
-    bands, and 1, 2, 9 are not. Rungs of joules have no epochs to be at.
+    Its bands are at min_iter, min_iter x eta, min_iter x eta² epochs. So rungs at 1, 3, 9 with eta 3 match,
+    and 1, 2, 9 do not. Rungs of joules are not at fixed epochs.
     """
     ladder, scheduler = space.ladder, space.scheduler
     if scheduler.mode == "none" or ladder.joules or len(ladder.ends) < 2:

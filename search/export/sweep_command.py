@@ -10,18 +10,18 @@ from trainables.core.data_source import data_text
 
 _USUAL = ["${env}", "${interpreter}", "${program}", "${args}"]
 _WORDS = {"/usr/bin/env": "${env}", "{python}": "${interpreter}"}
-_NO_ARGS = "${no_args}"  # ours: none of W&B's, and nothing is passed
+_NO_ARGS = "${no_args}"  # a word of ours, not of W&B's: no arguments are passed
 
 
 def command_keys(space: Space) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
-    """`program` and `command`, the parameters that fill places, and what W&B cannot give, a sentence each.
+    """`program` and `command`, the parameters that fill places, and a sentence for each thing W&B cannot do.
 
-    Places have what a training on the top rung gets; a hyperparameter's own place has no like in W&B, which
-    passes all by `${args}`.
+    Places have the values of a training at the top rung. A place for one hyperparameter has no equivalent in
+    W&B, which passes all by `${args}`.
     """
     description = space.trainable.command
     if description is None:
-        return {"program": "train.py"}, {}, []  # the one that is still to be written
+        return {"program": "train.py"}, {}, []  # a program that is still to be written
     run, values = list(description["run"]), _values(space)
     words, notes = _without_hyperparameters(run)
     if "checkpoint_dir" in places(words):
@@ -43,7 +43,7 @@ def command_keys(space: Space) -> tuple[dict[str, Any], dict[str, Any], list[str
 
 
 def _values(space: Space) -> dict[str, Any]:
-    """What the places of a command have in a full training."""
+    """The values of a command's places in a full training."""
     top, seed = space.ladder.top, space.training.seed
     return {
         "epochs": top.epochs,
@@ -64,7 +64,8 @@ def _filled(word: str, values: dict[str, Any], environment: dict[str, str]) -> s
 
 
 def _without_hyperparameters(run: list[str]) -> tuple[list[str], list[str]]:
-    """The words but for those with a hyperparameter's place, and the flags before these."""
+    """The words without those that have a hyperparameter's place, nor the flags before these; and a note for
+    each one left out."""
     words: list[str] = []
     notes = []
     for word in run:

@@ -24,8 +24,8 @@ class Point:
     """One epoch.
 
     Attributes:
-        at: Unix time in seconds: the trial's start plus the durations of its epochs. Pauses at rungs are not
-            in it, so that a curve over time has no gaps of hours.
+        at: Unix time in seconds: the trial's start plus the durations of its epochs. Pauses at rungs are left
+            out, so that a curve over time has no gaps of hours.
         metrics: What the epoch reported, with `epoch_s` and, where they are known, `epoch_j`.
     """
 
@@ -39,8 +39,8 @@ class LoggedTrial:
     """One trial.
 
     Attributes:
-        hparams: Values that are neither text nor number as JSON.
-        summary: The last epoch's metrics, a promoted training's test metrics, and what all of it cost.
+        hparams: Values by name; those that are neither text nor number as JSON.
+        summary: The last epoch's metrics, a promoted training's test metrics, and what the whole trial cost.
     """
 
     trial_id: str
@@ -57,7 +57,7 @@ class LoggedTrial:
 def logged(trial: TrialRecord) -> LoggedTrial:
     """The trial in the terms that every tracker has.
 
-    Of an epoch that was repeated there is the last row only: trackers draw one value per step.
+    A repeated epoch has only its last row, because trackers draw one value per step.
     """
     rows = list(trial.curve.values())
     ends = itertools.accumulate((row.total_s + (row.start_s or 0.0) for row in rows), initial=trial.asked_at)
@@ -80,12 +80,12 @@ def logged(trial: TrialRecord) -> LoggedTrial:
 
 
 def plain(value: Any) -> Plain:
-    """The value as trackers hold it: lists and mappings as JSON."""
+    """The value as trackers store it: lists and mappings as JSON."""
     return value if isinstance(value, str | int | float | bool | None) else json.dumps(value)
 
 
 def _epoch_metrics(row: EpochRow) -> dict[str, float]:
-    """What the epoch reported and cost; joules only where they are known, as 0 would be drawn."""
+    """What the epoch reported and cost; joules only if they are known, since a 0 would be drawn."""
     cost = {"epoch_s": row.seconds}
     if row.energy.total_mj is not None:
         cost["epoch_j"] = to_joules(row.energy.total_mj)
@@ -93,7 +93,7 @@ def _epoch_metrics(row: EpochRow) -> dict[str, float]:
 
 
 def _summary(trial: TrialRecord) -> dict[str, float]:
-    """The last epoch's metrics, those of the test, and what the whole trial took."""
+    """The last epoch's metrics, those of the test, and what the whole trial cost."""
     summary = {**trial.last_metrics, "epochs": trial.epochs, "seconds": trial.seconds}
     if trial.start_s is not None:
         summary["start_s"] = trial.start_s

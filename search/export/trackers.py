@@ -1,7 +1,7 @@
 """A run in an experiment tracker: TensorBoard event files, or an MLflow experiment.
 
-TensorBoard files are written by tensorboardX, which Ray Tune requires, so it is always there. MLflow must be
-installed to be used: it brings a web server and a database layer.
+TensorBoard files are written by tensorboardX, which Ray Tune requires, so it is always there. MLflow has to
+be installed separately, since it brings a web server and a database layer.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from search.export import ExportError
 from search.export.tracked_trial import LoggedTrial, Point
 
 _STATUSES = {"failed": "FAILED", "diverged": "FAILED", "interrupted": "KILLED"}
-# What MLflow takes in one call of `log_batch`, and the length of a tag in characters that every version
-# takes.
+# What MLflow accepts in one call of `log_batch`, and the length of a tag, in characters, that every version
+# accepts.
 _MOST_METRICS = 1000
 _MOST_PARAMS = 100
 _LONGEST = 500
 
 
 def export_tensorboard(trials: Iterable[LoggedTrial], folder: Path, *, metric: str) -> int:
-    """Write every trial's curves and hparams; returns the number of trials.
+    """Write every trial's curves and hparams; return the number of trials.
 
-    The tab HParams compares `metric`, the other values of the last epoch, and what a trial cost.
+    The HParams tab compares `metric`, the other values of the last epoch, and what a trial cost.
     """
     from tensorboardX import SummaryWriter
     from tensorboardX.summary import hparams
@@ -44,7 +44,7 @@ def export_tensorboard(trials: Iterable[LoggedTrial], folder: Path, *, metric: s
 
 
 def _add_points(writer: Any, trial: LoggedTrial) -> None:
-    """The curves, with the time of each epoch, so that TensorBoard can show wall time on the x axis."""
+    """Add the curves, with the time of each epoch, so that TensorBoard can show wall time on the x axis."""
     for point in (*trial.points, _summary_point(trial)):
         for name, value in point.metrics.items():
             writer.add_scalar(name, value, point.epoch, walltime=point.at)
@@ -82,12 +82,12 @@ def export_mlflow(trials: Iterable[LoggedTrial], folder: Path, *, name: str) -> 
 
 
 def store_uri(folder: Path) -> str:
-    """What `mlflow ui --backend-store-uri` takes."""
+    """The value for `mlflow ui --backend-store-uri`."""
     return f"sqlite:///{folder.absolute()}/mlflow.db"
 
 
 def _add_run(client: Any, entities: Any, experiment: str, trial: LoggedTrial) -> None:
-    """One trial as a run. A trial that is still running gets no end: MLflow shows it as running too.
+    """Add one trial as a run. A trial that is still running gets no end, so MLflow shows it as running too.
 
     MLflow counts time in whole milliseconds since 1970.
     """
@@ -115,7 +115,7 @@ def _add_run(client: Any, entities: Any, experiment: str, trial: LoggedTrial) ->
 def _summary_point(trial: LoggedTrial) -> Point:
     """The values that only the summary has, by name, at the last epoch.
 
-    Those that epochs have as well are left out: a second value at the same step would be drawn as a jump.
+    Values that epochs also have are left out: a second one at the same step would be drawn as a jump.
     """
     shown = {name for point in trial.points for name in point.metrics}
     epoch = trial.points[-1].epoch if trial.points else 0

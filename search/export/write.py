@@ -1,7 +1,7 @@
-"""Writes a run in every form that is asked for, or in none where one of them cannot be written.
+"""Writes a run in every requested form, or in none if one of them cannot be written.
 
-All targets are checked before the first is written: a second call would find the first one's files in its
-way.
+All targets are checked before the first is written: files of a call that failed halfway would be in the way
+of the next one.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def export_run(
     mlflow: Path | None,
     output: Output,
 ) -> None:
-    """Write what is not None, and print for each the command that opens it.
+    """Write each target that is not None, and print the command that opens it.
 
     Args:
-        name: Of the study and the experiment.
+        name: The name of the study and of the experiment.
         optuna: An SQLite file; it must not exist.
         sweep: A YAML file; the table of runs goes beside it.
         tensorboard: A folder, new or empty.
@@ -64,7 +64,7 @@ def export_run(
 
 
 def _write_sweep(space: Space, trials: Sequence[LoggedTrial], path: Path, output: Output) -> None:
-    """Write a W&B sweep and its table of runs, and print what of the space they cannot express."""
+    """Write a W&B sweep and its table of runs, and print what they cannot express of the space."""
     notes = export_sweep(space, trials, path)
     output.print(f"{path} and {runs_file(path)}: {len(trials)} runs")
     for note in notes:

@@ -1,6 +1,6 @@
 """Tables about trials together: configurations, pareto, rung_correlation and duplicate_curves.csv.
 
-A row here is no single trial but what several of them show: repeats of one point, the front of several
+A row here is not a single trial but what several of them show: repeats of one point, the front of several
 objectives, two rungs compared, a hyperparameter without effect. The calculations are elsewhere (`ranking`,
 `objective`, `rank_correlation`, `duplicate_curves`); these are their columns.
 """
@@ -35,8 +35,8 @@ from search.tables.columns import (
 class ConfigurationRow:
     """A configuration with a score, and its rank.
 
-    It is named by its oldest repeat. The best repeat would be a name that changes with luck, and promotion
-    takes configurations by name.
+    It is named after its oldest repeat: the name of the best one would change with luck, and promotion takes
+    configurations by name.
     """
 
     rank: int
@@ -44,7 +44,7 @@ class ConfigurationRow:
 
     @property
     def energy_j(self) -> float | None:
-        """Joules of all repeats; None where those of one are unknown: the sum would look frugal."""
+        """Joules of all repeats; None if those of one are unknown, since the sum would look frugal."""
         trials = self.found.trials
         joules = [to_joules(mj) for trial in trials if (mj := trial.energy.total_mj) is not None]
         return sum(joules) if len(joules) == len(trials) else None
@@ -60,7 +60,7 @@ class ParetoRow:
 
     @property
     def beside(self) -> dict[str, float]:
-        """The objectives beside the metric, by name."""
+        """The values of the objectives other than the metric, by name."""
         return dict(zip(self.space.objective[1:], self.values.numbers[1:], strict=True))
 
 
@@ -217,18 +217,18 @@ def configuration_columns(space: Space, history: History) -> list[str]:
 
 
 def configuration_rows(space: Space, history: History) -> list[dict[str, Any]]:
-    """One row per configuration with a score, best first: its repeats as one."""
+    """One row per configuration with a score, its repeats as one, best first."""
     return rows_of(for_metric(CONFIGURATION_TABLE, space.metric), _configurations(space, history))
 
 
 def _configurations(space: Space, history: History) -> list[ConfigurationRow]:
-    """The ranked configurations; without a score one has no rank and no row."""
+    """The ranked configurations; those without a score have no rank and no row."""
     found = configurations(history.trials.values(), space.metric, space.mode, repeats=space.repeats)
     return [ConfigurationRow(rank, each) for rank, each in enumerate(found, start=1)]
 
 
 def pareto_columns(space: Space, history: History) -> list[str]:
-    """The names of the columns of a run's pareto.csv; those of hparams as its trials have them."""
+    """The names of the columns of a run's pareto.csv, with the hparams that its trials have."""
     return header(for_metric(PARETO_TABLE, space.metric), _front(space, history))
 
 
@@ -246,7 +246,7 @@ def _front(space: Space, history: History) -> list[ParetoRow]:
 
 
 def rung_correlation_rows(space: Space, history: History) -> list[dict[str, Any]]:
-    """One row per rung but the top one: how its ranking agrees with the next one's.
+    """One row per rung below the top one: how its ranking agrees with the next one's.
 
     Rungs that fewer than four trials completed have a row too, with empty values: that nothing is known is a
     result.

@@ -1,7 +1,7 @@
 """What a table is: its columns, each with name, unit, meaning and value, written once.
 
-The CSV, the table of results/README.md (`make docs`) and the test that holds both together come from one
-list: a new column is one entry more in it.
+The CSV, the table of results/README.md (`make docs`) and the test that keeps both in step come from one list:
+a new column is one more entry in it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Column(Generic[Taken]):
     Attributes:
         unit: As the documents write it, such as "J" or "fraction"; empty for names and texts.
         meaning: One or two sentences, in Markdown.
-        value: From what a row is made of to its cell; None is an empty cell.
+        value: Returns the cell of the item that a row is made of; None is an empty cell.
     """
 
     name: str
@@ -40,8 +40,8 @@ class ColumnGroup(Generic[Taken]):
 
     Attributes:
         name: What the documents call them, such as "*hyperparameters*".
-        values: From what a row is made of to its cells by column name.
-        prefix: Before a name that a fixed column of the table has; without one that column takes precedence.
+        values: Returns the cells of the item that a row is made of, by column name.
+        prefix: Put before a name that a fixed column has too; if empty, that column takes precedence.
     """
 
     name: str
@@ -68,8 +68,8 @@ def hparams_apart(hparams: Mapping[str, Any], taken: Iterable[str]) -> dict[str,
 def header(table: Table[Item], items: Iterable[Item] = ()) -> list[str]:
     """The names of the columns in their order, each once.
 
-    Columns of groups are those of any row: trials have different hyperparameters where the space has
-    conditions, and a metric may appear in the second epoch only.
+    A group has the columns of any of the rows: trials have different hyperparameters if the space has
+    conditions, and a metric may first appear in the second epoch.
     """
     rows, fixed = list(items), set(column_names(table))
     names: list[str] = []
@@ -84,9 +84,9 @@ def header(table: Table[Item], items: Iterable[Item] = ()) -> list[str]:
 def row_of(table: Table[Item], item: Item) -> dict[str, Any]:
     """The row by column name.
 
-    A fixed column takes precedence over a group's of its name, and an earlier group over a later one: a
-    script may report a metric `epochs`, and have a hyperparameter `seed`. The trial's own must stay what the
-    documents describe.
+    A fixed column takes precedence over a group's column of the same name, and an earlier group over a later
+    one: a script may report a metric `epochs` and have a hyperparameter `seed`, but the trial's own columns
+    must stay what the documents describe.
     """
     row: dict[str, Any] = {}
     fixed = set(column_names(table))
@@ -102,7 +102,7 @@ def rows_of(table: Table[Item], items: Iterable[Item]) -> list[dict[str, Any]]:
 
 
 def column_names(table: Table[Item]) -> tuple[str, ...]:
-    """The names that every run's table has, its groups left out."""
+    """The names of the fixed columns, which every run's table has."""
     return tuple(column.name for column in table if isinstance(column, Column))
 
 
@@ -117,9 +117,9 @@ def markdown(table: Table[Item]) -> str:
 
 
 def for_metric(table: Table[Item], metric: str) -> Table[Item]:
-    """The table of a run, in which the column of the metric is named like the metric.
+    """The table of a run, in which the column of the metric is named after the metric.
 
-    A notebook that reads several runs by one name would compare accuracies with errors.
+    If all runs had one name for it, a notebook that reads several would compare accuracies with errors.
     """
     return [
         replace(column, name=metric) if isinstance(column, Column) and column.name == METRIC else column
@@ -128,7 +128,7 @@ def for_metric(table: Table[Item], metric: str) -> Table[Item]:
 
 
 def plain(name: str, unit: str, meaning: str) -> Column[Mapping[str, Any]]:
-    """A column of rows that are mappings already; empty where a row lacks it."""
+    """A column of rows that are already mappings; empty where a row lacks it."""
     return Column(name, unit, meaning, lambda row: row.get(name, ""))
 
 
@@ -137,12 +137,12 @@ def lifted(
 ) -> list[Column[Whole]]:
     """The columns of a part, such as a trial's joules, in the table of the whole.
 
-    So a column of joules is written once, and is in trials.csv, energy.csv and history.csv with the same name
-    and unit.
+    A column of joules is thus written once, and is in trials.csv, energy.csv and history.csv with the same
+    name and unit.
 
     Args:
-        part: From what a row of the whole is made of to its part.
-        meaning: What they all mean there; None keeps each one's own.
+        part: Returns the part of the item that a row of the whole is made of.
+        meaning: The meaning of all of them there; None keeps that of each.
     """
     return [_lifted(column, part, meaning) for column in columns]
 

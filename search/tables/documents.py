@@ -1,6 +1,6 @@
 """The tables of results/README.md, made from the columns themselves: `make docs` writes them.
 
-A test fails where they are stale, so a column cannot be added without its meaning, nor documented after it is
+A test fails when they are stale, so a column cannot be added without its meaning, nor documented after it is
 gone.
 """
 
@@ -35,7 +35,7 @@ DOCUMENTED: Mapping[str, Table[Any]] = {
     "promoted.csv": PROMOTED_TABLE,
     "history.csv": HISTORY_TABLE,
 }
-# A head, a rule, and all following lines that begin with a bar; text below it stays.
+# A header, a rule, and all following lines that begin with a bar; text below stays.
 _TABLE = re.compile(r"\| column \| unit \| meaning \|\n(?:\|.*\n)+")
 
 

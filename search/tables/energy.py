@@ -1,10 +1,10 @@
 """energy.csv, one row per trial and rung, and devices.csv, which reconciles it with the counters.
 
-The two tables have the same millijoules from two ends. energy.csv begins with trials: what the epochs of
-a rung used, by their rows, and what the attempts that ended there used beside them, by the accounts of their
-windows. devices.csv begins with counters: what each moved in a session, and to whom that went. Neither is
-made from the other, so `check_energy.py` can hold them together; it must come out at the millijoule, as
-everything here is a sum of whole ones and joules have three decimals.
+The two tables account for the same millijoules from two ends. energy.csv starts with trials: what the epochs
+of a rung used, by their rows, and what the attempts that ended there used besides, by the accounts of their
+windows. devices.csv starts with counters: how much each advanced in a session, and to whom that went. Neither
+is made from the other, so `check_energy.py` can compare them. They must agree to the millijoule, since
+everything here is a sum of whole millijoules and joules have three decimals.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def _joules(name: str, meaning: str, part: Callable[[EnergyReading], int | None]
     return Column(name, "J", meaning, lambda reading: to_joules(part(reading)))
 
 
-# Of any reading: a trial's, a rung's, an epoch's. `energy_j` is measured plus estimated joules,
+# Columns of any reading: a trial's, a rung's, an epoch's. `energy_j` is measured plus estimated joules,
 # `energy_measured_j` those of GPU, CPU and memory, and the GPU's are the sum of its three layers: work,
-# contexts, idling. Any of them is empty that some sensor under it did not have, but for the two sums, which
-# are of what is known: `energy_scope` names these parts.
+# contexts, idling. A column is empty if a sensor below it is missing, except for the two sums, which cover
+# what is known: `energy_scope` names these parts.
 JOULES = [
     _joules(
         "energy_j",
@@ -66,8 +66,8 @@ JOULES = [
     _joules("energy_dram_j", "memory, where it has a counter of its own", lambda reading: reading.dram_mj),
 ]
 
-# The short form, of tables that have a row for each part of a trial: a rung, an epoch. The GPU's three
-# layers are left out there: of single epochs they depend on which idle levels had been learnt by then.
+# The short form, for tables that have a row for each part of a trial: a rung, an epoch. The GPU's three
+# layers are left out: for single epochs they depend on which idle levels had been learnt by then.
 _SHORT = ("energy_j", "energy_gpu_j", "energy_cpu_j", "energy_dram_j", "energy_estimated_j")
 SPENT = sorted((one for one in JOULES if one.name in _SHORT), key=lambda one: _SHORT.index(one.name))
 
@@ -76,9 +76,9 @@ SPENT = sorted((one for one in JOULES if one.name in _SHORT), key=lambda one: _S
 class RungRow:
     """What the row of one trial at one rung is made of.
 
-    A rung is where an epoch ran, not what it ended: an epoch that jumps over rungs (on a ladder of joules)
-    is in the row of the budget it trained at. Trials have a row for each rung they trained at, and for one
-    where a killed attempt left joules without a row of its own.
+    The rung is where an epoch ran, not what it completed: an epoch that jumps over rungs (on a ladder of
+    joules) is in the row of the budget it trained at. Trials have a row for each rung they trained at, and
+    for a rung where a killed attempt left joules without an epoch.
     """
 
     trial: TrialRecord
@@ -91,20 +91,20 @@ class RungRow:
 
     @cached_property
     def energy(self) -> EnergyReading:
-        """Joules of its epochs, and what attempts that ended there used beside them."""
+        """Joules of its epochs, and what attempts that ended there used besides."""
         return EnergyReading.sum([*(row.energy for row in self.epochs), self.trial.joules.at_rung(self.rung)])
 
 
 def _energy(row: RungRow) -> EnergyReading:
-    """What the columns of joules are lifted from."""
+    """The part that the columns of joules are lifted from."""
     return row.energy
 
 
 ENERGY_TABLE: Table[RungRow] = [
     Column("trial_id", "", "as in trials.csv", lambda row: row.trial.trial_id),
     Column("rung", "", "at whose budget the epochs ran, from 0", lambda row: row.rung),
-    # What the joules bought, as far as a rung shows it: the same budget costs other joules at another batch
-    # size.
+    # What the joules bought, as far as a rung shows it: the same budget costs different joules at another
+    # batch size.
     Column("epochs", "epochs", "run at this rung, repeated ones included", lambda row: len(row.epochs)),
     Column(
         "seconds",
@@ -133,14 +133,13 @@ DEVICE_TABLE: Table[Mapping[str, Any]] = [
     plain("device", "", "UUID of a GPU, zone of a CPU"),
     plain("kind", "", "`gpu`, `cpu`, `dram` or `estimated`"),
     plain("sensor", "", "as `gpu_sensor` in trials.csv"),
-    # From the counter's own reading at the session's start to the one in this row. A counter that began
-    # again in between (a driver that was reloaded) has its jump in `energy_unaccounted_j`, which is then
-    # negative.
+    # From the counter's own reading at the session's start to the one in this row. If a counter was reset in
+    # between (a driver that was reloaded), the jump is in `energy_unaccounted_j`, which is then negative.
     plain("counter_start_mj", "mJ", "the counter at the session's start"),
     plain("counter_end_mj", "mJ", "and at the reading"),
     plain("energy_device_j", "J", "all the device used"),
-    # Where it went: six parts, of which each joule is in exactly one. The run answers for the first three
-    # and for idling, and these count against `search.limits.kwh`; external work and gaps do not.
+    # Where it went: six parts, with each joule in exactly one. The run accounts for the first three and for
+    # idling, and these count against `search.limits.kwh`; external work and gaps do not.
     plain("energy_trials_j", "J", "by this run's trials, their starts left out"),
     plain(
         "energy_starts_j",
@@ -160,8 +159,8 @@ DEVICE_TABLE: Table[Mapping[str, Any]] = [
         ("resets of the counter, gaps in sampling, and what was lost with a meter (`reason`)"),
     ),
     plain("residual_j", "J", "what is missing from these six: always 0"),
-    # What the split was made by, for those who want to check it: levels that were never seen are empty, and
-    # then idling is in the trials' active part.
+    # What the split is based on, for readers who want to check it. Levels that were never seen are empty, and
+    # idling is then in the trials' active part.
     plain("idle_power_w", "W", "power without any process, where it was learnt"),
     plain("context_power_w", "W", "power with an idle process, where it was learnt"),
     plain(
@@ -185,10 +184,10 @@ DEVICE_COLUMNS = column_names(DEVICE_TABLE)
 
 
 def energy_rows(history: History) -> list[dict[str, Any]]:
-    """One row per trial and rung: repeated epochs, and what attempts used beside their epochs, included.
+    """One row per trial and rung, including repeated epochs and what attempts used besides their epochs.
 
-    So the rungs of a trial add up to its row in trials.csv. An epoch that was run again after a lost worker
-    is in there twice, for it was paid for twice; `epochs` counts it twice as well.
+    The rungs of a trial thus add up to its row in trials.csv. An epoch that was run again after a lost worker
+    is included twice, also in `epochs`, because it was paid for twice.
     """
     return rows_of(
         ENERGY_TABLE,
@@ -203,7 +202,7 @@ def energy_rows(history: History) -> list[dict[str, Any]]:
 def device_rows(history: History) -> list[dict[str, Any]]:
     """One row per session, node and device; a row may itself be marked as not closed.
 
-    Its session was closed, and yet a node was lost on the way: the row is the last that its meter gave.
+    In that case its session was closed but its node was lost before: the row is the last from its meter.
     """
     return [
         row_of(DEVICE_TABLE, {"session": number, "is_closed": session.is_closed, **row})
@@ -215,7 +214,7 @@ def device_rows(history: History) -> list[dict[str, Any]]:
 
 
 def num_examples(rows: Iterable[EpochRow]) -> int | None:
-    """Examples trained on; None where an epoch did not report them: a sum without it would be too small."""
+    """Examples trained on; None if an epoch did not report them: a sum without it would be too small."""
     counts = [row.metrics.get("num_examples") for row in rows]
     known = [count for count in counts if count is not None]
     return round(sum(known)) if len(known) == len(counts) else None

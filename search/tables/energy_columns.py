@@ -1,14 +1,14 @@
 """The energy columns of a trial in trials.csv: its joules, and what its closed windows add to them. Pure.
 
-Joules come from the trial's rows and windows together (`ledger.trial_energy`), so that an attempt that was
-killed counts up to its last moment. Everything that is no joule (sensors, attribution, power, temperature,
-clocks) is known of whole windows only: an attempt whose account was never closed, because its meter was
-lost, has its joules here and none of these. Three rules hold for every cell:
+Joules come from the trial's rows and windows together (`ledger.trial_energy`), so that a killed attempt
+counts up to its last moment. Everything else (sensors, attribution, power, temperature, clocks) is known only
+for whole windows: an attempt whose account was never closed, because its meter was lost, has its joules here
+and none of these. Three rules hold for every cell:
 
 - Unknown is empty, never 0, and `energy_reason` says why.
 - A label is that of all attempts, joined by + where they differ: two GPUs of one model are one name.
-- A mean is over the time of the attempts that know it, and never over their number: a restart after a minute
-  must not weigh as much as the day before it.
+- A mean is over the time of the attempts that know the value, never over their number: a restart after a
+  minute must not weigh as much as the day before it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from search.tariff import Tariff
 
 @dataclass
 class TrialEnergyRow:
-    """What the energy columns of one trial are made of; each is worked out once.
+    """What the energy columns of one trial are made of; what is costly is computed once.
 
     Attributes:
-        space: Says which metric is best, and what full training would be.
-        trial: With its rows, and its accounts in `trial.joules`.
+        space: Defines which metric is best, and what full training would be.
+        trial: The trial with its rows, and with its accounts in `trial.joules`.
     """
 
     space: Space
@@ -41,9 +41,9 @@ class TrialEnergyRow:
 
     @cached_property
     def energy(self) -> EnergyReading:
-        """All its attempts, starts left out.
+        """The energy of all its attempts, starts left out.
 
-        A sum over all rows and accounts: a trial of 10,000 epochs pays for it once, and not in each column.
+        This sums all rows and accounts, which a trial of 10,000 epochs must do once and not for each column.
         """
         return self.trial.energy
 
@@ -53,34 +53,35 @@ class TrialEnergyRow:
 
     @cached_property
     def windows(self) -> list[EnergySummary]:
-        """The accounts of its attempts that were closed, oldest first."""
+        """The closed accounts of its attempts, oldest first."""
         return list(self.trial.joules.closed.values())
 
     @cached_property
     def sensors(self) -> list[EnergySensors]:
-        """By attempt; while none is closed, as the first row of the latest has them."""
+        """Sensors by attempt; while none is closed, as in the first row of the latest."""
         return [one.sensors for one in self.windows] or [EnergySensors(**self.trial.sensors)]  # type: ignore[arg-type]
 
     @cached_property
     def num_examples(self) -> int | None:
-        """Examples trained on; None where an epoch did not report them."""
+        """Examples trained on; None if an epoch did not report them."""
         return num_examples(self.trial.rows)
 
     @property
     def energy_reason(self) -> str:
         """Why nothing or not everything is known: its sensors, a lost meter, or epochs that were too short.
 
-        The sensors' own reason is that of the latest attempt: a remedy for an earlier node is of no use.
+        The sensors' reason is that of the latest attempt, since a remedy for an earlier node is of no use.
         """
         reasons = self.trial.sensors.get("reason", ""), _lost_reason(self.trial), _unseen_reason(self.trial)
         return "; ".join(filter(None, reasons))
 
     @property
     def energy_to_best_j(self) -> float | None:
-        """What was spent until the best epoch ended, in all attempts.
+        """The joules spent until the best epoch ended, in all attempts.
 
-        Up to its last run: an epoch that was repeated after a lost worker has cost twice. Unknown while a row
-        before it still waits for the next tick of a sensor: the sum would leave out joules that were used.
+        They include its last run: an epoch that was repeated after a lost worker has cost twice. Unknown
+        while any of these rows waits for the next tick of a sensor: the sum would leave out joules that were
+        used.
         """
         best = self.trial.best(self.space.metric, self.space.mode)
         if best is None:
@@ -92,7 +93,7 @@ class TrialEnergyRow:
 
     @property
     def energy_projected_full_j(self) -> float | None:
-        """What full training would use; None before an epoch whose joules and examples are known."""
+        """The joules of a full training; None before an epoch whose joules and examples are known."""
         full = projected_full(self.space, self.trial)
         return full.joules if full else None
 
@@ -107,7 +108,7 @@ class TrialEnergyRow:
         return "+".join(sorted({text for one in self.sensors if (text := getattr(one, label))}))
 
     def mean(self, statistic: str) -> float | None:
-        """One of the `STATISTICS`, as the mean over the time of the attempts that know it."""
+        """The mean of one of the `STATISTICS` over the time of the attempts that know it."""
         known = [
             (value, one.seconds) for one in self.windows if (value := _number(one, statistic)) is not None
         ]
@@ -115,13 +116,13 @@ class TrialEnergyRow:
         return sum(value * lasted_s for value, lasted_s in known) / seconds if seconds else None
 
     def extreme(self, choose: Callable[..., float], statistic: str) -> float | None:
-        """The smallest or largest of all attempts that know it; empty where none does."""
+        """The smallest or largest value of all attempts that know it; None if none does."""
         known = [value for one in self.windows if (value := _number(one, statistic)) is not None]
         return choose(known) if known else None
 
 
 def _energy(row: TrialEnergyRow) -> EnergyReading:
-    """What the columns of joules are lifted from."""
+    """The part that the columns of joules are lifted from."""
     return row.energy
 
 
@@ -136,14 +137,14 @@ def _mean(name: str, unit: str, meaning: str) -> Column[TrialEnergyRow]:
 
 
 def _per(name: str, meaning: str, divisor: Callable[[TrialEnergyRow], int | None]) -> Column[TrialEnergyRow]:
-    """`energy_j` by something that may be unknown or none, where the quotient is empty."""
+    """`energy_j` divided by a count; empty if that is unknown or 0."""
     return Column(name, "J", meaning, lambda row: _ratio(to_joules(row.energy.total_mj), divisor(row)))
 
 
 ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
     *lifted(JOULES, _energy),
-    # The start is apart: the first trial in a worker imports and decodes for all that follow it, so that
-    # with its start it would look dearer than the same training as number two.
+    # Starts are separate: the first trial in a worker imports and decodes for all that follow it, so with its
+    # start it would look more expensive than the same training run second.
     Column(
         "energy_start_j",
         "J",
@@ -172,8 +173,8 @@ ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
         "why nothing or not everything could be measured, and the remedy",
         lambda row: row.energy_reason,
     ),
-    # Each with what it is made with, or why it is empty: a figure of another country or year, or without the
-    # PUE, is not comparable, and a table outlives its space.
+    # Each with its basis, or why it is empty: a figure of another country or year, or without the PUE, is not
+    # comparable, and a table outlives its space.
     Column(
         "co2e_g",
         "g",
@@ -229,14 +230,14 @@ ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
         "fraction",
         "of its training's time for which the counters' increments are in its joules",
     ),
-    # What the device showed, all of it: on a shared GPU the neighbours' work is in these too, so they
-    # explain a trial's joules (throttled, starved, cool) and are no measure of them.
+    # Readings of the whole device: on a shared GPU these include the neighbours' work, so they explain a
+    # trial's joules (throttled, starved, cool) but do not measure them.
     _mean("gpu_power_mean_w", "W", "of its whole GPUs while it trained, others' work included"),
     _mean("gpu_util_mean", "fraction", "of the GPU"),
     _mean("gpu_temp_mean_c", "°C", "of the GPU's core"),
     _mean("gpu_sm_clock_mean_mhz", "MHz", "of the GPU's cores; below its usual value: throttled"),
     _mean("gpu_memory_clock_mean_mhz", "MHz", "of the GPU's memory"),
-    # Extremes of all attempts, while a mean would hide that one of them was throttled.
+    # Extremes over all attempts, since a mean would hide that one of them was throttled.
     Column(
         "gpu_power_min_w",
         "W",
@@ -256,7 +257,7 @@ ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
         "`energy_j` / epochs run, repeated ones included: what `search.ladder.joules` can be chosen by",
         lambda row: len(row.trial.rows),
     ),
-    # What follows compares trials that were stopped at different epochs. Cumulative joules do not: of two
+    # The following compare trials that were stopped at different epochs. Cumulative joules do not: of two
     # trials the one that was stopped first would always look cheaper.
     Column("energy_to_best_j", "J", "spent until its best epoch ended", lambda row: row.energy_to_best_j),
     Column(
@@ -283,8 +284,8 @@ ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
 def _unseen_reason(trial: TrialRecord) -> str:
     """What is missing because epochs were shorter than a tick of their sensor.
 
-    NVML's counter moves each 20 to 100 ms, and a shared device is settled once a second. Where the whole
-    trial was shorter the part is unknown; where single epochs were, only they are.
+    NVML's counter moves every 20 to 100 ms, and a shared device is settled once a second. If the whole trial
+    was shorter, the part is unknown; if only single epochs were, only these are.
     """
     if trial.unseen_parts:
         return f"{', '.join(trial.unseen_parts)}: its epochs were over before the sensor moved once"
@@ -297,7 +298,7 @@ def _unseen_reason(trial: TrialRecord) -> str:
 
 
 def _lost_reason(trial: TrialRecord) -> str:
-    """What to know of attempts whose account could not be closed: their last moments are in no column.
+    """What is missing because accounts of attempts could not be closed: their last moments are in no column.
 
     A running trial has an open account, which is not a lost one.
     """

@@ -1,8 +1,8 @@
-"""history.csv of a training: what each epoch brought and cost.
+"""history.csv of a training: what each epoch achieved and cost.
 
-One row per epoch, also where an epoch was trained twice because its worker was lost: the metrics are those of
-the last time, which the training continued from, and seconds and joules those of all times, which were all
-paid for.
+It has one row per epoch, even if an epoch was trained twice because its worker was lost: the metrics are
+those of the last time, from which the training continued; seconds and joules are those of all times, which
+were all paid for.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def history_columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def history_rows(rows: Iterable[EpochRow]) -> list[dict[str, Any]]:
-    """A row for each epoch, in order. Of one that was repeated: its last metrics, and all it cost."""
+    """One row per epoch, in order. A repeated one has its last metrics and everything it cost."""
     attempts: dict[int, list[EpochRow]] = {}
     for row in rows:
         attempts.setdefault(row.epoch, []).append(row)
@@ -87,7 +87,7 @@ class HistoryFile:
     """history.csv of a training in this process (`train.py`), which has no journal to make it from.
 
     It is written whole after each epoch. Epochs that an earlier call left in the file stay, up to the first
-    epoch of this one: a training that resumes at epoch 6 replaces 6 and later.
+    epoch of this call: a training that resumes at epoch 6 replaces 6 and later.
     """
 
     def __init__(self, path: Path) -> None:
@@ -102,8 +102,8 @@ class HistoryFile:
     def add(self, row: EpochRow) -> None:
         """Write the file with `row` in it.
 
-        A training that resumes gives the row of its checkpoint again, marked as a replay. It is written only
-        if it is not in the file: a kill may have come between the checkpoint and the table.
+        A resumed training reports the row of its checkpoint again, marked as a replay. It is written only if
+        it is not in the file: a kill may have come between the checkpoint and the table.
 
         Raises:
             OSError: The file cannot be written; the earlier one is still there.

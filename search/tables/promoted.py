@@ -24,11 +24,11 @@ from search.space import Space
 from search.tables.columns import Table, column_names, hparams_apart, hparams_group, plain
 
 UNTESTED = ", on validation"
-# The hparams of a baseline that its row shows: the network whose features it was computed on. Its others (the
-# C of an SVM) are of no trial, and would be columns with one value.
+# The hparams of a baseline that its row shows: the network whose features it was computed on. No trial has
+# the others (the C of an SVM), which would be columns with one value.
 _BACKBONE = {"model", "weights"}
 _SAME_SCORE = 1e-5  # the metric is a sum in fp32, the scores of examples are written exactly
-# The rows are worked out together (a gain needs the default's scores, a conclusion all columns before it), so
+# The rows are computed together (a gain needs the default's scores, a conclusion all columns before it), so
 # the columns only pick from them.
 PROMOTED_TABLE: Table[Mapping[str, Any]] = [
     plain("rank", "", "by `val_mean`"),
@@ -118,9 +118,9 @@ def promoted_rows(
     The order is by validation: ordering by test would choose on the test set.
 
     Args:
-        baselines: The runs of baselines, each with what its test examples brought; their rows bear the
+        baselines: The runs of baselines, each with what its test examples contributed; their rows have the
             names of their trainables.
-        examples: What each test example brought to the score of a training of `promotion`.
+        examples: What each test example contributed to the score of a training of `promotion`.
     """
     promoted = _Promoted(promotion, space, examples)
     default = next((trial.trial_id for trial in trials if trial.proposed_by == "default"), None)
@@ -143,7 +143,7 @@ def promoted_rows(
 
 
 def examples_in(ledger: Ledger) -> ExamplesOf:
-    """Reads what each test example brought from the folders of a promotion's trainings."""
+    """Return a reader of what each test example contributed, from the folders of a promotion's trainings."""
 
     def examples(run: TrialRecord) -> list[dict[str, str]]:
         path = ledger.trial_folder(run.trial_id) / "examples.csv"
@@ -158,8 +158,8 @@ def examples_in(ledger: Ledger) -> ExamplesOf:
 def conclusion(gain: Interval, num_seeds: int) -> str:
     """The conclusion from a gain: "better", "worse", or "tie" if 0 lies in its interval.
 
-    One seed can show a tie, since more seeds only widen the interval, but no gain: "one seed". Where the
-    uncertainty of the gain is unknown it is "no interval".
+    One seed can show a tie, since more seeds only widen the interval, but not a gain: that is "one seed". If
+    the uncertainty of the gain is unknown, it is "no interval".
     """
     if gain.low is None or gain.high is None:
         return "one seed" if num_seeds == 1 else "no interval"
@@ -175,7 +175,7 @@ class _Promoted:
     """A promotion's history read for its table.
 
     Attributes:
-        examples: From a training to its rows of examples.csv.
+        examples: Returns the rows of examples.csv of a training.
     """
 
     history: History
@@ -184,7 +184,7 @@ class _Promoted:
 
     @cached_property
     def has_test(self) -> bool:
-        """Whether there is a test set: no training ends well without a score on it, if there is one."""
+        """Whether there is a test set; if there is, every training that ends well has a score on it."""
         finished = [run for run in self.history.trials.values() if run.status == "finished"]
         return not finished or any(run.rows[-1].test for run in finished)
 
@@ -209,8 +209,8 @@ class _Promoted:
     def scores(self, source: str) -> Scores:
         """The scores of one configuration by seed, with those of each test example where they were kept.
 
-        The number of examples is used only where all seeds agree on it: a set that changed between trainings
-        has no size.
+        The number of examples is used only if all seeds agree on it: a set that changed between trainings has
+        no size.
         """
         runs = self.scored(source)
         values = {run.seed: value for run in runs if (value := self.value(run, self.metric)) is not None}
@@ -226,10 +226,10 @@ class _Promoted:
         return scored_set(self.space, lambda name: self.value(run, name), self.metric)
 
     def _by_example(self, run: TrialRecord, score: float) -> Mapping[str, float]:
-        """The score of each test example by its name; empty where their mean is not the score.
+        """The score of each test example by its name; empty if their mean is not the score.
 
-        Then the file is of another metric of that name (accuracy per example beside a macro F1 over classes),
-        and pairing by it would give a narrow interval around the wrong number.
+        In that case the file has another metric of that name (accuracy per example beside a macro F1 over
+        classes), and pairing by it would give a narrow interval around the wrong number.
         """
         if not self.has_test:
             return {}
@@ -281,7 +281,7 @@ def _row_conclusion(
 ) -> str | None:
     """The conclusion of a row.
 
-    Guessing comes first: two configurations that both guess do not tie, they have not learnt. A default has
+    Guessing comes first: two configurations that both guess do not tie, they have not learnt. The default has
     no gain over itself, so its conclusion is about guessing or empty.
     """
     if score and is_better_than_guessing(score, guessing, promoted.space.mode) is False:
@@ -301,7 +301,7 @@ def _sign(space: Space) -> int:
 def _named(prefix: str, value: Interval | None) -> dict[str, float | str | None]:
     """An interval as the four cells of a prefix: mean, low, high, and what it counts.
 
-    Where there is no interval the fourth cell has the reason, as an empty pair of limits alone would look
+    If there is no interval, the fourth cell has the reason, because an empty pair of limits alone would look
     like a mistake.
     """
     if value is None:

@@ -44,8 +44,8 @@ class TrialRow(TrialEnergyRow):
     def budget(self) -> Budget | None:
         """The budget that the trial's score was trained at; None before its first rung.
 
-        Of the rung that its epochs ran at, which may be a lower one than they ended: on a ladder of joules an
-        epoch may jump over a rung.
+        It is that of the rung where its epochs ran, which may be lower than the one they completed: on a
+        ladder of joules an epoch may jump over a rung.
         """
         rows = self.trial.rows
         ended = [row for row in rows if row.ended_rung is not None and row.ended_rung == self.trial.rung]
@@ -56,8 +56,8 @@ class TrialRow(TrialEnergyRow):
         """Epoch and value of the best epoch at the highest rung it trained at; None without a finite
         score.
 
-        It is no value to rank by: the best of many epochs is too good by chance. The rank uses the score at
-        the rung's end.
+        It is not a value to rank by: the best of many epochs is too good by chance. The rank uses the score
+        at the end of the rung.
         """
         return self.trial.best(self.space.metric, self.space.mode)
 
@@ -142,7 +142,7 @@ TRIAL_TABLE: Table[TrialRow] = [
     ),
     hparams_group(lambda row: row.trial.hparams),
     # The score above is of the rung's last epoch, by which trials are ranked; these two show how much later
-    # epochs lost, which is overfitting where it is much.
+    # epochs lost, which is overfitting if it is much.
     Column(
         "best_value",
         "the metric's",

@@ -1,7 +1,7 @@
 """Keeps the files that are made from the journal up to date: a run's tables, a promoted training's files.
 
-They follow the run as observers do, after an event is in the journal: a table never shows what a kill could
-still undo. Each is replaced whole, so that a reader sees an old one or a new one, never half of one.
+As observers of the run they act after an event is in the journal, so a table never shows what a kill could
+still undo. Each file is replaced whole, so that a reader sees the old one or the new one, never half of one.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ def live_tables(space: Space, history: History) -> dict[str, Table]:
 class Tables:
     """Keeps the CSV files up to date during a run.
 
-    Written whole they take longer the more trials there are. Written after each trial their cost would grow
-    with the square of the number of trials; so they are written less and less often, and at most one part in
-    21 of a run's time goes into them. The end of the run always writes them.
+    Writing them whole takes longer the more trials there are, and writing them after each trial would cost
+    the square of the number of trials. So they are written less and less often, and take at most one part in
+    21 of a run's time. The end of the run always writes them.
 
     Args:
-        every_s: Least time between two writings; 20 times what the last one took, if that is longer.
+        every_s: Minimum time between two writings; 20 times what the last one took, if that is longer.
         clock: Monotonic seconds.
     """
 
@@ -105,17 +105,17 @@ class Tables:
 
 
 class TrialHistories:
-    """Keeps history.csv of every trial that has ended: a search's trials leave more than a checkpoint.
+    """Writes history.csv of every trial that has ended, so that trials leave more than a checkpoint.
 
-    What a kill kept from being written, and trials that were paused to the end, are written when the run
-    ends.
+    Files that a kill kept from being written, and those of trials that stayed paused, are written when the
+    run ends.
     """
 
     def __init__(self, run: Run) -> None:
         self._run = run
 
     def on_event(self, event: Mapping[str, Any]) -> None:
-        """Write the history of a trial that has ended; of all others when the run has."""
+        """Write the history of a trial that has ended, and the missing ones when the run has."""
         if event["event"] == "trial_ended" and event["status"] != "paused":
             self._write(event["trial"])
         elif event["event"] == "run_ended":
@@ -135,10 +135,10 @@ class TrialHistories:
 
 
 class FinalTables(TrialHistories):
-    """Follows a promotion: config.yaml of its trainings, beside their history.
+    """Writes config.yaml of a promotion's trainings, beside their history.
 
-    config.yaml has every setting that the result depends on, and in its first line the command that trains it
-    again.
+    config.yaml has every setting that the result depends on, and in its first line the command that repeats
+    the training.
     """
 
     def _is_written(self, trial_id: str) -> bool:
@@ -146,15 +146,14 @@ class FinalTables(TrialHistories):
 
     @cached_property
     def _versions(self) -> dict[str, Any]:
-        """Versions of Python and packages, looked up once: git describes the commit in a process of its
-        own."""
+        """Versions of Python and packages, looked up once: git describes the commit in a separate process."""
         return versions()
 
     def _write(self, trial_id: str) -> None:
         """Write history.csv and config.yaml.
 
-        The command in the latter tests as well (`--test`) and writes into a folder `again`: beside this one
-        the two results can be compared.
+        The command in config.yaml also tests (`--test`), and writes into a folder `again`, so that the two
+        results can be compared.
         """
         super()._write(trial_id)
         ledger, trial = self._run.ledger, self._run.history.trials[trial_id]

@@ -1,9 +1,9 @@
-"""Who may read the pages: who has the token, at an address that is this machine's.
+"""Who may read the pages: anyone with the token, at an address of this machine.
 
 Any user of the machine and any page in the browser can reach a port on loopback. The token, which is in the
-address that is printed once and then in a cookie, keeps out other users and programs. The check of the Host
-header keeps out a page elsewhere whose name was pointed at 127.0.0.1 (DNS rebinding), which the browser takes
-for the same site as this one.
+printed address and then in a cookie, keeps out other users and programs. The check of the Host header keeps
+out a page elsewhere whose host name was pointed at 127.0.0.1 (DNS rebinding), which the browser takes for the
+same site as this one.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from yarl import URL
 _ONCE_S = 60.0
 _NEEDED = "This page needs its token: open the address that `jouletune ui` printed.\n"
 _WRONG = "The token is not that of this server: open the address that `jouletune ui` printed last.\n"
-# The page of a run allows its own scripts by their hashes, and needs `style-src 'unsafe-inline'`: it has its
-# policy in itself. What a policy in a document cannot say is said for it here.
+# The page of a run has a policy of its own, with the hashes of its scripts and `style-src 'unsafe-inline'`.
+# The rest is added here; `frame-ancestors` has no effect inside a document.
 _OF_REPORTS = "frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
 _OF_THE_REST = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-src 'self'; "
@@ -41,11 +41,11 @@ _HEADERS = {
 
 
 class Access:
-    """The token of one server, and what is told to who lacks it.
+    """The token of one server, and the answers to requests without it.
 
     Args:
-        host: What the server listens on.
-        port: Likewise; the cookie is named by it, as browsers send cookies to every port of a host.
+        host: The address that the server listens on.
+        port: Its port, which is in the cookie's name, because browsers send cookies to every port of a host.
         clock: Monotonic seconds.
     """
 
@@ -62,7 +62,7 @@ class Access:
     def address_once(self, path: str = "/") -> str:
         """An address that opens the pages once, within a minute.
 
-        For the command line of a browser, which every user of the machine can read.
+        It is for the command line of a browser, which every user of the machine can read.
         """
         self._once, self._once_until_s = secrets.token_urlsafe(32), self._clock() + _ONCE_S
         return str(self._url(path).with_query(once=self._once))
@@ -75,7 +75,7 @@ class Access:
     async def check(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        """Answer who may not read the pages, turn a token into the cookie, and pass the others on."""
+        """Refuse requests that may not read the pages, turn a token into the cookie, and pass others on."""
         if not self.is_own_host(request.headers.get("Host", "")):
             text = "These pages are only at this machine's own addresses, such as 127.0.0.1 or localhost.\n"
             return web.Response(status=403, text=text)
@@ -90,10 +90,10 @@ class Access:
         return self._with_cookie(request)
 
     def _with_cookie(self, request: web.Request) -> web.Response:
-        """Send the browser to the same page without the token in its address: that stays in histories.
+        """Redirect to the same page without the token in its address, where browsing histories would keep it.
 
-        Lax, not Strict: a browser that came by a link in another page, as of a terminal in a browser, would
-        not send the cookie right after it was set. Every answer is to a GET and changes nothing.
+        The cookie is Lax, not Strict: a browser that followed a link on another page, such as a terminal in a
+        browser, would not send it right after it was set. Every request is a GET and changes nothing.
         """
         path = request.rel_url.raw_path
         target = path if path.startswith("/runs/") else "/"  # "//host" is another server's
@@ -104,8 +104,8 @@ class Access:
     def is_own_host(self, header: str) -> bool:
         """Whether a Host header names this machine, whatever the port: a tunnel may end at another one.
 
-        An address of numbers was not looked up, so that nobody can have pointed it here; where the server
-        listens on more than loopback all of them are taken, and the machine's name.
+        A numeric address is not looked up, so nobody can have pointed it here. If the server listens on more
+        than loopback, all numeric addresses are accepted, and the machine's name.
         """
         name = _name_in(header)
         try:
@@ -129,7 +129,7 @@ class Access:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens on `host`."""
+    """Whether only this machine can reach a server that listens on `host`."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -137,7 +137,7 @@ def is_loopback(host: str) -> bool:
 
 
 async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Tell the browser what no page here may do; no answer is for scripts of other sites."""
+    """Add headers that limit what pages here may do and keep answers from scripts of other sites."""
     response.headers.update(_HEADERS)
     is_report = request.match_info.route.name == "report"
     response.headers["Content-Security-Policy"] = _OF_REPORTS if is_report else _OF_THE_REST

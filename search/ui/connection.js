@@ -1,5 +1,5 @@
 "use strict";
-// A stream of server-sent events, as long as the page is seen and not paused: browsers allow six to a server.
+// A stream of server-sent events, open while the page is visible and not paused: browsers allow six per server.
 function connect(url, onNews) {
   const light = document.getElementById("connection");
   const pause = document.getElementById("pause");

@@ -22,7 +22,7 @@
   const order = { column: "started", isDescending: true };
   let folder = "", numUnread = 0, isKnown = false;
 
-  // A cell is its text, what it sorts by (null where that is unknown), and its hint.
+  // A cell is its text, its sort key (null if unknown) and its hint.
   function cellOf(row, column) {
     if (column === "name") return [row.name, row.name, ""];
     if (column === "state") return [row.state, STATES.indexOf(row.state), row.detail];
@@ -77,7 +77,7 @@
       cell.title = hint;
       cell.classList.toggle("unknown", text === "");
     });
-    // Of a run that cannot be read there is its reason instead of everything else.
+    // A run that cannot be read shows the reason instead of everything else.
     const state = tr.cells[STATE_PLACE], isDamaged = row.state === "damaged";
     tr.classList.toggle("damaged", isDamaged);
     state.colSpan = isDamaged ? COLUMNS.length - 1 : 1;
@@ -117,7 +117,7 @@
     }
     controls.sort.value = `${column} ${isDescending ? "down" : "up"}`;
   }
-  // Filter and order are in the address, which can be kept, and in the session, for the way back from a run.
+  // Filter and order are in the address, which can be kept, and in the session, for returning from a run.
   const asked = new URLSearchParams(location.search);
   function remember() {
     const now = new URLSearchParams();

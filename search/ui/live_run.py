@@ -1,4 +1,4 @@
-"""One run that is read again and again while it goes on: each time only what its journals grew by."""
+"""A run that is read repeatedly while it continues: each time only what was appended to its journals."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Spaces:
         self._known: dict[tuple[bytes, bytes], Space] = {}
 
     def read(self, ledger: Ledger) -> Space:
-        """The space of the run; nothing that it names is imported.
+        """The space of the run; nothing that the space names is imported.
 
         Raises:
             SpaceError: The run's copy of its space cannot be used.
@@ -44,7 +44,7 @@ class LiveRun:
     """A run, with its promotion and baselines.
 
     Attributes:
-        lock: Held while it is read, and while what was read is used: the next reading changes it.
+        lock: Held while the run is read and while the result is used, which the next reading changes.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,13 +54,13 @@ class LiveRun:
         self._parts: dict[Path, LiveHistory] = {}
 
     def row(self, spaces: Spaces) -> RunRow:
-        """The run in the list as it is now.
+        """The current row of the run in the list.
 
         Args:
-            spaces: Those of all runs.
+            spaces: The spaces of all runs.
 
         Raises:
-            LedgerError: A journal cannot be believed or read.
+            LedgerError: A journal cannot be trusted or read.
             SpaceError: The run's copy of its space cannot be used.
         """
         with self.lock:
@@ -70,7 +70,7 @@ class LiveRun:
         """The page of the run as it is now, as HTML.
 
         Raises:
-            LedgerError, SpaceError: As of `row`.
+            LedgerError, SpaceError: As for `row`.
         """
         with self.lock:
             return page_text(self._read(self._spaces))

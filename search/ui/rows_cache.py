@@ -1,7 +1,7 @@
-"""Rows of runs that do not change, kept between two starts: to read 1,000 journals takes a minute.
+"""A cache of the rows of runs that do not change, kept between starts: reading 1,000 journals takes a minute.
 
-A row counts only while the files that it was made from are as they were, by size and time of change. What
-cannot be read or written is left out: the cache saves time and holds nothing else.
+A row is valid only while the files that it was made from have the same sizes and modification times. What
+cannot be read or written is left out: the cache only saves time.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from search.trial.task import cache_folder
 from search.ui.run_row import RunRow
 from trainables.core.files import replacing
 
-_LAYOUT = 1  # of a row; one more whenever its columns or their meaning change
+_LAYOUT = 1  # version of a row's layout, to be increased when its columns or their meaning change
 
 
 @dataclass(frozen=True)
 class KeptRow:
-    """A row, and what the files that it was made from were like."""
+    """A row, and the state of the files that it was made from."""
 
     files: str
     row: RunRow
@@ -34,7 +34,7 @@ def cache_file(results: Path) -> Path:
 
 
 def read_rows(file: Path) -> dict[str, KeptRow]:
-    """The kept rows by their runs' names; empty where there are none that this version understands."""
+    """The kept rows by the names of their runs; empty if there are none that this version understands."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         if content["layout"] != _LAYOUT:
@@ -45,7 +45,7 @@ def read_rows(file: Path) -> dict[str, KeptRow]:
 
 
 def write_rows(file: Path, rows: Mapping[str, KeptRow]) -> None:
-    """Replace what is kept, unless the disk does not take it."""
+    """Replace the kept rows; a disk that is full or not writable is ignored."""
     content = {
         "layout": _LAYOUT,
         "rows": {name: [kept.files, kept.row.to_dict()] for name, kept in rows.items()},

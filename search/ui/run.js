@@ -1,16 +1,16 @@
 "use strict";
-// The page of the run is a document of its own, the same as report.html. When the run has gone on, the new
-// one is loaded behind the one that is shown, gets what the reader did to that (place, filters, order of
-// tables), and takes its place: nothing blinks, and nothing of the old one stays in memory.
+// The page of the run is a document of its own, the same as report.html. When the run has progressed, a new
+// one is loaded behind the one that is shown, takes over what the reader did there (place, filters, order of
+// tables), and replaces it: nothing flickers, and nothing of the old one stays in memory.
 (function () {
   const find = (id) => document.getElementById(id);
   const path = location.pathname;
   const LEAST_MS = 2000; // between two pages; three times as long as one took, if that is longer
   const MOST_DRAWING_MS = 3000;
-  const IDLE_MS = 1500; // a page is not taken away under a hand that moves
+  const IDLE_MS = 1500; // since the last input: a page is not replaced while the reader uses it
   let shown = null, wanted = null, isLoading = false, readyMs = 0, touchedMs = -IDLE_MS, timer = 0;
 
-  // Elements of both documents by what they are in, and their place among the like in it.
+  // Elements by section, kind and label, and their place among equal ones, to match those of two documents.
   function keyed(doc, selector) {
     const counts = new Map(), found = new Map();
     for (const element of doc.querySelectorAll(selector)) {
@@ -50,7 +50,7 @@
       if (typeof one.selectionStart === "number") other.setSelectionRange(one.selectionStart, one.selectionEnd);
     });
   }
-  // Rows above the reader may be new: the place is that in the section which is at the top.
+  // Rows above the reader may be new, so the place is kept relative to the section at the top.
   function carryPlace(from, to) {
     const sections = Array.from(from.querySelectorAll("section[id]"));
     const top = sections.filter((section) => section.getBoundingClientRect().top <= 1).at(-1);
@@ -82,7 +82,7 @@
       doc.addEventListener(kind, touch, { passive: true, capture: true });
     }
   }
-  // Plots are drawn when they come into view: those that will be in it have something in them by then.
+  // Plots are drawn when they come into view: wait until those in view have been.
   async function drawn(frame) {
     const until = performance.now() + MOST_DRAWING_MS;
     const isMissing = (box) => {

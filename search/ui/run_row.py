@@ -1,6 +1,6 @@
 """A run as a row of the list: what it is, how far it is, what it found and what it cost. Pure.
 
-Each cell has its text, what it sorts by, and a hint: where something is unknown, why.
+Each cell has its text, its sort key, and a hint, which says why a value is unknown.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class RunRow:
     """A run in the list.
 
     Attributes:
-        name: Of its folder.
-        detail: Why it ended, who was killed, or what is wrong.
-        cells: By column.
+        name: The name of its folder.
+        detail: Why it ended, which process was killed, or what is wrong.
+        cells: Its cells by column.
     """
 
     name: str
@@ -45,7 +45,7 @@ class RunRow:
         return self.state in _CHANGING
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it; a cell is its text, what it sorts by, and its hint."""
+        """The row for JSON; a cell is its text, its sort key and its hint."""
         cells = {name: [cell.text, _finite(cell.order), cell.hint] for name, cell in self.cells.items()}
         return {"name": self.name, "state": self.state, "detail": self.detail, "cells": cells}
 
@@ -91,7 +91,7 @@ def run_row(run: RunData) -> RunRow:
 
 
 def _state(run: RunData) -> tuple[State, str]:
-    """What becomes of the run, and why. A search that was resumed is running again, promoted or not."""
+    """The state of the run, and its detail. A search that was resumed is running again, promoted or not."""
     if run.history.ended is None:
         if holder := run.ledger.lost_holder:
             return "killed", f"{holder} was killed before the run ended; run its command again to resume"
@@ -122,7 +122,7 @@ def _best(run: RunData) -> Cell:
 
 
 def _gain(run: RunData) -> Cell:
-    """What the best is better by than the default: after full training, or else in the search."""
+    """The gain of the best over the default: after full training, or else in the search."""
     winner = run.promotion.winner if run.promotion else None
     if winner and winner["gain_mean"] is not None and not winner["is_default"]:
         low, high = winner["gain_low"], winner["gain_high"]
@@ -139,7 +139,7 @@ def _gain(run: RunData) -> Cell:
 
 
 def _gain_in_search(run: RunData) -> Cell:
-    """At the highest rung that both completed: of the default there may be fewer epochs."""
+    """The gain at the highest rung that both completed, since the default may have fewer epochs."""
     if run.beside_default is None:
         return Cell(text="", hint="the default has no score at a rung that the best completed")
     rung, ours, its = run.beside_default
@@ -168,12 +168,12 @@ def _utc(time_s: float) -> datetime:
 
 
 def _number(value: float | None, hint: str, unit: str = "") -> Cell:
-    """A cell with a number in three digits, or an empty one whose hint says why."""
+    """A cell with a number to three digits, or an empty one whose hint says why."""
     if value is None:
         return text_cell(None) if not hint else Cell(text="", hint=hint)
     return Cell(text=f"{value:.3g} {unit}".strip(), order=value, hint=hint)
 
 
 def _finite(order: float | str | None) -> float | str | None:
-    """JSON has no NaN and no infinity."""
+    """The sort key, or None for NaN and infinity, which JSON does not have."""
     return None if isinstance(order, float) and not math.isfinite(order) else order

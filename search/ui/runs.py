@@ -1,7 +1,7 @@
-"""All runs of a folder as rows, brought up to date as their files change. For one thread at a time.
+"""All runs of a folder as rows, updated as their files change. For one thread at a time.
 
-A scan looks at size and time of change of each journal (a few calls of the system a run), and reads those
-that changed, the newest first: what runs now is never behind what ended long ago.
+A scan checks the size and modification time of each journal (a few system calls per run) and reads those that
+changed, the newest first, so that current runs never wait for those that ended long ago.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from search.ui.rows_cache import KeptRow, cache_file, read_rows, write_rows
 from search.ui.run_row import RunRow, damaged_row
 from trainables.core.files import is_safe_name
 
-_BATCH_S = 0.3  # for which a scan reads, before readers of the list see what it found
+_BATCH_S = 0.3  # for which a scan reads before readers of the list see what it has found
 _BAD_NAME = (
     "the name of its folder is none that a run can have, so that no command opens it: rename it (up to 120 "
     "characters, no control characters, and no dot, hyphen or space first)"
@@ -29,15 +29,15 @@ _BAD_NAME = (
 
 @dataclass
 class _Known:
-    """A run as it was found last.
+    """A run as it was last found.
 
     Attributes:
-        version: Of all rows, when this one changed last.
-        files: What its row was made from: sizes and times of change; empty before it was read.
-        lost: The processes that had it and are gone, as long as the row may change.
-        changed_ns: When its journal did.
-        folder_ns: When its folder did, at which time it had these `parts`.
-        live: What reads it on; None of a run that does not change.
+        version: The version of all rows at which this one last changed.
+        files: Sizes and modification times of the files of its row; empty before it was read.
+        lost: The processes that held it and were gone when it was last read.
+        changed_ns: When its journals last changed.
+        folder_ns: When its folder last changed, at which time it had these `parts`.
+        live: Reads what is appended to it; None for a run that does not change.
     """
 
     ledger: Ledger
@@ -57,10 +57,10 @@ class Runs:
     Args:
         results: The folder.
         clock: Monotonic seconds.
-        file: Where rows are kept between two starts; None is the user's cache.
+        file: Where rows are kept between starts; None means the user's cache.
 
     Attributes:
-        version: Rises with each change of a row.
+        version: Increases with each change of a row.
         num_unread: Runs whose rows are still to be made.
     """
 
@@ -78,7 +78,7 @@ class Runs:
         self._gone: dict[str, int] = {}
 
     def scan(self) -> bool:
-        """Bring rows up to date, for a moment; gives whether any is left to be read."""
+        """Update rows for a moment, and return whether any are left to be read."""
         self._list()
         begun_s = self._clock()
         due = sorted(self._due(), key=lambda known: -known.changed_ns)
@@ -94,8 +94,8 @@ class Runs:
         return False
 
     def since(self, version: int) -> tuple[list[tuple[RunRow, int]], list[str]]:
-        """The rows that changed after a version, each with its own, and the names of runs that are gone
-        since."""
+        """The rows that changed after a version, each with its own version, and the names of runs that have
+        gone since."""
         rows = [(known.row, known.version) for known in list(self._known.values()) if known.version > version]
         return rows, [name for name, gone in list(self._gone.items()) if gone > version]
 
@@ -115,7 +115,7 @@ class Runs:
         return (known.live or LiveRun(known.ledger.folder)).page()
 
     def _list(self) -> None:
-        """Find runs that are new or gone. One whose folder no command can name is there, and never read."""
+        """Find runs that are new or gone. One whose folder no command can name is listed but never read."""
         names = self._names()
         for name in self._known.keys() - names.keys():
             del self._known[name]
@@ -130,7 +130,7 @@ class Runs:
             self._known[name] = _Known(ledger, row, self._next_version())
 
     def _names(self) -> dict[str, str]:
-        """Folders by their names as they can be shown."""
+        """Folder names by their printable forms."""
         try:
             with os.scandir(self.results) as entries:
                 return {printable(entry.name): entry.name for entry in entries if entry.is_dir()}
@@ -142,7 +142,7 @@ class Runs:
         return self.version
 
     def _due(self) -> Iterator[_Known]:
-        """The runs whose rows were made from other files than there are; a kept row that fits is taken."""
+        """The runs whose rows are out of date; a kept row that matches the files is used instead."""
         for known in list(self._known.values()):
             if not is_safe_name(known.ledger.folder.name):
                 continue
@@ -153,8 +153,8 @@ class Runs:
                 yield known
 
     def _files_of(self, known: _Known) -> str:
-        """Sizes and times of change of what the run's row is made from. A new part changes the folder's own
-        time."""
+        """Sizes and modification times of the files of the run's row. A new part changes the time of the
+        folder."""
         try:
             folder_ns = known.ledger.folder.stat().st_mtime_ns
         except OSError:
@@ -182,15 +182,15 @@ class Runs:
         known.row, known.files, known.version = row, files, self._next_version()
 
     def _to_keep(self) -> Iterator[tuple[str, KeptRow]]:
-        """What a later version may read that this one cannot is not kept."""
+        """The rows to keep, without those of damaged runs, which a later version may be able to read."""
         for name, known in self._known.items():
             if known.files and not known.row.may_change and known.row.state != "damaged":
                 yield name, KeptRow(known.files, known.row)
 
 
 def _row_of(live: LiveRun, spaces: Spaces) -> RunRow:
-    """The row of a run; that of one that cannot be read has the reason, whatever it is: a list of a thousand
-    runs does not fail because of one."""
+    """The row of a run, or one with the reason why it cannot be read, whatever it is: a list of a thousand
+    runs must not fail because of one."""
     name = printable(live.ledger.folder.name)
     try:
         return live.row(spaces)
@@ -217,5 +217,5 @@ def _size_and_time(file: Path) -> tuple[int, int]:
 
 
 def _lost(known: _Known) -> str:
-    """The processes that had the run or a part of it and are gone."""
+    """The processes that held the run or a part of it and are gone."""
     return " ".join(ledger.lost_holder for ledger in (known.ledger, *known.parts))

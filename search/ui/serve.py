@@ -1,4 +1,4 @@
-"""Starts the server of the pages, says where they are, and ends it at Ctrl-C."""
+"""Starts the server of the pages, prints their address, and stops the server on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Service:
     """What to serve, and where.
 
     Attributes:
-        results: Folder of runs, or that of one run, which is opened first.
-        port: None is the usual one, or a free one where that is taken; 0 is a free one.
-        should_open: Whether to open a browser, where the machine has a screen.
+        results: The folder of runs, or that of one run, whose page is then opened first.
+        port: None means the usual port, or a free one if that is taken; 0 means a free one.
+        should_open: Whether to open a browser, if the machine has a screen.
     """
 
     results: Path
@@ -69,7 +69,7 @@ def _place(results: Path) -> tuple[Path, str]:
 
 
 def _listening(host: str, port: int | None) -> socket.socket:
-    """A socket that listens.
+    """A listening socket.
 
     Raises:
         UserError: The address is not this machine's, or the port is taken.
@@ -100,7 +100,7 @@ async def _serve(results: Path, path: str, listener: socket.socket, service: Ser
     )
     await runner.setup()
     await web.SockSite(runner, listener).start()
-    stop = _stop_event()  # before who sends a signal can know that there is a server
+    stop = _stop_event()  # before the announcement, after which a signal may be sent
     _announce(results, access.address(path), port, service, output)
     if service.should_open and _has_screen():
         await asyncio.to_thread(webbrowser.open, access.address_once(path))
@@ -123,7 +123,7 @@ def _announce(results: Path, address: str, port: int, service: Service, output: 
 
 
 def _stop_event() -> asyncio.Event:
-    """What Ctrl-C or SIGTERM sets; a second one ends the process at once."""
+    """An event that Ctrl-C or SIGTERM sets; a second signal ends the process at once."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
     def end(number: signal.Signals) -> None:
@@ -136,5 +136,5 @@ def _stop_event() -> asyncio.Event:
 
 
 def _has_screen() -> bool:
-    """Whether a browser would be a window: one in the terminal would take it over."""
+    """Whether a browser would open a window; one in the terminal would take the terminal over."""
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -1,8 +1,8 @@
-"""The server of the pages: a list of runs, and each run's page, with events where something changed.
+"""The server of the pages: a list of runs, and each run's page, with events when something changes.
 
-Runs are read by one thread and pages made by others, so that none waits for a long one. They are read only
-while somebody looks, and no answer is made from a path: a run is looked up by its name among those that a
-scan of the folder found.
+One thread reads runs and others make pages, so that nothing waits for a slow page. Runs are read only while
+someone is watching. No path is taken from a request: a run is looked up by its name among those that a scan
+of the folder found.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ _FILES = {
     "run.js": "text/javascript",
     "connection.js": "text/javascript",
 }
-_SCAN_S = 1.0  # between two scans, or ten times as long as one takes
+_SCAN_S = 1.0  # between two scans; ten times as long as the last one took, if that is longer
 _GATHER_S = 0.25  # between two events of a stream: rows that are read one by one are sent together
 _ALIVE_S = 15.0  # after which a silent stream sends a comment, so that a closed one is noticed
-_GONE = -2  # the version of a run that is not there any more
-_WAIT_MS = 2000  # after which a browser tries again to reach a server that went
+_GONE = -2  # the version of a run that no longer exists
+_WAIT_MS = 2000  # after which a browser tries to reconnect
 
 
 class Pages:
-    """What the server answers.
+    """The answers of the server.
 
     Args:
-        runs: Those of the folder.
+        runs: The runs of the folder.
     """
 
     def __init__(self, runs: Runs) -> None:
@@ -80,7 +80,7 @@ class Pages:
         self._reader.shutdown(wait=False, cancel_futures=True)
 
     async def _scan_while_wanted(self) -> None:
-        """Scan the folder as long as there is a stream of events that anybody reads."""
+        """Scan the folder while anyone reads a stream of events."""
         clock = asyncio.get_running_loop().time
         while True:
             await self._wanted.wait()
@@ -88,7 +88,7 @@ class Pages:
             version, is_left = self._runs.version, False
             try:
                 is_left = await self._scan()
-            except Exception as error:  # of a disk that does not answer: it is tried again, and said
+            except Exception as error:  # such as a disk that does not answer: report it and try again
                 context = {"message": f"{self._runs.results} was not read", "exception": error}
                 asyncio.get_running_loop().call_exception_handler(context)
             if self._runs.version != version or is_left:
@@ -121,7 +121,7 @@ class Pages:
         return _page("run")
 
     async def _found(self, request: web.Request) -> tuple[RunRow, int]:
-        """The run that an address names; a folder that is new is looked for."""
+        """The run that a request names; if it is not known yet, the folder is scanned for it."""
         name = request.match_info["name"]
         if self._runs.row(name) is None:
             await self._scan()
@@ -148,13 +148,13 @@ class Pages:
         )
 
     def _page_of(self, name: str, *, is_packed: bool) -> bytes:
-        """The page; packed it is a fifth of its size, which counts where it comes through a tunnel."""
+        """The page; compressed it is a fifth of its size, which matters through a tunnel."""
         page = self._runs.page(name).encode()
         return gzip.compress(page, compresslevel=1) if is_packed else page
 
     async def _list_events(self, request: web.Request) -> web.StreamResponse:
-        """All rows, then those that change."""
-        if not self._runs.version:  # nobody has looked before: an empty list would be wrong
+        """Stream all rows, then those that change."""
+        if not self._runs.version:  # no scan has found a run yet, and an empty list may be wrong
             await self._scan()
 
         def news(version: int) -> tuple[int, dict[str, Any] | None]:
@@ -172,7 +172,7 @@ class Pages:
         return await self._stream(request, news)
 
     async def _run_events(self, request: web.Request) -> web.StreamResponse:
-        """The row of one run, whenever it changes."""
+        """Stream the row of one run whenever it changes."""
         row, _ = await self._found(request)
 
         def news(version: int) -> tuple[int, dict[str, Any] | None]:
@@ -184,10 +184,10 @@ class Pages:
     async def _stream(
         self, request: web.Request, news: Callable[[int], tuple[int, dict[str, Any] | None]]
     ) -> web.StreamResponse:
-        """Send what is new as server-sent events, until the reader or the server goes.
+        """Send what is new as server-sent events, until the reader leaves or the server stops.
 
         Args:
-            news: Gives what is new since a version, and up to which it is that.
+            news: Returns the newest version and what is new since the given one, None if nothing is.
         """
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
@@ -225,7 +225,7 @@ def _row(row: RunRow, version: int) -> dict[str, Any]:
 
 
 def _page(kind: str) -> web.Response:
-    """The list, or the frame of a run: a template with a script of its name."""
+    """The list, or the frame of a run: a template with a script of the same name."""
     page = _templates().get_template(f"{kind}.html").render(kind=kind)
     return web.Response(text=page, content_type="text/html")
 
@@ -240,7 +240,7 @@ def _text(name: str) -> str:
 
 
 async def _is_set(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for an event; gives whether it came in time."""
+    """Wait for an event, and return whether it came in time."""
     try:
         async with asyncio.timeout(seconds):
             await event.wait()

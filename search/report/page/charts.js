@@ -12,7 +12,7 @@
     }
     return lines.join("<br>");
   }
-  // Also used for what the page draws when it is asked to: a trial's curve.
+  // Also used for what the page draws on demand: a trial's curve.
   window.drawFigure = function (box, figure) {
     const style = getComputedStyle(document.documentElement);
     const line = style.getPropertyValue("--line").trim();
@@ -33,7 +33,7 @@
     window.drawFigure(box, JSON.parse(document.getElementById(box.dataset.figure).textContent));
   }
   boxes.forEach((box) => { box.style.minHeight = box.dataset.height + "px"; });
-  // Each is drawn when it is about to be seen: all at once would hold up a long page for seconds.
+  // Each plot is drawn shortly before it comes into view: all at once would block a long page for seconds.
   const drawn = new Set();
   const seen = new IntersectionObserver((entries) => {
     for (const { isIntersecting, target } of entries) if (isIntersecting) show(target);

@@ -1,6 +1,6 @@
 "use strict";
 (function () {
-  // Sorting: numbers before words, cells of something unknown last whichever way.
+  // Sorting: numbers before words, unknown cells last in either direction.
   function key(text) {
     if (text === undefined) return null;
     const number = Number(text);
@@ -90,7 +90,7 @@
     };
     return sort;
   }
-  // Filtering: the rows in which every word occurs, those of pages that are not shown too.
+  // Filtering: the rows that contain every word, including those of pages that are not shown.
   function matcher(text) {
     const words = text.toLowerCase().split(/\s+/).filter(Boolean);
     return (line) => words.every((word) => line.toLowerCase().includes(word));

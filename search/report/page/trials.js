@@ -50,7 +50,7 @@
         paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { size: 12 },
         legend: { orientation: "h", y: 1.02, yanchor: "bottom" },
         xaxis: { title: { text: "epoch" }, tickformat: "d", zeroline: false, automargin: true, ...few },
-        // Plotly takes text for a kind of HTML.
+        // Plotly treats text as a kind of HTML.
         yaxis: { title: { text: data.metric.replaceAll("&", "&amp;").replaceAll("<", "&lt;") }, zeroline: false, automargin: true },
       },
     };
@@ -108,7 +108,7 @@
     if (plot.isConnected) window.drawFigure(plot, curve(epochs, values, rungs));
     mark("#" + name);
   }
-  // The address names the open trial, so that it can be sent to somebody, and a page that loads itself again keeps it.
+  // The address names the open trial, so that it can be sent to someone, and a page that reloads itself keeps it.
   function mark(hash) {
     try {
       history.replaceState(null, "", hash || location.pathname + location.search);
