@@ -51,24 +51,24 @@ RESIZES: tuple[str, ...] = get_args(Resize)
 
 @dataclass(frozen=True, kw_only=True)
 class Hparams(TrainingHparams):
-    """What may be set or searched for, beside what every training takes.
+    """Hyperparameters in addition to those of every training.
 
     Attributes:
         model: rt_detr_r18, rt_detr_r50, rt_detr_r101, detr_r50, d_fine_l, a small one of each kind
             (rt_detr_tiny, detr_tiny, d_fine_tiny), torchvision/NAME, hub/OWNER/NAME or
             file:/path/config.json.
-        weights: "none" is random ones, "hub" the model's own, of COCO, "backbone" those of its backbone
-            alone, of ImageNet, as the papers begin (`names.BACKBONES`, or what torchvision takes).
-            "file:PATH" is a file of this model's by absolute path: `model.safetensors` beside its
-            `config.json`, a state dict of torchvision's, or a file of its backbone as a classifier (of timm,
-            torchvision or transformers).
-        augment: "none", "light" (colour), "strong" (RT-DETR's: zooming out and cropping as well) or "crop"
+        weights: "none" for random weights, "hub" for the model's own, trained on COCO, or "backbone" for
+            those of its backbone alone, trained on ImageNet, as in the papers (`names.BACKBONES`, or
+            torchvision's default). "file:PATH", an absolute path, for a file of this model:
+            `model.safetensors` beside its `config.json`, a state dict of torchvision's, or its backbone as a
+            classifier (from timm, torchvision or transformers).
+        augment: "none", "light" (colour), "strong" (RT-DETR's: also zooming out and cropping) or "crop"
             (DETR's: half of the images are cropped at random).
         multi_scale: Draw the side of each training batch, from 75 to 125 % of the resolution (RT-DETR), or
             with resize "keep_aspect" from 60 to 100 % (DETR), in multiples of 32 px.
-        resize: "stretch" makes squares of images. "keep_aspect" scales them until the longer side is the
-            resolution, or the shorter one six tenths of it, whichever comes first, and fills up with
-            black: DETR's 800 and 1,333 px at a resolution of 1,333.
+        resize: "stretch" stretches images to squares. "keep_aspect" scales them until the longer side is the
+            resolution, or the shorter one six tenths of it, whichever comes first (DETR's 800 and 1,333 px at
+            a resolution of 1,333), and pads them, with the mean colour for DETR and black for others.
         flip: Mirror half of the training images; wrong for text.
     """
 
