@@ -90,7 +90,7 @@ def run(command: str, arguments: Sequence[str] | None = None, *, prog: str | Non
 
 
 def _unread(error: BrokenPipeError) -> int:
-    """Return the exit status for a standard output that nobody reads any more, without a message.
+    """Return the exit status for a standard output that nobody reads any longer, without a message.
 
     Standard output is redirected, because Python flushes it at exit.
 
@@ -149,7 +149,7 @@ def _run(command: str, arguments: Sequence[str] | None, *, prog: str | None) -> 
 
 def _words_to_complete() -> list[str]:
     """The command whose flags a shell asks about; if it asks for the command itself, answer and exit."""
-    from search.cli.parser import CommandParser, complete, completed_command  # only where a shell asks
+    from search.cli.parser import CommandParser, complete, completed_command  # only if a shell asks
 
     if (command := completed_command()) is None:
         commands = CommandParser(prog="jouletune", description="", epilog="")

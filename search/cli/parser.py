@@ -214,7 +214,7 @@ def complete(parser: argparse.ArgumentParser) -> None:
     """Answer a shell that asks for completions, and end the process; do nothing if none asks."""
     if "_ARGCOMPLETE" not in os.environ:
         return
-    import argcomplete  # only where a shell asks
+    import argcomplete  # only if a shell asks
     from argcomplete.completers import BaseCompleter, FilesCompleter
 
     class Offered(BaseCompleter):
@@ -239,7 +239,7 @@ def completed_command() -> str | None:
 
     Afterwards argcomplete treats the command as the program, and completes with the command's parser.
     """
-    from argcomplete.lexers import split_line  # only where a shell asks
+    from argcomplete.lexers import split_line  # only if a shell asks
 
     words: list[str] = split_line(os.environ["COMP_LINE"], int(os.environ["COMP_POINT"]))[3]
     start = int(os.environ["_ARGCOMPLETE"])  # words that start the program: 1, or 2 for `python FILE`

@@ -26,7 +26,7 @@ class Point:
     Attributes:
         at: Unix time in seconds: the trial's start plus the durations of its epochs. Pauses at rungs are left
             out, so that a curve over time has no gaps of hours.
-        metrics: What the epoch reported, with `epoch_s` and, where they are known, `epoch_j`.
+        metrics: What the epoch reported, with `epoch_s` and, if known, `epoch_j`.
     """
 
     epoch: int

@@ -56,7 +56,7 @@ def _worth(run: Run) -> dict[str, Any]:
 def _best(best: Configuration) -> dict[str, Any]:
     """The best configuration: named by its oldest repeat, valued by the mean of all.
 
-    Its energy is that of all repeats, or None where one of them is unknown: a sum without it would look
+    Its energy is that of all repeats, or None if one of them is unknown: a sum without it would look
     cheap.
     """
     millijoules = [mj for each in best.trials if (mj := each.energy.total_mj) is not None]
@@ -73,7 +73,7 @@ def _best(best: Configuration) -> dict[str, Any]:
 
 
 def _guessing(run: Run, order: Sequence[Configuration]) -> dict[str, Any] | None:
-    """Whether the best is better than guessing on validation; None where the score of guessing is unknown.
+    """Whether the best is better than guessing on validation; None if the score of guessing is unknown.
 
     `best_low` and `best_high` are widened for being the best of `num_compared` configurations; `is_better` is
     None where they are unknown.

@@ -1,4 +1,4 @@
-"""A run in the terminal: a live view where there is one, elsewhere one line per ended trial.
+"""A run in the terminal: a live view on a terminal, and one line per ended trial everywhere.
 
 The lines are printed in both cases, above the live view, so that what scrolls past is a log of the run. A log
 file or a CI job gets only the lines: a view that is redrawn four times a second would fill it.
@@ -27,7 +27,7 @@ _CHECKPOINT_NOTES = {"checkpoint", "best", "final", "test"}  # an epoch's notes 
 
 
 class ConsoleView:
-    """Follows a run. A context manager: leaving it ends the live view and gives the terminal back.
+    """Follows a run. A context manager: leaving it ends the live view and releases the terminal.
 
     Args:
         output: Where to print; whether it is a terminal decides between live view and lines.
@@ -71,7 +71,7 @@ class ConsoleView:
             self._lines.on_line()
         if event["event"] == "epoch":
             self._warn_of_unwritten(event)
-        # A paused trial ends a second time when no rung can take it any more; its pause was printed.
+        # A paused trial ends a second time once no rung can promote it; its pause was printed.
         elif event["event"] == "trial_ended" and event["message"] != NO_LONGER_PROMOTABLE:
             self._output.print(self._ended_line(self._run.history.trials[event["trial"]]))
         elif event["event"] == "trial_asked" and event.get("start_rung"):

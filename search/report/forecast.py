@@ -203,7 +203,7 @@ def forecast_lines(forecast: Forecast) -> list[str]:
 
 
 def forecast_text(forecast: Forecast) -> str:
-    """As "24 trials, 41 epochs (38 to 44), 1:40 (1:20 to 2:10), 0.03 kWh (0.02 to 0.04), 0.2 GiB of disk"."""
+    """As "24 trials, 41 epochs (38 to 44), 1:40 (1:20 to 2:10), 0.03 kWh (0.02 to 0.04)", then the disk."""
     kwh, disk = forecast.kwh, forecast.disk_gib
     parts = [
         _ranged(forecast.num_trials, "{:.0f}".format, " trials"),
@@ -231,7 +231,7 @@ def outcome_text(forecast: Forecast, *, epochs: int, spent: Spent) -> str:
 
 
 def time_text(seconds: Span) -> str:
-    """As "4:01 (2:33 to 5:57)"."""
+    """A time span as "4:01 (2:33 to 5:57)"."""
     return _ranged(seconds, duration)
 
 
@@ -241,7 +241,7 @@ def count_text(span: Span) -> str:
 
 
 def _ranged(span: Span, text: Callable[[float], str], unit: str = "") -> str:
-    """A median and its unit with its range in brackets; without the range where both ends read the same."""
+    """A median and its unit with its range in brackets; without the range if both ends read the same."""
     middle, low, high = text(span.median), text(span.low), text(span.high)
     return f"{middle}{unit}" if low == high else f"{middle}{unit} ({low} to {high})"
 

@@ -148,7 +148,7 @@ def _outcome(row: Row) -> str:
 
 
 def _where(row: Row) -> str:
-    """The set that was compared on: "validation" where the trainable has no test set, else "test"."""
+    """The set that was compared on: "validation" if the trainable has no test set, else "test"."""
     return "validation" if str(row["conclusion"] or "").endswith(UNTESTED) else "test"
 
 

@@ -36,7 +36,7 @@ def print_plan(space: Space, output: Output, forecast: Forecast | None = None) -
     output.print(_parameters(space))
     output.print(ladder_table(space, forecast))
     output.print(_horizon(space))
-    proposals = designed(space, space.default_hparams(space.trainable.load()))  # none where a sampler chooses
+    proposals = designed(space, space.default_hparams(space.trainable.load()))  # none if a sampler chooses
     for line in describe_design(proposals):
         output.print(line)
     if space.limits.trials is not None and len(proposals) > space.limits.trials:

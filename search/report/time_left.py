@@ -55,7 +55,7 @@ class TimeLeft:
         return max(left_s - (self._clock() - at_s), by_pace_s)
 
     def _by_trials(self) -> float | None:
-        """Seconds left by the pace of trials that have ended, where there is no forecast."""
+        """Seconds left by the pace of trials that have ended, for runs without a forecast."""
         done, limit = self._run.ended_count, self._run.space.limits.trials
         if not done or limit is None:
             return None

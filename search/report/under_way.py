@@ -42,8 +42,8 @@ class Doing:
 class UnderWay:
     """What the running trials are doing.
 
-    The history says which epoch each of them trains. How far it is stands in a file of the trial, which is
-    read only for trials that are shown, since a thousand may be running.
+    The history says which epoch each of them trains. How far it is, is in a file of the trial, which
+    is read only for trials that are shown, since a thousand may be running.
 
     Args:
         clock: Monotonic seconds.
@@ -78,7 +78,7 @@ class UnderWay:
 
 
 class UnderWayLines:
-    """Prints what is under way while nothing else is printed, where no live view shows it.
+    """Prints what is under way while nothing else is printed, if no live view shows it.
 
     The first line comes after 20 s of silence and names the first four trials. While an epoch or the decoding
     of one of these advances, another line follows at most every 20 s, each at least a twentieth further than

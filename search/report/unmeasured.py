@@ -21,7 +21,7 @@ def no_energy_reason(trials: Iterable[TrialRecord]) -> str:
 
 
 def estimate_offer(trials: Iterable[TrialRecord]) -> str:
-    """How to have the CPU's joules estimated, with the processor's name; empty where a CPU sensor was read.
+    """How to have the CPU's joules estimated, with the processor's name; empty if a CPU sensor was read.
 
     The watts are left to the user: a name alone does not identify a processor, least of all in a virtual
     machine, and a guess would look like a measurement.

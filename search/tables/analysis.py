@@ -64,7 +64,7 @@ class ParetoRow:
         return dict(zip(self.space.objective[1:], self.values.numbers[1:], strict=True))
 
 
-# configurations.csv, written where a space asks for repeats. `value_std`, `value_min` and `value_max` show
+# configurations.csv, written if a space asks for repeats. `value_std`, `value_min` and `value_max` show
 # whether a lead is more than the spread over seeds; `num_failed` and `num_open` what the mean does not
 # include. The names of all repeats are last, as they make the longest cell.
 CONFIGURATION_TABLE: Table[ConfigurationRow] = [
@@ -117,7 +117,7 @@ CONFIGURATION_TABLE: Table[ConfigurationRow] = [
 ]
 
 
-# pareto.csv, written where a space has several objectives: the trials to choose from. Going down, the metric
+# pareto.csv, written if a space has several objectives: the trials to choose from. Going down, the metric
 # gets worse and another objective better. A difference within `energy_uncertainty_j` is no reason to choose.
 PARETO_TABLE: Table[ParetoRow] = [
     Column("trial_id", "", "as in trials.csv", lambda row: row.trial.trial_id),

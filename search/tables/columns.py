@@ -128,7 +128,7 @@ def for_metric(table: Table[Item], metric: str) -> Table[Item]:
 
 
 def plain(name: str, unit: str, meaning: str) -> Column[Mapping[str, Any]]:
-    """A column of rows that are already mappings; empty where a row lacks it."""
+    """A column of rows that are already mappings; empty if a row lacks it."""
     return Column(name, unit, meaning, lambda row: row.get(name, ""))
 
 

@@ -6,7 +6,7 @@ for whole windows: an attempt whose account was never closed, because its meter 
 and none of these. Three rules hold for every cell:
 
 - Unknown is empty, never 0, and `energy_reason` says why.
-- A label is that of all attempts, joined by + where they differ: two GPUs of one model are one name.
+- A label is that of all attempts, joined by + if they differ: two GPUs of one model are one name.
 - A mean is over the time of the attempts that know the value, never over their number: a restart after a
   minute must not weigh as much as the day before it.
 """
@@ -104,7 +104,7 @@ class TrialEnergyRow:
         return to_joules(used.mj) if used else None
 
     def joined(self, label: str) -> str:
-        """A label of all attempts, joined by + where they differ."""
+        """A label of all attempts, joined by + if they differ."""
         return "+".join(sorted({text for one in self.sensors if (text := getattr(one, label))}))
 
     def mean(self, statistic: str) -> float | None:
@@ -319,5 +319,5 @@ def _number(window: EnergySummary, statistic: str) -> float | None:
 
 
 def _ratio(part: float | None, whole: float | None) -> float | None:
-    """The quotient; empty where a part is unknown, or where there is nothing to divide by."""
+    """The quotient; None if either number is unknown or the divisor is 0."""
     return part / whole if part is not None and whole else None

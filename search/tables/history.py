@@ -118,6 +118,6 @@ class HistoryFile:
 
 
 def _sum(seconds: Iterable[float | None]) -> float | None:
-    """The sum of what is known; None where nothing is."""
+    """The sum of what is known; None if nothing is."""
     known = [one for one in seconds if one is not None]
     return sum(known) if known else None

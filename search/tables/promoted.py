@@ -190,7 +190,7 @@ class _Promoted:
 
     @cached_property
     def metric(self) -> str:
-        """What configurations are compared by; on validation where there is no test set."""
+        """The metric that configurations are compared by; on validation if there is no test set."""
         return self.space.metric.replace("val_", "test_", 1) if self.has_test else self.space.metric
 
     def trainings(self, source: str) -> list[TrialRecord]:
@@ -207,7 +207,7 @@ class _Promoted:
         return [run for run in finished if self.value(run, self.metric) is not None]
 
     def scores(self, source: str) -> Scores:
-        """The scores of one configuration by seed, with those of each test example where they were kept.
+        """The scores of one configuration by seed, with those of each test example if they were kept.
 
         The number of examples is used only if all seeds agree on it: a set that changed between trainings has
         no size.
@@ -222,7 +222,7 @@ class _Promoted:
         )
 
     def scored_set(self, run: TrialRecord) -> tuple[float | None, int | None]:
-        """The score of guessing on the compared set, and the number of its examples; None where unknown."""
+        """The score of guessing on the compared set, and the number of its examples; None if unknown."""
         return scored_set(self.space, lambda name: self.value(run, name), self.metric)
 
     def _by_example(self, run: TrialRecord, score: float) -> Mapping[str, float]:
@@ -294,7 +294,7 @@ def _row_conclusion(
 
 
 def _sign(space: Space) -> int:
-    """1 where more is better, -1 where less is: gains are positive where the configuration is better."""
+    """1 if more is better, -1 if less is: gains are positive if the configuration is better."""
     return 1 if space.mode == "max" else -1
 
 

@@ -113,7 +113,7 @@ def _trials(run: RunData) -> Cell:
 
 
 def _best(run: RunData) -> Cell:
-    """The best of the search. Scores of different runs compare only where metric, data and budget agree."""
+    """The best of the search. Scores of different runs compare only if metric, data and budget agree."""
     if not run.configurations:
         return Cell(text="", hint="no trial has a score")
     first = run.configurations[0]

@@ -123,7 +123,7 @@ class Chart:
             valid as both.
         marks: Values of x that mean something, such as the bounds of a range.
         surface: What lies behind the series, if anything.
-        is_narrow: Whether two of them go side by side where there is room.
+        is_narrow: Whether two of them go side by side if there is room.
     """
 
     kind: ClassVar[str] = "chart"

@@ -34,7 +34,7 @@ from trainables.core.optional import LrRangeStep
 
 _MARKED_EPOCHS = 30  # a curve of more points is drawn as a line without markers
 _MOST_BARS = 20
-_BARS_OF_MANY = 10  # best and worst each, where there are more than 20 classes
+_BARS_OF_MANY = 10  # best and worst each, if there are more than 20 classes
 _TENTHS = tuple((tick, f"{tick:g}") for tick in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0))
 
 Table = tuple[list[str], list[list[str]]]  # the columns of a CSV file and its rows, as text
@@ -68,7 +68,7 @@ def draw_lr_range(steps: Sequence[LrRangeStep], found: LrRange | None, path: Pat
     points). Steps that diverged are gaps.
 
     Args:
-        found: None where no range could be suggested; the curve then has no marks.
+        found: None if no range could be suggested; the curve then has no marks.
     """
     from search.report.charts.png import draw  # Matplotlib takes 0.3 s to import
 
@@ -111,7 +111,7 @@ def training_curves(table: Table, title: str) -> list[Chart]:
         for number, name in enumerate(columns)
     }
     energy = known["energy_j"]
-    # A sum is drawn only where every epoch's joules are known: with one left out it would be too small.
+    # A sum is drawn only if every epoch's joules are known: with one left out it would be too small.
     spent = {} if any(map(math.isnan, energy)) else {"energy": list(itertools.accumulate(energy))}
     panels: dict[str, Mapping[str, Sequence[float]]] = {
         "loss": {name: known[name] for name in ("train_loss", "val_loss") if name in known},

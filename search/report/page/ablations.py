@@ -20,7 +20,7 @@ from search.trial.batch_size import as_proposed
 
 
 def ablations_section(run: RunData) -> Section:
-    """A row for each variant of each ablation; no elements where the space has none."""
+    """A row for each variant of each ablation; no elements if the space has none."""
     title, rows = "Ablations", list(_rows(run)) if run.space.ablations else []
     if not rows:
         return Section(key="ablations", title=title, elements=[])
@@ -61,7 +61,7 @@ def _score(found: Configuration | None) -> Cell:
 
 
 def _difference(found: Configuration | None, base: Configuration | None) -> Cell:
-    """The score minus the default's; empty for the default itself, and where the rungs differ."""
+    """The score minus the default's; empty for the default itself, and if the rungs differ."""
     if found is None or base is None or found is base:
         return number_cell(None)
     if found.rung != base.rung:

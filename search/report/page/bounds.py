@@ -40,7 +40,7 @@ def reached_bounds(
 
 
 def reached_bound(parameter: Parameter, value: Any) -> Edge | None:
-    """The bound that `value` has reached; None inside the range, and where there is no order or no bound.
+    """The bound that `value` has reached; None inside the range, and if there is no order or no bound.
 
     An ordered choice has bounds too, its smallest and largest value, and only those values themselves reach
     them. A normal distribution has none.

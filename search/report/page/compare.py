@@ -76,7 +76,7 @@ def _ladder_text(run: RunData) -> str:
 
 
 def _names(one: RunData, other: RunData) -> tuple[str, str]:
-    """The names of both runs; their folders where the names are equal."""
+    """The names of both runs; their folders if the names are equal."""
     if one.name != other.name:
         return one.name, other.name
     return str(one.ledger.folder), str(other.ledger.folder)
@@ -149,7 +149,7 @@ def _line(name: str, run: RunData, colour: str) -> Series:
 
 
 def _differences(both: list[tuple[str, RunData]]) -> list[Element]:
-    """The keys of the spaces that differ, by dotted name; a dash where a run does not have the key."""
+    """The keys of the spaces that differ, by dotted name; a dash if a run does not have the key."""
     one, other = (dict(_flat(run.space.to_dict())) for _, run in both)
     names = [name for name in dict.fromkeys((*one, *other)) if one.get(name) != other.get(name)]
     if not names:

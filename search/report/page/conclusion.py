@@ -45,7 +45,7 @@ def conclusion(run: RunData) -> list[str]:
 def ending(run: RunData) -> str:
     """Which limit ended the run, or that it has not ended.
 
-    A killed run and a running one look alike in the journal: neither has an end. The page says both.
+    A killed run and a running one look alike in the journal: neither has an end. So the page names both.
     """
     if run.history.ended is None:
         return "The run is still going, or was killed: its journal has no end yet."
@@ -148,7 +148,7 @@ def _best_of_search(run: RunData) -> list[str]:
 
 
 def _guessing_warning(run: RunData) -> list[str]:
-    """A warning where the best is no better than guessing."""
+    """A warning if the best is no better than guessing."""
     found = run.against_guessing
     if found is None or found.is_better is not False:
         return []

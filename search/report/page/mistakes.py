@@ -52,7 +52,7 @@ _SMALL_BYTES = 4096  # a PNG up to here stays as it is: WebP would blur digits f
 
 
 def mistakes_section(run: RunData) -> Section:
-    """Empty before a promotion, and where the winner's training left nothing to show."""
+    """Empty before a promotion, and if the winner's training left nothing to show."""
     winner = run.promotion.winner if run.promotion else None
     found = list(_mistakes(run.promotion, str(winner["trial_id"]))) if run.promotion and winner else []
     return Section(key="mistakes", title="The winner, class by class", elements=found)

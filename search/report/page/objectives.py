@@ -32,7 +32,7 @@ _Known = list[tuple[TrialRecord, ObjectiveValues]]
 
 
 def objectives_section(run: RunData) -> Section:
-    """The front in plots and as a table; empty where a space has one objective and no constraint."""
+    """The front in plots and as a table; empty if a space has one objective and no constraint."""
     elements: list[Element] = []
     if run.space.beside:
         elements += _front_elements(run)

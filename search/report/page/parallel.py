@@ -33,7 +33,7 @@ def parallel(run: RunData) -> Chart:
     """Each trial as a line through its parameters to its score, the last axis.
 
     Good trials are strong lines, bad ones faint. Where the strong ones pass through one place of an axis,
-    that value matters; where they spread over all of it, it does not. Each axis has its own range, from the
+    that value matters; if they spread over all of it, it does not. Each axis has its own range, from the
     smallest to the largest value tried.
     """
     shown = run.ranked[:_MOST_LINES][::-1]  # the best is drawn last, over the others

@@ -16,7 +16,7 @@ from search.report.page.run_data import RunData
 
 
 def rank_correlation_section(run: RunData) -> Section:
-    """Rank correlations between rungs with their intervals, and what to do where they are low."""
+    """Rank correlations between rungs with their intervals, and what to do if they are low."""
     known = [each for each in run.rung_correlations if each.overall]
     elements: list[Element] = [
         Text(text=rank_correlation_sentence(run), is_warning=any(each.warning for each in known))
@@ -104,7 +104,7 @@ def _row(each: RungCorrelation) -> list[Cell]:
 
 
 def _cells(correlation: Correlation | None) -> list[Cell]:
-    """Value and both ends; three empty cells with the reason where too few trials completed both rungs."""
+    """Value and both ends; three empty cells with the reason if too few trials completed both rungs."""
     if correlation is None:
         return [Cell(text="", hint="too few trials completed both rungs")] * 3
     return [number_cell(value, f"{value:.2f}") for value in vars(correlation).values()]

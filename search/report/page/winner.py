@@ -156,6 +156,6 @@ def _energy_hint(run: RunData, row: Mapping[str, Any]) -> str:
 
 
 def _interval(row: Mapping[str, Any], name: str) -> str:
-    """ "0.91 to 0.95"; empty where there is no interval."""
+    """ "0.91 to 0.95"; empty if there is no interval."""
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     return "" if low is None else f"{low:.4g} to {high:.4g}"

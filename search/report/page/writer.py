@@ -89,7 +89,7 @@ def write_page(folder: Path, *, refresh_s: float | None = None, should_draw: boo
     Raises:
         LedgerError: There is no run in the folder.
         StorageError: The page cannot be written.
-        SpaceError: The run's space cannot be read any more.
+        SpaceError: The run's space can no longer be read.
     """
     started_s = time.monotonic()
     run = read_run(folder)
@@ -121,7 +121,7 @@ def write_comparison(one: Path, other: Path, path: Path) -> Written:
     Raises:
         LedgerError: There is no run in one of the folders.
         StorageError: The page cannot be written.
-        SpaceError: The space of a run cannot be read any more.
+        SpaceError: The space of a run can no longer be read.
     """
     started_s = time.monotonic()
     both = read_run(one), read_run(other)
