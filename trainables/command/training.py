@@ -58,9 +58,7 @@ class CommandTraining:
         self._last_lines: list[str] = []
         self._is_resumed = False
         self._has_ended_itself = False
-        self._planned_end = (
-            0  # the epoch at which a process with the current budget is told to end; 0 if none
-        )
+        self._planned_end = 0  # the epoch at which a process with this budget is told to end, if any
         self.epochs_done = 0
         self.done_reason = ""
 

@@ -240,7 +240,7 @@ def _is_hexadecimal(text: bytes) -> bool:
 
 
 def unsavable(value: object) -> bool:
-    """Whether `load_checkpoint` would refuse a value that is no dict or list."""
+    """Whether `load_checkpoint` would refuse a value, which must not be a dict or list."""
     if value is None or type(value) in (bool, int, float, str, bytes):
         return False
     import torch

@@ -1,4 +1,4 @@
-"""Optional members of a training beyond the contract: an end of its own, tables, images, its memory."""
+"""Optional members of a training beyond the contract: early ends, tables, images, memory and others."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class LoadedProcess:
     def submit(self, function: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_R]:
         """Call the function in a fork.
 
-        The result raises what the function raises, and BrokenProcessPool where a process was killed.
+        The future raises what the function raises, and BrokenProcessPool if a process was killed.
         """
         self._load()
         return self._pool.submit(_in_fork, function, *args, **kwargs)

@@ -38,7 +38,7 @@ class Objects:
 
     @property
     def scale_px(self) -> Tensor:
-        """Factors from fractions of width and height to pixels, for the four corners: (4,)."""
+        """Factors from fractions of width and height to pixels, for the coordinates of a box: (4,)."""
         return torch.tensor([*self.size_px, *self.size_px], dtype=torch.float64)
 
     @property
@@ -82,7 +82,7 @@ class Annotations:
         paths: The images' files; empty for generated images.
         parts: "train", "val" or "test" for each image, as in the source.
         category_ids: The source's own ids of the classes, which may have gaps or be words.
-        notes: What was changed in the source's data, by topic.
+        notes: Changes made to the source's data, by topic.
         left_out: Items of the source that are not used.
     """
 

@@ -11,7 +11,7 @@ from trainables.engine.findings import Findings
 
 _TOLERANCE_PX = 1.0  # tools count pixels from 0 or from 1, and round
 _MAX_UNFIT_FRACTION = 0.1  # of all boxes; more are not slips but another unit or order of numbers
-_MIN_BEYOND_FRACTION = 1 / 3  # of all boxes; over half are if right and bottom were read as width and height
+_MIN_BEYOND_FRACTION = 1 / 3  # of all boxes; over half if right and bottom were read as width and height
 _MAX_FRACTION = 2.0  # left + width, if both are fractions
 _MIN_SIDE_PX = 16  # smallest image in which boxes in pixels can be distinguished from fractions
 

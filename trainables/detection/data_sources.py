@@ -33,7 +33,7 @@ class Voc(DataSource):
 
 @dataclass(frozen=True, kw_only=True)
 class Yolo(DataSource):
-    """Boxes in YOLO's text files, with a data.yaml: that file, or the folder that it lies in."""
+    """Boxes in YOLO's text files, with a data.yaml: that file or its folder."""
 
     endings: ClassVar[tuple[str, ...]] = (".yaml", ".yml")
     yolo: AnyPath
