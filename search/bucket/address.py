@@ -1,4 +1,4 @@
-"""Addresses of results in a bucket: the package that speaks to it, and the folder on this machine."""
+"""Addresses of results in a bucket, with the package that accesses it and the folder on this machine."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ class BucketError(LedgerError):
 
 
 def is_address(place: str | Path) -> bool:
-    """Whether a place of results is no folder but an address such as s3://bucket/path."""
+    """Whether a place of results is an address such as s3://bucket/path instead of a folder."""
     return "://" in str(place) or (isinstance(place, Path) and bool(_IN_A_PATH.match(str(place))))
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where results are, or one run: s3://bucket/path, without a slash at its end.
+    """The address of results or of one run: s3://bucket/path, without a slash at its end.
 
-    It has no credentials in it: those are in the user's environment, where the bucket's package looks for
+    It contains no credentials: those are in the user's environment, where the bucket's package looks for
     them.
     """
 
@@ -54,10 +54,10 @@ class Address:
 
     @classmethod
     def parse(cls, place: str | Path) -> Address:
-        """The address that was typed.
+        """Return the address that was typed.
 
         Raises:
-            BucketError: It is none, or has something in it that would end in files, such as a password.
+            BucketError: It is no address, or contains what must not end up in files, such as a password.
         """
         text = _IN_A_PATH.sub(r"\1://", str(place), count=1) if isinstance(place, Path) else place
         match = _PARTS.fullmatch(text)
@@ -85,7 +85,7 @@ class Address:
 
     @property
     def name(self) -> str:
-        """Of the run."""
+        """Name of the run."""
         return self.text.rpartition("/")[2]
 
     @property
@@ -93,7 +93,7 @@ class Address:
         """The results that a run is in.
 
         Raises:
-            BucketError: It is a bucket and names no run in it.
+            BucketError: The address names a bucket and no run in it.
         """
         above = self.text.rpartition("/")[0]
         if above.endswith("/"):
@@ -101,7 +101,7 @@ class Address:
         return Address(above)
 
     def child(self, name: str) -> Address:
-        """The run of this name.
+        """Return the address of the run of this name.
 
         Raises:
             BucketError: It could not be the name of a run's folder.
@@ -114,7 +114,7 @@ class Address:
         return Address(f"{self}/{name}")
 
     def filesystem(self) -> fsspec.AbstractFileSystem:
-        """What speaks to the bucket, with the credentials of the environment. Nothing is asked of it yet.
+        """Return the bucket's filesystem, with the credentials of the environment, without accessing it.
 
         Raises:
             BucketError: Its package is missing, or there is no such protocol.
@@ -135,30 +135,31 @@ class Address:
                 "s3://, gs://, az:// and what fsspec has besides"
             ) from error
         settings = {"auto_mkdir": True} if self.protocol in ("file", "local") else {}
-        # Never an instance or a listing that other code in this process has made: they are out of date.
+        # Never reuse an instance or a listing that other code in this process has made: it may be out of
+        # date.
         return fsspec.filesystem(
             self.protocol, skip_instance_cache=True, use_listings_cache=False, **settings
         )
 
     @property
     def staging(self) -> Path:
-        """Where a run of this machine is, until it is shipped and afterwards."""
+        """Folder of a run that is written on this machine, until it is shipped and afterwards."""
         return self._folder_in("staging")
 
     @property
     def copy(self) -> Path:
-        """Where a run is fetched to for reading: it can be fetched again at any time."""
+        """Folder that a run is fetched to for reading; it can be fetched again at any time."""
         return self._folder_in("copies")
 
     def _folder_in(self, kind: str) -> Path:
-        """Readable, and another for each address."""
+        """Return a folder with a readable name that is unique to this address."""
         readable = re.sub(r"[^A-Za-z0-9._-]+", "-", str(self.parent))[-60:].strip("-.")
         digest = hashlib.sha256(str(self.parent).encode()).hexdigest()[:8]
         return staging_folder() / kind / f"{readable}-{digest}" / self.name
 
 
 def staging_folder() -> Path:
-    """Where runs of buckets are on this machine: JOULETUNE_STAGING, else ~/.cache/jouletune/buckets.
+    """Return where runs of buckets are on this machine: JOULETUNE_STAGING, or ~/.cache/jouletune/buckets.
 
     On a cluster it must be on storage that all nodes share, as results without a bucket must.
     """

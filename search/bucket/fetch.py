@@ -1,4 +1,4 @@
-"""A run from its bucket: what is there, and the folder that it makes on this machine."""
+"""Reads a run from its bucket, and makes a folder of it on this machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from search.ledger.lock import InUse, hold
 from search.ledger.run_folder import RunFolder
 from search.trial.trial_folder import TrialFolder
 
-_AT_ONCE = 8  # requests
+_AT_ONCE = 8  # concurrent requests
 _TRIES = 3  # a run that is being shipped replaces its files while they are read
 Warn = Callable[[str], None]
 
@@ -31,10 +31,10 @@ class BucketRun:
     """What a bucket has of a run.
 
     Attributes:
-        journals: By part, "" for the search itself; empty where there is no run.
-        manifest: The latest whose moment the journals hold; None before the first.
-        keys: Of all its objects.
-        problems: What is there and cannot be used.
+        journals: Journals by part, "" for the search itself; empty if there is no run.
+        manifest: The latest manifest whose moment the journals include; None before the first.
+        keys: Keys of all its objects.
+        problems: Objects that cannot be used, with the reason.
     """
 
     journals: Mapping[str, bytes] = field(default_factory=dict)
@@ -44,28 +44,29 @@ class BucketRun:
 
     @property
     def blobs(self) -> set[str]:
-        """The SHA-256 of each content that is there."""
+        """The SHA-256 of each content in the bucket."""
         return {key.partition("/")[2] for key in self.keys if key.startswith("blobs/")}
 
     @property
     def last_number(self) -> int:
-        """Of its manifests, those of a process that was taken over included; 0 before the first."""
+        """The highest manifest number, also of a process that was taken over; 0 before the first."""
         return max((number for key in self.keys if (number := manifest_number(key))), default=0)
 
 
 def read_bucket(store: Store, known: Mapping[str, bytes] | None = None) -> BucketRun:
-    """What a bucket has of a run: its journals, joined, and its latest manifest.
+    """Read what a bucket has of a run: its joined journals and its latest manifest.
 
     Args:
-        known: Journals that were read from it earlier, by part: of these only what follows is read.
+        known: Journals read from it earlier, by part; only what follows them is read.
 
     Raises:
-        BucketUnavailable: It does not answer.
+        BucketUnavailable: The bucket does not answer.
         BucketError: Segments of a journal are missing or changed.
     """
     for _ in range(_TRIES):
         keys = frozenset(store.sizes())
-        # Before the segments, of which a long run has thousands: a live one replaces its manifests meanwhile.
+        # Manifests come before the segments, of which a long run has thousands: meanwhile a live run would
+        # replace its manifests.
         manifests, problems = _manifests(store, keys)
         if manifests or problems or not any(manifest_number(key) for key in keys):
             break
@@ -78,13 +79,13 @@ def read_bucket(store: Store, known: Mapping[str, bytes] | None = None) -> Bucke
             part: _read_journal(store, sorted(names), (known or {}).get(part, b""), pool)
             for part, names in segments.items()
         }
-    # The latest that is of this journal: not of a process that had been taken over and did not know.
+    # The latest that matches this journal, not one of a process that did not know it had been taken over.
     of_it = (manifest for manifest in manifests if _is_of(manifest, journals))
     return BucketRun(journals, next(of_it, None), keys, tuple(problems))
 
 
 def _read_journal(store: Store, keys: Sequence[str], known: bytes, pool: ThreadPoolExecutor) -> bytes:
-    """Join the segments of a journal; what is known of it comes from there, if it is the same journal."""
+    """Join the segments of a journal; lines in `known` are not read again if it is the same journal."""
     new = keys[last_known(keys, known) :]
     before = lines_before(new[0], known)
     segments = dict(zip(new, pool.map(store.read, new), strict=True))
@@ -95,7 +96,7 @@ def _read_journal(store: Store, keys: Sequence[str], known: bytes, pool: ThreadP
 
 
 def _proven(journal: Path) -> bytes:
-    """The lines of a copy that its checksums prove: a copy that was changed is fetched again."""
+    """Return the lines of a copy that its checksums prove; the rest of a changed copy is fetched again."""
     content = journal.read_bytes()
     return content[: scan(content, lambda event, seq: None).size]
 
@@ -105,7 +106,7 @@ def _is_of(manifest: Manifest, journals: Mapping[str, bytes]) -> bool:
 
 
 def _manifests(store: Store, keys: frozenset[str]) -> tuple[list[Manifest], list[str]]:
-    """Those that can be read, the latest first, and what is wrong with others."""
+    """Return the manifests that can be read, the latest first, and what is wrong with the others."""
     found, problems = [], []
     for key in sorted((key for key in keys if manifest_number(key) is not None), reverse=True):
         try:
@@ -118,15 +119,15 @@ def _manifests(store: Store, keys: frozenset[str]) -> tuple[list[Manifest], list
 
 
 def fetch_copy(address: Address, *, with_states: bool = False, warn: Warn) -> Path:
-    """Fetch a run for reading, and give its folder on this machine; what is there is not fetched again.
+    """Fetch a run for reading and return its folder; what is already on this machine is not fetched again.
 
     Args:
-        with_states: Its checkpoints too, which can be many times as large as all the rest.
-        warn: Prints what is in the bucket and cannot be used.
+        with_states: Fetch its checkpoints too, which can be many times as large as all the rest.
+        warn: Prints which objects of the bucket cannot be used.
 
     Raises:
         BucketError: There is no run, its bucket does not answer, or its journal has gaps.
-        StorageError: The disk does not take it.
+        StorageError: The run cannot be written to the disk.
     """
     folder = address.copy
     with _alone(folder, warn):
@@ -138,10 +139,10 @@ def fetch_copy(address: Address, *, with_states: bool = False, warn: Warn) -> Pa
 
 @contextmanager
 def _alone(folder: Path, warn: Warn) -> Iterator[None]:
-    """Keep other readers out of a copy while it is replaced; one that is at it is waited for.
+    """Keep other processes out of a copy while it is replaced; wait for one that is replacing it.
 
     Raises:
-        StorageError: The disk does not take its lock.
+        StorageError: The lock cannot be written.
     """
     lock = folder.with_name(f".{folder.name}.lock")
     try:
@@ -158,11 +159,11 @@ def _alone(folder: Path, warn: Warn) -> Iterator[None]:
 
 
 def fetch_run(address: Address, folder: Path, *, warn: Warn) -> None:
-    """Fetch a whole run into a new folder, which has nothing to do with the bucket from then on.
+    """Fetch a whole run into a new folder, which is from then on independent of the bucket.
 
     Raises:
-        BucketError: There is no run, its bucket does not answer, its journal has gaps, or there is a folder.
-        StorageError: The disk does not take it.
+        BucketError: There is no run, its bucket does not answer, its journal has gaps, or the folder exists.
+        StorageError: The run cannot be written to the disk.
     """
     if folder.exists():
         raise BucketError(f"{folder} exists; give another --out")
@@ -171,7 +172,7 @@ def fetch_run(address: Address, folder: Path, *, warn: Warn) -> None:
 
 
 def _fetch_into(address: Address, folder: Path, *, with_states: bool) -> list[str]:
-    """Fetch a run; gives what is in the bucket and cannot be used."""
+    """Fetch a run; return which objects of the bucket cannot be used."""
     store = check_usable(address)
     known = {part: _proven(RunFolder(folder / part).journal_file) for part in parts_of(folder)}
     try:
@@ -189,13 +190,13 @@ def _fetch_into(address: Address, folder: Path, *, with_states: bool) -> list[st
 
 
 def make_folder(store: Store, found: BucketRun, folder: Path, *, with_states: bool = True) -> list[str]:
-    """Make a run's folder of what its bucket has; one that is there is replaced. Gives what is missing.
+    """Make a run's folder from its bucket, replacing an existing one; return what is missing.
 
-    It takes its place whole: a kill leaves the old folder, or none.
+    The folder is replaced as a whole: a kill leaves the old one, or none.
 
     Raises:
         BucketUnavailable: The bucket does not answer.
-        StorageError: The disk does not take it.
+        StorageError: The folder cannot be written.
     """
     files = found.manifest.files if found.manifest else {}
     paths: dict[Content, list[str]] = {}
@@ -220,10 +221,10 @@ def make_folder(store: Store, found: BucketRun, folder: Path, *, with_states: bo
 
 
 def mark(folder: Path, address: Address) -> None:
-    """Have a folder say which bucket's run it is of: nothing may continue it without its bucket.
+    """Record in a folder which bucket's run it is, so that nothing continues it without its bucket.
 
     Raises:
-        StorageError: The disk does not take it.
+        StorageError: The record cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -233,7 +234,7 @@ def mark(folder: Path, address: Address) -> None:
 
 
 def _fetch(store: Store, content: Content, paths: Sequence[str], folder: Path, made: Path) -> list[str]:
-    """Make the files of one content, from a copy of before where it has it; gives which cannot be had."""
+    """Make the files of one content, from the old folder if that has it; return which cannot be made."""
     first = made / paths[0]
     for path in paths:
         (made / path).parent.mkdir(parents=True, exist_ok=True)
@@ -242,13 +243,13 @@ def _fetch(store: Store, content: Content, paths: Sequence[str], folder: Path, m
         link_or_copy(same, first)
     elif why := _download(store, content, first):
         return [f"{store.address}: {path} {why}" for path in paths]
-    for path in paths[1:]:  # no links: each is a file that may be written to
+    for path in paths[1:]:  # no links, since each file may be written to
         shutil.copyfile(first, made / path)
     return []
 
 
 def _download(store: Store, content: Content, path: Path) -> str:
-    """Write a content into a file; gives why it cannot be had, and leaves no file then."""
+    """Write a content into a file; if that fails, leave no file and return why."""
     try:
         store.download(content.key, path)
     except FileNotFoundError:
@@ -266,7 +267,7 @@ def _has(path: Path, content: Content) -> bool:
 
 @contextmanager
 def _taking_its_place(folder: Path) -> Iterator[Path]:
-    """A folder to fill, that takes the place of `folder` when the block ends without an error."""
+    """Yield a new folder, which takes the place of `folder` when the block ends without an error."""
     made = folder.with_name(f".{uuid4().hex}.{folder.name}")
     made.mkdir(parents=True)
     try:
@@ -282,7 +283,7 @@ def _taking_its_place(folder: Path) -> Iterator[Path]:
 
 
 def _is_state(path: str) -> bool:
-    """Whether a file is a trial's state, or of a script's own checkpoint: nobody reads it but who trains."""
+    """Whether a file is a trial's state or part of a script's own checkpoint, which only training reads."""
     checkpoint = TrialFolder(Path()).checkpoint
     parts = PurePosixPath(path)
     return parts.suffix == checkpoint.suffix or checkpoint.stem in parts.parts[:-1]

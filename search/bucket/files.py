@@ -1,4 +1,4 @@
-"""The files of a run's folder, as they are at one moment while others write them."""
+"""The files of a run's folder at one moment, while other processes write them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from search.ledger.run_folder import RunFolder
 from search.trial.trial_folder import PROGRESS
 from trainables.core.files import SCRATCH
 
-Signature = tuple[int, int, int]  # changes when a file does: nanoseconds of its last change, bytes, inode
+Signature = tuple[int, int, int]  # a file's state: nanoseconds of its last change, bytes, inode
 _TRIES = 3
 
 
 def parts_of(folder: Path) -> list[str]:
-    """The runs in a run's folder that have a journal: "" for the search, "promotion/" and the like."""
+    """Return the runs in a run's folder that have a journal: "" for the search, "promotion/" and the like."""
     run = RunFolder(folder)
     return [*([""] if run.has_run else []), *(f"{part.folder.name}/" for part in run.parts())]
 
 
 def scan(folder: Path) -> tuple[dict[str, Signature], list[Path]]:
-    """Every file that is shipped whole, by path in the folder; and the links, which are not shipped.
+    """Return every file that is shipped whole, by path in the folder, and the links, which are not shipped.
 
-    Locks are not, nor files that are not whole yet, nor how far an epoch is, nor journals, which are shipped
-    line by line.
+    Locks, unfinished files and the progress of epochs are not shipped either, and journals are shipped line
+    by line.
     """
     runs = [RunFolder(folder / part) for part in {"", *parts_of(folder)}]
     left_out = {path for run in runs for path in (run.journal_file, run.lock_file, run.bucket_file)}
@@ -50,7 +50,7 @@ def scan(folder: Path) -> tuple[dict[str, Signature], list[Path]]:
 
 
 def signature(path: Path) -> Signature | None:
-    """What changes when a file does; None where there is no regular file."""
+    """Return a value that changes when the file does; None if there is no regular file."""
     try:
         seen = path.lstat()
     except OSError:
@@ -59,7 +59,7 @@ def signature(path: Path) -> Signature | None:
 
 
 def group_of(path: str) -> str:
-    """What a file is shipped together with: the folder of its trial, or itself alone."""
+    """Return what a file is shipped together with: the folder of its trial, or the file alone."""
     parts = path.split("/")
     trials = RunFolder(Path()).trials_folder.name
     return "/".join(parts[: parts.index(trials) + 2]) if trials in parts else path
@@ -69,16 +69,16 @@ def group_of(path: str) -> str:
 def taking(
     folder: Path, paths: Sequence[str], scratch: Path
 ) -> Iterator[Mapping[str, tuple[Path, Signature]]]:
-    """Files as they are at one moment, under other names for the time of the block, by path in the folder.
+    """Snapshot files at one moment, under other names during the block; yields them by path in the folder.
 
-    A script's checkpoint of several files is of use only where all are of one moment. A hard link keeps what
-    is in a file when another one takes its place, and costs nothing. Files that are gone are left out.
+    A script's checkpoint of several files is useful only if all are from one moment. A hard link keeps a
+    file's content when another file takes its place, and costs nothing. Files that are gone are left out.
 
     Args:
-        scratch: A folder to make, on the same file system, and to remove.
+        scratch: A folder to create, on the same file system, and to remove afterwards.
 
     Raises:
-        OSError: One cannot be read.
+        OSError: A file cannot be read.
     """
     scratch.mkdir()
     try:
@@ -102,11 +102,11 @@ def _take(folder: Path, paths: Sequence[str], scratch: Path) -> Iterator[tuple[s
 
 
 def link_or_copy(path: Path, other: Path) -> bool:
-    """Have the file under another name as well; False where it is gone."""
+    """Give the file a second name, by copying it if necessary; return False if it is gone."""
     try:
         os.link(path, other)
     except FileNotFoundError:
         return False
-    except OSError:  # a file system without hard links, or a file of another user's
+    except OSError:  # a file system without hard links, or another user's file
         shutil.copy2(path, other)
     return True

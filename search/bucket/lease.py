@@ -1,8 +1,9 @@
-"""The lease of a run in a bucket: one process ships it, and says every ten seconds that it is still there.
+"""The lease of a run in a bucket: one process ships the run, and renews its lease every ten seconds.
 
-No clock is compared with another machine's. Who finds a lease watches it: one that does not change for 45 s
-belongs to a process that is gone, and is taken. A process that was only cut off finds out when it reaches the
-bucket again, by the lease and, whatever happens to that, by the journal: only one can make its next segment.
+No clock is compared with another machine's. A process that finds a lease watches it: one that does not change
+for 45 s belongs to a process that is gone, and is taken over. A process that was only cut off finds out when
+it reaches the bucket again, from the lease and, whatever happens to that, from the journal: only one process
+can make its next segment.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from search.output import Output
 _KEY = "lease.json"
 BEAT_S = 10.0
 GONE_S = 45.0  # four beats and a slow answer
-_RACE_S = 2.0  # two that take a lease at once: who was the last has it
+_RACE_S = 2.0  # of two processes that take a lease at once, the last one has it
 
 
 class Lease:
     """This process's right to ship a run.
 
     Args:
-        place: Names the folder it ships from: the process that holds the folder's lock has its lease too.
+        place: Names the folder it ships from; the process that holds the folder's lock may take its lease.
         sleep: Waits for some seconds.
     """
 
@@ -39,10 +40,10 @@ class Lease:
         self._token, self._beat = uuid4().hex, 0
 
     def take(self, output: Output) -> None:
-        """Take the lease, and see on the way that the bucket can be written and read.
+        """Take the lease, which also checks that the bucket can be written and read.
 
         Raises:
-            BucketError: Another process has it, or the bucket does not take it.
+            BucketError: Another process has the lease, or the bucket cannot be written.
         """
         try:
             self._take(output)
@@ -69,7 +70,11 @@ class Lease:
             self.check()
 
     def _watch(self, found: dict[str, str], output: Output) -> None:
-        """Wait until the lease that was found can be taken for one of a process that is gone."""
+        """Wait until the lease that was found must belong to a process that is gone.
+
+        Raises:
+            BucketError: Its process lives.
+        """
         holder = found.get("holder", "another process")
         output.print(f"{self._store.address} is held by {holder}; watching for {GONE_S:g} s whether it lives")
         waited_s = 0.0
@@ -86,10 +91,10 @@ class Lease:
         output.warn(f"{holder} has not been heard of for {GONE_S:g} s: its run is taken over")
 
     def beat(self) -> None:
-        """Say that this process is there.
+        """Renew the lease.
 
         Raises:
-            TakenOver: Another one has taken the lease.
+            TakenOver: Another process has taken the lease.
             BucketUnavailable: The bucket does not answer.
         """
         self.check()
@@ -97,10 +102,10 @@ class Lease:
         self._store.replace(_KEY, self._content())
 
     def check(self) -> None:
-        """See that the lease is this process's.
+        """Check that this process has the lease.
 
         Raises:
-            TakenOver: Another one has taken it.
+            TakenOver: Another process has taken it.
             BucketUnavailable: The bucket does not answer.
         """
         found = _read(self._store)
@@ -111,10 +116,10 @@ class Lease:
             )
 
     def release(self) -> None:
-        """Give the lease back, if it is still this process's.
+        """Give up the lease, if this process still has it.
 
         Raises:
-            BucketUnavailable: It stays, and the next process on another machine watches it for a while.
+            BucketUnavailable: The lease stays, and the next process on another machine has to watch it first.
         """
         found = _read(self._store)
         if found is not None and found.get("token") == self._token:
@@ -127,7 +132,7 @@ class Lease:
 
 
 class LeaseWatch:
-    """Sees, for one who only reads a run, whether a process still ships it.
+    """Tells a process that only reads a run whether another still ships it.
 
     Args:
         clock: Monotonic seconds.
@@ -138,7 +143,7 @@ class LeaseWatch:
         self._found, self._since_s = _read(store), clock()
 
     def lost_holder(self) -> str:
-        """Who shipped the run, if its lease has not changed, or been there, for 45 s; else empty.
+        """Return who shipped the run if its lease has not changed, or not existed, for 45 s; else empty.
 
         Raises:
             BucketUnavailable: The bucket does not answer.
@@ -151,7 +156,7 @@ class LeaseWatch:
 
 
 def _read(store: Store) -> dict[str, str] | None:
-    """What a lease says; nothing known where it cannot be understood, None where there is none."""
+    """Return the content of the lease, empty if it cannot be understood; None if there is no lease."""
     try:
         found = json.loads(store.read(_KEY))
     except FileNotFoundError:

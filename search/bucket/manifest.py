@@ -1,4 +1,4 @@
-"""What a run's files are at one moment: their contents by SHA-256, and where the journal ended then."""
+"""The state of a run's files at one moment: their contents by SHA-256, and where the journal ended."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pathlib import Path, PurePosixPath
 _KEY = re.compile(r"manifests/(?P<number>\d{8})\.json")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _CHUNK_BYTES = 2**20
-MANIFESTS_KEPT = 2  # the last, and the one before for who reads it just now
+MANIFESTS_KEPT = 2  # the last, and the one before for processes that are reading it
 
 
 class BadManifest(ValueError):
-    """An object is no manifest of this program."""
+    """An object is not a manifest of this program."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """What is in a file."""
+    """The content of a file, by its digest."""
 
     sha256: str
     num_bytes: int
@@ -36,10 +36,10 @@ class Manifest:
     """A run's files at one moment.
 
     Attributes:
-        number: Of the manifests of the run, the highest is the latest.
-        ends: Of the journal of each part: its lines, and the checksum of the last of them. What the files
-            hold happened before, or is one epoch ahead.
-        files: By path in the run's folder.
+        number: Its number; the run's latest manifest has the highest.
+        ends: For the journal of each part, its number of lines and the checksum of the last. The files' state
+            is from before that end, or one epoch ahead of it.
+        files: Contents by path in the run's folder.
     """
 
     number: int
@@ -51,17 +51,17 @@ class Manifest:
         return manifest_key(self.number)
 
     def encoded(self) -> bytes:
-        """As an object holds it: the same manifest gives the same bytes."""
+        """Return the manifest as bytes; the same manifest gives the same bytes."""
         files = {path: [each.sha256, each.num_bytes] for path, each in sorted(self.files.items())}
         content = {"number": self.number, "ends": dict(sorted(self.ends.items())), "files": files}
         return json.dumps(content, indent=0).encode()
 
     @classmethod
     def decode(cls, content: bytes) -> Manifest:
-        """The manifest that an object holds.
+        """Return the manifest that an object contains.
 
         Raises:
-            BadManifest: It is none, or names a file that would not lie in the run's folder.
+            BadManifest: It is no manifest, or names a file that would lie outside the run's folder.
         """
         try:
             found = json.loads(content)
@@ -83,16 +83,16 @@ def manifest_key(number: int) -> str:
 
 
 def manifest_number(key: str) -> int | None:
-    """The number of the manifest that an object is; None where it is none."""
+    """Return the number of the manifest with this key; None for other objects."""
     match = _KEY.fullmatch(key)
     return int(match["number"]) if match else None
 
 
 def content_of(path: Path) -> Content:
-    """What is in a file of this machine.
+    """Return the content of a file on this machine.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: The file cannot be read.
     """
     digest, num_bytes = hashlib.sha256(), 0
     with path.open("rb") as file:
@@ -103,7 +103,7 @@ def content_of(path: Path) -> Content:
 
 
 def _stays_inside(path: str) -> bool:
-    """A relative path of names that are on every system what they look like."""
+    """Whether a path is relative and its names mean the same on every system."""
     parts = path.split("/")
     is_plain = all(part not in ("", ".", "..") and "\\" not in part and "\0" not in part for part in parts)
     return is_plain and not PurePosixPath(path).is_absolute()

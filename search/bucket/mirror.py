@@ -1,12 +1,12 @@
 """Ships a run's folder to its bucket in the background, for as long as the run takes.
 
-There is no queue of files that could grow: each pass takes what differs from what was shipped, in the state
-it has when its turn comes. A checkpoint that was superseded before its turn is never shipped, and of whatever
-a slow bucket has yet to take there is one state of each file. The journal has a thread of its own and waits
-for no file.
+There is no queue of files that could grow: each pass takes the files that differ from what was shipped, in
+the state they have when their turn comes. A checkpoint that was superseded before its turn is never shipped,
+and a slow bucket is behind by at most one state of each file. The journal has its own thread and waits for no
+file.
 
-A bucket that fails delays: it is tried again after 5 s, 10 s, and so on up to half a minute, as long as the
-run takes; the first failure is a warning, and so is what is not shipped in the end.
+A failing bucket only causes delays: it is tried again after 5 s, 10 s, and so on up to 30 s, as long as the
+run takes. The first failure is a warning, and so is whatever is not shipped in the end.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ from search.ledger.run_folder import RunFolder
 from search.output import Output
 
 _JOURNAL_EVERY_S, _FILES_EVERY_S = 5.0, 15.0
-_TIMES_ITS_COST = 20  # pause between two passes, in multiples of what finding changed files takes
-_FIRST_RETRY_S, _LAST_RETRY_S = 5.0, 30.0  # less than a lease that does not beat is watched for, 45 s
-_SILENT_S = 3.0  # of the end's waiting, before it is explained
-_AT_ONCE = 4  # trials whose files are under way
-_COMMIT_EVERY_S = 30.0  # of a long pass: what is shipped counts from its manifest on
-_SMALL_BYTES = 2**22  # shipped from memory
+_TIMES_ITS_COST = 20  # pause between two passes, in multiples of the time to find changed files
+_FIRST_RETRY_S, _LAST_RETRY_S = 5.0, 30.0  # less than the 45 s after which a silent lease is taken over
+_SILENT_S = 3.0  # of waiting at the end before it is explained
+_AT_ONCE = 4  # trials whose files are shipped at once
+_COMMIT_EVERY_S = 30.0  # during a long pass: what is shipped counts only once a manifest names it
+_SMALL_BYTES = 2**22  # files up to this size are shipped from memory
 Shipped = Mapping[str, tuple[Content, Signature]]  # by path in the run
 
 
 class NotShipped(StorageError):
-    """A run has ended, and its bucket has not all of it; the message says where the rest is."""
+    """A run has ended and its bucket lacks a part of it; the message says where the rest is."""
 
 
 class Mirror:
     """Keeps a bucket's copy of a run's folder up to date.
 
     Args:
-        folder: The run's, on this machine; it need not exist yet.
-        found: What the bucket has. The folder's journals begin with those.
-        lease: This process's right to ship; taken.
+        folder: The run's folder on this machine; it need not exist yet.
+        found: What the bucket has. The folder's journals begin with its journals.
+        lease: This process's right to ship, already taken.
         output: Where warnings go.
         clock: Monotonic seconds.
     """
@@ -83,16 +83,16 @@ class Mirror:
         self._manifest = found.manifest
         self._number = found.last_number
         self._files: dict[str, Content] = dict(found.manifest.files) if found.manifest else {}
-        self._signatures: dict[str, Signature] = {}  # of what self._files has, as this process saw it
+        self._signatures: dict[str, Signature] = {}  # of the files in self._files, as this process saw them
         self._blobs = found.blobs
-        # A manifest is made after its contents. Of others one killed upload may have left half, where a
-        # filesystem stands for the bucket: what no manifest names is shipped again.
+        # A manifest is made after its contents, so these are whole. If a filesystem stands for the bucket, a
+        # killed upload may have left half of another content: what no manifest names is shipped again.
         self._whole = self._blobs & {each.sha256 for each in self._files.values()}
         self._kept: list[set[str]] = [{each.sha256 for each in self._files.values()}]
         self._manifests = sorted(key for key in found.keys if manifest_number(key) is not None)
         self._has_named_links = False
         self._scan_s = 0.0
-        self._lock = threading.Lock()  # of the shippers: both threads ship lines
+        self._lock = threading.Lock()  # for the shippers: both threads ship lines
         self._is_closing, self._is_abandoned = threading.Event(), threading.Event()
         self._is_shipped = threading.Event()
         self._lost: TakenOver | None = None
@@ -110,16 +110,16 @@ class Mirror:
             self._threads.append(thread)
 
     def on_event(self, event: Event) -> None:
-        """As an observer of the run: end it where another process has taken it over.
+        """End the run that this observes if another process has taken it over.
 
         Raises:
-            TakenOver: It has.
+            TakenOver: Another process has.
         """
         if self._lost:
             raise self._lost
 
     def ship_journals(self) -> int:
-        """Ship every whole line of every journal, and renew the lease; gives how many lines.
+        """Ship every whole line of every journal, and renew the lease; return the number of lines.
 
         Raises:
             BucketUnavailable: Not all are shipped.
@@ -137,10 +137,10 @@ class Mirror:
         return num
 
     def ship_files(self) -> int:
-        """Ship each file that has changed since it was shipped, then the manifest of all; gives how many.
+        """Ship each file that changed since it was shipped, then a manifest of all; return how many changed.
 
         Raises:
-            BucketUnavailable: Not all are shipped; what was since the last manifest is not shipped again.
+            BucketUnavailable: Not all are shipped; those that are will not be shipped again.
             TakenOver: Another process continues the run.
             OSError: A file cannot be read; the others are shipped.
         """
@@ -165,15 +165,15 @@ class Mirror:
         return len(waiting)
 
     def finish(self, *, patience_s: float) -> None:
-        """Ship what is left, and end. Called once nothing is written to the folder any more.
+        """Ship what is left, and end. Call it once nothing writes to the folder any longer.
 
-        It takes as long as something comes through; Ctrl-C gives up.
+        It continues as long as anything comes through; Ctrl-C gives up.
 
         Args:
-            patience_s: Without anything that comes through.
+            patience_s: How long to wait while nothing comes through.
 
         Raises:
-            NotShipped: The bucket has not everything.
+            NotShipped: The bucket does not have everything.
             TakenOver: Another process continues the run.
         """
         self._is_closing.set()
@@ -202,7 +202,7 @@ class Mirror:
             raise NotShipped(self.unshipped_text())
 
     def unshipped_text(self) -> str:
-        """What the bucket has not, why, and how to ship it later."""
+        """Return what the bucket lacks, why, and how to ship it later."""
         with self._lock:
             num_lines = sum(shipper.num_behind() for shipper in self._shippers.values())
         files = [path for path in self._changed()[0] if self._is_unshipped(path)]
@@ -215,20 +215,21 @@ class Mirror:
         )
 
     def _is_unshipped(self, path: str) -> bool:
-        """Whether a file has something else than what the bucket has of it; what cannot be read has."""
+        """Whether a file differs from what the bucket has of it; one that cannot be read does."""
         try:
             return self._files.get(path) != content_of(self._folder / path)
         except OSError:
             return True
 
     def _repeat(self, step: Callable[[], int], every_s: float) -> None:
-        """Call a step until all is shipped, the run is lost, or nobody waits any more.
+        """Call a step until everything is shipped, the run is lost, or nobody waits any longer.
 
-        The journal's thread holds the lease until the last file is shipped: longer than a lease lasts alone.
+        The journal's thread renews the lease until the last file is shipped, which may outlast a silent
+        lease.
         """
         num_failed = 0
         while not self._is_abandoned.is_set():
-            is_last = self._is_closing.is_set()  # asked first: only a pass that begins after it sees it all
+            is_last = self._is_closing.is_set()  # first: only a pass that begins after it sees everything
             try:
                 step()
             except TakenOver as error:
@@ -238,7 +239,7 @@ class Mirror:
                 num_failed += 1
                 self._say_failure(error)
                 pause_s = min(_LAST_RETRY_S, _FIRST_RETRY_S * 2 ** min(num_failed - 1, 9))
-                # The end of a run is waited for: it is tried again soon, whatever came before.
+                # At the end the user waits, so it is tried again soon, however often it has failed.
                 self._is_abandoned.wait(_FIRST_RETRY_S) if is_last else self._is_closing.wait(pause_s)
                 continue
             num_failed = 0
@@ -265,7 +266,7 @@ class Mirror:
         self._failure = ""
 
     def _changed(self) -> tuple[list[str], set[str]]:
-        """The files that differ from what was shipped, sorted, and all there are."""
+        """Return the files that differ from what was shipped, sorted, and all files there are."""
         began_s = self._clock()
         signatures, links = scan(self._folder)
         if links and not self._has_named_links:
@@ -276,27 +277,30 @@ class Mirror:
         return sorted(waiting), set(signatures)
 
     def _shipping(self, paths: Sequence[str]) -> Future[Shipped]:
-        """Ship files in a thread that nobody waits for once the run is given up: a pool's are joined at exit,
-        where one upload to a store that does not answer takes minutes."""
+        """Ship files in a daemon thread, which nobody waits for once the run is given up.
+
+        A pool's threads would be joined at exit, where one upload to a store that does not answer takes
+        minutes.
+        """
         shipped: Future[Shipped] = Future()
 
         def ship() -> None:
             try:
                 shipped.set_result(self._ship_group(paths))
-            except BaseException as error:  # whatever it is, the pass that waits for it raises it
+            except BaseException as error:  # raised by the pass that waits for it
                 shipped.set_exception(error)
 
         threading.Thread(target=ship, name="bucket upload", daemon=True).start()
         return shipped
 
     def _ship_group(self, paths: Sequence[str]) -> Shipped:
-        """Ship files as they are at one moment; those that are gone by now are left out."""
+        """Ship files as they are at one moment, without those that are gone by now."""
         scratch = self._folder.with_name(f".{uuid4().hex}.{self._folder.name}")
         with taking(self._folder, paths, scratch) as taken:
             return {path: (self._ship_content(snapshot), seen) for path, (snapshot, seen) in taken.items()}
 
     def _take(self, shipped: Future[Shipped]) -> OSError | None:
-        """Take in what was shipped; gives why it was not."""
+        """Record what was shipped; return the error if it was not."""
         try:
             for path, (content, seen) in shipped.result().items():
                 self._files[path], self._signatures[path] = content, seen
@@ -305,7 +309,7 @@ class Mirror:
         return None
 
     def _ship_content(self, snapshot: Path) -> Content:
-        """See that the bucket has what is in a file; one that is written to meanwhile is copied first."""
+        """Make sure that the bucket has a file's content; a file that changes meanwhile is copied first."""
         while True:
             before = snapshot.stat()
             if before.st_size <= _SMALL_BYTES:
@@ -335,9 +339,9 @@ class Mirror:
         self._whole.add(content.sha256)
 
     def _commit(self) -> None:
-        """Ship the lines up to now, then the manifest of the files, which all are from before; then tidy."""
+        """Ship the lines up to now, then the manifest of the files, which are all older; then clean up."""
         self.ship_journals()
-        with self._lock:  # a line that is being shipped has its number before it has its checksum
+        with self._lock:  # a line being shipped is counted before its checksum is set
             ends = {part: shipper.end for part, shipper in self._shippers.items()}
         has_changed = self._manifest is None or self._manifest.files != self._files
         if not has_changed or not ends.get("", (0, ""))[0]:
@@ -345,8 +349,8 @@ class Mirror:
         manifest = Manifest(number=self._number + 1, ends=ends, files=dict(self._files))
         while not self._store.create(manifest.key, manifest.encoded()):
             if self._store.read(manifest.key) == manifest.encoded():
-                break  # made, and the answer was lost
-            self._lease.check()  # another's: of a process that was taken over, or of the one that was killed
+                break  # it was made, and the answer was lost
+            self._lease.check()  # another's manifest: of a process that was taken over or killed
             manifest = replace(manifest, number=manifest.number + 1)
         self._manifest, self._number = manifest, manifest.number
         self._manifests.append(manifest.key)
@@ -354,7 +358,7 @@ class Mirror:
         self._delete_superseded()
 
     def _delete_superseded(self) -> None:
-        """Delete what neither the last manifest nor the one before it names."""
+        """Delete the contents that neither the last manifest nor the one before names, and older manifests."""
         self._lease.check()
         gone = self._blobs - set().union(*self._kept)
         self._store.delete(Content(sha256, 0).key for sha256 in sorted(gone))

@@ -1,8 +1,8 @@
 """A journal in a bucket: segments that are made once and never changed, named by their first line's number.
 
-A segment begins where the one before ended, so that of two processes which continue the same journal only one
-can make the next segment: the other finds it made, with other lines in it, and ends. A process that made one
-and never heard so finds its own lines.
+A segment begins where the one before ended, so if two processes continue the same journal, only one can make
+the next segment: the other finds it made, with other lines in it, and ends. A process that made a segment but
+lost the answer finds its own lines.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ _KEY = re.compile(r"(?P<part>(?:[^/]+/)?)journal/(?P<first>\d{12})\.jsonl")
 _CRC = re.compile(rb'"crc": "([0-9a-f]{8})"\}\n\Z')
 _MOST_BYTES = (
     1_000 * MAX_TEXT
-)  # of a segment but for its last line: a short one is made again soon after a cut
+)  # most bytes of a segment with several lines: a short one is soon repeated after a cut connection
 
 
 class TakenOver(JournalError):
-    """Another process continues the run, so that this one must end."""
+    """Another process continues the run, so this one must end."""
 
 
 class JournalShipper:
     """Ships the whole lines of one journal, in their order.
 
     Args:
-        part: The run of which it is: "" for the search, "promotion/" for its promotion, and so on.
-        journal: Its file on this machine.
-        shipped: What the bucket has of it already.
+        part: The run that the journal belongs to: "" for the search, "promotion/" for its promotion, and so
+            on.
+        journal: The journal's file on this machine.
+        shipped: What the bucket already has of it.
     """
 
     def __init__(self, store: Store, part: str, journal: Path, shipped: bytes = b"") -> None:
@@ -44,18 +45,18 @@ class JournalShipper:
 
     @property
     def end(self) -> tuple[int, str]:
-        """How many lines the bucket has, and the checksum of the last, which stands for all before it."""
+        """Number of lines that the bucket has, and the checksum of the last, which covers all before it."""
         return self._num_lines, self._crc
 
     def num_behind(self) -> int:
-        """Whole lines that the bucket has not."""
+        """Return the number of whole lines that the bucket lacks."""
         return self._waiting().count(b"\n")
 
     def ship(self) -> int:
-        """Ship every whole line there is; gives how many.
+        """Ship every whole line there is; return how many.
 
         Raises:
-            BucketUnavailable: Some are not shipped, and will be by the next call.
+            BucketUnavailable: Some are not shipped yet; the next call ships them.
             TakenOver: The bucket has other lines in their place.
         """
         num_before = self._num_lines
@@ -83,55 +84,56 @@ class JournalShipper:
             self._crc = seal[1].decode()
 
     def _waiting(self) -> bytes:
-        """Whole lines behind what is shipped; one that is being written, or that a kill cut, is none yet."""
+        """Return the whole lines after those shipped, without one that is being written or was cut short."""
         try:
             with self._journal.open("rb") as file:
                 file.seek(self._size)
                 content = file.read()
-        except FileNotFoundError:  # of a new run
+        except FileNotFoundError:  # a new run
             return b""
         return content[: content.rfind(b"\n") + 1]
 
 
 def part_of(key: str) -> str | None:
-    """The run whose journal's segment an object is; None where it is none."""
+    """Return the part whose journal has the segment with this key; None for other objects."""
     match = _KEY.fullmatch(key)
     return match["part"] if match else None
 
 
 def _first_of(key: str) -> int:
-    """The number of a segment's first line, from 0."""
+    """Return the number of a segment's first line, from 0."""
     match = _KEY.fullmatch(key)
     return int(match["first"]) if match else 0
 
 
 def last_known(keys: Sequence[str], known: bytes) -> int:
-    """The place of the last of these segments, sorted, that begins within a journal's known lines; 0 if none.
+    """Return the index of the last of these sorted segments that begins within the known lines; 0 if none.
 
-    Those before it need not be read: a line's checksum stands for all lines before it, so that where this
-    segment goes on as the known journal does, they are the same.
+    Earlier segments need not be read: a line's checksum covers all lines before it, so if this segment agrees
+    with the known journal, the earlier lines do too.
     """
     num_lines = known.count(b"\n")
     return max((place for place, key in enumerate(keys) if _first_of(key) < num_lines), default=0)
 
 
 def lines_before(key: str, known: bytes) -> bytes:
-    """Of a journal, what stands before a segment; empty where that is more than is known."""
+    """Return the part of a journal before a segment; empty if not all of it is known."""
     first = _first_of(key)
     lines = known.split(b"\n", first)
     return known[: len(known) - len(lines[-1])] if len(lines) > first else b""
 
 
 def join_segments(address: object, segments: Mapping[str, bytes], before: bytes = b"") -> bytes:
-    """The journal that segments of one run make, by their keys.
+    """Return the journal that the segments of one run make.
 
-    That each line is what was written is proven by reading the journal.
+    Reading the journal later proves that each line is what was written.
 
     Args:
-        before: What stands before the first of them.
+        segments: Contents of the segments by key.
+        before: The part of the journal before the first of them.
 
     Raises:
-        BucketError: One is missing, or does not begin where the one before ends.
+        BucketError: A segment is missing, or does not begin where the one before ends.
     """
     journal = before
     num_lines = before.count(b"\n")
@@ -153,7 +155,7 @@ def join_segments(address: object, segments: Mapping[str, bytes], before: bytes 
 
 
 def holds_end(journal: bytes, end: tuple[int, str]) -> bool:
-    """Whether a journal has had this end at some time: this many lines, and this checksum of the last."""
+    """Whether a journal once had this end: this many lines, and this checksum of the last."""
     num_lines, crc = end
     if num_lines == 0:
         return True
@@ -165,7 +167,7 @@ def holds_end(journal: bytes, end: tuple[int, str]) -> bool:
 
 
 def _cut(lines: bytes) -> bytes:
-    """As many of the lines as a segment takes, one at least."""
+    """Return as many of the lines as a segment takes, at least one."""
     if len(lines) <= _MOST_BYTES:
         return lines
     end = lines.rfind(b"\n", 0, _MOST_BYTES)

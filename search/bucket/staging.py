@@ -1,9 +1,9 @@
-"""The folder of this machine in which a run of a bucket lives while it is written, and what it begins with.
+"""The folder on this machine in which a bucket's run lives while it is written, and how it is prepared.
 
 Results in a bucket may have been continued anywhere. So before anything starts, the folder here and the
-bucket are compared by their journals: where one is the beginning of the other, the longer one is the run.
-Where both have lines that the other lacks, two machines have continued it; the bucket's is taken then, and
-the folder is set aside, never deleted.
+bucket are compared by their journals: if one is the beginning of the other, the longer one is the run. If
+each has lines that the other lacks, two machines have continued the run; the bucket's is then taken, and the
+folder is set aside, never deleted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from search.ledger.run_folder import RunFolder
 from search.output import Output
 from trainables.core.files import SCRATCH
 
-_PATIENCE_S = 300.0  # without an object, or a part of a large one, that comes through
+_PATIENCE_S = 300.0  # while no object, or part of a large one, comes through
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class HeldRun:
     """A run of a bucket that this process may write.
 
     Attributes:
-        folder: Where to write it; the mirror ships what is there.
+        folder: Where to write it; the mirror ships the folder.
     """
 
     folder: Path
@@ -45,18 +45,20 @@ class HeldRun:
 
 @contextmanager
 def holding(address: Address, output: Output) -> Iterator[HeldRun]:
-    """Hold a run of a bucket within the block, new or not: its latest state is in the folder, and what is
-    written there is shipped. The end of the block waits until all is.
+    """Hold a bucket's run, new or existing, during the block.
+
+    Its latest state is in the folder, and what is written there is shipped. The end of the block waits until
+    everything is.
 
     Raises:
-        BucketError: Another process holds it, or the bucket cannot be used; nothing has been written.
-        StorageError: The disk does not take its files.
-        NotShipped: The block has ended, and the bucket does not take the rest.
+        BucketError: Another process holds the run, or the bucket cannot be used; nothing has been written.
+        StorageError: Its files cannot be written to the disk.
+        NotShipped: The block has ended, and the rest cannot be shipped.
     """
     store = check_usable(address)
     folder = address.staging
     with _holding_folder(folder):
-        # By a store of its own: a beat is no sign that anything of the run comes through.
+        # The lease has its own store: a beat is no sign that anything of the run comes through.
         lease = Lease(check_usable(address), str(folder))
         lease.take(output)
         try:
@@ -73,7 +75,7 @@ def holding(address: Address, output: Output) -> Iterator[HeldRun]:
 
 @contextmanager
 def _finishing(mirror: Mirror, output: Output) -> Iterator[None]:
-    """Ship everything at the end; what is not is a warning where something else has failed already."""
+    """Ship everything at the end; if the block has failed, whatever is not shipped is only a warning."""
     try:
         yield
     except BaseException:
@@ -87,11 +89,11 @@ def _finishing(mirror: Mirror, output: Output) -> Iterator[None]:
 
 @contextmanager
 def _holding_folder(folder: Path) -> Iterator[None]:
-    """Keep a folder to this process, one that does not exist yet too.
+    """Lock a folder, which need not exist yet, for this process.
 
     Raises:
         BucketError: Another process has it.
-        StorageError: It cannot be made.
+        StorageError: The lock cannot be made.
     """
     lock = folder.with_name(f".{folder.name}.lock")
     try:
@@ -102,18 +104,18 @@ def _holding_folder(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise StorageError(f"{unwritten(lock, error)}; or set JOULETUNE_STAGING") from error
     with file:
-        for left in folder.parent.glob(".*"):  # half a copy of the folder or of its files, left by a kill
+        for left in folder.parent.glob(".*"):  # partial copies that a kill has left
             if SCRATCH.match(left.name) and SCRATCH.sub("", left.name, count=1) == folder.name:
                 shutil.rmtree(left, ignore_errors=True)
         yield
 
 
 def _prepare(store: Store, folder: Path, output: Output) -> BucketRun:
-    """Have the latest state of the run in its folder; gives what the bucket has of it.
+    """Bring the run's folder to its latest state; return what the bucket has of the run.
 
     Raises:
         BucketError: The bucket does not answer, or its journal has gaps.
-        StorageError: The disk does not take its files.
+        StorageError: The run's files cannot be written to the disk.
     """
     try:
         found = read_bucket(store)
@@ -132,19 +134,19 @@ def _prepare(store: Store, folder: Path, output: Output) -> BucketRun:
 
 
 def _remove_if_unused(folder: Path) -> None:
-    """Leave nothing of a run that was refused before it began, or that there is not."""
+    """Remove the folder if it holds no run, because that was refused before it began or does not exist."""
     run = RunFolder(folder)
     if not run.has_run:
         run.bucket_file.unlink(missing_ok=True)
-        with suppress(OSError):  # it holds something, or was never made
+        with suppress(OSError):  # it is not empty, or was never made
             folder.rmdir()
 
 
 def check_writable(address: Address) -> None:
-    """See that runs can be written to an address, by an object that is made and deleted there.
+    """Check that runs can be written to an address, by making and deleting an object there.
 
     Raises:
-        BucketError: They cannot be.
+        BucketError: They cannot be written.
     """
     store = check_usable(address)
     key = f".{uuid4().hex}.probe"
@@ -158,7 +160,7 @@ def check_writable(address: Address) -> None:
 
 
 def fresh_address(address: Address) -> Address:
-    """The first of NAME, NAME-2, NAME-3 and so on that has nothing in the bucket, and no run here.
+    """Return the first of NAME, NAME-2, NAME-3 and so on with nothing in the bucket and no run here.
 
     Raises:
         BucketError: The bucket does not answer.
@@ -174,7 +176,7 @@ def fresh_address(address: Address) -> Address:
 
 
 def _is_beginning(some: Mapping[str, bytes], others: Mapping[str, bytes]) -> bool:
-    """Whether each journal is the beginning of the other side's."""
+    """Whether each journal is the beginning of its counterpart in `others`."""
     return all(others.get(part, b"").startswith(journal) for part, journal in some.items())
 
 
@@ -184,7 +186,7 @@ def _whole_lines(journal: Path) -> bytes:
 
 
 def _set_aside(folder: Path, store: Store, *, is_beginning: bool, output: Output) -> None:
-    """Give the folder another name, where there is one, and say why."""
+    """Rename the folder, if there is one, and print why."""
     if not folder.exists():
         return
     number = 1

@@ -1,6 +1,6 @@
-"""The objects of one run in a bucket: made, replaced, read and listed, by any filesystem of fsspec.
+"""The objects of one run in a bucket: made, replaced, read and listed through any filesystem of fsspec.
 
-Nothing here tries again: the filesystems do that themselves (s3fs five times), and the mirror does it for as
+Nothing is retried here: the filesystems do that themselves (s3fs five times), and the mirror does it for as
 long as the run takes.
 """
 
@@ -17,33 +17,33 @@ from search.bucket.address import Address, BucketError
 from search.secrets import looks_secret
 
 _SHORTEST_SECRET = 8  # characters; a shorter value would be found in any text
-_LONGEST_REASON = 300  # characters of a message that a bucket's package gives
+_LONGEST_REASON = 300  # characters of a message from a bucket's package
 
 
 class BucketUnavailable(OSError):
-    """A bucket did not take or give an object. It may later."""
+    """An object could not be written to or read from a bucket; it may be possible later."""
 
 
 class Store:
     """The objects below one run's address.
 
     Attributes:
-        num_done: Grows with each object and each part of a large one that came through, so that who waits
-            can tell a slow bucket from a dead one.
+        num_done: Grows with each object and each part of a large one that came through, to tell a slow bucket
+            from a dead one.
     """
 
     def __init__(self, address: Address) -> None:
         self.address = address
         self._files = address.filesystem()
         if self._files.async_impl:
-            # After a cut connection each task that nobody awaits any more would print a traceback; what
-            # matters of it reaches the caller.
+            # After a cut connection each task that is no longer awaited would print a traceback; what matters
+            # reaches the caller anyway.
             self._files.loop.set_exception_handler(lambda loop, context: None)
         self._root = str(self._files._strip_protocol(str(address)))
         self.num_done = 0
 
     def create(self, key: str, content: bytes) -> bool:
-        """Make an object; False where there is one of this name, which stays as it is.
+        """Make an object; return False if one of this name exists, which stays as it is.
 
         Raises:
             BucketUnavailable: Whether it was made is unknown.
@@ -65,21 +65,21 @@ class Store:
             self._files.pipe_file(self._path(key), content)
 
     def upload(self, key: str, path: Path) -> None:
-        """Make an object of a file, whose key says what is in it: one that is there has the same content.
+        """Make an object from a file. The key names the content, so an existing object has the same.
 
         Raises:
             BucketUnavailable: Whether it was made is unknown.
         """
-        # Some filesystems put no file where an object is, as after an answer that was lost.
+        # Some filesystems refuse to replace an object, such as one whose answer was lost.
         with contextlib.suppress(FileExistsError), self._asking("writing", key):
             self._files.put_file(str(path), self._path(key), callback=_Counting(self._count))
 
     def read(self, key: str) -> bytes:
-        """The content of an object.
+        """Return the content of an object.
 
         Raises:
-            FileNotFoundError: There is none.
-            BucketUnavailable: It was not given.
+            FileNotFoundError: There is no such object.
+            BucketUnavailable: It could not be read.
         """
         with self._asking("reading", key):
             content: bytes = self._files.cat_file(self._path(key))
@@ -89,14 +89,14 @@ class Store:
         """Write an object's content into a file.
 
         Raises:
-            FileNotFoundError: There is none.
-            BucketUnavailable: It was not given.
+            FileNotFoundError: There is no such object.
+            BucketUnavailable: It could not be read.
         """
         with self._asking("reading", key):
             self._files.get_file(self._path(key), str(path), callback=_Counting(self._count))
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects, those that are there.
+        """Delete those of the objects that exist.
 
         Raises:
             BucketUnavailable: Some may still be there.
@@ -106,10 +106,10 @@ class Store:
                 self._files.rm_file(self._path(key))
 
     def sizes(self) -> Mapping[str, int]:
-        """Bytes of every object of the run, by key.
+        """Return the bytes of every object of the run, by key.
 
         Raises:
-            BucketUnavailable: They cannot be listed.
+            BucketUnavailable: The objects cannot be listed.
         """
         with self._asking("listing", ""):
             try:
@@ -126,13 +126,13 @@ class Store:
 
     @contextlib.contextmanager
     def _asking(self, doing: str, key: str) -> Iterator[None]:
-        """Whatever a bucket's package raises, as one kind of error that names the bucket and no secret."""
+        """Turn whatever a bucket's package raises into one error that names the bucket and no secret."""
         try:
             yield
         except (FileExistsError, BucketUnavailable):
             raise
         except FileNotFoundError as error:
-            if doing == "writing":  # the bucket itself
+            if doing == "writing":  # the bucket itself does not exist
                 raise BucketUnavailable(f"{self.address}: {_reason(error)}") from error
             raise
         except Exception as error:  # botocore's, aiohttp's and Azure's errors have no common kind
@@ -142,21 +142,21 @@ class Store:
 
 
 def check_usable(address: Address) -> Store:
-    """The store at an address that can be asked at all: its package is installed.
+    """Return the store at an address, after checking that its package is installed.
 
     Raises:
-        BucketError: It cannot be made; the message says what to install or set.
+        BucketError: The store cannot be made; the message says what to install or set.
     """
     try:
         return Store(address)
     except BucketError:
         raise
-    except Exception as error:  # a package's own complaint of its settings, such as a region
+    except Exception as error:  # a package's own complaint about its settings, such as a region
         raise BucketError(f"{address} cannot be used: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
-    """The error in one line, without any value of a variable that holds a secret."""
+    """Return the error in one line, without the values of variables that hold secrets."""
     text = f"{type(error).__name__}: {error}".strip().removesuffix(":")
     for name, value in os.environ.items():
         if looks_secret(name) and len(value) >= _SHORTEST_SECRET:
@@ -166,7 +166,7 @@ def _reason(error: Exception) -> str:
 
 
 class _Counting(Callback):  # type: ignore[misc]  # fsspec has no types
-    """Tells of each part of a large object that came through."""
+    """Counts each part of a large object that came through."""
 
     def __init__(self, count: Callable[[], None]) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""What a search will take, forecast before it starts: trials, epochs, time, energy, disk.
+"""A forecast of what a search will take, before it starts: trials, epochs, time, energy, disk.
 
-Two steps. `earlier` and `probe` find what configurations cost, from a run that trained the same or from two
-training steps each. `forecast` then runs the real scheduler in virtual time with these costs, many times
-over.
+There are two stages. `earlier` and `probe` find what configurations cost, from a run that trained the same or
+from two training steps each. `forecast` then runs the real scheduler in virtual time with these costs, many
+times over.
 """
 
 from __future__ import annotations

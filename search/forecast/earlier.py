@@ -1,4 +1,4 @@
-"""Costs from runs: the latest earlier one that trained the same, or the run's own first epochs."""
+"""Costs from runs: the latest earlier run that trained the same, or this run's own first epochs."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from search.printable import counted
 from search.space import Space, SpaceError
 from search.trial import EpochRow
 
-_FEWEST_EPOCHS = 3  # the first of each worker loads libraries, and one more epoch is no median
+_FEWEST_EPOCHS = 3  # each worker's first one loads libraries, and a single further one makes no median
 _MIB = 2**20
 
 
 def earlier_costs(space: Space, results: Path) -> Costs | None:
-    """Costs from the latest run under `results` that trained the same as `space` will; None without one.
+    """Return costs from the latest run under `results` that trained the same as `space` will, or None.
 
-    Trainable, data, each rung's subset and resolution, and resources must be equal. Ranges and limits may
-    differ: they decide which configurations run, not what one costs. Runs from another machine are not
-    recognised as such: results on shared storage are assumed to be from one cluster.
+    Trainable, data, each rung's subset and resolution, what is scored, precision and resources must be equal.
+    Ranges and limits may differ: they decide which configurations run, not what one costs. Runs from another
+    machine are not recognised as such: results on shared storage are assumed to be from one cluster.
     """
     for folder in runs_in(results):
         costs = _costs_of(folder, space)
@@ -37,7 +37,7 @@ def earlier_costs(space: Space, results: Path) -> Costs | None:
 
 
 def _costs_of(folder: Path, space: Space) -> Costs | None:
-    """Costs from one run, or None if it trained something else or cannot be read.
+    """Return costs from one run, or None if it trained something else or cannot be read.
 
     Its space is read first: a journal of 1,000 trials has many thousand lines, and most runs in the folder
     are of other spaces.
@@ -46,13 +46,15 @@ def _costs_of(folder: Path, space: Space) -> Costs | None:
         run = RunFolder.open(folder)
         events = run.events() if _trains_alike(run.read_space(), space) else []  # journals are long
     except (LedgerError, SpaceError, OSError, KeyError):
-        return None  # of another version, or damaged: there are others
+        return None  # from another version, or damaged: try the next
     return observed_costs(events, space, folder)
 
 
 def _trains_alike(earlier: Space, space: Space) -> bool:
-    """Whether an epoch of one is the same work as one of the other: model code, data, what is scored,
-    number format, and the share of the machine."""
+    """Whether an epoch of one is the same work as an epoch of the other.
+
+    That depends on model code, data, what is scored, number format, and the share of the machine.
+    """
 
     def work(one: Space) -> object:
         rungs = [(rung.subset, rung.resolution) for rung in one.ladder.rungs]
@@ -63,10 +65,10 @@ def _trains_alike(earlier: Space, space: Space) -> bool:
 
 
 def observed_costs(events: Sequence[Event], space: Space, folder: Path) -> Costs | None:
-    """Costs of the trials of a run so far; None before three epochs, or one more than there are workers.
+    """Return costs of a run's trials so far; None before three epochs, or one more than there are workers.
 
     The first training of each worker loads libraries and data. Its start is charged once, as `first_s`; the
-    usual start of a training is measured on the later ones.
+    usual start of a training is measured on later trainings.
     """
     history, workers = History(events), space.resources.workers or 1
     trials = [trial for trial in history.trials.values() if trial.rows]
@@ -101,9 +103,10 @@ class Attempt:
     """A training from its assignment to a worker, as recorded in the journal.
 
     Attributes:
-        number: Its place among the attempts of its session, in the order of assignment: the first attempt of
-            each worker loads what later ones find loaded. The order of ends would not do, as the second
-            attempt of a fast worker may end before the first of a slow one.
+        given_at: Unix time of its assignment.
+        number: Its index among the attempts of its session in order of assignment, because the first attempt
+            of each worker loads what later ones find loaded. The order in which attempts end would not do:
+            the second one of a fast worker may end before the first of a slow one.
         rows: Its epochs with the Unix times of their reports.
     """
 
@@ -126,19 +129,19 @@ class Attempt:
 
     @property
     def start_j(self) -> float | None:
-        """Joules of the start; None where no sensor was read."""
+        """Joules of the start; None if no sensor was read."""
         mj = self.rows[0][1].start_energy.total_mj
         return to_joules(mj)
 
     def warm_up_s(self, ladder: Ladder) -> float | None:
-        """Seconds that the first epoch took longer than later ones of its budget; None without any."""
+        """Return how many seconds longer the first epoch took than later ones of its budget, or None."""
         first, shapes = self.rows[0][1], [replace(rung, epochs=1) for rung in ladder.rungs]
         alike = {rung for rung, shape in enumerate(shapes) if shape == shapes[first.rung]}
         later_s = self.later_s(alike)
         return _epoch_s(first) - statistics.median(later_s) if later_s else None
 
     def later_s(self, rungs: Container[int]) -> list[float]:
-        """Seconds of each epoch at `rungs` but the first, from report to report, with saving and waiting."""
+        """Return seconds from report to report of epochs at `rungs` but the first, with saving and waiting."""
         return [
             max(0.0, at - before - (row.start_s or 0.0))
             for (before, _), (at, row) in pairwise(self.rows)
@@ -147,7 +150,7 @@ class Attempt:
 
 
 def attempts_of(events: Sequence[Event]) -> list[Attempt]:
-    """The attempts that have completed an epoch, by session, in the order of assignment."""
+    """Return the attempts that have completed an epoch, by session, in the order of assignment."""
     given_at: dict[str, float] = {}
     began_at = 0.0
     latest: dict[str, Attempt] = {}
@@ -174,8 +177,7 @@ def attempts_of(events: Sequence[Event]) -> list[Attempt]:
 def _point(
     trial: TrialRecord, attempts: Sequence[Attempt], space: Space, folder: Path, usual: PointCost
 ) -> PointCost:
-    """What one trial took, by rung, from all its attempts; what it did not show is None, or the usual of
-    all trials."""
+    """Return one trial's cost by rung, from all its attempts; unknown values are None or the usual ones."""
     num_rungs = len(space.ladder.rungs)
     mine = [attempt for attempt in attempts if attempt.trial_id == trial.trial_id]
     rows = [[row for row in trial.rows if row.rung == rung] for rung in range(num_rungs)]
@@ -199,7 +201,7 @@ def _size_mib(file: Path) -> float | None:
 
 
 def _usual_epoch_s(attempts: Sequence[Attempt], rung: int, warm_up_s: float) -> float | None:
-    """Seconds of an epoch after the first of an attempt; without any, a first one less the usual warm-up."""
+    """Return seconds of an epoch after an attempt's first; if there is none, a first one less the warm-up."""
     later_s = [seconds for attempt in attempts for seconds in attempt.later_s({rung})]
     firsts = [attempt.rows[0][1] for attempt in attempts]
     first_s = [_epoch_s(row) for row in firsts if row.rung == rung]
@@ -207,7 +209,7 @@ def _usual_epoch_s(attempts: Sequence[Attempt], rung: int, warm_up_s: float) -> 
 
 
 def _epoch_s(row: EpochRow) -> float:
-    """Seconds of training and scoring. In old journals an attempt's first row includes the start."""
+    """Return seconds of training and scoring. In old journals an attempt's first row includes the start."""
     if row.start_s is not None or not row.sensors:
         return row.seconds
     parts = [row.metrics.get(name) for name in ("train_s", "eval_s")]
@@ -216,11 +218,11 @@ def _epoch_s(row: EpochRow) -> float:
 
 
 def _joules(row: EpochRow) -> float | None:
-    """Joules of one epoch; None where no sensor was read, or where it was shorter than a tick of one."""
+    """Return joules of one epoch; None if no sensor was read, or none ticked during the epoch."""
     return None if row.energy.total_mj is None else to_joules(row.energy.total_mj)
 
 
 def _median(values: Iterable[float | None]) -> float | None:
-    """The median of the known values. Medians, as one epoch behind a full disk cache says nothing."""
+    """Return the median of the known values, which a single epoch with a full disk cache does not move."""
     known = [value for value in values if value is not None]
     return statistics.median(known) if known else None

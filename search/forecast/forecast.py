@@ -1,7 +1,7 @@
 """The forecast of a search: medians and ranges over simulated searches.
 
-The real scheduler, rungs, limits and workers run in virtual time, with measured costs and made-up scores. A
-formula could not do it: how many trials reach a rung depends on the order in which they finish.
+The real scheduler, rungs, limits and workers run in virtual time, with measured costs and made-up scores. No
+formula would do: how many trials reach a rung depends on the order in which they finish.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from trainables.core.subprocess_pool import LoadedProcess
 
 _SIMULATED = 21  # searches with different seeds: odd, so that the median is one of them
 _FEWEST = 5  # searches, however long each takes
-_MOST_WHOLE = 250  # trials simulated in full: 0.33 s where 200 are known; longer searches are scaled up
-_MOST_S = 2.0  # of simulation: of the 21, those not begun by then are left out
+_MOST_WHOLE = 250  # trials simulated in full, in 0.33 s if 200 are known; longer searches are scaled up
+_MOST_S = 2.0  # of simulation; those of the 21 searches that have not begun by then are left out
 _PLAIN_FIELDS = ("disk_gib", "weights_gib", "reason", "is_endless", "source")
-_UNSURE = 0.15  # of the measured costs, in either direction: two runs on one idle machine differ by that
+_UNSURE = 0.15  # relative error of measured costs either way: two runs on one idle machine differ by that
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Span:
 
     @classmethod
     def of(cls, values: Sequence[float], *, unsure: float = 0.0) -> Span:
-        """The span of simulated values; `unsure` widens it by a fraction in both directions."""
+        """Return the span of simulated values, widened by the fraction `unsure` in both directions."""
         return cls(min(values) * (1 - unsure), statistics.median(values), max(values) * (1 + unsure))
 
     def __contains__(self, value: float) -> bool:
@@ -86,12 +86,12 @@ class Forecast:
     weights_gib: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for forecast.json."""
+        """Return the forecast as plain data for forecast.json."""
         return {name: _plain(value) for name, value in vars(self).items() if value is not None}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Forecast:
-        """The forecast that `to_dict` was called on."""
+        """Return the forecast that `to_dict` was called on."""
         spans = {
             name: Span(**plain[name]) if name in plain else None
             for name in ("num_trials", "epochs", "seconds", "kwh")
@@ -108,11 +108,11 @@ def forecast_search(
 
     Args:
         costs: With None only trials and epochs are forecast, and limits on time and energy are ignored.
-        make_sampler: Called for each; it decides which configurations are tried, at random.
-        most_s: No further search is simulated after so long, five at least. 60 trials take 0.1 s.
+        make_sampler: Called for each search; it decides which configurations are tried, at random.
+        most_s: After this long no further search is begun, but at least five are. 60 trials take 0.1 s.
 
     Raises:
-        ValueError: Rungs are measured in joules: how many epochs each holds is not known before.
+        ValueError: Rungs are measured in joules: how many epochs each holds is not known in advance.
     """
     if space.ladder.joules:
         raise ValueError("how many epochs a rung of joules holds is known only when it has been trained")
@@ -136,15 +136,17 @@ def forecast_search(
 
 
 def _without_packing(space: Space) -> Space:
-    """The space with one trial at a time, where how many share a device is known only once they are measured:
-    the longest that the search can take."""
+    """Return the space with one trial at a time if it packs them: the longest that the search can take.
+
+    How many trials share a device is known only once they have been measured.
+    """
     if space.resources.pack is None:
         return space
     return replace(space, resources=space.resources.model_copy(update={"workers": 1}))
 
 
 def _seconds(costs: Costs, searches: Sequence[Simulated]) -> Span:
-    """Seconds, with an uncertain start: disks may be cold, which costs more than warm ones save."""
+    """Return the span of seconds, with an uncertain start: cold disks cost more than warm ones save."""
     span = Span.of([search.seconds for search in searches], unsure=_UNSURE)
     return Span(max(0.0, span.low - costs.unsure_first_s / 2), span.median, span.high + costs.unsure_first_s)
 
@@ -152,13 +154,13 @@ def _seconds(costs: Costs, searches: Sequence[Simulated]) -> Span:
 def _simulated(
     space: Space, costs: Costs | None, make_sampler: Callable[[Space], Sampler], most_s: float
 ) -> list[Simulated]:
-    """The simulated searches, at least five, each with another seed.
+    """Return the simulated searches, at least five, each with another seed.
 
     Without costs an epoch counts as a second, and limits on hours and energy are lifted: they would end a
-    search of made-up seconds. The sampler is random, since made-up scores teach nothing; where a real one
+    search of made-up seconds. The sampler is random, since made-up scores teach nothing; if the real one
     would learn, simulated scores improve with the number of trials instead.
     """
-    # The scores are made up: a threshold on the metric, other objectives and constraints would mean nothing.
+    # With made-up scores a threshold on the metric, other objectives and constraints would mean nothing.
     plain = replace(space.with_training(early_stop_threshold=None), sampler="random")
     plain = replace(plain, beside=(), constraints={})
     if costs is None:
@@ -177,9 +179,9 @@ def _simulated(
 
 
 def _shortened(space: Space, costs: Costs) -> tuple[Space, float]:
-    """The search with a part of its trials and limits, and the factor from the part to the whole.
+    """Return the search with a part of its trials and limits, and the factor from the part to the whole.
 
-    The simulation runs beside the search on the same cores, and rungs keep the same fractions of many trials
+    The simulation runs beside the search on the same cores, and rungs keep the same fraction of many trials
     as of 250: simulating all would cost time and change nothing.
     """
     limits = space.limits
@@ -194,7 +196,7 @@ def _shortened(space: Space, costs: Costs) -> tuple[Space, float]:
 
 
 def _lengthened(search: Simulated, times: float, first_s: float, part: Limits, limits: Limits) -> Simulated:
-    """The search scaled up to `times` as many trials.
+    """Return the search scaled up to `times` as many trials.
 
     The start and the epochs that run over the limit of hours happen once, so they are not multiplied.
     """
@@ -216,12 +218,12 @@ def _lengthened(search: Simulated, times: float, first_s: float, part: Limits, l
 
 
 def _by_rung(counts: Sequence[Sequence[int]]) -> tuple[Span, ...]:
-    """A span for each rung, from the counts of every simulated search."""
+    """Return a span for each rung, from the counts of every simulated search."""
     return tuple(Span.of(of_one) for of_one in zip(*counts, strict=True))
 
 
 def _disk_gib(space: Space, costs: Costs | None, searches: Sequence[Simulated]) -> float | None:
-    """At most one checkpoint per trial and a second one of each running trial, unless a limit allows less."""
+    """Return the size of one checkpoint per trial and a second per running trial, up to the space's limit."""
     points = costs.points if costs else ()
     sizes_mib = [point.checkpoint_mib for point in points if point.checkpoint_mib is not None]
     if not sizes_mib:
@@ -232,14 +234,14 @@ def _disk_gib(space: Space, costs: Costs | None, searches: Sequence[Simulated]) 
 
 
 def _weights_gib(costs: Costs | None, searches: Sequence[Simulated]) -> float | None:
-    """The largest weights, for as many trials as end the top rung at most."""
+    """Return the size of the largest weights times the most trials that complete the top rung."""
     points = costs.points if costs else ()
     sizes_mib = [point.weights_mib for point in points if point.weights_mib is not None]
     return max(sizes_mib) * max(search.trials[-1] for search in searches) / 1024 if sizes_mib else None
 
 
 def _plain(value: Any) -> Any:
-    """A span as its three numbers; everything else as it is."""
+    """Return a span as its three numbers, and everything else as it is."""
     if isinstance(value, Span):
         return vars(value)
     return [vars(span) for span in value] if isinstance(value, tuple) else value
@@ -253,12 +255,12 @@ def forecast_here(
     *,
     loaded: LoadedProcess,
 ) -> Forecast | None:
-    """Forecast a search of `space` on this machine; None where rungs are measured in joules.
+    """Forecast a search of `space` on this machine; None if rungs are measured in joules.
 
-    Where costs cannot be measured only trials and epochs are forecast, with a warning that says why.
+    If costs cannot be measured, only trials and epochs are forecast, with a message that says why.
 
     Args:
-        loaded: In forks of it steps are tried, where no earlier run has the costs.
+        loaded: The process in whose forks a few steps are tried if no earlier run has the costs.
     """
     if space.ladder.joules:
         return None
@@ -268,8 +270,10 @@ def forecast_here(
 
 
 def _measure_costs(space: Space, results: Path, output: Output, loaded: LoadedProcess) -> Costs | None:
-    """What configurations cost, from an earlier run or from two steps of some; None, with a message, where
-    neither is possible."""
+    """Return costs from an earlier run, or from two steps of some configurations.
+
+    If neither is possible, print why and return None.
+    """
     if (costs := earlier_costs(space, results)) is not None:
         return costs
     if space.trainable.command:

@@ -1,8 +1,8 @@
 """Costs of a space's configurations from two training steps each, before a search starts.
 
-A whole epoch would be the better measurement and may take an hour. Two steps after a warm-up show the seconds
-per example, and the epoch follows from its number of examples. As many processes try at once as trials will
-run, each with its share of the cores: a single process would be faster than any trial.
+A whole epoch would be a better measurement but may take an hour. Two steps after a warm-up show the seconds
+per example, and the epoch follows from its number of examples. As many processes measure at once as trials
+will run, each with its share of the cores: a single process would be faster than any trial.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from trainables.core.subprocess_pool import LoadedProcess
 
 _in_format = deferred("trainables.engine.inference.weights:in_format")
 
-_STEPS = 2  # measured, after as many that warm up
-_MOST_POINTS = 9  # configurations; each model with three batch sizes, of three models
-_MOST_S = 20.0  # no further configuration is tried that would take longer than this altogether
-_SURE_EXAMPLES = 64  # a fraction with this many examples gives the number of all within 1 %
+_STEPS = 2  # measured steps, after as many for warming up
+_MOST_POINTS = 9  # configurations: three models with three batch sizes each
+_MOST_S = 20.0  # no further configuration is tried if the total would exceed this
+_SURE_EXAMPLES = 64  # a fraction with this many examples gives the total within 1 %
 _MIB = 2**20
 _HANDOVER_S = 0.06  # from a training's end to the next one's start in a warm worker of Ray, on 2 idle cores
-_UNSURE_FIRST = 0.4  # of the time before the first epoch: two workers and the driver load at once
+_UNSURE_FIRST = 0.4  # fraction of the time before the first epoch: two workers and the driver load at once
 
 
 class UnfitError(LedgerError):
-    """No training can start: there is no such model, or data is missing. The space must be fixed."""
+    """No training can start, as the model does not exist or data is missing; the space must be fixed."""
 
 
 class ProbeError(LedgerError):
@@ -53,10 +53,10 @@ class ProbeError(LedgerError):
 
 
 def points_to_probe(space: Space, defaults: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The points to try: each model with its default, smallest and largest batch size, nine at most.
+    """Return the points to try: each model with its default, smallest and largest batch size, nine at most.
 
-    The two decide what an example costs; other hyperparameters (learning rate, decay) change no shape. Of
-    more than nine every n-th is taken.
+    Model and batch size decide what an example costs; other hyperparameters (learning rate, decay) change no
+    shape. Of more than nine points every n-th is taken.
     """
     points = points_of(space, defaults)
     sizes = space.parameters.get("batch_size")
@@ -76,7 +76,7 @@ def probe_costs(
     Args:
         task: A trial of the space on this machine; its hparams do not matter.
         worker: The module that trials' workers load before anything else.
-        loaded: The points are tried in forks of it.
+        loaded: The process in whose forks the points are tried.
 
     Raises:
         ProbeError: A training does not start, fails at its first steps, or is killed.
@@ -85,7 +85,7 @@ def probe_costs(
     workers = space.resources.workers or 1
     orders = [[*points[turn % len(points) :], *points[: turn % len(points)]] for turn in range(workers)]
     try:
-        loaded_s = loaded.load_s([worker])  # which each worker of a search takes for itself
+        loaded_s = loaded.load_s([worker])  # each worker of a search spends this time itself
         probes = [(task, order, time.time() - loaded_s) for order in orders]
         answers = loaded.map_at_once(probe, probes, threads=max(1, int(task.cpus)))
     except BrokenProcessPool as error:
@@ -117,8 +117,8 @@ def probe(task: TrialTask, points: Sequence[Mapping[str, Any]], asked_at: float)
     """Measure the cost of each point, as long as there is time.
 
     Args:
-        asked_at: Unix time from which the first training is waited for: what loads until then, a worker
-            loads too.
+        asked_at: Unix time from which the wait for the first training counts: a worker, too, loads everything
+            that is loaded during it.
     """
     ends_s, first_s, longest_s = time.monotonic() + _MOST_S, 0.0, 0.0
     found: list[PointCost] = []
@@ -142,7 +142,7 @@ def probe(task: TrialTask, points: Sequence[Mapping[str, Any]], asked_at: float)
 
 
 def _distinctive_values(point: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> str:
-    """The values of `point` that other points do not have."""
+    """Return the values of `point` that other points do not have."""
     own = [
         f"{name} {value}"
         for name, value in point.items()
@@ -152,7 +152,7 @@ def _distinctive_values(point: Mapping[str, Any], points: Sequence[Mapping[str, 
 
 
 def _start_training(task: TrialTask) -> Training:
-    """Start a training as a trial would, at the top rung's budget; nothing of it is written.
+    """Start a training as a trial would, at the top rung's budget, without writing anything.
 
     Raises:
         UnfitError: There is no such model, or data is missing.
@@ -164,10 +164,10 @@ def _start_training(task: TrialTask) -> Training:
 
 
 def _measure(task: TrialTask) -> PointCost:
-    """What one configuration takes, from a second start: the first has loaded libraries and data for it.
+    """Measure the cost of one configuration in a second start, after the first has loaded libraries and data.
 
-    Epochs are measured at the lowest and the top rung, where these differ. Joules are the mean power of all
-    that was measured times the epoch's seconds: two steps may be shorter than a tick of a sensor.
+    Epochs are measured at the lowest and the top rung, if these differ. Joules are the mean power over the
+    whole measurement times the epoch's seconds, because two steps may be shorter than a sensor's tick.
     """
     started_s = time.perf_counter()
     training = _start_training(task)
@@ -195,10 +195,10 @@ def _measure(task: TrialTask) -> PointCost:
 
 
 def _check(trainable: Trainable, hparams: Any, context: TrainingContext) -> None:
-    """Ask the trainable whether there is such a model and such data: its answer names what is missing.
+    """Ask the trainable whether the model and the data exist; its answer names what is missing.
 
     Raises:
-        UnfitError: There is not.
+        UnfitError: One of them does not.
     """
     try:
         trainable.weights(hparams)
@@ -219,28 +219,28 @@ class _Epoch:
 
 
 def _shapes(ladder: Ladder) -> list[Budget]:
-    """The budget of a single epoch at each rung."""
+    """Return the budget of a single epoch at each rung."""
     return [replace(rung, epochs=1) for rung in ladder.rungs]
 
 
 def _by_rung(ladder: Ladder, low_s: float, top_s: float) -> tuple[float | None, ...]:
-    """Seconds per rung: of the lowest and the top one, and of rungs whose epochs equal theirs."""
+    """Return seconds per rung, known for the lowest, the top, and rungs whose epochs equal theirs."""
     shapes = _shapes(ladder)
     seen = {shapes[-1]: top_s, shapes[0]: low_s}
     return tuple(seen.get(shape) for shape in shapes)
 
 
 def _epoch(training: Training, task: TrialTask, budget: Budget, count: Callable[[], float]) -> _Epoch:
-    """A whole epoch at `budget`, extrapolated from two steps; a first run of two steps warms up.
+    """Return the time of a whole epoch at `budget`, extrapolated from two steps after two for warming up.
 
     Args:
-        count: Gives the number of all training examples.
+        count: Returns the number of all training examples.
     """
     size = with_batch_size(task.hparams, {}).get("batch_size", _SURE_EXAMPLES)
     few = replace(budget, epochs=task.ladder.top.epochs, subset=_STEPS * size)
     try:
         training.run_epoch(few)
-    except DataError:  # fewer examples than that: all of them take less than two steps
+    except DataError:  # there are fewer examples than that: all take less than two steps
         few = replace(few, subset=None)
         training.run_epoch(few)
     started_s = time.perf_counter()
@@ -255,24 +255,24 @@ def _epoch(training: Training, task: TrialTask, budget: Budget, count: Callable[
 
 
 def _num_all(training: Training, budget: Budget) -> float:
-    """The number of all training examples, by epochs at `budget` on small fractions of them."""
+    """Return the number of all training examples, by epochs at `budget` on small fractions of them."""
     share = 0.001
     while True:
         num = training.run_epoch(replace(budget, subset=share))["num_examples"]
         if num >= _SURE_EXAMPLES or share == 1:
             return num / share
-        # A fifth more than should be needed: rounding could leave it just below, and cost another epoch.
+        # A fifth more than should be needed: rounding could leave it just short, and cost another epoch.
         share = min(1.0, share * 1.2 * _SURE_EXAMPLES / num)
 
 
 def _weights_mib(training: Training, form: WeightsFormat) -> float | None:
-    """What a trial leaves of `training` once it has ended its top rung; None where it has no weights."""
+    """Return the size of the weights that a trial leaves after its top rung; None if it has none."""
     weights = trained_weights_of(training)
     return None if weights is None else _saved_mib(weights if form == "fp32" else _in_format(weights, form))
 
 
 def _saved_mib(content: Mapping[str, Any]) -> float:
-    """The size of a file in MiB, by writing it: an optimiser may hold twice the weights."""
+    """Return the size of a checkpoint in MiB by writing it: an optimiser may hold twice the weights."""
     with tempfile.TemporaryDirectory() as folder:
         file = TrialFolder(Path(folder)).checkpoint
         save_checkpoint(file, content)

@@ -22,9 +22,9 @@ class Written:
     """A space that was written.
 
     Attributes:
-        path: As a command takes it: with a slash, since a bare name is looked for in spaces/.
-        summary: How many flags became what.
-        note: What the script lacks to be searched, as far as its source shows; empty if it lacks nothing.
+        path: The path as a command takes it: with a slash, since a bare name is looked up in spaces/.
+        summary: How many flags have a range, are set by the search, or are left as they are.
+        note: What the script needs before it can be searched, as far as its source shows; empty if nothing.
     """
 
     path: str
@@ -38,12 +38,12 @@ def write_space(
     """Write the space of a script.
 
     Args:
-        out: The file; None is the script's name with .yaml, beside it.
+        out: The file to write; defaults to the script's name with .yaml, beside it.
         python: The script's Python.
-        arguments: What comes before its flags, such as a subcommand.
+        arguments: Words before its flags, such as a subcommand.
 
     Raises:
-        UserError: The script's flags cannot be read, or the file exists already; nothing is written then.
+        UserError: The script's flags cannot be read, or the file already exists; nothing is written.
     """
     path = out or script.with_suffix(".yaml")
     if path.exists():
@@ -58,7 +58,7 @@ def write_space(
 
 
 def _note(script: Path, scores: Scores) -> str:
-    """Sentences that a script prints are not read: a search of one that prints nothing else fails at once."""
+    """Return what a script lacks that leaves no scores: sentences are not read, so its search would fail."""
     if script.suffix != ".py" or scores.source or scores.metric:
         return ""
     line = 'print(json.dumps({"epoch": epoch, "val_acc": accuracy}), flush=True)'

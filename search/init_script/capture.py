@@ -1,12 +1,12 @@
-"""Runs a script until it parses its arguments, and writes down what they may be. Standard library only.
+"""Runs a script until it parses its arguments, and writes its flags to a file. Standard library only.
 
-Started with the script's own Python, as a file:
+It is started with the script's own Python, as a file:
 
     python capture.py OUT.json SCRIPT ARGUMENT...
 
-A plain `--help` of argparse says no default, so the parser itself is asked: whatever library the script uses,
-the function that would parse is replaced by one that writes the flags to OUT.json and ends the process.
-Nothing of the script runs after that point. What ran before it is what runs before `--help` answers.
+The plain `--help` of argparse shows no defaults, so the parser itself is asked: whatever library the script
+uses, the function that would parse is replaced by one that writes the flags to OUT.json and ends the process.
+Nothing of the script runs after that point; what ran before it also runs before `--help` answers.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from typing import Any
 
 Plain = dict[str, Any]
 _PLAIN = (bool, int, float, str)
-_words: list[str] = []  # those before the flags, as far as no subcommand is found in them
-_subcommands: dict[str, None] = {}  # those that the words may name and do not
+_words: list[str] = []  # words before the flags, from the first that no subcommand has taken
+_subcommands: dict[str, None] = {}  # subcommands that the words could have named but did not
 
 
 class Found(SystemExit):
-    """The flags are written; as a SystemExit it passes through `except Exception`."""
+    """The flags have been written; being a SystemExit, it passes through `except Exception`."""
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
             try:
                 flags = list(flags_of(*args, **more))
                 found = {"library": library, "flags": flags, "subcommands": list(_subcommands)}
-            except Exception:  # another version of the library: what it prints for --help is read instead
+            except Exception:  # another version of the library: the text of its --help is read instead
                 return parse(*args, **more)
             Path(out).write_text(json.dumps(found), encoding="utf-8")
             raise Found(0)
@@ -74,18 +74,18 @@ def _argparse(replace: Replace) -> None:
 
 
 def _chosen(commands: Iterable[str]) -> str | None:
-    """The subcommand that the words before the flags name; where they name none, all are written down."""
+    """Return the subcommand that the words before the flags name; if they name none, record all of them."""
     known = list(commands)
     for place, word in enumerate(_words, start=1):
         if word in known:
-            del _words[:place]  # what follows is of the subcommand
+            del _words[:place]  # the rest belongs to the subcommand
             return word
     _subcommands.update(dict.fromkeys(known))
     return None
 
 
 def _addressed(parser: Any) -> Any:
-    """The parser of what may follow the words given: of the subcommand that they name, at any depth."""
+    """Return the parser of the subcommand that the given words name, at any depth, or the parser itself."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction) and (name := _chosen(action.choices)):
             return _addressed(action.choices[name])
@@ -93,7 +93,7 @@ def _addressed(parser: Any) -> Any:
 
 
 def _jsonargparse(replace: Replace) -> None:
-    """Lightning's parser, which has its own way to parse: asked after its defaults are complete."""
+    """Replace the parser of Lightning, which parses in its own way: its flags are read with all defaults."""
 
     def flags_of(parser: Any, *_: Any, **__: Any) -> Iterable[Plain]:
         parser = _addressed(parser)
@@ -108,7 +108,7 @@ def _jsonargparse(replace: Replace) -> None:
 
 
 def _click(replace: Replace) -> None:
-    """click, and typer where it is built on it."""
+    """Replace the parser of click, and of typer where that is built on it."""
     click = importlib.import_module("click")
     owners = [click.Command]
     with suppress(ImportError, AttributeError):
@@ -180,13 +180,13 @@ def _fire(replace: Replace) -> None:
 
 
 def _own_names() -> dict[str, Any]:
-    """What the script itself defines, which fire takes where it is given nothing."""
+    """Return what the script itself defines, which fire uses if it is given nothing."""
     own = vars(sys.modules["__main__"]).items()
     return {name: each for name, each in own if callable(each) and each.__module__ == "__main__"}
 
 
 def _members(component: Any) -> dict[str, Any]:
-    """What a word may name in what fire was given; nothing in a function."""
+    """Return what a word may name in a component of fire; nothing for a function."""
     if isinstance(component, dict):
         return component
     if inspect.isroutine(component):
@@ -200,7 +200,7 @@ def _of_parameter(each: inspect.Parameter) -> Plain:
 
 
 def _of_actions(parser: argparse.ArgumentParser) -> Iterable[Plain]:
-    """The options of a parser of argparse, and what must stand without one; not those of its subcommands."""
+    """Yield the options and required positionals of an argparse parser, without those of its subcommands."""
     for action in parser._actions:
         spelled = [each for each in action.option_strings if each.startswith("--")] or list(
             action.option_strings
@@ -260,7 +260,7 @@ def _flag(
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON has it; an enum's member by its value, anything else as None."""
+    """Return a value as JSON has it: an enum's member as its value, anything that JSON lacks as None."""
     value = getattr(value, "value", value) if not isinstance(value, _PLAIN) else value
     if isinstance(value, list | tuple) and all(isinstance(each, _PLAIN) for each in value):
         return list(value)

@@ -11,14 +11,14 @@ class Flag:
     """One option of a script.
 
     Attributes:
-        name: Without dashes, as its help has it: `lr`, `weight-decay`, `optimizer.lr`.
-        spelled: How it is given: `--lr`; `lr=` where the script takes words such as Hydra's; for true and
-            false `--amp/--no-amp`; empty of a word that stands alone.
-        default: The script's own; None where it has none, or where it is no plain value.
-        kind: "int", "float", "str", "bool", or "" where it is not known.
-        choices: What it allows; empty where that is anything.
-        help: Its own words.
-        is_required: The script ends without it.
+        name: Name without dashes, as in its help: `lr`, `weight-decay`, `optimizer.lr`.
+        spelled: How it is given: `--lr`; `lr=` if the script takes words like Hydra's; `--amp/--no-amp` for
+            true and false; empty for a positional.
+        default: The script's default; None if it has none, or no plain value.
+        kind: "int", "float", "str", "bool", or "" if unknown.
+        choices: Values that it allows; empty if it allows any.
+        help: Its help text.
+        is_required: The script fails without it.
     """
 
     name: str
@@ -31,5 +31,5 @@ class Flag:
 
     @classmethod
     def of(cls, plain: dict[str, Any]) -> Flag:
-        """From what `capture.py` wrote."""
+        """Return the flag that `capture.py` wrote."""
         return cls(**{**plain, "choices": tuple(plain.get("choices") or ())})

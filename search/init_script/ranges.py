@@ -1,8 +1,8 @@
-"""What a flag means to a search: a hyperparameter with a range, a place of the command, or neither.
+"""What a flag means to a search: a hyperparameter with a range, a placeholder of the command, or neither.
 
-Only flags whose names say what they are get a range, and each range is around the script's own default,
-which is the first trial. Learning rates are searched over decades (Bengio 2012,
-"Practical recommendations for gradient-based training", section 3), batch sizes by powers of two.
+Only flags with telling names get a range, and each range lies around the script's own default, which is the
+first trial. Learning rates are searched over decades (Bengio 2012, "Practical recommendations for
+gradient-based training", section 3), batch sizes by powers of two.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import Any
 
 from search.init_script.flag import Flag
 
-# Names by their last part, dashes and underscores alike: `optimizer.lr`, `--weight-decay`, `learning_rate`.
+# Patterns for the last part of a name, dashes and underscores alike: `optimizer.lr`, `--weight-decay`,
+# `learning_rate`.
 _PLACES = {
     "epochs": r"(num_?)?(train_?)?epochs|max_?epochs|n_?epochs|num_epoch|epoch",
     "seed": r"(random_?|manual_?)?seed",
-    # A checkpoint's path is mostly one to begin with, as Lightning's --ckpt_path: its folder is written to.
+    # The path of a checkpoint is usually one to load, as Lightning's --ckpt_path; its folder is written to.
     "checkpoint_dir": r"(out(put)?|save|log|default_root|work|run|project)_?(dir|folder|path|directory)?"
     r"|(checkpoint|ckpt|model)s?_?(dir|folder|directory)",
 }
@@ -40,7 +41,7 @@ class Range:
 
 
 def place_of(flag: Flag) -> str | None:
-    """The place of a command that a flag is for; None of any other."""
+    """Return the placeholder of the command that a flag is for; None if it is for none."""
     name = _plain_name(flag)
     if not flag.spelled:
         return None
@@ -59,7 +60,7 @@ def _may_be(place: str, flag: Flag) -> bool:
 
 
 def range_of(flag: Flag) -> Range | None:
-    """The range of a flag whose name says what it is; None of one that is left as it is."""
+    """Return the range of a flag with a telling name; None if it is left as it is."""
     name, default = _plain_name(flag), flag.default
     if isinstance(default, bool) or flag.kind == "bool" or not flag.spelled:
         return None
@@ -70,7 +71,7 @@ def range_of(flag: Flag) -> Range | None:
 
 
 def default_of(flag: Flag) -> Any:
-    """The script's own value of a flag that has a range; where it says none, one within the range."""
+    """Return the script's default of a flag that has a range, or if there is none, a value in the range."""
     found = range_of(flag)
     if flag.default is not None or found is None:
         return flag.default
@@ -125,7 +126,7 @@ def _fraction(low: float, high: float) -> Callable[[Flag], Range | None]:
 
 
 def _counts(flag: Flag) -> Range | None:
-    """Powers of two of a rank, or of a width, around the default."""
+    """Return powers of two of a rank or a width around the default."""
     if not _is_number(flag.default) or flag.default < 1 or flag.default != int(flag.default):
         return None
     around = {max(1, int(flag.default * factor)) for factor in (0.25, 0.5, 1, 2, 4)}
@@ -160,7 +161,7 @@ def _log(low: float, high: float) -> dict[str, Any]:
 
 
 def _decade(value: float) -> float:
-    """The value in two digits, so that a person can read it."""
+    """Return the value rounded to two significant digits, for readability."""
     digits = 1 - math.floor(math.log10(value))
     return round(value, digits)
 
@@ -170,5 +171,5 @@ def _is_number(value: Any) -> bool:
 
 
 def unrecognised(flags: Iterable[Flag]) -> list[Flag]:
-    """Those that are neither a place nor a range."""
+    """Return the flags that have neither a placeholder nor a range."""
     return [flag for flag in flags if place_of(flag) is None and range_of(flag) is None]

@@ -24,7 +24,7 @@ from search.init_script.ranges import range_of
 _CAPTURE = Path(__file__).with_name("capture.py")
 _LIMIT_S = 300.0  # imports of torch and its kind on a cold disk
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
-# "  -l, --lr LR, --rate LR  the learning rate (default: 0.1)", within the bars of a box or without
+# "  -l, --lr LR, --rate LR  the learning rate (default: 0.1)", with or without the bars of a box
 _OPTION = re.compile(r"^[\s│|*]*(?:-\w,?\s+)?(?P<flag>--[\w][\w.\-]*)(?P<rest>.*)$")
 _DEFAULT = re.compile(
     r"[\[(]\s*(?:env var: [^;\]]*; )?defaults?(?: is|:|=|\s)\s*(?P<value>.*?)[\])]", re.IGNORECASE
@@ -35,16 +35,16 @@ _BOX = "│|╭╮╰╯─ \t"
 
 
 class UnreadableScript(UserError):
-    """A script whose flags cannot be read; the message has what it printed."""
+    """The flags of a script cannot be read; the message says why, with the end of what it printed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Script:
-    """What is known of a script.
+    """A script and its flags.
 
     Attributes:
-        library: What parses its flags; "--help" where that is not known and its text was read.
-        words: The program and the script, as they are started: `{python}` is the Python that runs the search.
+        library: The library that parses its flags; "--help" if that is unknown and the help text was read.
+        words: The program and the script as they are started; `{python}` is the Python that runs the search.
     """
 
     path: Path
@@ -56,15 +56,15 @@ class Script:
 def read_script(
     path: Path, *, folder: Path, python: str = sys.executable, arguments: Sequence[str] = ()
 ) -> Script:
-    """The flags of a script, which runs until it would parse them.
+    """Read the flags of a script by running it until it would parse them.
 
     Args:
-        folder: Where the space goes, and the script will run.
-        python: Its Python, of a script in Python.
+        folder: Where the space goes, and where the script will run.
+        python: The Python of a script in Python.
         arguments: Words before its flags, such as a subcommand.
 
     Raises:
-        UnreadableScript: It ends with an error before that, or has no flags.
+        UnreadableScript: The script does not exist, ends with an error before that, or has no flags.
     """
     if not path.is_file():
         raise UnreadableScript(f"there is no file {path}")
@@ -84,7 +84,11 @@ def read_script(
 
 
 def _captured(path: Path, python: str, arguments: Sequence[str]) -> tuple[list[Flag], str]:
-    """What its parser says; of a parser that is not known, what its `--help` prints."""
+    """Return a script's flags and library from its parser, or from its `--help` if the parser is unknown.
+
+    Raises:
+        UnreadableScript: The script fails, or has its flags in subcommands and none was named.
+    """
     with TemporaryDirectory(prefix="jouletune-flags-") as folder:
         out = Path(folder) / "flags.json"
         text = _printed([python, str(_CAPTURE), str(out), str(path.absolute()), *arguments, "--help"], path)
@@ -101,7 +105,7 @@ def _captured(path: Path, python: str, arguments: Sequence[str]) -> tuple[list[F
 
 
 def _printed(command: Sequence[str], path: Path) -> str:
-    """What a command prints to standard output.
+    """Run a command and return what it prints to standard output.
 
     Raises:
         UnreadableScript: It fails, or takes longer than five minutes.
@@ -130,7 +134,7 @@ def _printed(command: Sequence[str], path: Path) -> str:
 
 
 def _of_hydra(path: Path, python: str, arguments: Sequence[str]) -> list[Flag]:
-    """Each value of the configuration that Hydra composes; they are set as words `name=value`."""
+    """Return a flag for each value of the configuration that Hydra composes, given as words `name=value`."""
     text = _printed([python, str(path.absolute()), *arguments, "--cfg", "job"], path)
     plain = YAML(typ="safe", pure=True).load(text)
     return [
@@ -149,7 +153,7 @@ def _flat(plain: Any, before: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _of_help(text: str) -> list[Flag]:
-    """The flags in a help text: a line begins with a flag, and what follows is its own until the next."""
+    """Return the flags in a help text: each begins a line, and the text up to the next is its own."""
     entries: list[list[str]] = []
     for line in io.StringIO(_ANSI.sub("", text)):
         if found := _OPTION.match(line.rstrip()):
@@ -180,7 +184,7 @@ def _of_entry(flag: str, rest: str) -> Flag:
 
 
 def _value(text: str) -> Any:
-    """A word of a help text as the value that it shows."""
+    """Return the value that a word of a help text shows."""
     if text in ("True", "False", "true", "false"):
         return text.lower() == "true"
     for kind in (int, float):

@@ -1,4 +1,4 @@
-"""Where a script leaves its scores and what it calls them, by its source: nothing of it is run."""
+"""Where a script leaves its scores and what it calls them, by reading its source without running it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# What a script imports or calls, and the source of scores that it then leaves.
+# What a script imports or calls, and the source of scores that this implies.
 _SOURCES = (
     (r"\bimport wandb\b|\bfrom wandb\b", "wandb"),
     (r"\bCSVLogger\b", 'csv: "{checkpoint_dir}/**/metrics.csv"'),
@@ -20,7 +20,7 @@ _SOURCES = (
 _SCORE = re.compile(
     r"(val|valid|validation|eval|test|dev).*(acc|auc|f1|map|score|top1|dice|iou)|accuracy|metrics/mAP", re.I
 )
-_NAME = re.compile(r"[\w./@-]+")  # of a score that is logged, where a sentence may be printed
+_NAME = re.compile(r"[\w./@-]+")  # a logged score, as opposed to a printed sentence
 _LOSS = re.compile(r"(val|valid|validation|eval|test|dev).*(loss|error|perplexity|mse|mae)", re.I)
 
 
@@ -29,8 +29,8 @@ class Scores:
     """Where a script leaves its scores, as far as its source says so.
 
     Attributes:
-        source: The value of `metrics`; empty where lines of JSON are printed, or nothing is known.
-        metric: A name that the script logs or prints; empty where none was seen.
+        source: The value of `metrics`; empty if lines of JSON are printed, or nothing is known.
+        metric: A name that the script logs or prints; empty if none was seen.
     """
 
     source: str
@@ -42,7 +42,7 @@ class Scores:
 
 
 def scores_of(path: Path) -> Scores:
-    """What a script in Python logs, by the names in its source."""
+    """Return where a script in Python leaves its scores, by the names in its source."""
     text = path.read_text(encoding="utf-8", errors="replace")
     source = next((kind for pattern, kind in _SOURCES if re.search(pattern, text)), "")
     try:
@@ -65,14 +65,14 @@ def _score_among(names: Iterable[str]) -> str:
 
 
 def _csv(file: str, columns: Iterable[str]) -> str:
-    """The source of a table; its count of epochs is named where it is spelled otherwise than usual."""
+    """Return the source of a table, naming its column of epochs if that is not called "epoch"."""
     pattern = f'"{{checkpoint_dir}}/**/{file}"'
     epoch = next((name for name in columns if name.lower() == "epoch"), "epoch")
     return f"csv: {pattern}" if epoch == "epoch" else f"csv: {{file: {pattern}, epoch: {json.dumps(epoch)}}}"
 
 
 def _written_tables(tree: ast.AST) -> Iterator[str]:
-    """The names of CSV files that the source does not read; with * for what they are filled with."""
+    """Yield the names of CSV files that the source does not read, with * for what is filled in."""
     read = {
         id(node) for call in _calls(tree, r"(read|load)\w*$|open$|add_argument$") for node in _if_read(call)
     }
@@ -87,7 +87,7 @@ def _written_tables(tree: ast.AST) -> Iterator[str]:
 
 
 def _if_read(call: ast.Call) -> Iterator[ast.AST]:
-    """All of a call that reads; nothing of one that opens a file to write it."""
+    """Yield all nodes of a call that reads; none of one that opens a file for writing."""
     given = [*call.args, *(keyword.value for keyword in call.keywords)]
     modes = [each.value for each in given if isinstance(each, ast.Constant)]
     if not any(isinstance(mode, str) and re.fullmatch(r"[wax][bt+]*", mode) for mode in modes):
@@ -95,7 +95,7 @@ def _if_read(call: ast.Call) -> Iterator[ast.AST]:
 
 
 def _columns(tree: ast.AST) -> Iterator[str]:
-    """Names of columns: lists that a writer is given, keys of rows, and a line of names between commas."""
+    """Yield names of columns: lists given to a writer, keys of rows, and names separated by commas."""
     for call in _calls(tree, r"[Ww]riter|writerow|DataFrame|append|write$"):
         for node in ast.walk(call):
             if isinstance(node, ast.List | ast.Tuple):
@@ -107,7 +107,7 @@ def _columns(tree: ast.AST) -> Iterator[str]:
 
 
 def _logged_names(tree: ast.AST) -> Iterator[str]:
-    """Keys of dictionaries in calls whose name ends with log, dumps, report or print, in their order."""
+    """Yield the keys and first arguments in calls named like log, dumps, report or print, in their order."""
     for call in _calls(tree, r"log|dumps|report|print"):
         for node in ast.walk(call):
             if isinstance(node, ast.Dict):
@@ -116,14 +116,14 @@ def _logged_names(tree: ast.AST) -> Iterator[str]:
 
 
 def _calls(tree: ast.AST, pattern: str) -> Iterator[ast.Call]:
-    """The calls of what has a name with this pattern."""
+    """Yield the calls whose name matches this pattern."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and re.search(pattern, _name(node.func)):
             yield node
 
 
 def _name(called: ast.AST) -> str:
-    """Dotted, without what stands in brackets: `open("log.csv").write` is open.write, and logs nothing."""
+    """Return a dotted name without arguments: `open("log.csv").write` is open.write, and logs nothing."""
     if isinstance(called, ast.Attribute):
         return f"{_name(called.value)}.{called.attr}"
     if isinstance(called, ast.Call):
@@ -132,7 +132,7 @@ def _name(called: ast.AST) -> str:
 
 
 def _words(nodes: Iterable[ast.AST | None]) -> Iterator[str]:
-    """Those that are texts."""
+    """Yield the values of the nodes that are non-empty strings."""
     for node in nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value:
             yield node.value

@@ -14,14 +14,14 @@ from search.init_script.scores import Scores
 from trainables.core.command_lines import typed_command
 
 _WIDTH = 110
-_MAX_HELP = 60  # characters of a flag's own words in a comment
+_MAX_HELP = 60  # characters of a flag's help text in a comment
 
 
 def space_text(script: Script, scores: Scores, *, name: str) -> str:
-    """The space as YAML.
+    """Return the space as YAML.
 
     Args:
-        name: Of the file, for the command in its first line.
+        name: Name of the file, for the command in its first line.
     """
     places = {place: flag for flag in script.flags if (place := place_of(flag))}
     searched = [flag for flag in script.flags if range_of(flag) is not None]
@@ -60,7 +60,7 @@ def _parameters(searched: list[Flag]) -> Iterator[str]:
 
 
 def _defaults(searched: list[Flag]) -> dict[str, Any]:
-    """Trial 0: the script's own values, and the middle of a range where it says none."""
+    """Return trial 0: the script's own values, or the middle of a range if it has none."""
     return {_key(flag): default_of(flag) for flag in searched}
 
 
@@ -90,7 +90,7 @@ def _metrics(scores: Scores) -> Iterator[str]:
 
 
 def _flags(searched: list[Flag]) -> Iterator[str]:
-    """Spellings that are not `--` and the name of the hyperparameter."""
+    """Yield the flags that are not spelled `--` and the name of the hyperparameter."""
     unusual = {_key(flag): flag.spelled for flag in searched if flag.spelled != f"--{_key(flag)}"}
     if unusual:
         yield f"    flags: {_flow(unusual)}"
@@ -107,7 +107,7 @@ def _ladder(places: dict[str, Flag]) -> Iterator[str]:
 
 
 def _left(script: Script, places: dict[str, Flag]) -> Iterator[str]:
-    """The flags that stay as they are, so that a person can choose among them."""
+    """Yield comments with the flags that stay as they are, for the user to choose from."""
     taken = set(map(id, places.values()))
     left = [flag for flag in unrecognised(script.flags) if id(flag) not in taken]
     required = [flag for flag in left if flag.is_required]
@@ -133,12 +133,12 @@ def _words(flag: Flag) -> str:
 
 
 def _key(flag: Flag) -> str:
-    """The hyperparameter's name: the flag's, with underscores for dashes as spaces have them."""
+    """Return the hyperparameter's name: the flag's, with underscores for dashes, as in spaces."""
     return flag.name.replace("-", "_")
 
 
 def _flow(values: dict[str, Any]) -> str:
-    """A mapping as YAML on one line."""
+    """Return a mapping as YAML on one line."""
     return "{" + ", ".join(f"{_word(name)}: {_value(value)}" for name, value in values.items()) + "}"
 
 

@@ -1,1 +1,1 @@
-"""A search as a job of Slurm's: the batch script that runs it on an allocation, and its submission."""
+"""A search as a Slurm job: the batch script that runs it on an allocation, and its submission."""

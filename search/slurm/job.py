@@ -1,8 +1,8 @@
 """A batch script for Slurm that runs a search to its end, in as many jobs as that takes.
 
-The script is `job.sh` with what is asked for filled in, so that what `--dry-run` prints is what a person
-can read, change and submit. It must end cleanly within Slurm's time limit: Slurm signals the script the
-grace of the search's running epochs and 120 s beforehand, which tables, report and the end of Ray fit in.
+The script is `job.sh` filled in for this search, so that what `--dry-run` prints can be read, changed and
+submitted by hand. It must end cleanly within Slurm's time limit: Slurm signals the script ahead of it by the
+grace period of the search's running epochs plus 120 s, enough for tables, report and the end of Ray.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from trainables.core.files import replacing
 
 _TEMPLATE = Path(__file__).with_name("job.sh")
 _ENDING_S = 120.0  # tables and report of a large run take a minute, and the end of Ray 10 s
-_LEAST_S = 60.0  # without signal; what is shorter does not even start Ray
-_TIMES = (  # of sbatch(1), in the order in which it tries them
+_LEAST_S = 60.0  # before the signal; Ray does not even start in less
+_TIMES = (  # formats of sbatch(1), in the order in which it tries them
     r"(?P<minutes>\d+)(:(?P<seconds>\d+))?",
     r"(?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>\d+)",
     r"(?P<days>\d+)-(?P<hours>\d+)(:(?P<minutes>\d+)(:(?P<seconds>\d+))?)?",
@@ -39,11 +39,12 @@ class Allocation:
 
     Attributes:
         nodes: Number of nodes.
-        time: Limit of one job, as sbatch takes it.
-        gpus_per_node: 0 asks for none.
-        cpus_per_node: None asks for whole nodes.
-        partition: None leaves it to Slurm, as `account`.
-        sbatch_flags: Further flags, which win over those that are made of the rest.
+        time: Time limit of one job, in the syntax of sbatch.
+        gpus_per_node: Number of GPUs per node; 0 asks for none.
+        cpus_per_node: Number of CPUs per node; None asks for whole nodes.
+        partition: Partition; None leaves it to Slurm.
+        account: Account; None leaves it to Slurm.
+        sbatch_flags: Further flags, which win over those made from the rest.
     """
 
     nodes: int
@@ -56,10 +57,10 @@ class Allocation:
 
 
 def time_limit_s(text: str) -> float:
-    """Seconds of a time as sbatch writes it: 30, 30:00, 4:00:00, 1-12, 1-12:00 or 1-12:00:00.
+    """Return seconds of a time in the syntax of sbatch: 30, 30:00, 4:00:00, 1-12, 1-12:00 or 1-12:00:00.
 
     Raises:
-        UserError: It is none of these, or 0, which is no limit.
+        UserError: It has none of these forms, or is 0, which means no limit.
     """
     found = next((match for form in _TIMES if (match := re.fullmatch(form, text))), None)
     seconds = sum(_SECONDS[name] * int(n) for name, n in found.groupdict().items() if n) if found else 0
@@ -72,12 +73,12 @@ def time_limit_s(text: str) -> float:
 
 
 def job_script(folder: Path, search: Sequence[str], allocation: Allocation, *, grace_s: float) -> str:
-    """The batch script of a search.
+    """Return the batch script of a search.
 
     Args:
-        folder: The run's.
+        folder: The run's folder.
         search: The flags of its command, without --address.
-        grace_s: How long epochs that are under way may continue once the search is to end.
+        grace_s: How long running epochs may continue once the search is to end.
 
     Raises:
         UserError: Nothing can be trained within the time limit, or a flag cannot be in a script.
@@ -103,10 +104,14 @@ def job_script(folder: Path, search: Sequence[str], allocation: Allocation, *, g
 
 
 def _sbatch_flags(folder: Path, allocation: Allocation, ending_s: int) -> list[str]:
-    """Flags of sbatch as lines of a script take them; the last of two that contradict each other wins."""
+    """Return the flags of sbatch, quoted for a script; of two that contradict each other the last wins.
+
+    Raises:
+        UserError: A flag has line breaks or control characters.
+    """
     whole_nodes = ["--exclusive", "--mem=0"]
     cpus = allocation.cpus_per_node
-    patterns = Path(str(folder).replace("%", "%%"))  # Slurm fills in what follows a single one
+    patterns = Path(str(folder).replace("%", "%%"))  # Slurm expands what follows a single %
     flags = [
         f"--job-name={folder.name}",
         f"--nodes={allocation.nodes}",
@@ -130,10 +135,10 @@ def _sbatch_flags(folder: Path, allocation: Allocation, ending_s: int) -> list[s
 
 
 def submit(script: str, folder: Path) -> str:
-    """Write the script into the run's folder and submit it; gives the job's number.
+    """Write the script into the run's folder and submit it; return the job's number.
 
     Raises:
-        UserError: sbatch is not there, or refuses it; the message is its own.
+        UserError: There is no sbatch here, or it refuses the script; the message is then sbatch's.
         StorageError: The script cannot be written.
     """
     path = RunFolder(folder).slurm_script
@@ -153,4 +158,4 @@ def submit(script: str, folder: Path) -> str:
         ) from error
     if done.returncode:
         raise UserError(done.stderr.rstrip() or f"sbatch ended with status {done.returncode}", status=1)
-    return done.stdout.strip().partition(";")[0]  # "12;cluster" where there are several
+    return done.stdout.strip().partition(";")[0]  # "12;cluster" if there are several
