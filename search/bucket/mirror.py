@@ -358,7 +358,7 @@ class Mirror:
         self._delete_superseded()
 
     def _delete_superseded(self) -> None:
-        """Delete the contents that neither the last manifest nor the one before names, and older manifests."""
+        """Delete contents that neither the last manifest nor the one before names, and older manifests."""
         self._lease.check()
         gone = self._blobs - set().union(*self._kept)
         self._store.delete(Content(sha256, 0).key for sha256 in sorted(gone))

@@ -20,7 +20,7 @@ _KEY = re.compile(r"(?P<part>(?:[^/]+/)?)journal/(?P<first>\d{12})\.jsonl")
 _CRC = re.compile(rb'"crc": "([0-9a-f]{8})"\}\n\Z')
 _MOST_BYTES = (
     1_000 * MAX_TEXT
-)  # most bytes of a segment with several lines: a short one is soon repeated after a cut connection
+)  # of a segment with several lines: a short one is soon sent again after a cut connection
 
 
 class TakenOver(JournalError):

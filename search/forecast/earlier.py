@@ -141,7 +141,7 @@ class Attempt:
         return _epoch_s(first) - statistics.median(later_s) if later_s else None
 
     def later_s(self, rungs: Container[int]) -> list[float]:
-        """Return seconds from report to report of epochs at `rungs` but the first, with saving and waiting."""
+        """Return seconds from report to report of epochs at `rungs` but the first, saving and waiting too."""
         return [
             max(0.0, at - before - (row.start_s or 0.0))
             for (before, _), (at, row) in pairwise(self.rows)
