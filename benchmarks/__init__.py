@@ -1,1 +1,1 @@
-"""Measurements of ours against peers, side by side in one run."""
+"""Measurements of jouletune against its peers, side by side in one run."""

@@ -1,16 +1,16 @@
-"""How well a trial's active energy is known when several trials share one GPU: our meter on a simulated one.
+"""How accurately a trial's active energy is known when several trials share one (simulated) GPU.
 
-A trial draws 120 to 560 W above idle while its kernels run, and waits for data in between; trials at work
-at the same time share the GPU by equal time slices. The energy counter moves in steps of 20 to 100 ms. The
-driver takes a sample every --sample-ms: it names one process, by chance in proportion to its time slices,
-with the GPU's busy share of that time in whole percent. The meter is the real one (search/energy), sampling
+A trial draws 120 to 560 W above idle while its kernels run, and waits for data in between; trials that work
+at the same time share the GPU in equal time slices. The energy counter moves in steps of 20 to 100 ms. The
+driver takes a sample every --sample-ms, which names one process, drawn in proportion to its time slices, with
+the GPU's busy fraction of that interval in whole percent. The meter is the real one (search/energy), sampling
 once a second; only the device under it is simulated, and the truth is known.
 
-The first 30 s have no process, the next 10 s only idle contexts: there the meter learns its two idle levels.
-Trials then start 5 s apart. `utilisation` never learns watts. `calibrated` learns them from natural
-time alone and from one exclusive slot for each trial that would not be alone: its first 5 s, in which the
-others are paused. `earlier` has each from an earlier trial of the same kind, whose watts differ by 5 % (one
-sigma).
+The first 30 s have no process and the next 10 s only idle contexts, from which the meter learns its two idle
+levels. Trials then start 5 s apart. `utilisation` never learns watts. `calibrated` learns them from times
+when a trial happens to be alone, and from one exclusive slot for each trial that would never be alone: its
+first 5 s, with the others paused. `earlier` takes each trial's watts from an earlier trial of the same kind,
+whose watts differ by 5 % (one sigma).
 
     make bench-attribution ARGS="--repeats 200"
 """
@@ -39,7 +39,7 @@ from search.energy.attribution.windows import Window  # noqa: E402
 from search.energy.counters.gpu import ProcessUtilisation, Sample  # noqa: E402
 
 STEP_S = 0.01
-BARE_W, CONTEXT_W = 70.0, 40.0  # each context present adds none: the second level is there or not
+BARE_W, CONTEXT_W = 70.0, 40.0  # the second level is reached with any context; more contexts add nothing
 EMPTY_S, WAITING_S = 30.0, 10.0
 STAGGER_S, SLOT_S = 5.0, 5.0
 EARLIER_SIGMA = 0.05
@@ -50,7 +50,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Trial:
-    """Watts above idle while it runs, and its rhythm: seconds of kernels, then of waiting."""
+    """Watts above idle while kernels run, and the rhythm: seconds of kernels, then of waiting."""
 
     watts: float
     work_s: float
@@ -58,10 +58,10 @@ class Trial:
 
 
 class SimulatedGpu:
-    """The device under the meter: its counter, its driver's samples, and the truth. A `Counter`.
+    """The metered device: a `Counter` with the driver's samples and the true energy.
 
     Args:
-        wants: Of shape (trials, steps): whether each trial has kernels to run.
+        wants: (trials, steps): whether each trial has kernels to run.
     """
 
     sensor, device = "simulated", "gpu"
@@ -72,7 +72,7 @@ class SimulatedGpu:
         self, trials: Sequence[Trial], wants: NDArray[np.bool_], sample_s: float, rng: np.random.Generator
     ) -> None:
         at_work = wants.sum(axis=0)
-        self._slices: Floats = wants / np.maximum(at_work, 1)  # (trials, steps): share of the GPU's time
+        self._slices: Floats = wants / np.maximum(at_work, 1)  # (trials, steps): fraction of the GPU's time
         watts = np.array([trial.watts for trial in trials])[:, None] * self._slices
         steps = np.arange(wants.shape[1]) * STEP_S
         idle_w = BARE_W + CONTEXT_W * (steps >= EMPTY_S)
@@ -102,7 +102,7 @@ class SimulatedGpu:
         return self._joules.size - 1
 
     def used_j(self, since_s: float) -> float:
-        """What the whole device used from then to the end."""
+        """Energy of the whole device from `since_s` to the end."""
         return float(self._joules[-1] - self._joules[int(since_s / STEP_S)])
 
     def samples(self, after_us: int) -> list[Sample]:
@@ -114,14 +114,14 @@ class SimulatedGpu:
 
 
 class SimulatedUse:
-    """The meter's view of who works: pid i + 1 is trial i. An `ActivitySource`."""
+    """An `ActivitySource` of the simulated GPU, in which pid i + 1 is trial i."""
 
     def __init__(self, gpu: SimulatedGpu) -> None:
         self._gpu = gpu
         self._utilisation = ProcessUtilisation(gpu.samples, lambda: _us(gpu.now_s))
 
     def begin(self, window: Window, now_s: float) -> None:
-        """Nothing: samples bear their times."""
+        """Do nothing: samples carry their own times."""
 
     def observe(self, windows: Mapping[str, Window], now_s: float) -> Activity:
         use_s = self._utilisation.read() or {}
@@ -198,14 +198,14 @@ def _trial(rng: np.random.Generator) -> Trial:
 
 
 def _slice_starts(num_trials: int) -> list[tuple[int, float]]:
-    """When each trial but the first, which is alone by nature, works alone: as it begins."""
+    """The start of each trial's exclusive slot, as it begins; the first trial is alone anyway."""
     return [(index, EMPTY_S + WAITING_S + index * STAGGER_S) for index in range(1, num_trials)]
 
 
 def _wants(
     trials: Sequence[Trial], seconds: int, rng: np.random.Generator, *, has_slices: bool = False
 ) -> NDArray[np.bool_]:
-    """Each trial's rhythm with a jitter of a tenth, from its start on; slices come when all have started."""
+    """Each trial's rhythm, with 10 % jitter, from its start on; with slices, others pause in its slot."""
     begin_s = EMPTY_S + WAITING_S
     num_steps = round((begin_s + seconds) / STEP_S)
     wants = np.zeros((len(trials), num_steps), dtype=bool)
@@ -222,7 +222,7 @@ def _wants(
 
 
 class _Known:
-    """WattsPerUtilisation that are given, not learnt."""
+    """Stands in for WattsPerUtilisation with given watts instead of learnt ones."""
 
     def __init__(self, watts: Sequence[float | None]) -> None:
         self._watts = watts
@@ -238,11 +238,11 @@ def _metered(
     known: _Known | None = None,
     slices: Mapping[int, str] | None = None,
 ) -> Floats:
-    """What the meter says that each trial used, in J.
+    """The energy that the meter attributes to each trial, in J.
 
     Args:
-        known: What stands for the watts that the meter would learn.
-        slices: By second, the trial that works alone from then on; "" ends it.
+        known: Watts to use in place of those that the meter would learn.
+        slices: The trial that works alone from a given second on; "" ends the slot.
     """
     gpu.now_s = 0.0
     account = DeviceAccount(Device(name="gpu", kind="gpu", counter=gpu, activity=SimulatedUse(gpu)), 0.0)

@@ -1,4 +1,4 @@
-"""One contender of benchmarks.data in a process of its own; prints its seconds as JSON."""
+"""One contender of benchmarks.data in its own process; prints its seconds as JSON."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _WORKERS = 2
 _STEPS_IN_TURNS = 12
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Pairs = Iterable[tuple[Tensor, Tensor]]
-Loaders = Callable[[int], tuple[Pairs, Pairs]]  # from an epoch to its training and validation batches
+Loaders = Callable[[int], tuple[Pairs, Pairs]]  # maps an epoch to its training and validation batches
 
 
 def main() -> None:
-    """WHO MODEL FOLDER SIDE EPOCHS CACHE."""
+    """Run with the arguments WHO MODEL FOLDER SIDE EPOCHS CACHE."""
     who, model_name, folder, side, epochs, cache = sys.argv[1:]
     model = _model(model_name)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     if who == "turns":
         print(json.dumps({"share": _share_of_bare_speed(model, optimizer, Path(folder), int(side), cache)}))
         return
-    torch.set_num_threads(1)  # as in a trial of one core; with two, a busy machine starves every barrier
+    torch.set_num_threads(1)  # as in a one-core trial; with two threads, a busy machine stalls every barrier
     started_s, cpu_before_s = perf_counter(), sum(os.times()[:4])
     loaders = {"ours": _ours, "torchvision": _torchvision, "timm": _timm}[who](Path(folder), int(side), cache)
     ends_s = []
@@ -53,14 +53,14 @@ def main() -> None:
 
 
 def _model(name: str) -> nn.Module:
-    if name == "tiny":  # every 16th pixel of every 16th row: the loader is what is measured
+    if name == "tiny":  # every 16th pixel of every 16th row, so that only the loader is measured
         return nn.Sequential(nn.AvgPool2d(1, stride=16), nn.Flatten(), nn.LazyLinear(2))
     model: nn.Module = create_model(name, num_classes=2)
     return model.to(memory_format=torch.channels_last)
 
 
 def _epoch(model: nn.Module, optimizer: torch.optim.Optimizer, train: Pairs, val: Pairs) -> int:
-    """Train on one part and score the other; the number of images of both."""
+    """Train on one part and score the other; return the number of images of both."""
     num_images = 0
     for images, labels in train:
         _step(model, optimizer, images, labels)
@@ -108,7 +108,7 @@ def _ours(folder: Path, side: int, cache: str) -> Loaders:
 
 
 def _torchvision(folder: Path, side: int, cache: str) -> Loaders:
-    """The transforms of torchvision's reference for classification, for Pillow images."""
+    """The transforms of torchvision's classification reference, for Pillow images."""
     end = [v2.PILToTensor(), v2.ToDtype(torch.float, scale=True), v2.Normalize(_MEAN, _STD)]
     train = ImageFolder(
         str(folder / "train"), v2.Compose([v2.RandomResizedCrop(side), v2.RandomHorizontalFlip(), *end])
@@ -138,7 +138,7 @@ def _timm(folder: Path, side: int, cache: str) -> Loaders:
 def _share_of_bare_speed(
     model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, side: int, cache: str
 ) -> float:
-    """Time of steps on tensors that lie ready / time of steps on our batches; the two take turns."""
+    """Time of steps on tensors in memory / time of steps on our batches; the two take turns."""
     examples = _batches(folder, side, cache).epoch(Budget(epochs=1, resolution=side), 0)
     steps = examples.steps(_BATCH, drop_single=False)[:_STEPS_IN_TURNS]
     ready = [(batch.images, batch.labels) for batch in map(examples.batch, steps)]

@@ -1,8 +1,8 @@
-"""What the driver's decisions cost in a search of very many trials on very many workers, in virtual time.
+"""The cost of the driver's decisions in a search of very many trials on very many workers, in virtual time.
 
-The real run (journal on this disk, scheduler, sampler) with trainings that take no time at all: what is left
-is what one process has to do for each trial, in milliseconds of its processor time. docs/scale.md
-extrapolates from it. In the first fifth all workers begin at once.
+A real run (journal on this disk, scheduler, sampler) with trainings that take no time at all: what remains is
+the work of one process per trial, in milliseconds of processor time. docs/scale.md extrapolates from it. In
+the first fifth all workers start at once.
 
     python -m benchmarks.decisions [--trials 2000,10000] [--workers 1000] [--samplers random,tpe]
 """
@@ -39,13 +39,13 @@ _HEAD = (
 
 
 class _Stopwatch:
-    """Processor seconds that calls of some methods take, by name."""
+    """Processor seconds spent in some methods, by name."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     def time(self, owner: Any, method: str, name: str) -> None:
-        """Have each call of the method counted under `name`."""
+        """Count the time of each call of the method under `name`."""
         call: Callable[..., Any] = getattr(owner, method)
 
         def timed(*given: Any, **named: Any) -> Any:
@@ -70,7 +70,7 @@ def _space(num_trials: int, workers: int, sampler: str) -> Space:
 
 
 def _measure(num_trials: int, workers: int, sampler: str, folder: Path) -> str:
-    """One search; gives its row of the table."""
+    """Run one search and return its row of the table."""
     simulated.MOST_TRIALS = num_trials  # a forecast's bound
     space = _space(num_trials, workers, sampler)
     point = PointCost(hparams={}, start_s=1.0, epoch_s=(60.0, 60.0, 60.0))
@@ -123,7 +123,7 @@ def _measure(num_trials: int, workers: int, sampler: str, folder: Path) -> str:
 
 
 def main() -> int:
-    """Print the table, a row as soon as it is measured; gives the exit status."""
+    """Print the table, each row as soon as it is measured; return the exit status."""
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--trials", default="2000,10000", metavar="N,N")
     flags.add_argument("--workers", type=int, default=1000, metavar="N")

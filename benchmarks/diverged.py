@@ -1,9 +1,9 @@
-"""How many epochs go to trials that have diverged, ours against stock Ray Tune.
+"""How many epochs are spent on diverged trials, ours against stock Ray Tune.
 
-24 configurations, 8 of which give NaN from one of their first 3 epochs on; ours and stock are given the
-same ones in the same order, so that what differs is what is done with a NaN. Rungs at 1, 3, 9 and 27
-epochs, a third continues. Stock is `tune.Tuner` with a plain function, OptunaSearch (the configurations
-as its `points_to_evaluate`), ASHAScheduler and else default settings. Epochs are counted, not seconds.
+24 configurations, 8 of which return NaN from one of their first 3 epochs on; ours and stock get the same ones
+in the same order, so that they differ only in how they handle a NaN. Rungs are at 1, 3, 9 and 27 epochs, and
+a third continues. Stock is `tune.Tuner` with a plain function, OptunaSearch (with the configurations as its
+`points_to_evaluate`), ASHAScheduler and otherwise default settings. Epochs are counted, not seconds.
 
     python -m benchmarks.diverged [--seeds 5]
 """
@@ -33,10 +33,10 @@ class Counts:
     """Epochs of one search or of several.
 
     Attributes:
-        num_epochs: All of them.
-        num_diverged: Trials that gave NaN.
-        num_lost: Epochs of those trials, the good ones before the first NaN included.
-        num_after: Epochs that were trained after the first NaN.
+        num_epochs: Total number of epochs.
+        num_diverged: Number of trials that returned NaN.
+        num_lost: Epochs of those trials, including the good ones before the first NaN.
+        num_after: Epochs trained after the first NaN.
     """
 
     num_epochs: int
@@ -50,7 +50,7 @@ class Counts:
 
 
 def main() -> None:
-    """Print the table, or with --one count one search and print its epochs."""
+    """Print the table, or with --one run one search and print its epoch counts."""
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--seeds", type=int, default=5)
     flags.add_argument("--one", nargs=2, metavar=("WHO", "SEED"), help=argparse.SUPPRESS)
@@ -84,7 +84,7 @@ def _total(spent: Iterable[Counts]) -> Counts:
 
 
 def counted(trials: Iterable[tuple[int, int]]) -> Counts:
-    """What trials spent, each given as the epochs it trained and the first that would be NaN (0: none)."""
+    """Counts over trials, each given as its number of epochs and its first NaN epoch (0: none)."""
     known = list(trials)
     lost = [(epochs, nan_from) for epochs, nan_from in known if 0 < nan_from <= epochs]
     return Counts(

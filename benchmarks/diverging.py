@@ -1,4 +1,4 @@
-"""A learning curve by formula that is NaN from some epoch on: what diverging trials cost."""
+"""A learning curve by formula that is NaN from some epoch on, to measure the cost of diverging trials."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Hparams:
     """A trial and its fate.
 
     Attributes:
-        ceiling: What the curve rises to.
-        nan_from: The first epoch that is NaN; 0 is none.
+        ceiling: The value that the curve rises to.
+        nan_from: The first epoch that is NaN; 0 means none.
     """
 
     ceiling: float = 0.5
@@ -56,7 +56,7 @@ def score_at(epoch: int, *, ceiling: float, nan_from: int) -> float:
 
 
 def configurations(num_trials: int, seed: int) -> list[dict[str, Any]]:
-    """Configurations in a random order; every third of them diverges, in one of its first 3 epochs."""
+    """Configurations in random order; a third of them diverge, in one of their first 3 epochs."""
     rng = random.Random(seed)
     fates = [rng.randint(1, 3) if number % 3 == 0 else 0 for number in range(num_trials)]
     rng.shuffle(fates)

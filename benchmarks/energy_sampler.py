@@ -1,9 +1,8 @@
-"""What sampling costs: CPU time of a node meter with four windows on two GPUs and two CPU packages.
+"""The cost of sampling: CPU time of a node meter with four windows on two GPUs and two CPU packages.
 
-The real nvidia-ml-py on the fake driver of the tests (tests/support/fake_nvml, built by gcc), a powercap tree
-in a folder, the processes of this machine. The fake
-driver reads a text file at each call, which costs about what
-a call into a kernel driver does; a real process list takes longer: 4.5 ms, once in 5 s.
+Uses the real nvidia-ml-py on the tests' fake driver (tests/support/fake_nvml, built by gcc), a powercap tree
+in a folder, and the processes of this machine. The fake driver reads a text file at each call, which costs
+about as much as a call into a kernel driver; a real process list takes longer: 4.5 ms, once every 5 s.
 
     python -m benchmarks.energy_sampler [--seconds 60]
 """
@@ -24,7 +23,7 @@ SOURCE = ROOT / "tests" / "support" / "fake_nvml" / "fake_nvml.c"
 
 
 def main() -> None:
-    """Print the share of one core that sampling took."""
+    """Print the fraction of one core that sampling took."""
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--seconds", type=float, default=60.0)
     options = flags.parse_args()
@@ -41,7 +40,7 @@ def main() -> None:
 
 
 def _fake_node(folder: Path, pids: list[int]) -> None:
-    """Build the driver, two GPUs at work and two packages with DRAM."""
+    """Build the driver, two busy GPUs and two packages with DRAM."""
     library = folder / "libnvidia-ml.so.1"
     subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", library, SOURCE], check=True)
     busy = " ".join(f"{pid}:80" for pid in pids)

@@ -1,5 +1,7 @@
-"""Stamps the moment the first epoch of a ResNet-20 on 128 digits is done: as a trainable of a search,
-and as a plain script that trains the same without the program around it."""
+"""Stamps the end of the first epoch of a ResNet-20 on 128 digits.
+
+It runs as a trainable of a search, and as a plain script that trains the same without the program around it.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,7 @@ class Stamped:
         return metrics
 
 
-TRAINABLE = replace(CLASSIFICATION, start=Stamped)  # preflight asks it what it asks classification
+TRAINABLE = replace(CLASSIFICATION, start=Stamped)  # preflight treats it like classification
 
 if __name__ == "__main__":
     context = TrainingContext(

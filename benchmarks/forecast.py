@@ -1,12 +1,12 @@
-"""Forecasts of searches against what they took: `--dry-run` first, then the search itself.
+"""Forecasts of searches compared with the searches: `--dry-run` first, then the search itself.
 
     python -m benchmarks.forecast [--only lr_bs]
 
-Each space is searched once on this machine into a folder of its own; in three of the first five no rung stops
-a trial. The last three are short: a script, a trainable of one's own, and a search from Python, in
-benchmarks/short_trainings. A forecast by two steps of some configurations is printed before anything starts,
-but not of a script and not from Python; one by the run's first epochs follows during the run. The exit status
-is 1 where a search took less or more than a forecast range.
+Each space is searched once on this machine, in a folder of its own; in three of the first five no rung stops
+a trial. The last three are short: a script, a custom trainable, and a search from Python, in
+benchmarks/short_trainings. A forecast from two steps of some configurations is printed before anything
+starts, except for a script or from Python; one from the run's first epochs follows during the run. The exit
+status is 1 if a search fell outside a forecast range.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 _NO_RUNG_STOPS = ("--set", "search.scheduler={mode: none}")
 SEARCHES: dict[str, Sequence[str]] = {
-    "lr_bs": ("--trials", "16"),  # promotion: which trials continue depends on the scores
+    "lr_bs": ("--trials", "16"),  # asha: which trials continue depends on the scores
     "mnist_rnn": ("--trials", "24", "--set", "search.ladder.epochs=[1,2,4]"),
     "quick": (
         "--trials",
@@ -48,7 +48,7 @@ Figures = Mapping[str, Any]
 
 
 def main() -> int:
-    """Print the table, and give the exit status."""
+    """Print the table and return the exit status."""
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--only", choices=_ALL, help="one of the searches")
     options = flags.parse_args()
@@ -63,7 +63,7 @@ def main() -> int:
 
 
 def _forecast_and_true(space: str) -> tuple[Figures | None, Figures]:
-    """The forecast of a dry run where there is one, and the answer of the search."""
+    """The forecast of the dry run, if any, and the figures of the search."""
     with tempfile.TemporaryDirectory() as results:
         if space == _FROM_PYTHON:
             return None, _answer(_SHORT / "from_python.py", results)

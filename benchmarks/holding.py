@@ -1,6 +1,6 @@
-"""A training that holds memory and waits: what a trial on a GPU is to the CPU beside it.
+"""A training that holds memory and waits, as a trial on a GPU does from the CPU's point of view.
 
-It computes nothing, so that on two cores a gain comes from memory alone, which is what packing is about.
+It computes nothing, so that on two cores any gain comes from memory alone, which is what packing is about.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from trainables.core.contract import Budget, Trainable, TrainingContext
 
 @dataclass(frozen=True, kw_only=True)
 class Hparams:
-    """What it holds from its first epoch on, beside what its worker holds, and how long an epoch waits.
+    """Memory held from the first epoch on, beyond the worker's own, and the waiting time of an epoch.
 
-    `lr` tells trials of one size apart.
+    `lr` distinguishes trials of the same size.
     """
 
     lr: float = 0.01

@@ -1,16 +1,16 @@
-"""How well cheap scores rank configurations, by what the schedule spans: the ladder, a rung, or nothing.
+"""How well cheap scores rank configurations, when the schedule spans the ladder, a rung, or nothing.
 
 24 random configurations of spaces/lr_bs.yaml (lr, batch size, weight decay) move up a ladder on 5,000 MNIST
 digits of 14 px under each horizon. Each rung's scores are compared with full training: the top budget,
-annealed, from another seed. Costs are CPU seconds of one thread, all epochs up to the rung's end included,
-as shares of the same configuration's full training; the median of them is shown. Under "rung" the top rung
+annealed, from another seed. Costs are CPU seconds of one thread, for all epochs up to the rung's end, as
+fractions of the same configuration's full training; the table shows their median. Under "rung" the top rung
 is full training from the trial's own seed, so it is not trained twice: it is the line "another seed".
 
     python -m benchmarks.horizon [--ladder plain] [--workers 2] [--cache FOLDER]
 
-Ladders: `plain` is 1, 2 and 3 epochs on all data at 14 px; `growing` is that of lr_bs.yaml at half its
-sides, so 7, 10 and 14 px, half the data below the top. A killed benchmark resumes where it was: each
-training's scores lie in the cache folder.
+Ladders: `plain` is 1, 2 and 3 epochs on all data at 14 px; `growing` is the ladder of lr_bs.yaml at half its
+resolutions, so 7, 10 and 14 px, with half the data below the top. A killed benchmark resumes where it was, as
+each training's scores are in the cache folder.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def main() -> None:
 
 
 def points() -> list[dict[str, Any]]:
-    """The configurations: drawn as spaces/lr_bs.yaml says, always the same."""
+    """The configurations, drawn as in spaces/lr_bs.yaml, the same every time."""
     draw = random.Random(0)
     return [
         {
@@ -120,7 +120,7 @@ def points() -> list[dict[str, Any]]:
 
 
 def jobs_of(name: str) -> Iterator[Job]:
-    """All trainings of one ladder; those of full training are shared by the ladders."""
+    """All trainings of one ladder; full trainings are shared by the ladders."""
     rungs = LADDERS[name].rungs
     parts: dict[Horizon, tuple[Budget, ...]] = {"rung": rungs[:-1], "anytime": rungs}
     if name != "plain":  # there a trial under "full" is full training itself
@@ -134,7 +134,7 @@ def jobs_of(name: str) -> Iterator[Job]:
 
 
 def _warm_up() -> None:
-    """Import torch and decode the data, which would else count as the first training's."""
+    """Import torch and decode the data, which would otherwise count towards the first training."""
     import torch
 
     torch.set_num_threads(1)
@@ -168,7 +168,7 @@ def _train(job: Job, folder: Path) -> None:
             if row.completes_rung:
                 scores[row.rung] = row.metrics[_METRIC]
     except Diverged:
-        pass  # the rungs it did not end keep a score of 0
+        pass  # the rungs it did not complete keep a score of 0
     job.file(folder).write_text(json.dumps({"scores": scores, "cpu_s": cpu_s}))
 
 

@@ -1,13 +1,13 @@
-"""What points without enough memory cost, ours against stock Ray Tune.
+"""The cost of points that run out of memory, ours against stock Ray Tune.
 
-20 trials in a space of which 40 % is out of memory (oversized.py), the best points along the limit. Such a
-trial is either killed by Ray's memory monitor as it takes real memory, or raises MemoryError under a
-resource limit. One trial at a time, so that each second belongs to one trial: from its first epoch
-to the next trial's, the new process that a kill costs included. Stock is `tune.Tuner` with a plain
-function, OptunaSearch, ASHAScheduler and else default settings; both draw for themselves.
+20 trials in a space of which 40 % is out of memory (oversized.py), with the best points along the limit. Such
+a trial either takes real memory until Ray's memory monitor kills it, or raises MemoryError under a resource
+limit. One trial runs at a time, so that each second belongs to one trial: from its first epoch to the next
+trial's, including the new process after a kill. Stock is `tune.Tuner` with a plain function, OptunaSearch,
+ASHAScheduler and otherwise default settings; both draw their own points.
 
-The monitor's threshold lies 2.5 GiB above what the machine uses at the start (Ray takes about 1 of it);
-no trial takes more than 6 GiB. A process that another program's memory brought down is counted apart.
+The monitor's threshold lies 2.5 GiB above what the machine uses at the start (Ray takes about 1 of it); no
+trial takes more than 6 GiB. A process brought down by another program's memory is counted separately.
 
     python -m benchmarks.memory [--seeds 3] [--workers 1]
 """
@@ -37,13 +37,13 @@ _MARGIN_MIB = 2560
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a program says of its search.
+    """What a program reports about its search.
 
     Attributes:
-        ended: Its end: "well", or the error that came out of it.
-        num_rows: Trials that it gives an account of.
-        num_blamed: Those that it says ran out of memory.
-        num_innocent: Those of them that had memory enough, as far as their hparams are still known.
+        ended: "well", or the error with which the search ended.
+        num_rows: Number of trials in its results.
+        num_blamed: Number of trials that it reports as out of memory.
+        num_innocent: Number of those that had enough memory, as far as their hparams are still known.
         ended_at: Unix seconds.
     """
 
@@ -90,14 +90,14 @@ def _measured(who: str, seed: int, workers: int, env: dict[str, str]) -> Outcome
 
 
 def _threshold() -> float:
-    """The share of the machine's memory at which the monitor shall kill."""
+    """The fraction of the machine's memory at which the monitor should kill."""
     kib = dict(re.findall(r"(\w+): +(\d+) kB", Path("/proc/meminfo").read_text()))
     total_kib = int(kib["MemTotal"])
     return (total_kib - int(kib["MemAvailable"]) + _MARGIN_MIB * 1024) / total_kib
 
 
 def share_of_time(started: Sequence[dict[str, Any]], ended_at: float) -> float:
-    """The share of the time since the first trial's start that went to out-of-memory trials."""
+    """The fraction of the time since the first trial's start that went to out-of-memory trials."""
     times: list[float] = [*(each["time"] for each in started), ended_at]
     lost_s = sum(
         times[index + 1] - times[index] for index, each in enumerate(started) if each["is_oversized"]
@@ -158,7 +158,7 @@ def _stock(seed: int, workers: int) -> Outcome:
         )
         try:
             grid = tuner.fit()
-        except Exception as error:  # whatever comes out of fit() is the finding
+        except Exception as error:  # whatever fit() raises is the result
             outcome = f"out of fit(): {type(error).__name__}: {str(error).splitlines()[0][:80]}"
             return Outcome(ended=outcome, num_rows=0, num_blamed=0, num_innocent=0, ended_at=time.time())
         ended_at = time.time()

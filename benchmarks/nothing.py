@@ -1,4 +1,4 @@
-"""A trainable that does nothing: what is left of a trial's time is the program's own."""
+"""A trainable that does nothing, so that all of a trial's time is the program's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One search in a process of its own, and ours through the entry that the command uses."""
+"""One search in its own process, and ours through the command's own entry point."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def answer_of(module: str, *arguments: object, **env: str) -> Any:
-    """What `module` prints as JSON in its last line, run as a process of its own.
+    """Run `module` in a process of its own and return the JSON of its last line.
 
     Raises:
-        SystemExit: It failed; carries the end of its output.
+        SystemExit: The process failed; carries the end of its output.
     """
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    env["RAY_AUTH_TOKEN"] = secrets.token_hex(16)  # else stock Ray writes one into the home folder
+    env["RAY_AUTH_TOKEN"] = secrets.token_hex(16)  # otherwise stock Ray writes one into the home folder
     done = subprocess.run(
         command, cwd=FOLDER.parent, env={**os.environ, **env}, capture_output=True, text=True, check=False
     )
@@ -38,7 +38,7 @@ def answer_of(module: str, *arguments: object, **env: str) -> Any:
 def search_of_ours(
     space_name: str, make_sampler: Callable[[Space], Sampler], *, folder: Path, overrides: Sequence[str] = ()
 ) -> Run:
-    """The ended run of a space in this folder, on a Ray session of its own, recorded in `folder`."""
+    """Search a space of this folder on a Ray session of its own, recorded in `folder`; return the run."""
     from rich.console import Console
 
     from search.backends.ray.backend import RayBackend

@@ -1,10 +1,9 @@
-"""What a trial costs beside its training, ours (with Ray Tune, and with Ray Core alone) against stock Ray
-Tune, and the way to the first step.
+"""The overhead of a trial, ours (on Ray Tune, and on Ray Core alone) against stock, and of the first step.
 
-A trainable that does nothing, three rungs for every trial, at 20 and at 60 trials: the marginal cost
-of a trial is the difference divided by 40, so that starting and ending Ray drops out. Stock is
-`tune.Tuner` with a plain function, OptunaSearch, ASHAScheduler and default settings; every trial
-reports three times. Each run is a process of its own; the three take turns.
+A trainable that does nothing, three rungs for every trial, at 20 and at 60 trials: the marginal cost of a
+trial is the difference divided by 40, so that starting and ending Ray cancels out. Stock is `tune.Tuner` with
+a plain function, OptunaSearch, ASHAScheduler and default settings; every trial reports three times. Each run
+is a process of its own; the three take turns.
 
     python benchmarks/overhead.py [--repeats 3]
 """
@@ -107,7 +106,7 @@ def _stock(num_trials: int) -> float:
 
 
 def search_with_stock(num_trials: int, callbacks: Sequence[Any] = ()) -> None:
-    """So many trials with Ray Tune as it comes: OptunaSearch, ASHA, default settings, `callbacks`."""
+    """Run `num_trials` trials with stock Ray Tune: OptunaSearch, ASHA, default settings, `callbacks`."""
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search.optuna import OptunaSearch
@@ -134,7 +133,7 @@ def search_with_stock(num_trials: int, callbacks: Sequence[Any] = ()) -> None:
 
 
 def _print_first_step(repeats: int) -> None:
-    """From the command to the end of the first optimiser step of a ResNet-20: ours, and plain Python."""
+    """Print the time from the command to a ResNet-20's first optimiser step: ours, and plain Python."""
     from search.trial.task import cache_folder
 
     plain = [sys.executable, str(ROOT / "benchmarks/first_step.py"), str(cache_folder())]
@@ -168,7 +167,7 @@ def _first_step(command: list[str]) -> float:
 
 
 def _run(command: list[str], **env: str) -> str:
-    env["RAY_AUTH_TOKEN"] = secrets.token_hex(16)  # else stock writes one into the home folder
+    env["RAY_AUTH_TOKEN"] = secrets.token_hex(16)  # otherwise stock writes one into the home folder
     done = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")

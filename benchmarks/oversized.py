@@ -1,8 +1,8 @@
-"""A training that 40 % of the space has no memory for: what out-of-memory points cost.
+"""A training that runs out of memory in 40 % of the space, to measure what such points cost.
 
-Memory grows with batch size times width, both drawn on a log scale, and the score with width: the best
-points lie along the limit. A point above it takes real memory until Ray's memory monitor kills its
-process, or asks for more than a resource limit grants and gets a MemoryError.
+Memory grows with batch size times width, both drawn on a log scale, and the score with width, so the best
+points lie along the limit. A point above it takes real memory until Ray's memory monitor kills its process,
+or requests more than a resource limit grants and gets a MemoryError.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 from trainables.core.contract import Budget, Trainable, TrainingContext
 
-LOG, FATE = "JOULETUNE_BENCH_LOG", "JOULETUNE_BENCH_FATE"  # a file; "killed" or "raised"
+LOG, FATE = "JOULETUNE_BENCH_LOG", "JOULETUNE_BENCH_FATE"  # the path of a file; "killed" or "raised"
 BATCH_SIZE, WIDTH = (16.0, 128.0), (32.0, 256.0)
 _LIMIT = 2 - math.sqrt(0.8)  # the sum of two uniform numbers lies above it in 40 % of all cases
 _PIECE_MIB, _MOST_MIB = 64, 6144
@@ -36,7 +36,7 @@ class Hparams:
 
 
 class Oversized:
-    """A training whose work is to wait; out of memory in its first epoch or never."""
+    """A training that only waits, and runs out of memory in its first epoch or never."""
 
     def __init__(self, hparams: Hparams) -> None:
         self._config = asdict(hparams)
@@ -60,7 +60,7 @@ class Oversized:
 
 
 def trained(epoch: int, config: Mapping[str, float]) -> float:
-    """Work through an epoch, counted from 1, and give its score."""
+    """Run an epoch, counted from 1, and return its score."""
     if epoch == 1:
         with Path(os.environ[LOG]).open("a") as log:
             log.write(json.dumps({"time": time.time(), "is_oversized": is_oversized(config)}) + "\n")
@@ -72,12 +72,12 @@ def trained(epoch: int, config: Mapping[str, float]) -> float:
 
 
 def is_oversized(config: Mapping[str, float]) -> bool:
-    """Whether the point lies above the limit of memory."""
+    """Whether the point lies above the memory limit."""
     return _share(config["batch_size"], BATCH_SIZE) + _share(config["width"], WIDTH) > _LIMIT
 
 
 def _share(value: float, ends: tuple[float, float]) -> float:
-    """How far along a range on a log scale a value lies, from 0 to 1."""
+    """The position of a value within a range on a log scale, from 0 to 1."""
     return math.log(value / ends[0]) / math.log(ends[1] / ends[0])
 
 
@@ -93,7 +93,7 @@ def _run_out_of_memory() -> None:
 
 
 def _ask_for_too_much() -> None:
-    """Ask for 1024 MiB of the 256 that a limit leaves; the limit goes again, for it binds all threads."""
+    """Request 1024 MiB when a limit leaves 256; the limit is lifted again, as it binds all threads."""
     data_kib = re.search(r"VmData:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert data_kib
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)

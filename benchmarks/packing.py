@@ -1,12 +1,12 @@
-"""Trials per hour where memory is what they share: one at a time, a fixed number, packed by what each needs.
+"""Trials per hour when memory is the limit: one at a time, a fixed number, and packed by each trial's need.
 
     make bench-packing
     python -m benchmarks.packing [--memory-gib 5] [--epochs 5] [--backend ray-core]
 
-Twelve trials of three sizes, in a mixed order, under a limit of a node's memory. They hold memory and wait
-(`holding.py`), as trials of a GPU do beside its CPU: on two cores, trials that compute would wait for a core
-however much memory there is. The fixed number is what a careful user writes: as many as would fit if all were
-of the largest size. What all workers hold together is sampled beside each search.
+Twelve trials of three sizes, in mixed order, under a limit on the node's memory. They hold memory and wait
+(`holding.py`), as GPU trials do on the CPU: on two cores, trials that compute would wait for a core however
+much memory there is. The fixed number is what a careful user would set: as many as fit if all were of the
+largest size. The memory held by all workers together is sampled during each search.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from search.ledger import Ledger
 
 ROOT = Path(__file__).parents[1]
 _SIZES_MIB = (150, 1600, 500, 150, 500, 1600, 150, 500, 150, 1600, 500, 1600)
-_WORKER_MIB = 400  # a worker with torch loaded, beside what its trial holds
+_WORKER_MIB = 400  # a worker with torch loaded, without what its trial holds
 _CORES = 0.15  # none of these trials computes
 _SAMPLE_S = 0.5
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one search went.
+    """The outcome of one search.
 
     Attributes:
-        seconds: From the first trial's proposal to the last one's end.
-        peak_mib: The most that all workers held together.
-        most_at_once: Trials that trained at the same time.
+        seconds: From the first trial's proposal to the last trial's end.
+        peak_mib: The most memory that all workers held together.
+        most_at_once: The largest number of trials that trained at the same time.
     """
 
     seconds: float
@@ -53,7 +53,7 @@ class Outcome:
 
 
 class Workers:
-    """Samples what all of Ray's workers below a process hold together, those that wait for work too."""
+    """Samples the memory of all Ray workers below a process together, idle ones included."""
 
     def __init__(self, root: int) -> None:
         self.peak_mib = 0.0
@@ -123,7 +123,7 @@ def _outcome(run: Path, peak_mib: float) -> Outcome:
 
 
 def _most_at_once(events: list[dict[str, Any]]) -> int:
-    """Trials whose epochs overlapped, at most: an epoch is from its report back as far as it took."""
+    """The largest number of trials whose epochs overlapped; an epoch lasts `seconds` up to its report."""
     rows = [(event["time"], event["row"]) for event in events if event["event"] == "epoch"]
     spans = [(at - row["seconds"], at) for at, row in rows]
     counts: list[int] = [sum(begin < at <= end for begin, end in spans) for _, at in spans]
@@ -131,7 +131,7 @@ def _most_at_once(events: list[dict[str, Any]]) -> int:
 
 
 def main() -> int:
-    """Print a line for each way to share the memory, and the ratios of trials per hour."""
+    """Print a line for each way of sharing the memory, and the ratios of trials per hour."""
     flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     flags.add_argument("--memory-gib", type=float, default=5.0, metavar="GIB")
     flags.add_argument("--epochs", type=int, default=5, help="of 8 s each")

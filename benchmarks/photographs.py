@@ -1,4 +1,4 @@
-"""Folders of JPEG photographs to measure on."""
+"""Folders of JPEG photographs for benchmarks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write_photographs(folder: Path, *, count: int) -> Path:
 
 
 def laid_out(images: Path, folder: Path) -> Path:
-    """Links to all images of `images` under train/, val/ and test/ of `folder`, which is returned."""
+    """Link all images of `images` under train/, val/ and test/ of `folder`, and return `folder`."""
     for class_folder in sorted(path for path in images.iterdir() if path.is_dir()):
         for part in ("train", "val", "test"):
             (folder / part / class_folder.name).mkdir(parents=True)

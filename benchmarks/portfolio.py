@@ -1,14 +1,14 @@
-"""Five small real searches on different data, and a sixth with and without what they found.
+"""Five small real searches on different data, and a sixth with and without their findings.
 
 python -m benchmarks.portfolio --folder FOLDER [--seeds 5]     # a killed benchmark resumes in FOLDER
 
 A small convolutional network is searched over five hyperparameters (rate, decay, batch, dropout, label
-smoothing) on five sets of images that come with the program or its packages: digits of 8 px, windows of
-photographs by the photograph, faces and no faces, made-up persons by the camera, and shapes. The sixth set
-is a third of 5,000 MNIST digits. Each seed of it is searched twice: as it is, and with the portfolio of the
-five. Seed noise is the standard deviation of five trainings of the best configuration that any search found.
-What counts is how many trials a search had asked for, and how many epochs it had spent, when a trial first
-came within one such deviation of their mean at the top rung.
+smoothing) on five sets of images that come with the program or its packages: digits of 8 px, windows labelled
+by photograph, faces and no faces, made-up persons labelled by camera, and shapes. The sixth set is a third of
+5,000 MNIST digits. Each of its seeds is searched twice: without a portfolio, and with that of the five. Seed
+noise is the standard deviation of five trainings of the best configuration that any search found. The result
+is the number of trials started and epochs spent when a trial first came within one such deviation of their
+mean at the top rung.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _LADDER = {"epochs": [1, 3, 9], "resolution": _SIDE_PX}
 
 
 def main() -> None:
-    """Print, for each seed of the sixth search, the trials and epochs until it is as good as the best."""
+    """Print, for both arms of the sixth search, the trials and epochs until it is as good as the best."""
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--folder", type=Path, required=True, help="for data and runs")
     flags.add_argument("--seeds", type=int, default=5)
@@ -66,7 +66,7 @@ def main() -> None:
 def _search(
     folder: Path, name: str, data: str, *, seed: int, subset: float = 1.0, portfolio: Sequence[Path] = ()
 ) -> Path:
-    """The folder of a search of this data, which is resumed where it is there."""
+    """Search this data, or resume the search, and return its folder."""
     space = _space(data, subset, {"limits": {"trials": _TRIALS}, "seed": seed, "start": "default"})
     name = name.replace(" ", "-")
     return _run(space, folder, name, portfolio=list(portfolio))
@@ -106,7 +106,7 @@ def _photographs() -> Images:
 
 
 def _faces() -> Images:
-    import skimage.data  # of this set alone
+    import skimage.data  # needed by this set alone
 
     scaled: np.ndarray = skimage.data.lfw_subset()  # type: ignore[no-untyped-call]  # has no types
     return np.rint(255 * scaled).astype(np.uint8), np.repeat([0, 1], len(scaled) // 2)
@@ -130,7 +130,7 @@ def _shapes() -> Images:
 
 
 def _small(pixels: torch.Tensor) -> np.ndarray:
-    """(n, 3, height, width) as (n, 28, 28, 3): twice the side at which they are trained."""
+    """(n, 3, height, width) as (n, 28, 28, 3), twice the training resolution."""
     side = (2 * _SIDE_PX, 2 * _SIDE_PX)
     small = torch.nn.functional.interpolate(pixels.float(), side, mode="bilinear", antialias=True)
     return small.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
@@ -167,7 +167,7 @@ def _best(run: Path) -> tuple[float, Mapping[str, Any]]:
 
 
 def _until(run: Path, goal: float) -> tuple[int, int] | None:
-    """Trials asked for and epochs spent when a trial first had `goal` at the top rung; None if none had."""
+    """Trials started and epochs spent when a trial first reached `goal` at the top rung; None if none did."""
     num_asked = num_epochs = 0
     for event in Ledger.open(run).events():
         num_asked += event["event"] == "trial_asked"
@@ -180,7 +180,7 @@ def _until(run: Path, goal: float) -> tuple[int, int] | None:
 
 
 def _repeated(folder: Path, hparams: Mapping[str, Any]) -> tuple[float, float]:
-    """Mean and standard deviation of the score of a configuration over seeds."""
+    """Mean and standard deviation of a configuration's score over seeds."""
     point = {name: hparams[name] for name in _PARAMETERS if name != "model"}
     settings = {"trials": [point], "repeats": _REPEATS, "scheduler": {"mode": "none"}, "seed": 100}
     run = _run(_space("mnist5k", 0.33, settings), folder, "repeats")

@@ -1,9 +1,9 @@
-"""Whether a trial costs as much at the end of a long search as at its beginning, and what the search leaves.
+"""Whether a trial costs as much late in a long search as early, and how large the results are.
 
-A trainable that does nothing, three rungs, at 200, 1,000 and 5,000 trials: in this process, trial after trial
+A trainable that does nothing, three rungs, at 200, 1,000 and 5,000 trials: in one process, trial after trial
 without Ray, and with Ray. Each search is a process of its own, and its page is written by another. The cost
-of a trial is taken in each fifth of the run; its processor time is the driver's alone, and hardly depends on
-what else the machine does. "none" trains every trial to the top, "asha" pauses it at each rung.
+of a trial is measured in each fifth of the run; its processor time is the driver's alone, and hardly depends
+on what else the machine does. "none" trains every trial to the top, "asha" pauses it at each rung.
 
     python -m benchmarks.scale [--trials 200,1000] [--where here,ray] [--scheduler none,asha] [--stock]
 """
@@ -49,13 +49,13 @@ _SPACE = ROOT / "benchmarks/overhead.yaml"
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """What one search cost.
+    """The cost of one search.
 
     Attributes:
-        cpu_ms: The driver's processor time for a trial, in each fifth of the run.
-        wall_ms: The clock's.
-        start_mib: The driver's memory at the 20th trial.
-        peak_mib: The most it had.
+        cpu_ms: The driver's processor time per trial, in each fifth of the run.
+        wall_ms: Wall-clock time per trial, likewise.
+        start_mib: The driver's peak memory up to the 20th trial.
+        peak_mib: Its peak memory over the whole search.
     """
 
     cpu_ms: list[float]
@@ -119,7 +119,7 @@ def _asked(*words: str) -> dict[str, Any]:
     env = {
         **os.environ,
         "RAY_AUTH_TOKEN": secrets.token_hex(16),
-    }  # else stock writes one into the home folder
+    }  # otherwise stock writes one into the home folder
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=env)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
@@ -134,8 +134,7 @@ def _space(what: str) -> Space:
 
 
 class Watch:
-    """Follows a run through its sampler: when each trial was asked for, by the clock and by this process's
-    processor time."""
+    """Wraps a run's sampler to record when each trial was asked for, in wall-clock and processor time."""
 
     def __init__(self, sampler: Sampler) -> None:
         self._sampler = sampler
@@ -146,14 +145,14 @@ class Watch:
         return getattr(self._sampler, name)
 
     def ask(self, trial_id: str) -> Proposal | None:
-        """The sampler's own answer."""
+        """Return the sampler's own answer."""
         self._marks.append((time.process_time(), time.perf_counter()))
         if len(self._marks) == _FEW:
             self._start_mib = peak_mib()
         return self._sampler.ask(trial_id)
 
     def figures(self) -> dict[str, Any]:
-        """Without the first trials, which import, and without the run's end."""
+        """The figures without the first trials, which import modules, and without the run's end."""
         marks = self._marks[_FEW:]
         places = [part * (len(marks) - 1) // _PARTS for part in range(_PARTS + 1)]
         parts = [(b - a, marks[a], marks[b]) for a, b in pairwise(places)]
@@ -162,7 +161,7 @@ class Watch:
 
 
 class SteadyMeter:
-    """120 mJ between any two readings."""
+    """A meter that adds 120 mJ between any two readings."""
 
     sensors, window = EnergySensors(gpu_sensor="nvml_counter", scope="gpu+cpu", quality="A"), ""
 
@@ -180,11 +179,11 @@ class SteadyMeter:
         return EnergyReading(gpu_mj=100 * self._num_read, cpu_mj=20 * self._num_read)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 def peak_mib() -> float:
-    """The most memory this process has had so far."""
+    """The peak memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -203,7 +202,7 @@ def _searched(where: str, what: str, folder: str) -> dict[str, Any]:
 
 
 def _followed(space: Space, sampler: Sampler, ledger: Ledger) -> Run:
-    """The run with what follows it in a search: retention and tables."""
+    """A run with its usual observers in a search: checkpoint retention and tables."""
     run = Run(space, sampler, ledger)
     run.observe(CheckpointRetention(run))
     run.observe(Tables(ledger, space, run.history))
@@ -214,7 +213,7 @@ def _searched_with_ray(space: Space, watch: Watch, folder: Path) -> Run:
     from search.backends.ray.backend import RayBackend
     from search.launch import Launch, launch
 
-    first: list[Sampler] = [watch]  # later ones are the forecast's
+    first: list[Sampler] = [watch]  # later samplers are the forecast's
     with Path(os.devnull).open("w") as silence:
         run, _ = launch(
             space,
@@ -243,7 +242,7 @@ def _paged(folder: str) -> dict[str, float]:
 
 
 def _stock(words: str) -> dict[str, float]:
-    """Milliseconds of stock Ray Tune for a trial, in the last fifth of a run of this size."""
+    """Milliseconds per trial of stock Ray Tune, in the last fifth of a run of this size."""
     from ray import tune
 
     from benchmarks.overhead import search_with_stock

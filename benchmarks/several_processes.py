@@ -1,10 +1,10 @@
-"""How much faster a training is in several processes on the cores of this machine, and how far its result is.
+"""How much faster a training is in several processes on this machine, and how far its result differs.
 
     python -m benchmarks.several_processes [--processes 2] [--pairs 5]
 
-An epoch of one process with one thread and an epoch of several with one thread each take turns, so that
-whatever else the machine does meets both. It prints the median of the pairs' ratios with their range, of the
-training part and of the whole epoch, the load average, and how far the losses are apart.
+An epoch of one process with one thread alternates with an epoch of several with one thread each, so that
+other load on the machine affects both. It prints the median and range of the pairs' ratios, for the training
+part and for the whole epoch, the load average, and the difference of the losses.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from trainables.engine.parallel import leader
 
 _MODELS: Mapping[str, Mapping[str, Any]] = {
     "mnist_cnn": {"lr": 0.02, "batch_size": 256},
-    "resnet20": {"lr": 0.02, "batch_size": 256},  # 19 layers whose statistics are exchanged
+    "resnet20": {"lr": 0.02, "batch_size": 256},  # 19 layers exchange their statistics
 }
 
 
 def measure(model: str, *, num_processes: int, num_pairs: int, cache: Path) -> str:
-    """A line about one model: ratios of seconds over pairs of epochs, and how far the losses are apart."""
+    """A line about one model: ratios of seconds over pairs of epochs, and the difference of the losses."""
     budget = Budget(epochs=num_pairs + 1, subset=2048, resolution=28)
     ref = TrainableRef(name="classification")
     trainable = ref.load()
@@ -49,7 +49,7 @@ def measure(model: str, *, num_processes: int, num_pairs: int, cache: Path) -> s
     one: Any = trainable.start(hparams, budget, context)
     several: Any = leader.start(ref, hparams, budget, context)
     pairs = [(one.run_epoch(budget), several.run_epoch(budget)) for _ in range(num_pairs + 1)]
-    measured = pairs[1:]  # the first one allocates, and lets the processes meet
+    measured = pairs[1:]  # the first pair allocates memory and connects the processes
     training = [alone["train_s"] / together["train_s"] for alone, together in measured]
     whole = [_epoch_s(alone) / _epoch_s(together) for alone, together in measured]
     apart = [abs(alone["train_loss"] - together["train_loss"]) for alone, together in pairs]

@@ -1,10 +1,10 @@
-"""Whether every space in spaces/ searches, on this machine: four trials each on its smallest ladder.
+"""Check that every space in spaces/ can be searched on this machine: four trials each on a small ladder.
 
 python benchmarks/spaces.py
 python benchmarks/spaces.py --only lr_bs,detection
 
-One real search after the other, as `scripts/search.py` runs it, but for what SMALLEST changes. Exit status 1
-when one of them ends without a best trial.
+The searches are real and run one after the other, as by `scripts/search.py`, except for the changes in
+SMALLEST. The exit status is 1 if one of them fails.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ ROOT = Path(__file__).parents[1]
 NUM_TRIALS = 4
 _LADDER = "search.ladder={epochs: [1, 2], subset: [0.1, 0.2]}"
 _FEW = "search.validation_subset=0.2"
-# Fine-tuning without its pretrained weights, which a machine without network does not have.
+# Fine-tuning without pretrained weights, which an offline machine does not have.
 _FINETUNE = (
     "parameters.weights.value=none",
     "search.ladder={epochs: [1, 2], subset: [0.02, 0.04], resolution: 32, validation: 0.1}",
 )
-# What makes a space small enough for two cores: its smallest models, images and parts of the data. One that
-# is not named gets _LADDER.
+# Overrides that make a space small enough for two cores: its smallest models, images and parts of the data.
+# A space that is not listed gets _LADDER.
 SMALLEST: dict[str, tuple[str, ...]] = {
     "ablations": (
         "search.ladder={epochs: [1], subset: 0.05, resolution: 32}",
@@ -38,7 +38,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     ),
     "accurate": (
         "search.ladder={epochs: [1, 3], subset: [0.02, 0.05], resolution: 32}",
-        "parameters.model={values: [resnet20, resnet18]}",  # the larger ones, and HRNet, are for a GPU
+        "parameters.model={values: [resnet20, resnet18]}",  # the larger models, and HRNet, are for a GPU
         "search.initial_points=[{model: resnet18}]",
         "search.validation_subset=0.1",
     ),
@@ -85,7 +85,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
         "search.ladder={epochs: [1, 2], subset: [0.25, 0.5], resolution: 64}",
     ),
     "quick": ("search.ladder={epochs: [1, 2], subset: [0.05, 0.1], resolution: 32}", _FEW),
-    "resnet20_cifar": (  # digits where CIFAR-10 is not on the machine
+    "resnet20_cifar": (  # digits, as CIFAR-10 may not be on the machine
         "search.data=mnist5k",
         "parameters.flip.value=false",
         "search.ladder={epochs: [1, 2], subset: [0.05, 0.1], resolution: 28}",
@@ -97,10 +97,10 @@ SMALLEST: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one search came to.
+    """The outcome of one search.
 
     Attributes:
-        ending: Its line that says why it ended; of a failed one all that it printed last.
+        ending: The line that says why it ended; for a failed search, the last 20 lines that it printed.
     """
 
     space: str
@@ -115,12 +115,12 @@ def spaces() -> list[str]:
 
 
 def smallest(space: str) -> tuple[str, ...]:
-    """What overrides a space, as after `--set`."""
+    """The overrides of a space, as after `--set`."""
     return SMALLEST.get(space, (_LADDER,))
 
 
 def searched(space: str, results: Path) -> Outcome:
-    """Search a space, and say what came of it."""
+    """Search a space and return the outcome."""
     changes = [word for change in smallest(space) for word in ("--set", change)]
     command = [sys.executable, str(ROOT / "scripts/search.py"), "--space", f"{space}.yaml"]
     flags = ["--trials", str(NUM_TRIALS), "--results", str(results), "--name", space, *changes]
@@ -134,7 +134,7 @@ def searched(space: str, results: Path) -> Outcome:
 
 
 def main(names: Sequence[str]) -> int:
-    """Search one after the other, print a line each, and give the exit status."""
+    """Search one after the other, print a line each, and return the exit status."""
     outcomes = []
     with tempfile.TemporaryDirectory() as folder:
         for space in names:

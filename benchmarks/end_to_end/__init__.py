@@ -1,1 +1,1 @@
-"""From data to hyperparameters that train well: ours against scripts as the documentation has them."""
+"""From data to hyperparameters that train well: ours against scripts written as in the documentation."""

@@ -1,18 +1,18 @@
 """From data to hyperparameters that train well: ours against plain scripts.
 
 A ResNet-20, its learning rate, batch size and weight decay, on 5,000 digits and, with --voc, on crops of
-photographs with and without an object. The peers are as their documentation writes them (`peers.py`), with
-torchvision's ImageFolder and a DataLoader (`plain_training.py`); all may use the whole machine, one after the
-other, in turns by seed. Hyperparameters of all contenders are scored by the same plain script: two full
-trainings with seeds that no search has used, scored on test images that no search has seen.
+photographs with and without an object. The peers are written as in their documentation (`peers.py`), with
+torchvision's ImageFolder and a DataLoader (`plain_training.py`); each may use the whole machine, one after
+the other, in turns by seed. The hyperparameters of all contenders are scored by the same plain script: two
+full trainings with seeds that no search has used, on test images that no search has seen.
 
-Until a target: the first moment from which on the hyperparameters that a search would have named have a test
-accuracy of at most half a point below the mean of Ray Tune's at its end. For the minutes and the CPU seconds
-of a search that never gets there, the table has its whole time with a ">".
+The time until a target is the moment after which the hyperparameters that a search would name always have a
+test accuracy of at most half a point below the mean of Ray Tune's final ones. For a search that never gets
+there, the table shows its whole minutes and CPU seconds with a ">".
 
     python -m benchmarks.end_to_end --out searches.jsonl [--voc FOLDER --object NAME] [--seeds 3]
 
-What is in `--out` is not measured again, so that a run that was ended continues.
+Results in `--out` are not measured again, so an interrupted run continues.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _written(folder: Path, write: Callable[[Path], Path]) -> Path:
 
 
 class Kept:
-    """Searches and scored hyperparameters, each measured once and kept in a file."""
+    """Searches and scored hyperparameters, each measured once and stored in a file."""
 
     def __init__(self, file: Path, scoring: Executor) -> None:
         self._file = file
@@ -85,7 +85,7 @@ class Kept:
         return Search(**{**row, "epochs": [Epoch(**epoch) for epoch in row["epochs"]]})
 
     def test_accuracy(self, hparams: Mapping[str, float], data: Path) -> float:
-        """The mean of full trainings with these hyperparameters."""
+        """The mean test accuracy of full trainings with these hyperparameters."""
 
         def score() -> float:
             of_seed = functools.partial(test_accuracy, hparams, data)
@@ -127,14 +127,16 @@ def _print_table(kept: Kept, data: Path, contenders: Sequence[str], num_seeds: i
 def _at_equal_epochs(
     kept: Kept, searches: Mapping[str, list[Search]], seed: int, who: str, data: Path
 ) -> float:
-    """The test accuracy of what was named after the epochs of the contender that had the fewest."""
+    """The test accuracy of the hyperparameters named after as many epochs as the shortest search had."""
     fewest = min(len(of_who[seed].epochs) for of_who in searches.values())
     return kept.test_accuracy(named_after(searches[who][seed].epochs[:fewest]).hparams, data)
 
 
 def _until(kept: Kept, search: Search, data: Path, target: float) -> tuple[float, float]:
-    """Minutes and CPU seconds until the search named hyperparameters of the target for good; infinite if
-    never."""
+    """Minutes and CPU seconds until the search permanently named hyperparameters that reach the target.
+
+    Infinite if it never did.
+    """
     at = (float("inf"), float("inf"))
     for count, hparams in reversed(changes(search.epochs)):
         if kept.test_accuracy(hparams, data) < target:
@@ -149,7 +151,7 @@ def _spread(values: Iterator[float] | list[float] | tuple[float, ...], digits: i
 
 
 def _reached(until: tuple[float, ...], whole: tuple[float, ...], digits: int) -> str:
-    """The mean, a search that never got there with its whole time."""
+    """The mean, in which a search that never got there counts with its whole time."""
     mean = statistics.fmean(min(pair) for pair in zip(until, whole, strict=True))
     missed = sum(value == float("inf") for value in until)
     return f"{'> ' if missed else ''}{mean:.{digits}f}" + (f", {missed} never" if missed else "")

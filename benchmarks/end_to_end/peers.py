@@ -1,4 +1,4 @@
-"""Stock Ray Tune, plain Optuna and full trainings of random points, each as its documentation writes it.
+"""Stock Ray Tune, plain Optuna and full trainings of random points, each as in its documentation.
 
 python -m benchmarks.end_to_end.peers ray_tune DATA TRACE SEED
 """
@@ -16,13 +16,13 @@ from benchmarks.end_to_end.plain_training import NUM_EPOCHS, train
 from benchmarks.end_to_end.trace import Recorder
 
 NUM_TRIALS = 16
-_REDUCTION_FACTOR = 3  # rungs at 1, 3 and 9 epochs, as ours
+_REDUCTION_FACTOR = 3  # rungs at 1, 3 and 9 epochs, like ours
 _NUM_FULL = 8  # full trainings of random points: more epochs than any of the others trains
 _LR, _WEIGHT_DECAY, _BATCH_SIZES = (1e-3, 1.0), (1e-5, 1e-2), (16, 32, 64, 128, 256)
 
 
 def with_ray_tune(data: Path, recorder: Recorder, seed: int) -> None:
-    """`tune.Tuner` with OptunaSearch and ASHA, everything else as it comes."""
+    """`tune.Tuner` with OptunaSearch and ASHA, everything else by default."""
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search.optuna import OptunaSearch
@@ -58,7 +58,7 @@ def with_ray_tune(data: Path, recorder: Recorder, seed: int) -> None:
 
 
 def with_optuna(data: Path, recorder: Recorder, seed: int) -> None:
-    """TPE and Hyperband's pruner, one trial after another."""
+    """TPE and the Hyperband pruner, one trial after another."""
     import optuna
 
     def objective(trial: optuna.Trial) -> float:
@@ -85,7 +85,7 @@ def with_optuna(data: Path, recorder: Recorder, seed: int) -> None:
 
 
 def with_random_points(data: Path, recorder: Recorder, seed: int) -> None:
-    """Each trained in full."""
+    """Random points, each trained in full."""
     draw = random.Random(seed)
     for number in range(_NUM_FULL):
         hparams = {

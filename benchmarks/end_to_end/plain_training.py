@@ -1,4 +1,4 @@
-"""A training as one writes it by hand: torchvision's ImageFolder, a DataLoader, SGD, a cosine."""
+"""A training as written by hand: torchvision's ImageFolder, a DataLoader, SGD, a cosine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RESOLUTION_PX = {"digits": 28, "crops": 64}
 
 
 def train(hparams: Hparams, data: Path, *, seed: int, part: str = "val") -> Iterator[float]:
-    """Train a ResNet-20 in full; after each epoch, its accuracy on `part`."""
+    """Train a ResNet-20 in full; yield its accuracy on `part` after each epoch."""
     torch.manual_seed(seed)
     training, evaluation = (loader(data / name, int(hparams["batch_size"])) for name in ("train", part))
     model = ResNet20(num_classes=len(list((data / "train").iterdir())))
@@ -44,13 +44,16 @@ def train(hparams: Hparams, data: Path, *, seed: int, part: str = "val") -> Iter
 
 
 def test_accuracy(hparams: Hparams, data: Path, seed: int) -> float:
-    """Of a full training in one thread: two at once take half as long as in turns with two threads."""
+    """Test accuracy of a full training in one thread.
+
+    Two at once take half as long as one after the other with two threads.
+    """
     torch.set_num_threads(1)
     return list(train(hparams, data, seed=seed, part="test"))[-1]
 
 
 def loader(folder: Path, batch_size: int) -> Batches:
-    """Batches of a folder of class folders, shuffled if it is the one to train on."""
+    """Batches from a folder of class folders, shuffled for training."""
     side = RESOLUTION_PX[folder.parent.name]
     transform = transforms.Compose(
         [

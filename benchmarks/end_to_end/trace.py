@@ -1,4 +1,4 @@
-"""What a search did, an epoch a line, and which hyperparameters it would have named at any moment."""
+"""The epochs of a search, one a line, and the hyperparameters it would have named at any moment."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Epoch:
     Attributes:
         at: Seconds since 1970.
         value: Validation accuracy.
-        level: What is compared first: of ours and of full trainings, how far the trial has come; Ray Tune and
-            Optuna compare the values of all epochs, so that theirs is 0.
+        level: Compared before the value: for ours and for full trainings, how far the trial has come. Ray
+            Tune and Optuna compare the values of all epochs, so theirs is 0.
     """
 
     at: float
@@ -48,14 +48,13 @@ def read_epochs(file: Path) -> list[Epoch]:
 
 
 def named_after(epochs: Sequence[Epoch]) -> Epoch:
-    """The epoch whose trial a user would take, of those reported so far: each trial's last, the best of
-    those on the highest level."""
+    """The epoch whose trial a user would choose so far: the best of the trials' last on the highest level."""
     last = {epoch.trial: epoch for epoch in epochs}
     return max(last.values(), key=lambda epoch: (epoch.level, epoch.value))
 
 
 def changes(epochs: Sequence[Epoch]) -> list[tuple[int, Mapping[str, float]]]:
-    """After how many epochs other hyperparameters were named, and which."""
+    """The epoch counts at which the named hyperparameters changed, with the new ones."""
     named: list[tuple[int, Mapping[str, float]]] = []
     for count in range(1, len(epochs) + 1):
         hparams = named_after(epochs[:count]).hparams

@@ -1,4 +1,4 @@
-"""Print how good our search is against its peers.
+"""Print the quality of our search against its peers.
 
 python -m benchmarks.search_quality --curves FOLDER    # tables as trainables/curves.py reads them
 make setup-bench                                       # once, for the peers
@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a process a core; before NumPy
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # one core per process; before NumPy
 
 from benchmarks.search_quality.conclusion import median_share, report, worst_table
 from benchmarks.search_quality.contenders import PEERS, RANDOM, STOCK, contenders
@@ -25,13 +25,13 @@ from benchmarks.search_quality.table import Table
 
 ROOT = Path(__file__).resolve().parents[2]
 PEERS_PYTHON = ROOT / ".venv-peers/bin/python"
-# What the default must reach: share of stock's epochs, seen and picked, by half of the tables.
+# Targets of the default setup: share of stock's epochs, seen and picked, by half of the tables.
 TARGETS: Mapping[str, Sequence[float]] = {"shown": (0.35, 0.25), "held back": (0.45, 0.35)}
 MOST_BEHIND_RANDOM = 0.10
 
 
 def main() -> None:
-    """Print the report, or in the peers' environment measure them alone."""
+    """Print the report, or in the peers' environment only measure the peers."""
     options = _options()
     halves = {half: tables_of(half, options.curves) for half in options.halves}
     if options.quick:
@@ -94,7 +94,7 @@ def _measure(
 
 
 def _measure_peers(options: argparse.Namespace) -> None:
-    """Have this command measure the peers in their environment."""
+    """Run this command in the peers' environment to measure them."""
     if not any(re.search(options.only, name) for name in PEERS):
         return
     if not PEERS_PYTHON.exists():
@@ -107,7 +107,7 @@ def _measure_peers(options: argparse.Namespace) -> None:
 
 
 def _conclude(results: Results, half: str) -> Iterator[str]:
-    """What the default reaches of what it must."""
+    """Whether the default setup reaches its targets."""
     default = next((name for name, _ in results), "")
     if not default.startswith("ours") or not {STOCK, RANDOM} <= {name for name, _ in results}:
         return

@@ -1,4 +1,4 @@
-"""From outcomes to the tables and the conclusion that are printed. Medians, with 95 % bootstrap intervals."""
+"""The printed tables and conclusion: medians of the outcomes, with 95 % bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _MEANING = {
 
 
 def report(results: Results, half: str, *, is_detailed: bool) -> Iterator[str]:
-    """The lines to print of one half of the tables: what is left of regret, and the epochs against stock.
+    """The lines to print for one half of the tables: remaining regret, and epochs relative to stock.
 
     Args:
-        is_detailed: Each table by itself too.
+        is_detailed: Whether to list each table separately too.
     """
     names, tables = (list(dict.fromkeys(key[part] for key in results)) for part in (0, 1))
     yield f"\n== {half}: {', '.join(tables)}"
@@ -44,13 +44,13 @@ def report(results: Results, half: str, *, is_detailed: bool) -> Iterator[str]:
 
 
 def median_share(results: Results, name: str, measure: str) -> Numbers:
-    """Low end, median and high end of the share of stock's epochs that `name` needs."""
+    """Low end, median and high end of the fraction of stock's epochs that `name` needs."""
     tables = list(dict.fromkeys(table for _, table in results))
     return _median(_shares_to_reach(results, name, tables, measure))
 
 
 def worst_table(results: Results, name: str, measure: str) -> tuple[str, float]:
-    """Where `name` ends furthest behind random full trainings, and by how much: medians over seeds."""
+    """The table on which `name` ends furthest behind random full trainings, and by how much, as medians."""
     tables = list(dict.fromkeys(table for _, table in results))
     behind = {
         table: _last(results, name, table, measure) - _last(results, RANDOM, table, measure)
@@ -60,11 +60,10 @@ def worst_table(results: Results, name: str, measure: str) -> tuple[str, float]:
 
 
 def share_to_reach(regret: Numbers, stock: Numbers) -> Numbers:
-    """Of each seed that both have, the share of the epochs from which on `regret` stays as low as the last of
-    `stock`.
+    """For each seed of both, the fraction of epochs after which `regret` stays as low as `stock` ends.
 
-    Infinite where it ends above. Both are (seeds, epochs). A first touch would not do: a lucky pick
-    of the first minute is often lost again.
+    Infinite if it ends above. Both are (seeds, epochs). The first time it gets there would not do: a lucky
+    early pick is often lost again.
     """
     num_seeds = min(len(regret), len(stock))
     regret, stock = regret[:num_seeds], stock[:num_seeds]
@@ -121,7 +120,7 @@ def _last(results: Results, name: str, table: str, measure: str) -> float:
 
 
 def _after(curve: Numbers, share: float) -> Numbers:
-    """Of each seed, the regret when `share` of the epochs is spent."""
+    """Each seed's regret when `share` of the epochs is spent."""
     last: Numbers = curve[:, round(share * curve.shape[1]) - 1]
     return last
 
@@ -136,7 +135,7 @@ def _shares_to_reach(results: Results, name: str, tables: Sequence[str], measure
 
 
 def _median(values: Numbers) -> Numbers:
-    """Low end, median and high end over (tables, seeds); seeds are drawn again, tables are given."""
+    """Low end, median and high end over (tables, seeds); seeds are resampled, tables are fixed."""
     num_seeds = values.shape[1]
     draws = np.random.default_rng(0).integers(num_seeds, size=(_RESAMPLES, num_seeds))
     medians = np.sort([_middle(values[:, draw]) for draw in draws])
@@ -144,7 +143,7 @@ def _median(values: Numbers) -> Numbers:
 
 
 def _middle(values: Numbers) -> float:
-    """The upper median: of values that may be infinite none can be averaged."""
+    """The upper median, as values that may be infinite cannot be averaged."""
     return float(np.sort(values, axis=None)[values.size // 2])
 
 

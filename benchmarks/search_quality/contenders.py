@@ -1,4 +1,4 @@
-"""Who takes part, by the name that the tables show."""
+"""The contenders, by the names that the tables show."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Group = Literal["project", "peers"]  # the environment in which contenders can b
 
 STOCK = "Ray ASHA + OptunaSearch"
 RANDOM = "random, full trainings"
-# Known without importing them: the project's own environment has none of them.
+# Listed without importing them, as the project's own environment has none of them.
 PEERS = (
     "Syne Tune ASHA",
     "Syne Tune ASHACQR",
@@ -23,11 +23,11 @@ PEERS = (
     "NePS PriorBand, no prior",
     "NePS PriorBand + BO, no prior",
 )
-TOLD_WHAT_THEY_PROPOSED = ("SMAC3 multi-fidelity",)  # all others learn where a row really lies
+TOLD_WHAT_THEY_PROPOSED = ("SMAC3 multi-fidelity",)  # all others learn the row's own point
 
 
 def contenders(group: Group) -> dict[str, Make]:
-    """Those whose libraries are in the environment `group`; `make setup-bench` makes that of the peers."""
+    """Contenders whose libraries are in the environment `group`; `make setup-bench` makes the peers'."""
     return {**_ours(), **_stock(), **_plain()} if group == "project" else _peers()
 
 

@@ -1,8 +1,8 @@
-"""Which tables a method may be developed on, and which are read once, at the end.
+"""Tables on which a method may be developed, and tables that are read only once, at the end.
 
-Decided on 2026-11-29, before anything was built that it judges: the recorded tables in the order of their
-names, every second one held back. So each half has four tables of LCBench and one of image classifiers. What
-was chosen before that day (lowest rung, eta, TPE's densities) was chosen on all ten.
+Decided on 2026-11-29, before anything it judges was built: the recorded tables in order of their names, every
+second one held back. So each half has four tables of LCBench and one of image classifiers. Everything chosen
+before that day (lowest rung, eta, TPE's densities) was chosen on all ten.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every contender on every table with every seed, and the regrets that come of it."""
+"""Every contender on every table with every seed, and the resulting regrets."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one search.
+    """The outcome of one search.
 
     Attributes:
-        regrets: After each epoch spent, (measures, epochs).
-        decision_s: CPU seconds for each trial handed out.
+        regrets: Regret after each epoch spent, (measures, epochs).
+        decision_s: CPU seconds per trial handed out.
     """
 
     regrets: Numbers
@@ -51,7 +51,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What came of the searches of all seeds.
+    """The outcomes of the searches of all seeds.
 
     Attributes:
         regrets: (seeds, measures, epochs).
@@ -77,8 +77,8 @@ def measure(
 ) -> None:
     """Run the contenders `names` of `group`, each for the epochs of `num_trainings` full trainings.
 
-    Each outcome is a file in `folder`, so a measurement that was killed continues. A file is of the code that
-    wrote it: delete the folder of a contender that has changed.
+    Each outcome is a file in `folder`, so a killed measurement continues. Files are not invalidated when code
+    changes: delete the folder of a contender that has changed.
     """
     jobs = [
         job
@@ -87,7 +87,7 @@ def measure(
         for name in names
         if not (job := Job(name, table, seed, num_trainings)).file_in(folder).exists()
     ]
-    _made(group)  # imported before the fork, so once
+    _made(group)  # imported before the fork, so only once
     work = [(group, job, tables[job.table], folder) for job in jobs]
     with multiprocessing.get_context("fork").Pool(num_processes) as pool:
         for number, _ in enumerate(pool.imap_unordered(_search, work), start=1):
@@ -98,7 +98,7 @@ def measure(
 def read(
     names: Sequence[str], tables: Sequence[str], *, num_seeds: int, num_trainings: int, folder: Path
 ) -> Results:
-    """What `measure` wrote of each contender, up to the last seed whose every table was searched."""
+    """The results of `measure` for each contender, up to the last seed with every table searched."""
     found: Results = {}
     for name in names:
         jobs = [[Job(name, table, seed, num_trainings) for table in tables] for seed in range(num_seeds)]

@@ -1,4 +1,4 @@
-"""NePS: PriorBand by ask and tell, in the peers' environment."""
+"""NePS's PriorBand through its ask-and-tell interface, in the peers' environment."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from benchmarks.search_quality.simulate import Answer, Asked
 from benchmarks.search_quality.table import Table
 
 logging.getLogger("neps").setLevel(logging.ERROR)
-_FULL_TRAININGS_BEFORE_A_MODEL = 3  # of the ten that are spent
+_FULL_TRAININGS_BEFORE_A_MODEL = 3  # out of ten
 
 
 class PriorBand:
-    """PriorBand over asynchronous Hyperband (Mallik et al. 2023), without a prior, for a table has none:
-    points by chance and around the best.
+    """PriorBand over asynchronous Hyperband (Mallik et al. 2023), with random points and points near the
+    best.
 
-    A promoted configuration continues where it was, as NePS's own workers can do.
+    There is no prior, as a table has none. A promoted configuration continues where it was, as NePS's own
+    workers can do.
 
     Args:
-        has_model: Bayesian optimisation takes over after three full trainings' epochs.
+        has_model: Whether Bayesian optimisation takes over after three full trainings' epochs.
     """
 
     def __init__(self, table: Table, seed: int, *, has_model: bool = False) -> None:
@@ -43,7 +44,7 @@ class PriorBand:
         self._optimizer = neps.AskAndTell(
             neps.algorithms.priorband(space, base="async_hb", bayesian_optimization_kick_in_point=kick_in)
         )
-        # What NePS calls the rungs that each configuration is to reach: the first one is under way.
+        # NePS's names of the rungs that each configuration is to reach; the first is under way.
         self._jobs: dict[str, list[str]] = {}
         self._points: dict[str, dict[str, float]] = {}
 
@@ -57,7 +58,7 @@ class PriorBand:
                 job.config = {**job.config, **self._points[trial_id]}
             if len(jobs) == 1:
                 return Asked(trial_id, [float(job.config[name]) for name in self._names])
-            # It promotes what is still under way: that training continues, and the worker gets another.
+            # NePS promoted a configuration still in training, which continues; the worker gets another.
 
     def on_placed(self, trial_id: str, point: Sequence[float]) -> None:
         self._points[trial_id] = dict(zip(self._names, point, strict=True))

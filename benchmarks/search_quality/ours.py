@@ -1,4 +1,4 @@
-"""The search's own sampler and rungs, as `search.run` uses them, without its ledger."""
+"""Our own sampler and rungs, as `search.run` uses them, without the ledger."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Setup:
 
     Attributes:
         lowest: Epochs of the lowest rung; each further rung has eta times as many.
-        control_fraction: Share of the epochs that control trials may take.
-        skip_weak_rungs: Start new trials above a rung whose ranking is seen to be weak.
+        control_fraction: Fraction of the epochs that control trials may take.
+        skip_weak_rungs: Whether to start new trials above a rung whose ranking proves weak.
     """
 
     kind: Kind = "asha"
@@ -55,7 +55,7 @@ class Setup:
         return Ours(space, default_of(space))
 
     def space(self, table: Table, seed: int) -> Space:
-        """What is searched of `table`."""
+        """The space of a search of `table`."""
         ladder = Ladder(tuple(Budget(epochs=epochs) for epochs in rungs_from(self.lowest, table.num_epochs)))
         return replace(
             _any_space().with_training(seed=seed),
@@ -83,15 +83,15 @@ SETUPS = [
 
 
 def default_of(space: Space) -> dict[str, Any]:
-    """The random point that is trial 0 of a search of a table."""
+    """The random point of trial 0 in a search of a table."""
     draw = random.Random(space.training.seed)
     return {name: draw.random() for name in space.parameters}
 
 
 def rungs_from(lowest: int, top: int) -> list[int]:
-    """Epochs of each rung: `lowest` times powers of eta, and `top` in place of those near or above it."""
+    """Epochs of each rung: `lowest` times powers of eta, with `top` in place of those near or above it."""
     rungs = [lowest]
-    while rungs[-1] * _ETA * 1.5 <= top:  # a last step of less than 1.5 would decide little
+    while rungs[-1] * _ETA * 1.5 <= top:  # a last step by a factor below 1.5 would decide little
         rungs.append(rungs[-1] * _ETA)
     return [*rungs, top]
 
@@ -102,10 +102,10 @@ def _any_space() -> Space:
 
 
 class PlacedSampler(OptunaSampler):
-    """The search's sampler, which accepts that a trial lies elsewhere than was proposed."""
+    """The search's sampler, which accepts that a trial's point differs from the proposed one."""
 
     def place(self, trial_id: str, proposed: Mapping[str, Any], hparams: Mapping[str, Any]) -> None:
-        """Take `hparams` for what was asked for, as if they had been proposed."""
+        """Treat `hparams` as if they had been proposed."""
         if hparams == proposed:
             return
         self.finish(trial_id, "failed")  # teaches nothing
@@ -114,14 +114,14 @@ class PlacedSampler(OptunaSampler):
 
 
 class PlacedFreezeThaw(FreezeThawSampler):
-    """The freeze-thaw search, which takes in a new trial once it is known where it lies."""
+    """The freeze-thaw search, which registers a new trial once its actual point is known."""
 
     def ask(self, trial_id: str) -> Proposal | None:
         self._is_placed = False
         return super().ask(trial_id)
 
     def place(self, trial_id: str, proposed: Mapping[str, Any], hparams: Mapping[str, Any]) -> None:
-        """Take `hparams` for what was asked for."""
+        """Treat `hparams` as the proposal."""
         self._is_placed = True
         self._take(trial_id, hparams)
 
@@ -164,7 +164,7 @@ class Ours:
     def on_placed(self, trial_id: str, point: Sequence[float]) -> None:
         hparams = {**self._hparams[trial_id], **dict(zip(self.space.parameters, point, strict=True))}
         self._sampler.place(trial_id, self._hparams[trial_id], hparams)
-        if hparams != self._hparams[trial_id]:  # an equal point keeps its own types: a row is a whole number
+        if hparams != self._hparams[trial_id]:  # an equal point keeps its own types: `row` is an integer
             self._hparams[trial_id] = hparams
 
     def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:

@@ -20,15 +20,18 @@ from benchmarks.search_quality.simulate import Answer, Asked
 from benchmarks.search_quality.table import Table
 
 logging.getLogger("syne_tune").setLevel(logging.ERROR)
-_START = datetime(2026, 1, 1)  # Syne Tune wants one and decides nothing by it
+_START = datetime(2026, 1, 1)  # required by Syne Tune, but no decision depends on it
 
 
 class SyneTune:
-    """Asynchronous successive halving, stopping, over random points ("ASHA") or over those that conformal
-    quantile regression on each rung proposes ("ASHACQR", Salinas et al. 2023)."""
+    """Asynchronous successive halving that stops trials.
+
+    Points are random ("ASHA") or proposed by conformal quantile regression on each rung ("ASHACQR", Salinas
+    et al. 2023).
+    """
 
     def __init__(self, kind: Literal["ASHA", "ASHACQR"], table: Table, seed: int) -> None:
-        np.random.seed(seed)  # it draws brackets from the global generator
+        np.random.seed(seed)  # brackets are drawn from the global generator
         self._scheduler = {"ASHA": ASHA, "ASHACQR": ASHACQR}[kind](
             {f"x{index}": uniform(0.0, 1.0) for index in range(table.num_dimensions)},
             metric="val_accuracy",
@@ -60,11 +63,11 @@ class SyneTune:
 
 
 class Dehb:
-    """Differential evolution with Hyperband. Each job trains from the start, as its interface has it."""
+    """Differential evolution with Hyperband. Each job trains from scratch, as in its own interface."""
 
     def __init__(self, table: Table, seed: int) -> None:
         logger.remove()
-        self._folder = tempfile.TemporaryDirectory()  # it insists on a log file
+        self._folder = tempfile.TemporaryDirectory()  # DEHB requires a log file
         self._optimizer = DEHB(
             f=None,
             dimensions=table.num_dimensions,
@@ -72,7 +75,7 @@ class Dehb:
             min_fidelity=1,
             max_fidelity=table.num_epochs,
             seed=seed,
-            n_workers=1,  # with more it starts a Dask cluster; driven by ask and tell it trains nothing
+            n_workers=1,  # more would start a Dask cluster, though with ask and tell it trains nothing
             save_freq=None,
             output_path=self._folder.name,
         )
@@ -85,7 +88,7 @@ class Dehb:
         return Asked(trial_id, [float(share) for share in job["config"]])
 
     def on_placed(self, trial_id: str, point: Sequence[float]) -> None:
-        self._jobs[trial_id]["config"] = np.array(point)  # what enters the population if it wins
+        self._jobs[trial_id]["config"] = np.array(point)  # enters the population if it wins
 
     def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:
         job = self._jobs[trial_id]

@@ -1,4 +1,4 @@
-"""Searches without a scheduler of any library."""
+"""Searches without any library's scheduler."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RandomPoints:
 
 
 class OneEpochThenTop:
-    """Random points for one epoch each with half of all epochs, then the best of them in full."""
+    """Random points for one epoch each, with half of all epochs; then the best of them in full."""
 
     def __init__(self, table: Table, seed: int, num_epochs: int) -> None:
         self._points = RandomPoints(table, seed)

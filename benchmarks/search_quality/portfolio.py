@@ -1,9 +1,9 @@
-"""What earlier searches of other tables are worth: each table of LCBench by a portfolio of 1, 2 and 7 others.
+"""The value of earlier searches: each table of LCBench with a portfolio from 1, 2 and 7 other tables.
 
 python -m benchmarks.search_quality.portfolio --curves FOLDER    # as for benchmarks.search_quality
 
-An earlier run is one search of ours (the default, asha) of another table, with a seed of its own and the
-epochs of ten full trainings, and only what it saw: not the table. The tables of LCBench are of the same
+An earlier run is one search of ours (the default, asha) of another table, with its own seed and the epochs of
+ten full trainings; only what it saw is used, not the whole table. The tables of LCBench have the same
 configurations on different data sets. Each seed draws other earlier tables and makes other searches.
 """
 
@@ -40,14 +40,14 @@ Regrets = dict[str, Numbers]  # by contender, (measures, epochs)
 ROOT = Path(__file__).resolve().parents[2]
 _TRAININGS = 10
 _EARLIER = (0, 1, 2, 7)
-_OF_EARLIER_RUNS = 1000  # added to the seed: an earlier search is not the one that it is compared with
+_OF_EARLIER_RUNS = 1000  # added to the seed, so that an earlier search is not the one it serves
 _SETUPS = {"asha": Setup(), "freeze_thaw": Setup("freeze_thaw")}
 _RESAMPLES = 1000
 _WIDTH = 30
 
 
 class Remembering(Ours):
-    """A search that keeps what a run's journal would: each trial's value at the end of each rung."""
+    """A search that keeps each trial's value at the end of each rung, as a run's journal would."""
 
     def __init__(self, space: Space) -> None:
         super().__init__(space, default_of(space))
@@ -68,7 +68,7 @@ class Remembering(Ours):
 
 
 def main() -> None:
-    """Print the share of stock's epochs that a search needs, by mode and number of earlier runs."""
+    """Print the fraction of stock's epochs that a search needs, by mode and number of earlier runs."""
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--curves", type=Path, required=True, metavar="FOLDER", help="with lcbench_*.npz")
     flags.add_argument("--seeds", type=int, default=20)
@@ -89,8 +89,10 @@ def main() -> None:
 
 
 def _searches(work: tuple[Mapping[str, Table], int, Path]) -> list[Regrets]:
-    """The regrets of every search of every table with one seed; each table is a file, so that a measurement
-    that was killed continues."""
+    """The regrets of every search of every table with one seed.
+
+    Each table is a file, so a killed measurement continues.
+    """
     tables, seed, folder = work
     files = {name: folder / f"{name}-{seed}.npz" for name in tables}
     missing = [name for name, file in files.items() if not file.exists()]
@@ -98,7 +100,7 @@ def _searches(work: tuple[Mapping[str, Table], int, Path]) -> list[Regrets]:
     for name in missing:
         others = [runs[other] for other in tables if other != name]
         random.Random(f"{name} {seed}").shuffle(others)
-        arrays: dict[str, Any] = {**_compared(tables[name], others, seed)}  # savez has flags beside arrays
+        arrays: dict[str, Any] = {**_compared(tables[name], others, seed)}  # savez also takes flags
         np.savez(files[name], **arrays)
     found = []
     for file in files.values():
@@ -153,7 +155,7 @@ def _cell(found: Sequence[Regrets], name: str, place: int, num_seeds: int) -> st
 
 
 def _middle(values: Numbers) -> float:
-    """The upper median: of values that may be infinite none can be averaged."""
+    """The upper median, as values that may be infinite cannot be averaged."""
     return float(np.sort(values, axis=None)[values.size // 2])
 
 

@@ -1,4 +1,4 @@
-"""Workers that read each epoch from a table: the event loop that every contender shares."""
+"""Workers that read each epoch from a table: the event loop shared by all contenders."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ class Contender(Protocol):
     """A scheduler with its sampler. Epochs count from 1."""
 
     def next_trial(self) -> Asked | None:
-        """What a free worker trains next; None while there is nothing."""
+        """The trial that a free worker trains next; None if there is none at present."""
         ...
 
     def on_placed(self, trial_id: str, point: Sequence[float]) -> None:
-        """Take in the coordinates of the row that stands for a new trial's point, before it trains.
+        """Record the coordinates of the row that stands for a new trial's point, before it trains.
 
-        A model that receives a row's score at the point it proposed learns from points 0.3 to 0.7 off.
+        A model that gets a row's score at the point it proposed would learn from points 0.3 to 0.7 off.
         """
         ...
 
     def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:
-        """Whether the trial continues after `epoch`. After the last epoch the answer is never yes."""
+        """Record an epoch and return whether the trial continues; after the last epoch never "continue"."""
         ...
 
 
 @dataclass
 class Trial:
-    """What was trained of a row so far."""
+    """A row, and how many of its epochs are trained."""
 
     row: int
     epochs: int = 0
@@ -54,14 +54,13 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """What was known after each epoch spent, over all workers.
+    """The state of a search after each epoch spent, over all workers.
 
     Attributes:
         seen: The best accuracy of any epoch so far.
-        picked: Accuracy after full training of the trial whose best epoch that is: what the
-            search hands on. It may fall when a worse trial shows a better epoch.
-        decision_s: CPU seconds that the contender took for each trial it started or resumed, learning
-            included.
+        picked: Accuracy after full training of the trial that has this best epoch, which is the search's
+            result. It may fall when a worse trial shows a better epoch.
+        decision_s: CPU seconds of the contender per trial started or resumed, including learning.
     """
 
     seen: Numbers
@@ -70,7 +69,7 @@ class Trace:
 
 
 class Simulation:
-    """A search of `table` by `contender` on workers that take as long as the table says."""
+    """A search of `table` by `contender` on workers that take the time recorded in the table."""
 
     def __init__(self, contender: Contender, table: Table, *, num_workers: int = 4) -> None:
         self.trials: dict[str, Trial] = {}

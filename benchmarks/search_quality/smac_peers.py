@@ -1,4 +1,4 @@
-"""SMAC3's multi-fidelity facade by ask and tell, in the peers' environment."""
+"""SMAC3's multi-fidelity facade through its ask-and-tell interface, in the peers' environment."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from benchmarks.search_quality.table import Table
 class Smac:
     """Random forest and Hyperband (Lindauer et al. 2022), with the facade's defaults.
 
-    It follows its brackets by the configurations that it asked for, so it gets the score at the point that
-    it proposed and not at the row's own. A configuration that it asks for again at a larger budget continues.
+    It tracks its brackets by the configurations that it proposed, so it gets the score at the proposed point
+    and not at the row's own. A configuration proposed again at a larger budget continues.
     """
 
     def __init__(self, table: Table, seed: int, num_epochs: int) -> None:

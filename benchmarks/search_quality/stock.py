@@ -28,7 +28,7 @@ class _Searcher(Protocol):
 
 
 class RandomSearcher:
-    """Points by chance; learns nothing."""
+    """Random points, without learning."""
 
     def __init__(self, table: Table, seed: int) -> None:
         self._points = RandomPoints(table, seed)
@@ -51,8 +51,8 @@ class RandomSearcher:
 class OptunaSearcher:
     """`OptunaSearch` with its default sampler, TPE.
 
-    A trial's result is added by `add_evaluated_point` at the row's own coordinates, and the trial that was
-    asked for ends as failed, which teaches TPE nothing.
+    A trial's result is added by `add_evaluated_point` at the row's own coordinates, and the suggested trial
+    ends as failed, which TPE ignores.
     """
 
     def __init__(self, table: Table, seed: int) -> None:
@@ -79,7 +79,7 @@ class OptunaSearcher:
 
 
 class RayAsha:
-    """`ASHAScheduler` as `tune.Tuner` calls it: a stopping result reaches the searcher as the final one."""
+    """`ASHAScheduler` as `tune.Tuner` calls it: a result that stops a trial reaches the searcher as final."""
 
     def __init__(self, table: Table, searcher: _Searcher) -> None:
         self._searcher = searcher
@@ -87,7 +87,7 @@ class RayAsha:
             time_attr="training_iteration", metric="val_accuracy", mode="max", max_t=table.num_epochs
         )
         self._trials: dict[str, Trial] = {}
-        self._controller: Any = None  # ASHA is handed one and never asks it anything
+        self._controller: Any = None  # passed to ASHA, which never uses it
 
     def next_trial(self) -> Asked | None:
         trial_id = f"trial_{len(self._trials)}"
@@ -113,12 +113,12 @@ class RayAsha:
 
 
 class OptunaHyperband:
-    """Optuna by ask and tell with its default sampler and `HyperbandPruner`."""
+    """Optuna's ask-and-tell interface with its default sampler and `HyperbandPruner`."""
 
     def __init__(self, table: Table, seed: int) -> None:
         self._names, self._num_epochs = _names(table), table.num_epochs
         self._study = optuna.create_study(
-            study_name=f"seed {seed}",  # Hyperband draws a trial's bracket from it
+            study_name=f"seed {seed}",  # Hyperband derives a trial's bracket from it
             direction="maximize",
             sampler=optuna.samplers.TPESampler(seed=seed),
             pruner=optuna.pruners.HyperbandPruner(min_resource=1, max_resource=table.num_epochs),
@@ -129,7 +129,7 @@ class OptunaHyperband:
     def next_trial(self) -> Asked | None:
         proposed = self._study.ask()
         point = [proposed.suggest_float(name, 0.0, 1.0) for name in self._names]
-        self._study.tell(proposed, state=TrialState.FAIL)  # the trial at the row's own point takes its place
+        self._study.tell(proposed, state=TrialState.FAIL)  # replaced by a trial at the row's own point
         self._num_asked += 1
         return Asked(str(self._num_asked), point)
 

@@ -1,4 +1,4 @@
-"""Print what a search saves that ends once further trials are unlikely to gain, and what it loses by that.
+"""Print what a search saves and loses by ending once further trials are unlikely to gain.
 
 python -m benchmarks.search_quality.stopping --curves FOLDER --halves shown "made, shown"
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
-os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a process a core; before NumPy
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # one core per process; before NumPy
 
 from benchmarks.search_quality.halves import HALVES, Half, tables_of
 from benchmarks.search_quality.ours import Ours, Setup
@@ -31,10 +31,10 @@ _KINDS: tuple[Kind, ...] = ("asha", "freeze_thaw")
 
 
 class Watched:
-    """Our search of a table, with the estimates that a run makes of what a further trial would gain.
+    """Our search of a table, with a run's estimates of what a further trial would gain.
 
     Attributes:
-        flat_at: Epochs after which it was flat; None as long as it is not.
+        flat_at: Number of epochs after which it was flat; None until it is.
     """
 
     def __init__(self, inner: Ours, space: Space) -> None:
@@ -104,12 +104,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Stopped:
-    """What a search would have saved, and lost, by its end.
+    """What a search would have saved and lost by ending early.
 
     Attributes:
-        saved: The share of its epochs; 0 where it was never flat.
-        lost: The regret picked at its end above that of the whole search.
-        regret: Of the whole search.
+        saved: Fraction of its epochs; 0 if it was never flat.
+        lost: Picked regret at the early end minus that of the whole search.
+        regret: Picked regret of the whole search.
     """
 
     kind: str
@@ -120,7 +120,7 @@ class Stopped:
 
 
 def stopped(job: Job) -> Stopped:
-    """The search of a job to its end, and where it would have ended."""
+    """Run a job's search to its end, and find where it would have ended early."""
     table, num_epochs = job.table, job.num_trainings * job.table.num_epochs
     inner = Setup(job.kind).contender(table, job.seed, num_epochs)
     watched = Watched(inner, inner.space)
@@ -132,7 +132,7 @@ def stopped(job: Job) -> Stopped:
 
 
 def report(half: Half, found: Sequence[Stopped]) -> Iterator[str]:
-    """A line for each kind of search and table, and one for all tables."""
+    """A line for each kind of search and table, and one per kind for all tables."""
     yield f"{half}: epochs saved | regret lost, mean and largest | regret of the whole search | ended early"
     for kind in _KINDS:
         of_kind = [each for each in found if each.kind == kind]

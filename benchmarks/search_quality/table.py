@@ -1,4 +1,4 @@
-"""A table of recorded trainings as something to search in: points of a unit cube."""
+"""A table of recorded trainings as a search space: points in a unit cube."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Point = tuple[float, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Recorded trainings, one a row.
+    """Recorded trainings, one per row.
 
     Attributes:
-        points: Where each row lies, (rows, dimensions).
+        points: Coordinates of each row, (rows, dimensions).
         val_accuracy: (rows, epochs).
         seconds: Duration of each epoch, (rows, epochs).
     """
@@ -38,7 +38,7 @@ class Table:
         return int(self.val_accuracy.shape[1])
 
     def regret(self, accuracy: Numbers, best: float) -> Numbers:
-        """How far `accuracy` lies under `best`: 1 is the median of all full trainings, 0 is `best`."""
+        """How far `accuracy` is below `best`: 0 is `best`, 1 the median of all full trainings."""
         return (best - accuracy) / (best - float(np.median(self.val_accuracy[:, -1])))
 
 
@@ -48,7 +48,7 @@ def load_table(path: Path) -> Table:
 
 
 def table_of(name: str, curves: Curves) -> Table:
-    """The table with each hyperparameter replaced by its share of ranks, from 0 to 1.
+    """The table with each hyperparameter replaced by its relative rank, from 0 to 1.
 
     LCBench's points are uniform draws, some of them on a log scale, so ranks undo the scale; the other
     tables were chosen by hand, so ranks spread them out. Epochs last 1 s where no time was recorded.
@@ -63,7 +63,7 @@ def table_of(name: str, curves: Curves) -> Table:
 
 
 def _share_of_ranks(values: Numbers) -> Numbers:
-    """Equal values share the middle of their ranks."""
+    """Relative ranks; equal values share the middle of their ranks."""
     ordered = np.sort(values)
     below = np.searchsorted(ordered, values, side="left")
     up_to = np.searchsorted(ordered, values, side="right") - 1
@@ -71,10 +71,10 @@ def _share_of_ranks(values: Numbers) -> Numbers:
 
 
 class Rows:
-    """Which row stands for a proposed point: the nearest that no other point of this search has.
+    """Assigns a row to each proposed point: the nearest that no other point of this search has.
 
-    With 1,000 rows in 7 dimensions the two lie 0.3 to 0.7 apart: `Contender.on_placed` has the row's own. A
-    point that is a row's own, as of a configuration that is asked for again, is that row.
+    With 1,000 rows in 7 dimensions the two lie 0.3 to 0.7 apart, so `Contender.on_placed` gets the row's own
+    point. A point that is a taken row's own, as when a configuration is proposed again, maps to that row.
     """
 
     def __init__(self, table: Table) -> None:
@@ -83,7 +83,7 @@ class Rows:
         self._is_taken = np.zeros(len(table.points), bool)
 
     def row_of(self, point: Sequence[float]) -> int:
-        """The row of `point`; the same one each time."""
+        """The row of `point`, the same every time."""
         key = tuple(point)
         if key not in self._row_of:
             if self._is_taken.all():

@@ -1,4 +1,4 @@
-"""A search from Python: what it was forecast to take, and what it took, as JSON.
+"""A search from Python: prints its forecast and what it actually took, as JSON.
 
 python benchmarks/short_trainings/from_python.py FOLDER
 """

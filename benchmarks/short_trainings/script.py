@@ -1,4 +1,4 @@
-"""A script that knows of no search: a second of imports, then epochs of some 0.3 s."""
+"""A script that knows nothing of a search: a second of imports, then epochs of about 0.3 s."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trainable of one's own: imports torch at its top, trains a second an epoch, reports its score alone."""
+"""A custom trainable that imports torch at its top, trains a second per epoch, and reports only its score."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from trainables.core.contract import Budget, Trainable, TrainingContext
 
 @dataclass(frozen=True, kw_only=True)
 class Hparams:
-    """Of a small network on made points."""
+    """Hyperparameters of a small network on generated points."""
 
     lr: float = 0.05
     width: int = 256
 
 
 class Circles:
-    """Classifies points of two rings."""
+    """Classifies points inside and outside a sphere."""
 
     def __init__(self, hparams: Hparams, context: TrainingContext) -> None:
         torch.manual_seed(context.seed)
@@ -55,16 +55,16 @@ class Circles:
         return float(right.float().mean())
 
     def notes(self) -> Mapping[str, str]:
-        """Nothing is chosen automatically."""
+        """Return no notes: nothing is chosen automatically."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a training needs to resume."""
+        """Return everything that a training needs to resume."""
         parts = {"model": self._model.state_dict(), "optimizer": self._optimizer.state_dict()}
         return {**parts, "epochs_done": self.epochs_done}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Resume from this state."""
         self._model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.epochs_done = state["epochs_done"]
