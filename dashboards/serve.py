@@ -1,6 +1,6 @@
 """Start Prometheus and Grafana on loopback, with the dashboard of a search: `make dashboard`.
 
-Both are programs of their own. Prometheus alone will do: its own page draws the board's curves then.
+Both are separate programs. Prometheus alone is enough: its own page then draws the dashboard's curves.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from urllib.parse import urlencode
 
 HERE = Path(__file__).resolve().parent
 BOARD = HERE / "grafana" / "jouletune.json"
-_PLACES = ("/usr/sbin", "/usr/local/bin", "/usr/share/grafana/bin")  # beside PATH: where packages put them
+_PLACES = ("/usr/sbin", "/usr/local/bin", "/usr/share/grafana/bin")  # besides PATH: where packages go
 _GRAFANA_HOME = Path("/usr/share/grafana")
 _MOST_START_S = 60.0
 _GET = {
@@ -45,8 +45,8 @@ class Server:
     """A program to start.
 
     Attributes:
-        ready: What answers once it is up.
-        says: What to print then.
+        ready: Address that answers once the program is up.
+        says: Text to print then.
     """
 
     name: str
@@ -77,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Start both programs, print their addresses, and wait; returns the exit status."""
+    """Start both programs, print their addresses, and wait; return the exit status."""
     options = parser().parse_args(arguments)
     found = {"prometheus": _found("prometheus"), "grafana": _found("grafana", "grafana-server")}
     for name in (name for name, path in found.items() if path is None):
@@ -150,7 +150,7 @@ def grafana_server(program: str, data: Path, port: int, prometheus: Server) -> S
 
 
 def _with_curves(prometheus: Server) -> Server:
-    """The link to Prometheus' own page with every curve of the dashboard."""
+    """The server with a link to Prometheus' own page that shows every curve of the dashboard."""
     panels = json.loads(BOARD.read_text(encoding="utf-8"))["panels"]
     expressions = dict.fromkeys(target["expr"] for panel in panels for target in panel["targets"])
     query = urlencode(
@@ -165,7 +165,7 @@ def _with_curves(prometheus: Server) -> Server:
 
 
 def _serve(servers: Sequence[Server], data: Path) -> int:
-    """Keep the servers up until Ctrl-C, SIGTERM, or the end of one of them."""
+    """Run the servers until Ctrl-C, SIGTERM, or the end of one of them; return the exit status."""
     signal.signal(signal.SIGTERM, _interrupt)
     with ExitStack() as stack:
         try:
@@ -199,7 +199,7 @@ def _started(server: Server, data: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _comes_up(server: Server, process: subprocess.Popen[bytes]) -> bool:
-    """Wait until it answers; False if it ends first or takes longer than a minute."""
+    """Wait until the server answers; return False if it ends first or takes longer than a minute."""
     end_s = time.monotonic() + _MOST_START_S
     while process.poll() is None and time.monotonic() < end_s:
         try:

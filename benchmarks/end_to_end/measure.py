@@ -97,7 +97,7 @@ def measure(who: str, data: Path, seed: int) -> Search:
             str(trace),
             str(seed),
         ]
-        # Else stock Ray writes a token into the home folder, and waits for a cluster that was once started here.
+        # Else stock Ray writes a token into the home folder, and waits for a cluster once started here.
         env = {**os.environ, "RAY_AUTH_TOKEN": secrets.token_hex(16), "RAY_ADDRESS": "local"}
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         if done.returncode != 0:

@@ -1,1 +1,1 @@
-"""What tests share, named for what it gives."""
+"""Code shared by tests, in modules named for what they provide."""

@@ -1,4 +1,4 @@
-"""Annotated images that tests write to disk, in COCO's JSON and in Pascal VOC's XML."""
+"""Annotated images, written to disk for tests in COCO's JSON and in Pascal VOC's XML."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def coco_file(
     images: Path | None = None,
     categories: Sequence[Mapping[str, Any]] = CATEGORIES,
 ) -> Path:
-    """Write the file, and its images, numbered from 10."""
+    """Write the file and its images, which are numbered from 10."""
     numbers = range(10, 10 + num_images)
     listed = [{"id": n, "file_name": f"{n}.png", "width": 100, "height": 50} for n in numbers]
     for number in numbers:
@@ -46,7 +46,7 @@ def coco_file(
 
 
 def voc_folder(root: Path, objects: Mapping[str, Sequence[tuple[str, Sequence[int], int]]]) -> Path:
-    """Write a folder with an XML file for each image: (name, corners, difficult) of its objects."""
+    """Write a folder with an XML file per image, with (name, corners, difficult) of its objects."""
     (root / "Annotations").mkdir(parents=True)
     for stem, items in objects.items():
         write_image(root / "JPEGImages" / f"{stem}.png")

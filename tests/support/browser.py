@@ -1,4 +1,4 @@
-"""A real browser without a screen: Chromium, by its own protocol for debuggers over aiohttp's WebSocket."""
+"""A real headless browser: Chromium, driven by its DevTools protocol over aiohttp's WebSocket."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ needs_axe = pytest.mark.skipif(_AXE is None, reason="axe-core is not there: make
 
 
 def browser_program() -> str:
-    """The browser of this machine; the test is skipped where there is none."""
+    """The browser of this machine; skips the test if there is none."""
     found = next(filter(None, map(shutil.which, _NAMES)), None)
     if found is None:
         pytest.skip(f"no browser: none of {', '.join(_NAMES)} is installed")
@@ -38,8 +38,8 @@ class Tab:
     """The one page of a browser.
 
     Attributes:
-        problems: Errors of scripts, refusals by a policy and failed loads, as the browser logs them.
-        requests: Addresses of all that was asked for.
+        problems: Script errors, policy violations and failed loads, as logged by the browser.
+        requests: Addresses of all requests.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, socket: aiohttp.ClientWebSocketResponse) -> None:
@@ -48,7 +48,7 @@ class Tab:
         self.requests: list[str] = []
 
     def call(self, method: str, **params: Any) -> Any:
-        """A command of the protocol, and its result."""
+        """Send a command of the protocol and return its result."""
         return self._loop.run_until_complete(self._call(method, params))
 
     async def _call(self, method: str, params: dict[str, Any]) -> Any:
@@ -75,7 +75,7 @@ class Tab:
         self.wait("document.readyState === 'complete'")
 
     def value(self, script: str) -> Any:
-        """What an expression gives in the page, as JSON has it."""
+        """The JSON value of an expression in the page."""
         result = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in result, f"{script}: {result}"
         return result["result"].get("value")
@@ -88,7 +88,7 @@ class Tab:
             self._loop.run_until_complete(asyncio.sleep(0.05))
 
     def click(self, selector: str) -> None:
-        """Click in the middle of an element, as a hand does."""
+        """Click in the middle of an element, like a user."""
         x, y = self.value(
             f"(() => {{ const found = document.querySelector({json.dumps(selector)});"
             "found.scrollIntoView({block: 'center'}); const box = found.getBoundingClientRect();"
@@ -102,7 +102,7 @@ class Tab:
         self.call("Input.insertText", text=text)
 
     def look(self, width: int, height: int, *, dark: bool = False) -> None:
-        """The size of the window, and the theme that the system asks for."""
+        """Set the window's size and the system's preferred theme."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -114,7 +114,7 @@ class Tab:
         self.call("Emulation.setEmulatedMedia", features=[scheme])
 
     def violations(self) -> list[Any]:
-        """What axe-core finds in the page against WCAG's levels A and AA: rule, how often, the first one."""
+        """What axe-core finds against WCAG's levels A and AA: rule, number of elements, the first one."""
         [folder] = _AXE.submodule_search_locations  # type: ignore[union-attr]
         self.value((Path(folder) / "axe.min.js").read_text(encoding="utf-8") + "; 1")
         return self.value(  # type: ignore[no-any-return]
@@ -128,7 +128,7 @@ class Tab:
 
 @contextmanager
 def browsing(folder: Path) -> Iterator[Tab]:
-    """A browser with its profile in a new folder, until the block ends."""
+    """Run a browser with its profile in a new folder until the block ends."""
     profile = folder / "browser"
     flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
     process = subprocess.Popen(

@@ -1,11 +1,11 @@
-"""Searches whose results are in a real S3 server, killed in every part: the server, the network, the search.
+"""Searches with results on a real S3 server, with kills of every part: the server, the network, the search.
 
     PYTHONPATH=.s3 python -m tests.support.bucket_kills --kills 50 --seed 1
 
-One search after another, each until it has ended: at random moments its S3 server is killed and started
-again, its network is cut, or the search itself is killed and resumed, on its machine or on another one, whose
-folder knows nothing of the run or has become old. At the end the bucket is compared with the folder, and
-fetched as a third machine would. `make setup` does not install what it needs; `make test-s3` does.
+One search after another, each run to its end: at random moments its S3 server is killed and restarted, its
+network is cut, or the search itself is killed and resumed, on its own machine or on another one, whose folder
+has no copy of the run or an outdated one. At the end the bucket is compared with the folder, and fetched as a
+third machine would. `make setup` does not install what this needs; `make test-s3` does.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.support.s3_server import Network, Server
 
 KINDS = ("server", "network", "search", "search, elsewhere")
 RESULTS = "s3://bucket/experiments"
-# Sooner than for people: or five minutes of each kill would be waiting.
+# Shorter intervals than in real use, or each kill would cost five minutes of waiting.
 _IMPATIENT = """
 import sys
 sys.path.insert(0, {root!r})
@@ -50,7 +50,7 @@ class KilledSearch:
     """One search to its end, with kills on the way.
 
     Args:
-        folder: Takes the server's state and the machines' folders.
+        folder: Holds the server's state and the machines' folders.
     """
 
     def __init__(self, name: str, folder: Path, server: Server, network: Network, rng: random.Random) -> None:
@@ -61,7 +61,7 @@ class KilledSearch:
         self.kills: Counter[str] = Counter()
 
     def run(self, most_kills: int) -> None:
-        """Search until the command has ended by itself."""
+        """Search until the command ends by itself."""
         process = self._start()
         while process.poll() is None or self._was_refused(process):
             if process.poll() is not None:
@@ -75,13 +75,13 @@ class KilledSearch:
         assert process.returncode == 0, self._log.read_text()[-4000:]
 
     def _was_refused(self, process: subprocess.Popen[bytes]) -> bool:
-        """Whether the command found the bucket gone and started nothing, as it says: it is typed again."""
+        """Whether the command found no bucket and said that it started nothing; it is then typed again."""
         return process.returncode == 2 and "nothing was started" in self._log.read_text()[-400:]
 
     def check(self) -> int:
-        """See that the bucket has what the folder has, and that a third machine has a whole run of it.
+        """Check that the bucket matches the folder and that a third machine can fetch the whole run.
 
-        Gives the number of the journal's lines.
+        Returns the number of the journal's lines.
         """
         address = Address.parse(RESULTS).child(self.name)
         found = read_bucket(Store(address))
@@ -136,12 +136,14 @@ class KilledSearch:
             )
 
     def _staging(self) -> Path:
-        """Two machines in turns: the first one comes back to a folder that has become old."""
+        """The folder of the current machine, one of two in turns: the first returns to an outdated folder."""
         return self._folder / f"machine-{self._machine % 2}"
 
 
 def kill_searches(folder: Path, num_kills: int, seed: int) -> Mapping[str, object]:
-    """Search after search until so many kills have happened; gives what did. Sets variables of this process.
+    """Run searches until `num_kills` kills have happened, and return the counts.
+
+    Sets environment variables of this process.
 
     Raises:
         AssertionError: Something was lost, or an exit status was not 0.
@@ -177,12 +179,12 @@ def kill_searches(folder: Path, num_kills: int, seed: int) -> Mapping[str, objec
 
 
 def _has_secret(path: Path) -> bool:
-    """The server's own log of requests has no secret either: they are signed."""
+    """Whether a file holds the secret; even the server's request log must not, as requests are signed."""
     return b"a-secret-of-a-test" in path.read_bytes()
 
 
 def main() -> int:
-    """Kill as often as was asked for, and print what held."""
+    """Kill the requested number of times and print the outcome."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)

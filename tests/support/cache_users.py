@@ -1,4 +1,4 @@
-"""Processes that make and use a file of the cache, each step on a word from the test."""
+"""Processes that make and use a file of the cache, one step at a time as the test decides."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 NUM_BYTES, NUM_PARTS = 4096, 4
 _ANSWER_S = 60
 
-# Fills a quarter at each line on its standard input; `fractions` decides whether it reports its progress.
+# Fills a quarter per line on its standard input; `reports_progress` decides whether it reports its progress.
 _USER = """
 import pathlib, sys
 from trainables.engine.cache_folder import CacheFolder
@@ -47,7 +47,7 @@ except CacheUnavailable as error:
 
 
 class CacheUser:
-    """A process that asks for a file."""
+    """A process that requests a file."""
 
     def __init__(self, folder: Path, name: str, *, reports_progress: bool, stalled_s: float) -> None:
         args = [str(folder), name, str(NUM_BYTES), str(NUM_PARTS), str(reports_progress), str(stalled_s)]
@@ -57,7 +57,7 @@ class CacheUser:
         self.pid = self._process.pid
 
     def heard(self) -> str:
-        """The next line it says."""
+        """The next line that it prints."""
         assert self._process.stdout
         return self._process.stdout.readline().rstrip("\n")
 
@@ -68,7 +68,7 @@ class CacheUser:
         self._process.stdin.flush()
 
     def fill_parts(self, number: int) -> str:
-        """Let it fill this many parts; returns the last line that it prints about them."""
+        """Let it fill this many parts; return the last line that it prints about them."""
         line = ""
         for _ in range(number):
             self.release()
@@ -87,7 +87,7 @@ class CacheUser:
 def cache_users(
     folder: Path, *names: str, reports_progress: bool = True, stalled_s: float = 60.0
 ) -> Iterator[list[CacheUser]]:
-    """One process for each name, started one after the other; all are killed in the end."""
+    """Start one process per name, one after the other; kill them all at the end."""
     users = [
         CacheUser(folder, name, reports_progress=reports_progress, stalled_s=stalled_s) for name in names
     ]

@@ -1,4 +1,4 @@
-"""Scripts that know nothing of this program but a line of JSON an epoch, and spaces that search them."""
+"""Scripts that share nothing with this program but a line of JSON per epoch, and spaces for them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainables.core.load import TrainableRef
 
 THREE_EPOCHS = Budget(epochs=3)
 
-# argparse, a checkpoint of one file, and a curve that depends on every argument. Standard library only.
+# Uses argparse, a checkpoint of one file, and a curve that depends on every argument. Standard library only.
 SCRIPT = """
 import argparse, json, os, pathlib, random, sys
 
@@ -58,13 +58,13 @@ DESCRIPTION: dict[str, Any] = {
 
 
 def made_command(folder: Path, script: str = SCRIPT, **changes: Any) -> TrainableRef:
-    """The trainable that is `script` in `folder`."""
+    """The trainable made of `script` in `folder`."""
     (folder / "script.py").write_text(textwrap.dedent(script))
     return TrainableRef.of_command({**DESCRIPTION, "folder": str(folder), **changes})
 
 
 def started(folder: Path, script: str, budget: Budget = THREE_EPOCHS, **changes: Any) -> Training:
-    """A training by `script`, which gets `--out`, a folder of its own."""
+    """A training by `script`, which gets a folder of its own as `--out`."""
     run = ["{python}", "script.py", "--out", "{checkpoint_dir}", "--epochs", "{epochs}"]
     changes = {"run": run, "resume": [], "test": [], "defaults": {"lr": 0.1}, "first_epoch": None} | changes
     trainable = made_command(folder, script, **changes).load()

@@ -1,4 +1,4 @@
-"""Damages to the files of a run, as failing disks, other programs and people do them."""
+"""Damage to the files of a run, as done by failing disks, other programs and people."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ STATE_DAMAGES: tuple[StateDamage, ...] = (flip, cut, zero, swap, copy_over, remo
 
 
 def states_of(folder: Path) -> list[Path]:
-    """The checkpoints of a run, those set aside not among them."""
+    """The checkpoints of a run, except those set aside."""
     found = sorted(folder.glob("trials/*/checkpoint*.pt"))
     return [path for path in found if path.is_file() and "set-aside" not in path.name]
 
 
 def flipped(content: bytes, draw: Draw) -> bytes:
-    """One bit turned."""
+    """The content with one bit flipped."""
     changed = bytearray(content)
     changed[draw.randrange(len(changed))] ^= 1 << draw.randrange(8)
     return bytes(changed)
@@ -76,7 +76,7 @@ def without_a_line(content: bytes, draw: Draw) -> bytes:
 
 
 def without_the_last_lines(content: bytes, draw: Draw) -> bytes:
-    """As an older copy put back: whole in itself."""
+    """Drop lines at the end, like restoring an older copy: whole in itself."""
     lines = content.splitlines(keepends=True)
     return b"".join(lines[: draw.randint(len(lines) // 2, len(lines))])
 
@@ -95,21 +95,21 @@ def with_lines_swapped(content: bytes, draw: Draw) -> bytes:
 
 
 def with_torn_lines(content: bytes, draw: Draw) -> bytes:
-    """Two beginnings of lines at the end, as a repair by hand leaves them."""
+    """Append the beginnings of two lines, as a repair by hand may leave them."""
     lines = content.splitlines(keepends=True)
     torn = [draw.choice(lines)[: draw.randrange(1, 40)] for _ in range(2)]
     return content + torn[0] + b"\n" + torn[1]
 
 
 def with_a_page_zeroed(content: bytes, draw: Draw) -> bytes:
-    """As a file system gives back a block that was never written."""
+    """Zero a range, like a block that the file system never wrote."""
     at = draw.randrange(len(content))
     size = min(draw.choice([1, 64, 512, 4096]), len(content) - at)
     return content[:at] + bytes(size) + content[at + size :]
 
 
 def with_a_byte_changed(content: bytes, draw: Draw) -> bytes:
-    """To one that a line may hold, as an editor would."""
+    """Change a byte to one that may occur in a line, as an editor would."""
     at = draw.randrange(len(content))
     return content[:at] + bytes([draw.choice(b'0159e.,-"{} ')]) + content[at + 1 :]
 

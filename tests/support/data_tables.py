@@ -12,7 +12,7 @@ _MARK = "<!-- written by `python -m tests.support.data_tables`, from trainables/
 
 
 def tables() -> str:
-    """A section for each set of sources, named by the trainables that take it."""
+    """A section for each set of sources, named after the trainables that take it."""
     takers: dict[tuple[type, ...], list[str]] = {}
     for name in trainable_names():
         takers.setdefault(load_trainable(name).data_sources, []).append(name)
@@ -24,7 +24,7 @@ def tables() -> str:
 
 
 def document() -> str:
-    """The document as it should be: what stands above the mark, and the tables of today."""
+    """The document as it should be: the text above the mark, then up-to-date tables."""
     above, _, _ = DOCUMENT.read_text(encoding="utf-8").partition(_MARK)
     return above + _MARK + tables()
 

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def blocks_of(document: Path, language: str) -> list[str]:
-    """What stands in the blocks of this language, in their order."""
+    """The contents of all blocks in this language, in order."""
     return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(), flags=re.MULTILINE | re.DOTALL)
 
 

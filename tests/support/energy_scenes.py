@@ -1,4 +1,4 @@
-"""Runs on a node with one GPU whose events the test makes, and what their energy tables contain."""
+"""Runs on a node with one GPU, driven by the test, and the contents of their energy tables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Tables = Mapping[str, Sequence[dict[str, str]]]
 
 
 class Scene:
-    """A run on a node with one GPU whose events the test makes."""
+    """A run on a node with one GPU, driven by the test."""
 
     def __init__(
         self, folder: Path, *overrides: str, share: str = "1", background: Background | None = None
@@ -51,7 +51,7 @@ class Scene:
         return task.trial_id, self.gpu.window(task.trial_id)
 
     def use(self, joules: float) -> None:
-        """A second in which the device draws so much."""
+        """Let a second pass in which the device uses `joules`."""
         self.gpu.counter.metered_mj += round(joules * 1000)
         self.clock.now_s += 1.0
 
@@ -88,6 +88,6 @@ def checked_tables(tables: Tables) -> EnergyCheck:
 
 
 def written(run: Run) -> Tables:
-    """The run's tables as a reader of the files has them."""
+    """The run's tables as read back from their files."""
     tables = live_tables(run.space, run.history).items()
     return {name: list(csv.DictReader(csv_text(*table).splitlines())) for name, table in tables}

@@ -1,8 +1,8 @@
 """A disk that fails, or a process that dies, at a chosen operation in one folder.
 
-It stands where Python calls the system: opened files and the functions of `os` are real, up to the one
-operation that is not done, is half done, or is the process's last. For processes of their own: nothing
-undoes it.
+It intercepts Python's calls to the system: opened files and the functions of `os` are real, up to the one
+operation that is not done, is half done, or is the process's last. Only for use in separate processes, as it
+cannot be undone.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ class Accident:
         operation: "open", "create" (to write), "read", "write", "fsync", "replace", "unlink", "rmdir",
             "mkdir", "link", "truncate"; empty for any of them.
         file: Name of the file or folder; empty for any.
-        number: So many such operations pass before it.
-        moment: "before", "within" or "after" it, for a kill.
-        error: What the system answers instead; 0 is SIGKILL. A write leaves a part of its bytes first.
-        lasts: Every operation that changes anything fails so from then on.
+        number: How many such operations succeed before it.
+        moment: "before", "within" or "after" the operation, for a kill.
+        error: The system's error instead; 0 means SIGKILL. If it lasts, a write first leaves half of its
+            bytes.
+        lasts: Whether every later operation that changes anything fails in the same way.
     """
 
     operation: str = ""
@@ -47,11 +48,11 @@ class Accident:
 
 
 class FailingDisk:
-    """Lets the accident happen to this process, in this folder.
+    """Makes the accident happen to this process, in this folder.
 
     Args:
-        note: Where it is written what happened, before it happens: `{"operation": ..., "file": ..., "event":
-            ...}`, the last the kind of the journal's line.
+        note: File that records the accident before it happens: `{"operation": ..., "file": ..., "event":
+            ...}`, where `event` is the kind of the journal's line.
     """
 
     def __init__(self, folder: Path, accident: Accident, note: Path) -> None:
@@ -60,7 +61,7 @@ class FailingDisk:
         self._open = io.open
 
     def install(self) -> None:
-        """From now on."""
+        """Let operations fail from now on."""
         io.open = builtins.open = self._opened  # type: ignore[assignment]
         for name in (*_BY_PATH, *_BY_FILE):
             setattr(os, name, self._guarded(name, getattr(os, name)))
@@ -70,10 +71,10 @@ class FailingDisk:
         return _path_of(path).absolute().is_relative_to(self._folder)
 
     def meet(self, operation: str, path: Any, act: Callable[[], Any], content: bytes | None = None) -> Any:
-        """Do the operation by `act`, unless it is the one that is not done.
+        """Do the operation by calling `act`, unless the accident happens here.
 
         Args:
-            content: What a write is to write; `act` is then called with what is left of it.
+            content: The bytes of a write; `act` is then called with the bytes to write.
         """
         name = Path(os.fsdecode(path)).name
         if self._has_happened:
@@ -103,7 +104,7 @@ class FailingDisk:
 
     def _fail(self, act: Callable[..., Any], path: Any, content: bytes | None) -> Any:
         if content is not None and len(content) > 1 and self._accident.lasts:
-            return act(content[: len(content) // 2])  # the disk is full from tests.support.run_without_ray on
+            return act(content[: len(content) // 2])  # the disk is full from here on
         raise self._failure(path)
 
     def _failure(self, path: Any) -> OSError:
@@ -139,7 +140,7 @@ class FailingDisk:
         closefd: bool = True,
         opener: Any = None,
     ) -> Any:
-        """`open`, of which every read and write of a file in the folder comes by here."""
+        """`open`, with every read and write of a file in the folder intercepted."""
         if isinstance(file, int) or opener or not self.is_here(file):
             return self._open(file, mode, buffering, encoding, errors, newline, closefd, opener)
         operation = "create" if set(mode) & set("wxa+") else "open"
@@ -182,7 +183,7 @@ class _FailingFile(io.FileIO):
 
 
 def _path_of(target: Any) -> Path:
-    """Of a path, or of an open file's number."""
+    """The path of a path-like object or of an open file descriptor."""
     return (
         Path(f"/proc/self/fd/{target}").readlink() if isinstance(target, int) else Path(os.fsdecode(target))
     )

@@ -10,7 +10,7 @@ from search.energy.counters.counter import SensorError
 
 
 class FakeCounter:
-    """A driver's counter: `counter_mj` is what it shows; falling is a reset, None is no answer."""
+    """A driver's counter that shows `counter_mj`; a lower value is a reset, None means no answer."""
 
     sensor, device = "nvml_counter", "GPU-a"
     power_ratio: float | None = None
@@ -32,11 +32,11 @@ class FakeCounter:
         return self._metered_mj
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Do nothing: there is nothing to free."""
 
 
 class FakeActivity:
-    """What the next observation gives; use that is not of an open window is nobody's news."""
+    """The next observation's values; use by windows that are not open is ignored."""
 
     def __init__(self) -> None:
         self.use_s: dict[str, float | None] = {}
@@ -45,7 +45,7 @@ class FakeActivity:
         self.is_active: bool | None = None
 
     def begin(self, window: Window, now_s: float) -> None:
-        """Nothing to note."""
+        """Do nothing."""
 
     def observe(self, windows: Mapping[str, Window], now_s: float) -> Activity:
         return Activity(

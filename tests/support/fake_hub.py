@@ -1,4 +1,4 @@
-"""A hub of weights on loopback: what Hugging Face's client and torch.hub ask for, and who asked."""
+"""A hub of weights on loopback that answers Hugging Face's client and torch.hub, and records requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Hub:
     """A running hub.
 
     Attributes:
-        requests: Method and path of each request, in their order.
+        requests: Method and path of each request, in order.
     """
 
     url: str
@@ -24,7 +24,7 @@ class Hub:
 
 @contextmanager
 def running_hub(files: Mapping[str, bytes]) -> Iterator[Hub]:
-    """A hub that has these files, by path, as long as the block lasts."""
+    """Run a hub that has these files, by path, until the block ends."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
@@ -48,7 +48,7 @@ def running_hub(files: Mapping[str, bytes]) -> Iterator[Hub]:
                 self.wfile.write(content)
 
         def log_message(self, *_: object) -> None:
-            """Nothing: the requests are kept instead."""
+            """Log nothing: requests are recorded instead."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     hub = Hub(f"http://127.0.0.1:{server.server_port}")

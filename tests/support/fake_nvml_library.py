@@ -1,6 +1,6 @@
 """The pytest fixtures of the fake NVML: the real nvidia-ml-py on a scripted library built by gcc.
 
-A test module asks for them with `pytest_plugins = ["tests.support.fake_nvml_library"]`.
+A test module requests them with `pytest_plugins = ["tests.support.fake_nvml_library"]`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ pynvml = pytest.importorskip("pynvml")
 SOURCE = Path(__file__).parent / "fake_nvml" / "fake_nvml.c"
 
 
-# What a healthy GPU shows beside its joules.
+# The readings of a healthy GPU besides its joules.
 HEALTHY: dict[str, int | str] = {
     "name": "NVIDIA H200",
     "power_limit_mw": 700_000,
@@ -32,9 +32,9 @@ HEALTHY: dict[str, int | str] = {
 
 
 class FakeNvml:
-    """What the fake driver answers from now on: `fake_nvml["0.energy_mj"] = 1500`.
+    """The answers of the fake driver, set by `fake_nvml["0.energy_mj"] = 1500`.
 
-    The keys are those of the C file. A value "!15" is NVML error 15, a missing key NOT_SUPPORTED.
+    Keys are those of the C file. A value of "!15" is NVML error 15, a missing key NOT_SUPPORTED.
     """
 
     def __init__(self, library: Path, script: Path) -> None:
@@ -60,13 +60,13 @@ class FakeNvml:
     def _write(self) -> None:
         new = self.script.with_suffix(".new")
         text = "".join(f"{key} {answer}\n" for key, answer in self._answers.items())
-        new.write_bytes(text.encode(errors="surrogateescape"))  # bytes that are no text may be among them
-        new.replace(self.script)  # whole: a sampling thread reads it at any moment
+        new.write_bytes(text.encode(errors="surrogateescape"))  # some bytes may not be valid text
+        new.replace(self.script)  # atomically: a sampling thread may read it at any moment
 
 
 @pytest.fixture(scope="session")
 def fake_nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built library; its folder is what LD_LIBRARY_PATH needs in another process."""
+    """The built library; other processes need its folder in LD_LIBRARY_PATH."""
     if not shutil.which("gcc"):
         pytest.skip("gcc is needed to build the fake NVML: apt install gcc")
     library = tmp_path_factory.mktemp("fake_nvml") / "libnvidia-ml.so.1"
@@ -82,7 +82,7 @@ def fake_nvml(fake_nvml_library: Path, tmp_path: Path, monkeypatch: pytest.Monke
     fake["count"] = 0
     users_before = loaded.fake_nvml_users()  # a test that failed before this one may have left some
     monkeypatch.setenv("FAKE_NVML_SCRIPT", str(fake.script))
-    # nvidia-ml-py looks for a library only while it has none, and remembers the functions it found.
+    # nvidia-ml-py loads a library only if it has none, and caches the functions it found.
     monkeypatch.setattr(pynvml, "nvmlLib", loaded)
     monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
     yield fake

@@ -1,4 +1,4 @@
-"""A powercap tree in a folder, as Linux shows it under /sys/class/powercap."""
+"""A powercap tree in a folder, laid out as under /sys/class/powercap on Linux."""
 
 from __future__ import annotations
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-TICKS_PER_S = 100  # as Linux shows them; sysconf says the same
+TICKS_PER_S = 100  # in Linux's /proc; the same as sysconf's value
 
 
 class FakeProc:
-    """Writes the few files that are read of /proc."""
+    """Writes the few files of /proc that are read."""
 
     def __init__(self, root: Path, *, namespace: str = "pid:[4026531836]") -> None:
         self.root = root

@@ -1,4 +1,4 @@
-"""A bucket in memory that fails when it is told to: before an operation, or after it with the answer lost."""
+"""A bucket in memory that fails on demand: before an operation, or after it with the answer lost."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ ADDRESS = Address.parse("faulty://bucket/exp/run")
 
 @dataclass
 class Fault:
-    """What fails.
+    """A failing operation.
 
     Attributes:
         operation: "pipe", "put", "cat", "get", "rm", "find"; empty for any.
         key: A part of the object's path.
-        number: So many such operations pass before it.
-        is_done: The operation is done, and only its answer is lost.
-        lasts: So do all that follow.
-        error: What is raised.
+        number: How many such operations succeed before it.
+        is_done: Whether the operation takes effect and only its answer is lost.
+        lasts: Whether all later ones fail too.
+        error: The exception to raise.
     """
 
     operation: str = ""
@@ -51,7 +51,7 @@ class Fault:
 
 
 class FaultyBucket(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
-    """Objects in memory, one operation at a time: fsspec's own gives all readers one place in an object."""
+    """Objects in memory, one operation at a time: fsspec's own shares one read position among all readers."""
 
     protocol = ("faulty",)
     store: ClassVar[dict[str, Any]] = {}
@@ -116,14 +116,14 @@ fsspec.register_implementation("faulty", FaultyBucket, clobber=True)
 
 
 def objects(part: str = "") -> dict[str, bytes]:
-    """What the run's bucket has, by key."""
+    """The objects in the run's bucket, by key."""
     root = "/bucket/exp/run/"
     found = {path[len(root) :]: file.getvalue() for path, file in FaultyBucket.store.items()}
     return {key: content for key, content in found.items() if part in key}
 
 
 def mirror_of(folder: Path, output: Output | None = None) -> Mirror:
-    """A mirror whose steps a test takes itself, after what the bucket has by now."""
+    """A mirror that starts from the bucket's current contents, and whose steps a test takes itself."""
     store = Store(ADDRESS)
     lease = Lease(Store(ADDRESS), str(folder), sleep=lambda _: None)
     output = output or Output.silent()
@@ -132,14 +132,14 @@ def mirror_of(folder: Path, output: Output | None = None) -> Mirror:
 
 
 def fetched(folder: Path) -> tuple[BucketRun, list[str]]:
-    """What another machine finds in the bucket, and what it misses in the folder that it makes of it."""
+    """What another machine finds in the bucket, and what is missing from the folder it makes of it."""
     store = Store(ADDRESS)
     found = read_bucket(store)
     return found, make_folder(store, found, folder)
 
 
 def write_event(ledger: Ledger, number: int) -> None:
-    """A line in the journal, then a trial's checkpoint and a table that know its number."""
+    """Write a line to the journal, then a trial's checkpoint and a table with its number."""
     asked = {"number": number, "proposed_by": "sampler", "seed": 1, "hparams": {"lr": 0.1}}
     ledger.journal.append({"event": "trial_asked", "trial": f"trial-{number:04d}", **asked})
     folder = ledger.trial_folder("trial-0000")

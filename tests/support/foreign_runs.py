@@ -1,4 +1,4 @@
-"""Runs of strangers: folders that name code in every way there is, which leaves a mark where it runs."""
+"""Runs of strangers: folders that name code in every possible way; the code leaves a mark if it runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MARK = "code-ran"
 
 
 def evil(root: Path) -> str:
-    """A trainable that is fine, and leaves a mark in `root` when it is imported or run."""
+    """A working trainable that leaves a mark in `root` when it is imported or run."""
     return (
         f"import pathlib\npathlib.Path({str(root / MARK)!r}).write_text(__file__)\n"
         "from trainables.toy import TRAINABLE\n"
@@ -25,7 +25,7 @@ def evil(root: Path) -> str:
 
 
 def whole_run(folder: Path) -> Path:
-    """A run of the toy with all that a search leaves for readers."""
+    """A run of the toy with everything that a search leaves for readers."""
     folder.mkdir(parents=True)
     space = made_space(folder, TOY, ("search.limits.trials=4",))
     run, _ = executed(space, folder)
@@ -34,7 +34,7 @@ def whole_run(folder: Path) -> Path:
 
 
 def renamed(run: Path, trainable: str) -> None:
-    """Have the run's space and its record name another trainable."""
+    """Make the run's space and its record name another trainable."""
     edit_space(run, lambda space: space["search"].update(trainable=trainable))
     record = json.loads((run / RECORD).read_text())
     (run / RECORD).write_text(json.dumps({**record, "trainable": trainable}))
@@ -82,7 +82,7 @@ def package(run: Path, root: Path) -> None:
 
 
 def shadows(run: Path, root: Path) -> None:
-    """Modules of the names that a reader imports; the trainable is the program's toy."""
+    """Add modules with the names that a reader imports; the trainable is the program's toy."""
     (run / "trainables").mkdir()
     for name in ("toy.py", "search.py", "trainables/__init__.py", "trainables/toy.py", "json.py", "numpy.py"):
         (run / name).write_text(evil(root))
@@ -94,13 +94,13 @@ def unrecorded(run: Path, root: Path) -> None:
 
 
 def bare(run: Path, root: Path) -> None:
-    """Neither a record nor a metric: nothing that could be read without running something."""
+    """Remove the record and the metric, so that nothing can be read without running code."""
     unrecorded(run, root)
     edit_space(run, lambda space: space.pop("metric"))
 
 
 def parts(run: Path, root: Path) -> None:
-    """A promotion and a baseline that name what the search did not."""
+    """Add promotions and a baseline that name code which the search did not."""
     for name in ("promotion", "promotion-2", "baseline-knn"):
         copy = run / name
         shutil.copytree(run, copy, ignore=lambda folder, names: {"promotion", "promotion-2", "baseline-knn"})
@@ -114,7 +114,7 @@ def tagged(run: Path, root: Path) -> None:
 
 
 def scripted(run: Path, root: Path) -> None:
-    """A script of the folder's."""
+    """Make the folder's own script the trainable."""
     (run / "evil.py").write_text(evil(root))
     (run / RECORD).unlink()
 
@@ -132,7 +132,7 @@ def scripted(run: Path, root: Path) -> None:
 
 
 def chained(run: Path, root: Path) -> None:
-    """It warm-starts from another run that names code."""
+    """Warm-start from another run that names code."""
     other = run.with_name(f"{run.name}-earlier")
     shutil.copytree(run, other)
     beside(other, root)
@@ -140,7 +140,7 @@ def chained(run: Path, root: Path) -> None:
 
 
 def worded(run: Path, root: Path) -> None:
-    """Code where the record has names and kinds."""
+    """Put code where the record has names and kinds."""
     record = json.loads((run / RECORD).read_text())
     call = f"__import__('pathlib').Path({str(root / MARK)!r}).touch()"
     record["hparams"][f"x={call}"] = {"default": call, "kind": None, "refused_from": {}}
@@ -154,11 +154,11 @@ STRANGERS: dict[str, Callable[[Path, Path], None]] = {
         *(tagged, scripted, chained, worded),
     )
 }
-UNREADABLE = {"bare", "tagged", "worded"}  # there is nothing in them that could be read
+UNREADABLE = {"bare", "tagged", "worded"}  # nothing in them can be read
 
 
 def strangers_runs(root: Path) -> Path:
-    """The folder of a run of every kind, in `root`."""
+    """Write a run of every kind below `root`, and return their folder."""
     run, results = whole_run(root / "made"), root / "results"
     for name, change in STRANGERS.items():
         shutil.copytree(run, results / name)

@@ -1,4 +1,4 @@
-"""Commands in processes of their own that cost no imports: forks, without Ray, that may be killed."""
+"""Commands in forked processes, which need no imports and no Ray and may be killed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.support.fake_clock import FakeClock
 from tests.support.meters import OneGpu, OneWindow
 from tests.support.run_without_ray import LocalTestBackend, search_without_ray
 
-MOST_S = 120.0  # a search of 16 small trials takes 0.3 s; what takes so long hangs
+MOST_S = 120.0  # a search of 16 small trials takes 0.3 s; anything this long hangs
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Ended:
     """How a command ended.
 
     Attributes:
-        status: Its exit status; minus the signal that ended it; None if it had to be ended.
+        status: The exit status, or minus the signal that ended it; None if it hung and was killed.
     """
 
     status: int | None
@@ -49,12 +49,12 @@ class Ended:
 
 
 def command(name: str, *words: object, log: Path) -> Ended:
-    """One of the commands of scripts/, come to its end."""
+    """Run one of the commands of scripts/ to its end."""
     return forked(lambda: cli.run(name, list(map(str, words))), log)
 
 
 def search(*words: object, results: Path, log: Path, accident: Accident | None = None) -> Ended:
-    """The search command without Ray, whose disk fails below `results`, or which dies there."""
+    """Run the search command without Ray; with an accident, its disk fails or it dies below `results`."""
 
     def searched() -> int:
         undone = pytest.MonkeyPatch()
@@ -68,7 +68,7 @@ def search(*words: object, results: Path, log: Path, accident: Accident | None =
 
 
 def forked(act: Callable[[], int], log: Path) -> Ended:
-    """What `act` returned, printed or died of in a process of its own."""
+    """Run `act` in a process of its own; return its status and what it printed."""
     files = log.with_suffix(".out"), log.with_suffix(".err")
     sys.stdout.flush()
     pid = os.fork()
@@ -78,10 +78,10 @@ def forked(act: Callable[[], int], log: Path) -> Ended:
 
 
 def _live(act: Callable[[], int], out: Path, err: Path) -> None:
-    """Never returns; whatever the process had at its end is not undone, as in one that ends."""
+    """Run `act` and exit the process at once, without any clean-up of the parent's state."""
     status = 70
     try:
-        gc.disable()  # no generator of the parent's is closed here
+        gc.disable()  # else generators of the parent could be closed here
         for path, number in ((out, 1), (err, 2)):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
@@ -109,7 +109,7 @@ def _status_of(pid: int) -> int | None:
 
 
 class MeasuringBackend(LocalTestBackend):
-    """The local backend with a GPU whose counter moves."""
+    """The local backend with a GPU whose counter advances."""
 
     def start_metering(self, space: Space, known_w: KnownWatts) -> tuple[Metering, str]:
         self._gpu = TickingGpu()
@@ -121,9 +121,9 @@ class MeasuringBackend(LocalTestBackend):
 
 
 def _write_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tables at each trial's end, a checkpoint at each epoch: more to go wrong.
+    """Write tables at each trial's end and a checkpoint at each epoch, so that more can go wrong.
 
-    Nothing depends on the time that anything takes.
+    Nothing then depends on how long anything takes.
     """
     monkeypatch.setattr(tasks, "Checkpointing", partial(Checkpointing, every_s=0.0))
     monkeypatch.setattr(launch, "Tables", partial(launch.Tables, every_s=0.0, clock=lambda: 0.0))
@@ -131,9 +131,9 @@ def _write_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TickingGpu(OneGpu):
-    """A GPU that uses 70 mJ from one reading of its counter to the next.
+    """A GPU that uses 70 mJ between two readings of its counter.
 
-    Its windows bear names that no other session has, as Ray's jobs give them.
+    Its windows have names unique to the session, as with Ray's jobs.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""GPUs that processes of a test see: the real nvidia-ml-py on the fake NVML, by way of their environment."""
+"""GPUs visible to a test's processes through their environment: the real nvidia-ml-py on the fake NVML."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.support.fake_nvml_library import FakeNvml
 
-# Preflight asks torch for the GPU, and a made one is NVML's alone.
+# Preflight asks torch for the GPU, but a fake one exists only in NVML.
 UNSEEN_BY_TORCH = "--skip-preflight"
 
 
@@ -21,10 +21,10 @@ def made_gpu(
     driver: str = "999.1",
     others: Sequence[str] = (),
 ) -> dict[str, str]:
-    """Variables of a process with one GPU: GPU-one, a Fake one.
+    """Environment variables of a process with one GPU: GPU-one, named "Fake one".
 
     Args:
-        profile: What it draws in turns, as milliwatts and milliseconds; 100 W and 300 W by default.
+        profile: Its power in turns, as milliwatts:milliseconds; by default 100 W and 300 W.
         others: Names of further GPUs, each drawing the same.
     """
     fake = FakeNvml(library, folder / f"nvml-{name}.txt")

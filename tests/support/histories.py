@@ -1,4 +1,4 @@
-"""Random searches that tests make: several workers, killed between any two events."""
+"""Random searches for tests: several workers, killed between any two events."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.toy_runs import made_space, sampler_for
 
 EPOCHS = [1, 2, 4]
 VALUES = st.one_of(st.integers(0, 4).map(lambda number: number / 4), st.just(math.nan))
-ENERGIES = st.one_of(  # a difference of less than 20 is a tie; CPU alone does not compare
+ENERGIES = st.one_of(  # differences below 20 are ties; readings of other parts are not comparable
     st.sampled_from([400, 410, 500, 900]).map(lambda mj: EnergyReading(gpu_mj=mj, gpu_uncertainty_mj=10)),
     st.just(EnergyReading(gpu_mj=400, cpu_mj=90)),
 )
@@ -34,7 +34,7 @@ CAUSES: list[Cause] = ["crash", "lost_worker", "out_of_memory", "network", "cons
 
 
 class MemoryJournal(Journal):
-    """A journal in memory; a kill keeps a part of it from its beginning."""
+    """A journal in memory; a kill keeps only its beginning."""
 
     def __init__(self, lines: list[str]) -> None:
         super().__init__(Path("nowhere"))
@@ -57,7 +57,7 @@ class MemoryLedger(Ledger):
 
 
 class Searches(RuleBasedStateMachine):
-    """Workers are a set of trials that train; everything else is asked of the run."""
+    """A state machine in which workers are the set of trials in training; the run decides everything else."""
 
     values: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0, math.nan)
     amounts_mj: Sequence[int] = (400, 500, 900)
@@ -99,7 +99,7 @@ class Searches(RuleBasedStateMachine):
         self.open([])
 
     def open(self, lines: list[str]) -> None:
-        """A new process on the journal `lines`."""
+        """Start a new process on the journal `lines`."""
         self.sampler = self.made_sampler()
         self.journal = MemoryJournal(lines)
         self.run = Run(self.space, self.sampler, MemoryLedger(self.journal), clock=lambda: 0.0)
@@ -127,7 +127,7 @@ class Searches(RuleBasedStateMachine):
     @precondition(lambda self: self.training)
     @rule(place=st.integers(0, 9), value=VALUES, energy=ENERGIES)
     def repeat_an_epoch(self, place: int, value: float, energy: EnergyReading) -> None:
-        """As a worker does that resumes from a checkpoint older than its last report."""
+        """Repeat an epoch, like a worker that resumes from a checkpoint older than its last report."""
         trial_id = self.training[place % len(self.training)]
         if epochs := self.run.history.trials[trial_id].epochs:
             assert self.run.on_epoch(trial_id, row(epochs, value, energy)) == "continue"
@@ -141,7 +141,7 @@ class Searches(RuleBasedStateMachine):
 
     @rule(num_lost=st.integers(0, 4))
     def kill(self, num_lost: int) -> None:
-        """What was not written yet is lost; the workers die with their process."""
+        """Lose what was not written yet; the workers die with their process."""
         before = self.known()
         lines = list(self.journal.lines)
         kept = lines[: max(1, len(lines) - num_lost)]
@@ -158,13 +158,13 @@ class Searches(RuleBasedStateMachine):
 
     @rule(seed=st.integers(0, 2**32))
     def search_on(self, seed: int) -> None:
-        """Many events at once: hypothesis alone hardly gets beyond the lowest rung."""
+        """Apply many events at once: hypothesis alone hardly gets beyond the lowest rung."""
         random = Random(seed)
         for _ in range(25):
             self.resume(random)
 
     def resume(self, random: Random) -> None:
-        """One event that `random` draws."""
+        """Apply one event drawn by `random`."""
         self.fill_workers(1)
         if self.training:
             value = random.choice(self.values)
@@ -197,11 +197,11 @@ class Searches(RuleBasedStateMachine):
         }
 
     def known(self) -> tuple[Any, ...]:
-        """What a restart must rebuild. Optuna forgets draws that repeated a point."""
+        """The state that a restart must rebuild. Optuna forgets draws that repeated a point."""
         trials = self.run.history.trials
         learnt = zip(self.sampler.states(), self.sampler.intermediate_values(), strict=True)
         return (
-            repr(list(trials.values())),  # as text, for NaN is unlike itself
+            repr(list(trials.values())),  # as text, because NaN != NaN
             self.run.rungs.counts(),
             [self.run.rungs.values(rung) for rung in range(len(EPOCHS))],
             {name: self.run.rungs.can_be_promoted(name, num_open=1) for name in trials},
@@ -209,7 +209,7 @@ class Searches(RuleBasedStateMachine):
         )
 
     def teardown(self) -> None:
-        """However it went so far, the search comes to its end."""
+        """Finish the search, whatever happened so far."""
         if not hasattr(self, "run"):
             return
         for number in range(2000):

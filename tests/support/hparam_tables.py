@@ -18,7 +18,7 @@ _ATTRIBUTE = re.compile(r"    (\w+): (.*(?:\n        .*)*)")
 
 
 def meanings(hparams: type) -> dict[str, str]:
-    """What the docstrings of a dataclass and its bases say of each attribute, the nearest class first."""
+    """What the docstrings of a dataclass and its bases say about each attribute; the nearest class wins."""
     found: dict[str, str] = {}
     for kind in hparams.__mro__:
         _, _, attributes = (inspect.getdoc(kind) or "").partition("Attributes:\n")
@@ -49,7 +49,7 @@ def tables() -> str:
 
 
 def _beside(other: dict[str, Any]) -> str:
-    """That a trainable has the shared ones too, and which defaults of theirs it changes."""
+    """A sentence: the trainable also has the shared hyperparameters, with these changed defaults."""
     changed = ", ".join(f"`{name}` {_default(value)}" for name, value in other.items())
     return f"All of the shared ones{f', with {changed}' if changed else ''}, and\n\n"
 
@@ -61,7 +61,7 @@ def _table(hparams: type, names: Iterable[str]) -> str:
 
 
 def _default(value: Any) -> str:
-    """As a space writes it."""
+    """A default value as written in a space."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, str) and "," in value:
@@ -74,7 +74,7 @@ def _cell(text: str) -> str:
 
 
 def document() -> str:
-    """The document as it should be: what stands above the mark, and the tables of today."""
+    """The document as it should be: the text above the mark, then up-to-date tables."""
     above, _, _ = DOCUMENT.read_text(encoding="utf-8").partition(_MARK)
     return above + _MARK + tables()
 

@@ -1,4 +1,4 @@
-"""Searches by the real command, and ways of killing them: at a moment, or in the middle of a write."""
+"""Searches with the real command, and ways of killing them: at a moment, or in the middle of a write."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pathlib import Path
 from tests.support.processes import script
 
 _TICK_S = 0.02
-_WORKER = re.compile(rb"ray::((Tune)?TrialWorker|trial-\d)")  # by what it trains, while it does
+_WORKER = re.compile(rb"ray::((Tune)?TrialWorker|trial-\d)")  # named after its trial while it trains
 
-# A tenth of a second an epoch, so that kills fall into training as well as between trials. A process
-# that imports it dies in the middle of a write when the file `order` says so: "journal.jsonl 3" lets
-# three writes of the journal pass and leaves a part of the fourth.
+# An epoch takes a tenth of a second, so that kills hit trials in training and between trials. A process that
+# imports this dies in the middle of a write when the file `order` says so: "journal.jsonl 3" lets three
+# writes of the journal pass and leaves part of the fourth.
 SLOW = """
 import gc, os, random, signal, time
 from pathlib import Path
@@ -80,7 +80,7 @@ TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max", start=
 
 
 class Command:
-    """`search.py --name killed` over slow.yaml in a folder, started as often as it is killed."""
+    """`search.py --name killed` on slow.yaml in a folder, restarted after each kill."""
 
     def __init__(self, folder: Path, *flags: str) -> None:
         self._folder = folder
@@ -112,18 +112,18 @@ class Command:
         return self.journal.read_bytes().count(b"\n") if self.journal.exists() else 0
 
     def wait_for(self, condition: Callable[[], bool], *, most_s: float = 180.0) -> None:
-        """Poll until `condition` holds or the command has ended."""
+        """Wait until `condition` holds or the command has ended."""
         end_s = time.monotonic() + most_s
         while not condition() and not self.has_ended:
             assert time.monotonic() < end_s, self.log.read_text()[-3000:]
             time.sleep(_TICK_S)
 
     def wait_for_events(self, count: int) -> None:
-        """Until this process has written `count` events."""
+        """Wait until this process has written `count` events."""
         self.wait_for(lambda: self.num_events() >= self._num_before + count)
 
     def wait_for_failed_attempt(self) -> None:
-        """Until this process has written of one, and of a few events after it."""
+        """Wait until this process has recorded a failed attempt and a few events after it."""
         self.wait_for(lambda: self._num_since_failure() > 2)
 
     def _num_since_failure(self) -> int:
@@ -134,17 +134,17 @@ class Command:
         return self._process.wait(300)
 
     def kill_all(self) -> None:
-        """Driver, workers and Ray's own processes at once."""
+        """Kill driver, workers and Ray's own processes at once."""
         _kill([self._process.pid, *_descendants(self._process.pid)])
         self._process.wait(30)
 
     def kill_driver(self) -> None:
-        """The driver alone: what it started lives on for a moment."""
+        """Kill the driver alone: the processes it started live on for a moment."""
         _kill([self._process.pid])
         self._process.wait(30)
 
     def kill_workers(self) -> None:
-        """As soon as there are any: the first trials are asked for before they have processes."""
+        """Kill the workers as soon as there are any: the first trials start before their processes."""
         self.wait_for(lambda: bool(self._workers()))
         _kill(self._workers())
 
@@ -153,7 +153,7 @@ class Command:
 
 
 def at_start_up(command: Command, draw: random.Random) -> None:
-    """Somewhere from the first import to the first epochs."""
+    """Kill everything between the first import and the first epochs."""
     time.sleep(draw.uniform(0.5, 8))
     command.kill_all()
 
@@ -165,7 +165,7 @@ def in_training(command: Command, draw: random.Random) -> None:
 
 
 def in_a_journal_write(command: Command, draw: random.Random) -> None:
-    """The last line is cut anywhere, and was not acted on."""
+    """The journal's last line is cut anywhere, and was not acted on."""
     _die_in("journal.jsonl", draw.randint(0, 5), command)
 
 
@@ -174,12 +174,12 @@ def in_a_table_write(command: Command, draw: random.Random) -> None:
 
 
 def in_a_checkpoint_write(command: Command, draw: random.Random) -> None:
-    """The worker dies in it, everything else a moment later."""
+    """The worker dies in the write, everything else a moment later."""
     _die_in("checkpoint.pt", draw.randint(0, 2), command)
 
 
 def between_two_trials(command: Command, draw: random.Random) -> None:
-    """The worker dies while it is prepared for its next trial; the driver continues, and is killed then."""
+    """The worker dies while preparing for its next trial; the driver continues, and is killed next."""
     command.order.write_text("reset")
     command.wait_for(lambda: not command.order.exists())
     num_before = command.num_events()
@@ -188,7 +188,7 @@ def between_two_trials(command: Command, draw: random.Random) -> None:
 
 
 def worker_first(command: Command, draw: random.Random) -> None:
-    """The driver continues by itself with another worker, and is killed then."""
+    """The driver continues with another worker, and is killed next."""
     command.wait_for_events(draw.randint(2, 4))
     command.kill_workers()
     command.wait_for_failed_attempt()
@@ -196,7 +196,7 @@ def worker_first(command: Command, draw: random.Random) -> None:
 
 
 def driver_alone(command: Command, draw: random.Random) -> None:
-    """What it started may outlive it, beside the next driver."""
+    """The processes that the driver started may outlive it and overlap with the next driver."""
     command.wait_for_events(draw.randint(2, 5))
     command.kill_driver()
 
@@ -227,7 +227,7 @@ def _descendants(pid: int) -> list[int]:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:  # it ended meanwhile
+        except OSError:  # the process has ended meanwhile
             continue
         children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
     found, frontier = [], [pid]

@@ -1,4 +1,4 @@
-"""Searches that tests kill by the real command: their space, and what none of them may lose."""
+"""Searches with the real command that tests kill: their space, and what none of them may lose."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.kill_tests import SLOW, Command
 from tests.support.toy_runs import TOY
 
 NUM_KILLS = int(os.environ.get("JOULETUNE_KILLS", "4"))
-NUM_TRIALS = 18 if NUM_KILLS < 25 else 30  # a kill takes up to ten events of a hundred
+NUM_TRIALS = 18 if NUM_KILLS < 25 else 30  # a kill takes up to ten of some hundred events
 _SEARCH = """search:
   trainable: MODEL
   data: none
@@ -28,21 +28,21 @@ _SEARCH = """search:
 
 
 def space_text(model: str, mode: str, workers: int) -> str:
-    """The toy's parameters, searched so."""
+    """A space of the toy's parameters with this trainable, mode and number of workers."""
     search = _SEARCH.replace("MODEL", model).replace("MODE", mode).replace("WORKERS", str(workers))
     search = search.replace("TRIALS", str(NUM_TRIALS))
     return TOY.partition("search:")[0] + search
 
 
 def killable(folder: Path, mode: str, workers: int, *flags: str) -> Command:
-    """Such a search by the real command, not yet begun."""
+    """Such a search with the real command, not yet started."""
     (folder / "slow.py").write_text(SLOW)
     (folder / "slow.yaml").write_text(space_text("./slow.py", mode, workers))
     return Command(folder, *flags)
 
 
 def assert_nothing_is_lost_or_counted_twice(folder: Path) -> None:
-    """What holds with any number of workers."""
+    """Assert what holds with any number of workers."""
     events = Ledger.open(folder).events()
     asked = [event["trial"] for event in events if event["event"] == "trial_asked"]
     assert asked == [f"trial-{number:04d}" for number in range(NUM_TRIALS)]
@@ -80,5 +80,5 @@ def epochs_by_trial(history: History) -> Mapping[str, Any]:
 
 
 def leftovers(folder: Path) -> list[str]:
-    """What killed writers left."""
+    """Files that killed writers left behind."""
     return [str(path) for path in folder.rglob(".*") if path.name != ".lock"]

@@ -1,4 +1,4 @@
-"""Folders of images of persons that tests write to disk."""
+"""Folders of images of persons, written to disk for tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainables.person_reid.sightings import PLACES
 
 
 def market_folder(root: Path) -> Path:
-    """The made persons as files, laid out as Market-1501 is, with a file of Windows' between them."""
+    """Write the generated persons as files, laid out like Market-1501, with a Windows file among them."""
     images, sightings = persons()
     for image, name, place in zip(images, sightings.names, sightings.places, strict=True):
         folder = root / PLACES[str(place)]

@@ -1,4 +1,4 @@
-"""Meters of nodes that tests make: one device, driven by a counter that the test moves."""
+"""Node meters for tests, with one device and a counter that the test moves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from search.energy.reading import EnergyReading, EnergySensors, EnergySummary
 
 
 class MovedCounter:
-    """A counter that stands until a test moves it."""
+    """A counter that stands still until a test moves it."""
 
     sensor = "nvml_counter"
     device = "GPU-one"
@@ -34,10 +34,10 @@ class MovedCounter:
 
 
 class OneGpu:
-    """A run's `Metering` over a node with one GPU, and the meters of its trials.
+    """A run's `Metering` on a node with one GPU, and the meters of its trials.
 
     Args:
-        share: What each trial reserves of the GPU.
+        share: Fraction of the GPU that each trial reserves.
     """
 
     def __init__(self, clock: Any, share: str = "1") -> None:
@@ -71,7 +71,7 @@ class OneGpu:
 
 
 class OneWindow:
-    """An `EnergyMeter` over a window."""
+    """An `EnergyMeter` of one window."""
 
     def __init__(self, node: NodeMeter, window: str) -> None:
         self._node, self.window = node, window

@@ -1,4 +1,4 @@
-"""Processes that tests make: the project's scripts as a person types them, in another folder."""
+"""Processes of tests: the project's scripts as a user would type them, in another folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def ran(*command: object, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """A command come to its end, with these variables beside those there are."""
+    """Run a command to its end, with these variables added to the environment."""
     return subprocess.run(
         list(map(str, command)),
         cwd=folder,
@@ -26,12 +26,12 @@ def ran(*command: object, folder: Path, **env: str) -> subprocess.CompletedProce
 
 
 def typed(name: str, *arguments: object, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """The script of this name come to its end."""
+    """Run the script of this name to its end."""
     return ran(*script(name), *arguments, folder=folder, **env)
 
 
 def begun(name: str, *arguments: object, folder: Path, **env: str) -> subprocess.Popen[str]:
-    """The script of this name under way; what it prints and its errors are one text."""
+    """Start the script of this name, with its output and errors in one stream."""
     return subprocess.Popen(
         [*script(name), *map(str, arguments)],
         cwd=folder,
@@ -47,7 +47,7 @@ def script(name: str) -> tuple[str, str]:
 
 
 def ended_process() -> int:
-    """The number of a process that has ended."""
+    """The pid of a process that has ended."""
     done = subprocess.Popen([sys.executable, "-c", ""])
     done.wait()
     return done.pid

@@ -1,4 +1,4 @@
-"""Real Ray nodes that tests start on this machine, each a raylet with an environment of its own."""
+"""Real Ray nodes for tests on this machine, each a raylet with an environment of its own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _GUIDE = Path(__file__).parents[2] / "docs/cluster.md"
 
 
 def cluster_env() -> dict[str, str]:
-    """The environment of docs/cluster.md: its nodes and drivers may join each other, and no others."""
+    """The environment of docs/cluster.md, whose nodes and drivers can join only each other."""
     (line,) = re.findall(r"^export RAY_AUTH.*$", _GUIDE.read_text(), flags=re.MULTILINE)
     path = f"{_RAY.parent}{os.pathsep}{os.environ['PATH']}"
     made = subprocess.run(
@@ -36,9 +36,9 @@ def cluster_env() -> dict[str, str]:
 
 @contextlib.contextmanager
 def head_node(env: Mapping[str, str], *flags: str) -> Iterator[str]:
-    """The address of a head node, which lives as long as the block."""
+    """Run a head node until the block ends, and provide its address."""
     port = free_port()
-    session = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets' paths have at most 107 bytes
+    session = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # paths of sockets are limited to 107 bytes
     mine = ("--head", f"--port={port}", f"--temp-dir={session}", "--include-dashboard=false")
     try:
         with _raylet(env, *mine, "--node-ip-address=127.0.0.1", *flags):
@@ -50,7 +50,7 @@ def head_node(env: Mapping[str, str], *flags: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def another_node(address: str, env: Mapping[str, str], *flags: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A node that joins the cluster; its process heads a group of its own, to be killed at will."""
+    """Run a node that joins the cluster; its process leads a group of its own, so it can be killed."""
     with _raylet(env, f"--address={address}", "--node-ip-address=127.0.0.2", *flags) as node:
         yield node
 
@@ -82,9 +82,9 @@ def _raylet(env: Mapping[str, str], *flags: str) -> Iterator[subprocess.Popen[by
 
 
 def end_group(node: subprocess.Popen[Any], number: signal.Signals) -> None:
-    """Send a signal to the node and to all that it started, as when a machine loses its power.
+    """Send a signal to the node and to all processes it started, as when a machine loses power.
 
-    Workers that outlive their raylet train on for 2 to 10 s: an epoch or a whole trial more.
+    Workers that outlive their raylet keep training for 2 to 10 s: an epoch or a whole trial more.
     """
     for pid in [*descendants(node.pid), node.pid]:
         with contextlib.suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Sessions of a run on Ray that tests end at any event, as a kill does."""
+"""Sessions of a run that tests end at any event, as a kill would."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FATES = [
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing may catch it."""
+    """Stands in for SIGKILL; nothing may catch it."""
 
 
 class FragileLedger(Ledger):
@@ -48,7 +48,7 @@ class FragileLedger(Ledger):
 
 
 class CopyingLedger(Ledger):
-    """Copies its folder right before and after each event is on disk, which is what a kill then leaves."""
+    """Copies its folder right before and right after each event is on disk, as a kill would leave it."""
 
     num_copies = 0
 
@@ -67,7 +67,7 @@ class CopyingLedger(Ledger):
 
 
 def session(space: Space, folder: Path, sampler: Sampler, *, events_left: int = 10**9) -> Run | None:
-    """One process's life on the run in `folder`: the run if it came to its end, None if it was killed."""
+    """Run one process's session in `folder`; return the run if it finished, None if it was killed."""
     ledger = FragileLedger(folder) if Ledger(folder).has_run else FragileLedger.create(folder)
     assert isinstance(ledger, FragileLedger)
     ledger.events_left = events_left
@@ -80,23 +80,23 @@ def session(space: Space, folder: Path, sampler: Sampler, *, events_left: int = 
 
 
 def whole(space: Space, folder: Path, sampler: Sampler) -> Run:
-    """The run in `folder` come to its end."""
+    """Execute the run in `folder` to its end."""
     run = session(space, folder, sampler)
     assert run is not None
     return run
 
 
 def cut(space: Space, folder: Path, make_sampler: Callable[[], Sampler], events_left: int) -> Run:
-    """The run in `folder`, killed at this event and resumed to its end."""
+    """Execute the run in `folder`, killed at this event and resumed to its end."""
     assert session(space, folder, make_sampler(), events_left=events_left) is None
     return whole(space, folder, make_sampler())
 
 
 def whole_with_cuts(space: Space, folder: Path, sampler: Sampler) -> Run:
-    """The run in `folder` come to its end; beside it is what a kill right after event N leaves, in cut-N, and
-    right before it, in cut-before-N.
+    """Execute the run in `folder` to its end, with copies of what a kill at each event would leave.
 
-    `cut` repeats the events before each kill; these are there once, which takes half the time.
+    A kill right after event N leaves cut-N beside the run, one right before it cut-before-N. `cut` repeats
+    the events before each kill; here they happen once, which takes half the time.
     """
     run = Run(space, sampler, CopyingLedger.create(folder))
     execute_here(run, SteadyMeter())
@@ -104,12 +104,12 @@ def whole_with_cuts(space: Space, folder: Path, sampler: Sampler) -> Run:
 
 
 def outcome(run: Run) -> list[tuple[object, ...]]:
-    """What must not depend on interruptions."""
+    """The results that must not depend on interruptions."""
     return outcome_of_history(run.history)
 
 
 def outcome_of_history(history: History) -> list[tuple[object, ...]]:
-    """The same of a run that is over."""
+    """The same for a run that is over."""
     return [
         (
             trial.trial_id,

@@ -1,7 +1,8 @@
-"""What papers and reference implementations train, and every number that a trainable's docstring names.
+"""Recipes of papers and reference implementations, and every number in a trainable's docstring.
 
-`tests/trainables/test_recipes.py` holds the defaults and the docstrings to these tables. A recipe is of a
-trainable, whose defaults it is, or of a space: its default configuration with its first initial point.
+`tests/trainables/test_recipes.py` checks the defaults and the docstrings against these tables. A recipe
+belongs to a trainable, as its defaults, or to a space, as its default configuration with its first initial
+point.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ class Recipe:
 
     Attributes:
         source: Where they are published.
-        epochs: Of the top rung of a space; None where the source names none, or for a trainable.
-        resolution: Of the same, in pixels.
-        differs: What a docstring says of the ways in which this program does otherwise, word for word.
+        epochs: Epochs of a space's top rung; None for a trainable, or if the source names none.
+        resolution: Resolution of the same rung, in pixels.
+        differs: Phrases with which a docstring states how this program deviates, word for word.
     """
 
     source: str
@@ -240,10 +241,10 @@ class Figure:
     """A number in a docstring.
 
     Attributes:
-        kind: "published" ones need a recipe, "measured" ones were measured with this program, "setting" ones
-            are of hyperparameters or of data.
-        of: What it is a number of.
-        recipe: The key in RECIPES that a published number belongs to.
+        kind: "published" figures need a recipe, "measured" ones were measured with this program, "setting"
+            ones belong to hyperparameters or data.
+        of: The quantity.
+        recipe: The key in RECIPES of a published number.
     """
 
     kind: Kind

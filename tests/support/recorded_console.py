@@ -1,4 +1,4 @@
-"""Outputs whose text a test reads."""
+"""Outputs whose text a test can read."""
 
 from __future__ import annotations
 

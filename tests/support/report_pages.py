@@ -1,4 +1,4 @@
-"""Runs as they lie on disk with their pages, and what a browser makes of these."""
+"""Runs on disk with their pages, and a parser of these pages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.toy_runs import TOY, SteadyMeter, executed, fateful_space, li
 
 
 class Page(HTMLParser):
-    """What a browser makes of a page, as far as these tests ask."""
+    """A parsed page, as far as these tests need."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Page(HTMLParser):
 
 
 def toy_run(folder: Path, overrides: tuple[str, ...] = ()) -> Run:
-    """A run of 12 trials with joules, as it lies on disk."""
+    """A run of 12 trials with joules, on disk."""
     folder.mkdir(exist_ok=True)
     run, _ = executed(made_space(folder, TOY, overrides), folder)
     dump_space(run.space, run.ledger.space_file)
@@ -65,7 +65,7 @@ def fateful_run(folder: Path, *points: dict[str, Any]) -> Run:
 
 
 def promoted(run: Run, *, top: int = 1, seeds: tuple[int, ...] = (5, 6, 7)) -> Run:
-    """The promotion of the best of `run`, executed."""
+    """Execute the promotion of the best trials of `run`."""
     trials = chosen(run.history, run.space, top=top)
     ledger = Ledger.create(run.ledger.promotion_folder)
     promotion = Run(full_training(run.space), FixedList(proposals(trials, seeds)), ledger, should_test=True)

@@ -1,4 +1,4 @@
-"""The search command on the local backend, on a made meter and without the checks before it."""
+"""The search command on the local backend, with a fake meter and without preflight checks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LocalTestBackend(LocalBackend):
 
     Args:
         on_run: Called with the run before its first trial.
-        is_here: False for tests of what only holds where all trials run on this machine.
+        is_here: False for tests of behaviour that depends on all trials running on this machine.
     """
 
     def __init__(self, on_run: Callable[[Run], None] | None = None, *, is_here: bool = True) -> None:
@@ -60,7 +60,7 @@ def search_without_ray(
     on_run: Callable[[Run], None] | None = None,
     make_backend: Callable[..., LocalTestBackend] = LocalTestBackend,
 ) -> Search:
-    """A function that takes the command's arguments and gives its exit status.
+    """A function that takes the command's arguments and returns its exit status.
 
     Args:
         on_run: Called with the run before its first trial.

@@ -1,10 +1,10 @@
-"""A real S3 server on loopback that survives SIGKILL, and a network before it that can be cut.
+"""A real S3 server on loopback that survives SIGKILL, and a network in front of it that can be cut.
 
     python tests/support/s3_server.py PORT FOLDER
 
 moto's server keeps its objects in memory. Here each request that changes something is written to FOLDER
-before it is answered, and played again when the server starts: what was answered is there after a kill, and
-of what was not, the request may have been done or not, as with any server.
+before it is answered, and replayed when the server starts: after a kill, every answered request has taken
+effect, and an unanswered one may or may not have, as with any server.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Server:
     """The server as a process that can be killed.
 
     Attributes:
-        port: On loopback.
+        port: Its port on loopback.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -57,10 +57,10 @@ class Server:
 
 
 class Network:
-    """Passes connections to a server on, until it is cut.
+    """Forwards connections to a server until it is cut.
 
     Attributes:
-        port: On loopback.
+        port: Its port on loopback.
     """
 
     def __init__(self, target: int) -> None:
@@ -117,7 +117,7 @@ class Remembering:
     """An application whose changes outlive its process.
 
     Args:
-        seed: Makes what it draws, such as the name of an upload, the same when it is played again.
+        seed: Seeds its random draws, such as the name of an upload, so that a replay repeats them.
     """
 
     def __init__(self, application: Application, log: Path, seed: Callable[[int], object]) -> None:
@@ -133,7 +133,7 @@ class Remembering:
                 return list(self._application(environ, start_response))
         try:
             body = _body_of(environ)
-        except OSError:  # the connection was cut: as S3 does, none of the object is taken
+        except OSError:  # the connection was cut: like S3, discard the whole object
             start_response("400 Bad Request", [])
             return []
         kept = {name: value for name, value in environ.items() if isinstance(value, str)}
@@ -163,7 +163,7 @@ class Remembering:
         return list(self._application(whole, start_response))
 
     def _replay(self, log: Path) -> None:
-        """Do again what was done; a request that a kill cut short was not answered."""
+        """Replay the log; a request cut short by a kill was never answered, and is dropped."""
         if not log.exists():
             return
         whole = 0
@@ -190,12 +190,13 @@ def _is_chunked(environ: Mapping[str, Any]) -> bool:
 
 
 def _seed(number: int) -> None:
-    """Name uploads alike: moto draws their names from the system."""
+    """Make names of uploads repeatable: moto draws them from the system."""
     os.urandom = random.Random(number).randbytes
 
 
 def _serve(port: int, folder: Path) -> None:
-    from moto.server import DomainDispatcherApplication, create_backend_app  # in the folder of S3_TESTS alone
+    # Installed only in the folder of S3_TESTS.
+    from moto.server import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import run_simple
 
     application = Remembering(

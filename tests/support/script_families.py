@@ -1,4 +1,4 @@
-"""Scripts that leave processes of every kind behind, and workers that train by a script and can be killed."""
+"""Scripts that leave processes of every kind behind, and killable workers that train with a script."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainables.core.load import TrainableRef
 
 RUN = ["{python}", "script.py"]
 
-# Leaves a child, one of another session that no longer knows its parents, and one that takes no SIGTERM.
+# Leaves a child, a process in another session that lost its parents, and a process that ignores SIGTERM.
 FAMILY = """
 import json, os, pathlib, signal, subprocess, sys, time
 
@@ -48,7 +48,7 @@ print('{"val_acc": 0.5}', flush=True)
 time.sleep(600)
 """
 
-# What a worker does, in a process that can be killed.
+# A worker's work, in a process that can be killed.
 WORKER = """
 import json
 import sys
@@ -78,14 +78,14 @@ def family(folder: Path, **changes: object) -> TrainableRef:
 
 
 def alive(folder: Path) -> list[int]:
-    """The script's processes that still run, of all that were noted."""
+    """Those of the script's recorded processes that still run."""
     pids = [int(pid) for pid in (folder / "pids").read_text().split()]
     assert len(pids) == 4
     return [pid for pid in pids if is_alive(pid)]
 
 
 def worker(folder: Path, command: TrainableRef, then: str = "") -> subprocess.Popen[str]:
-    """A process that has trained one epoch."""
+    """Start a worker process and wait until it has trained one epoch."""
     process = subprocess.Popen(
         [sys.executable, "-c", WORKER.replace("{then}", then), str(folder), str(command)],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""Forged journals: changed lines whose numbers and checksums are right all the same."""
+"""Forged journals: changed lines with correct numbers and checksums."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from search.ledger.journal_lines import ChainEnd, encode
 
 
 def write_sealed(path: Path, events: Iterable[Mapping[str, Any]]) -> None:
-    """A journal of `events`, each with its `time`, sealed as if this program had written them."""
+    """Write a journal of `events`, each with its `time`, sealed as if this program had written them."""
     chain, lines = ChainEnd(), []
     for event in events:
         plain = {name: value for name, value in event.items() if name not in {"time", "seq", "crc"}}
@@ -21,7 +21,7 @@ def write_sealed(path: Path, events: Iterable[Mapping[str, Any]]) -> None:
 
 
 def reseal(path: Path, *replacements: tuple[str, str]) -> None:
-    """Replace texts in a journal, and seal it again."""
+    """Replace texts in a journal and seal it again."""
     text = path.read_text()
     for old, new in replacements:
         text = text.replace(old, new)

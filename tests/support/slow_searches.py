@@ -1,4 +1,4 @@
-"""Searches by the real command, over a trainable that takes its time, in a test's own folder."""
+"""Searches with the real command and a slow trainable, in a test's own folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.support.processes import begun, typed
 
-# How long an epoch takes and what it scores stand in its hparams.
+# Its hparams set how long an epoch takes and what it scores.
 SLOW = """
 import time
 from dataclasses import dataclass
@@ -46,29 +46,29 @@ _WORDS = ("--space", "./space.yaml", "--name", "run")
 def slow_space(
     folder: Path, *, name: str = "space", parameters: Any = _SCORES, trainable: str = SLOW, **settings: Any
 ) -> None:
-    """Write a space of this name and its trainable into `folder`; `settings` stand under `search`."""
+    """Write a space of this name and its trainable into `folder`; `settings` go under `search`."""
     (folder / f"{name}.py").write_text(trainable)
     search = {"trainable": f"./{name}.py", "data": "none", **settings}
     (folder / f"{name}.yaml").write_text(json.dumps({"parameters": parameters, "search": search}))
 
 
 def searched(folder: Path, *flags: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """The search of space.yaml come to its end."""
+    """Search space.yaml to the end."""
     return typed("search", *_WORDS, *flags, folder=folder, **env)
 
 
 def searching(folder: Path, *flags: str, **env: str) -> subprocess.Popen[str]:
-    """The search of space.yaml under way."""
+    """Start a search of space.yaml."""
     return begun("search", *_WORDS, *flags, folder=folder, **env)
 
 
 def run_in(folder: Path) -> Path:
-    """What such a search writes."""
+    """The folder of the run that such a search writes."""
     return folder / "results" / "run"
 
 
 def events_in(folder: Path) -> list[dict[str, Any]]:
-    """What its journal says by now; a line that is being written is left out."""
+    """The events in its journal so far, without a line that is still being written."""
     journal = run_in(folder) / "journal.jsonl"
     lines = journal.read_text().splitlines(keepends=True) if journal.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]

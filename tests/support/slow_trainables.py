@@ -1,4 +1,4 @@
-"""Trainables that need half a minute and more to overfit a few examples."""
+"""Trainables that need half a minute or more to overfit a few examples."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ SLOW_LEARNERS = {"code_clones", "detection"}
 
 
 def marked(names: Iterable[str]) -> list[Any]:
-    """The names as a test's parameters, those of slow learners for the slow tests."""
+    """The names as a test's parameters, with slow learners marked slow."""
     return [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW_LEARNERS)) for name in names]

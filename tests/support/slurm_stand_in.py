@@ -1,7 +1,7 @@
 """A stand-in for Slurm on this machine: sbatch, srun and scontrol as scripts.
 
 `sbatch` starts a process that runs the batch script as Slurm does, once more for each `scontrol requeue`, and
-notes its end. Nodes are addresses of loopback. What a time limit does, the test does when it wants it to.
+records its end. Nodes are loopback addresses. The test itself triggers the effects of a time limit.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ subprocess.Popen([sys.executable, state / "run_job.py", spooled, flags["nodes"],
     stdout=subprocess.DEVNULL, stderr=(state / "errors").open("w"))
 print("7")
 """
-# The life of job 7: the script, once more for each requeue, and its status at the end.
+# Runs job 7: the script, once more for each requeue, and its status at the end.
 _RUN_JOB = """
 import os, subprocess, sys
 from pathlib import Path
@@ -89,7 +89,7 @@ class SlurmStandIn:
         state: An empty folder.
 
     Attributes:
-        env: What finds it.
+        env: Environment variables with which commands find the cluster.
     """
 
     def __init__(self, state: Path) -> None:
@@ -107,38 +107,38 @@ class SlurmStandIn:
         }
 
     def refuse(self, message: str) -> None:
-        """Have sbatch refuse every job."""
+        """Make sbatch refuse every job."""
         (self.state / "refusal").write_text(message)
 
     def refuse_requeue(self, message: str) -> None:
-        """Have `scontrol requeue` fail."""
+        """Make `scontrol requeue` fail."""
         (self.state / "no-requeue").write_text(message)
 
     @property
     def batch_pid(self) -> int:
-        """The process of the batch script."""
+        """The pid of the batch script."""
         wait_for((self.state / "pid").exists)
         return int((self.state / "pid").read_text())
 
     def signal_time_limit(self) -> None:
-        """What --signal=B:USR1@... does: the batch script alone is signalled."""
+        """Signal the batch script alone, as --signal=B:USR1@... does."""
         os.kill(self.batch_pid, signal.SIGUSR1)
 
     def cancel(self) -> None:
-        """What scancel and preemption do first: every process of the job is asked to end."""
+        """Send SIGTERM to every process of the job, as scancel and preemption do first."""
         for pid in (self.batch_pid, *descendants(self.batch_pid)):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
 
     def wait(self, *, most_s: float = 300.0) -> int:
-        """The status of the batch script once the job has ended and is not queued again."""
+        """Wait until the job has ended and is not requeued; return the status of the batch script."""
         wait_for((self.state / "status").exists, most_s=most_s)
         return int((self.state / "status").read_text())
 
 
 @contextmanager
 def slurm_stand_in(state: Path) -> Iterator[SlurmStandIn]:
-    """The cluster; what is left of its job ends with the block."""
+    """Provide a cluster, and kill what is left of its job at the end of the block."""
     cluster = SlurmStandIn(state)
     try:
         yield cluster

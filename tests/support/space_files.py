@@ -1,4 +1,4 @@
-"""A small trainable of the tests' own, and space files written beside it."""
+"""A small trainable for tests, and space files written beside it."""
 
 from __future__ import annotations
 

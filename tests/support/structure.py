@@ -1,9 +1,9 @@
-"""Measures of the code base: sizes, slices, hidden imports, explanation, circles.
+"""Measures of the code base: sizes, slices, hidden imports, explanation, import cycles.
 
     python tests/support/structure.py [--json] [FOLDER]
 
-A slice is a module of 60 lines or fewer with one importer. A hidden import stands inside a function. Circles
-are of what modules import when they are imported. Nothing of the project is imported here.
+A slice is a module of 60 lines or fewer with one importer. A hidden import is one inside a function. Cycles
+count only what modules import when they are imported. This script imports nothing of the project.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LONG_FUNCTION, _SLICE = 45, 60
 
 @dataclass(frozen=True, kw_only=True)
 class Structure:
-    """Figures of the packages; lengths in lines, as median, 90th percentile and maximum."""
+    """Figures of the packages; lengths are in lines, as median, 90th percentile and maximum."""
 
     files: int
     lines: int
@@ -88,7 +88,7 @@ def _spread(values: Sequence[int]) -> tuple[int, int, int]:
 
 
 def _num_hidden(tree: ast.AST) -> int:
-    """Imports inside functions."""
+    """The number of imports inside functions."""
     return len(
         {
             (node.lineno, node.col_offset)
@@ -111,13 +111,13 @@ def _imported(tree: ast.AST, module: str, known: Mapping[str, Path]) -> Iterator
 
 
 def _at_top(tree: ast.Module, module: str, known: Mapping[str, Path]) -> set[str]:
-    """What it imports when it is imported: not inside functions, nor for type checkers alone."""
+    """The modules imported at import time: not inside functions, nor only for type checkers."""
     statements = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     return set(_imported(ast.Module(body=list(statements), type_ignores=[]), module, known)) - {module}
 
 
 def _circles(imports: Mapping[str, set[str]]) -> list[list[str]]:
-    """Groups of modules that import each other, by Tarjan's algorithm."""
+    """Groups of modules that import each other, found with Tarjan's algorithm."""
     index: dict[str, int] = {}
     low: dict[str, int] = {}
     stack: list[str] = []
@@ -145,7 +145,7 @@ def _circles(imports: Mapping[str, set[str]]) -> list[list[str]]:
 
 
 def _explained(package: str, texts: Mapping[str, str], trees: Mapping[str, ast.Module]) -> float:
-    """The share of lines that are docstring or comment, of those that are not empty."""
+    """The fraction of non-empty lines that are docstrings or comments."""
     explained = total = 0
     for module, text in texts.items():
         if module.split(".")[0] == package:

@@ -1,4 +1,4 @@
-"""W&B's sweep files written beside a small script, with the space or the problems that they come to."""
+"""W&B sweep files written beside a small script, and the spaces or problems that result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ metric: {name: val_acc, goal: maximize}
 
 
 def sweep(folder: Path, text: str, defaults: str | None = None, *overrides: str) -> Space:
-    """The space of a sweep file, searched with a script where its trial 0 is given."""
+    """The space of a sweep file; with `defaults` (trial 0) given, a script is searched."""
     (folder / "fit.py").write_text(FIT)
     path = folder / "sweep.yaml"
     path.write_text(text + (SEARCH % defaults if defaults else ""), encoding="utf-8")

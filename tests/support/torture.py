@@ -1,8 +1,8 @@
-"""Torture a search: kill it, fail its disk and damage its files, thousands of times, and count what it lost.
+"""Torture a search: kill it, fail its disk and damage its files thousands of times, and count its losses.
 
     make torture ARGS="--minutes 30 --seed 7"
 
-Each scenario is a function of its seed. One that finds something is printed with the command that repeats it.
+Each scenario is a function of its seed. Findings are printed with the command that repeats the scenario.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-# Imported before anything is forked: each session would pay for them.
+# Imported before anything is forked, or each session would pay for the imports.
 import optuna  # noqa: F401
 import ray  # noqa: F401
 import scipy.stats  # noqa: F401
@@ -40,7 +40,7 @@ _MOST_SHOWN = 20
 
 
 def main(words: list[str] | None = None) -> int:
-    """Play scenarios for as long as asked for and give the exit status: 0 where nothing was found."""
+    """Play scenarios for the requested time and return the exit status: 0 if nothing was found."""
     options = _parser().parse_args(words)
     torch.set_num_threads(1)
     seeds = [options.only] if options.only is not None else _seeds(options)
@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 class Total:
-    """What all scenarios did and found."""
+    """Counts of what all scenarios did and found."""
 
     def __init__(self) -> None:
         self._began_s = self._reported_s = time.monotonic()
@@ -144,7 +144,7 @@ class Total:
 def played_in_parallel(
     seeds: Iterator[int] | range | list[int], num_processes: int, end_s: float | None
 ) -> Iterator[Played]:
-    """The scenarios of `seeds` as they end; none begins after `end_s`, by the monotonic clock."""
+    """Yield the scenarios of `seeds` as they end; none starts after `end_s` on the monotonic clock."""
     context = multiprocessing.get_context("fork")
     coming = iter(seeds)
     pipes: list[Connection] = []
@@ -173,7 +173,7 @@ def _give(pipe: Connection, seeds: Iterator[int], end_s: float | None) -> bool:
 
 def _play_all(pipe: Connection, inherited: Sequence[Connection]) -> None:
     for other in inherited:
-        other.close()  # so that a command that is killed is noticed here
+        other.close()  # so that a killed command is noticed here
     undisturbed: dict[tuple[str, int], Outcome] = {}
     with contextlib.suppress(EOFError, BrokenPipeError):
         while (seed := pipe.recv()) is not None:
@@ -181,15 +181,13 @@ def _play_all(pipe: Connection, inherited: Sequence[Connection]) -> None:
 
 
 def play(seed: int, undisturbed: dict[tuple[str, int], Outcome]) -> Played:
-    """The scenario of this seed, in a folder that is gone afterwards."""
-    # A kill takes nothing of what was written, in memory as on a disk, where a session takes twice as long.
+    """Play the scenario of this seed in a temporary folder."""
+    # A kill loses nothing that was written, in memory or on disk; on disk a session takes twice as long.
     where = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="torture-", dir=where if os.access(where, os.W_OK) else None))
     try:
         return Scenario(seed, folder, undisturbed).play()
-    except (
-        Exception
-    ):  # whatever it is, it fails the torture with its traceback, and the next seeds are played
+    except Exception:  # any error fails the torture with its traceback, and the next seeds are still played
         text = f"the scenario did not come to its end:\n{traceback.format_exc()}"
         return Played(seed, findings=[Finding("other", text)])
     finally:

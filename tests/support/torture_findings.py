@@ -1,4 +1,4 @@
-"""What a tortured run must end with: the results of an undisturbed one, and nothing else."""
+"""Checks that a tortured run ends with the results of an undisturbed one, and nothing else."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.support.forked_commands import command
 from tests.support.killed_searches import leftovers
 from tests.support.ray_sessions import outcome_of_history
 
-# What must not depend on interruptions, beside hparams and curves: times, energy, notes and attempts may.
+# Like hparams and curves, these must not depend on interruptions; times, energy, notes and attempts may.
 _COLUMNS = ("rank", "trial_id", "status", "cause", "val_accuracy", "rung", "epochs", "seed", "proposed_by")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong.
+    """Something wrong with a run.
 
     Attributes:
         kind: "lost", "doubled", "ghost" or "other".
@@ -34,10 +34,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an undisturbed run came to.
+    """The outcome of an undisturbed run.
 
     Attributes:
-        trials: By their ids, each with hparams, status, cause, epochs, rung and curve.
+        trials: Trials by id, each with hparams, status, cause, epochs, rung and curve.
         table: The rows of trials.csv, best first.
     """
 
@@ -53,7 +53,7 @@ def outcome_of(run: Path) -> Outcome:
 
 
 def differences(run: Path, expected: Outcome, *, story: str) -> list[Finding]:
-    """Everything that is not as in the undisturbed run."""
+    """Every difference from the undisturbed run."""
     found = [*_of_trials(run, expected), *_of_epochs(run), *_of_files(run), *_of_commands(run)]
     return [Finding(one.kind, f"{one.text}\n{story}") for one in found]
 
@@ -78,7 +78,7 @@ def _of_trials(run: Path, expected: Outcome) -> Iterator[Finding]:
 
 
 def _of_epochs(run: Path) -> Iterator[Finding]:
-    """Each epoch is there; one that is reported again was trained again, to the same numbers."""
+    """Check that no epoch is missing, and that a repeated one was trained again to the same numbers."""
     history = History(Ledger.open(run).events())
     for trial in history.trials.values():
         missing = set(range(1, trial.epochs + 1)) - trial.curve.keys()
@@ -98,7 +98,7 @@ def _of_epochs(run: Path) -> Iterator[Finding]:
 
 
 def _of_files(run: Path) -> Iterator[Finding]:
-    """Tables, folders and journal know of the same trials."""
+    """Check that tables, folders and journal have the same trials."""
     known = set(History(Ledger.open(run).events()).trials)
     rows = Counter(row[1] for row in _table(run))
     folders = {path.name for path in (run / "trials").iterdir()}
@@ -113,12 +113,12 @@ def _of_files(run: Path) -> Iterator[Finding]:
     for path in leftovers(run):
         yield Finding("ghost", f"{path} was left by a writer that was killed")
     for path in run.glob("trials/*/checkpoint-previous.pt"):
-        if path.with_name("checkpoint.pt").exists():  # else it is what there is to go back to
+        if path.with_name("checkpoint.pt").exists():  # else it is the only state to return to
             yield Finding("ghost", f"{path} is of a trial that does not train")
 
 
 def _of_commands(run: Path) -> Iterator[Finding]:
-    """What the project's own checks say of the run: its record is whole, its joules add up."""
+    """Run the project's own checks: the record is whole, and the joules add up."""
     for name in ("check", "check_energy"):
         ended = command(name, run, log=run.parent.parent / name)
         if ended.status != 0:

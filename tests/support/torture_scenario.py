@@ -1,7 +1,7 @@
-"""One scenario of the torture: a search that is killed, failed by its disk and damaged, all by one seed.
+"""One torture scenario: a search with kills, disk failures and damaged files, all determined by one seed.
 
 A session is the search command in a process of its own. An accident may end it; between two sessions files
-may be damaged. What must hold is in `torture_findings`.
+may be damaged. The requirements are in `torture_findings`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.support.forked_commands import Ended, command, search
 from tests.support.torture_findings import Finding, Outcome, differences, outcome_of
 from tests.support.tortured_searches import SEARCHES
 
-NUM_SEARCH_SEEDS = 3  # of each kind of search: what each comes to undisturbed is known once a process
+NUM_SEARCH_SEEDS = 3  # per kind of search: a process computes each undisturbed outcome once
 _MOST_DISTURBANCES = 8
 _KILLED = -9
 _MOMENTS = ("before", "within", "after")
@@ -41,12 +41,12 @@ _ERRORS = {
 
 @dataclass
 class Played:
-    """What a scenario did, and what it found.
+    """What a scenario did and found.
 
     Attributes:
-        kills: By the moment and the operation, the journal's by the kind of its event.
-        faults: By the operation and what the system answered.
-        damages: By their kind.
+        kills: Counts by moment and operation, and for the journal by kind of event.
+        faults: Counts by operation and system error.
+        damages: Counts by kind.
     """
 
     seed: int
@@ -58,7 +58,7 @@ class Played:
 
 
 class Scenario:
-    """A run of its own in a folder of its own, and everything that happens to it."""
+    """A run in a folder of its own, and everything that happens to it."""
 
     def __init__(self, seed: int, folder: Path, undisturbed: dict[tuple[str, int], Outcome]) -> None:
         self._draw, self._folder = random.Random(seed), folder
@@ -69,18 +69,18 @@ class Scenario:
         self._undisturbed = undisturbed
         self._run = folder / "results" / "run"
         self._journal = self._run / "journal.jsonl"
-        self._known = b""  # what the journal had before any damage
+        self._known = b""  # the journal's content before any damage
         self._story: list[str] = []
         self.played = Played(seed)
 
     def play(self) -> Played:
-        """From the first session to the last."""
+        """Play the scenario from the first session to the last."""
         space = SEARCHES[self._kind].write(self._folder, seed=self._search_seed)
         self._words = ("--space", space, "--results", self._folder / "results", "--no-report", "--name")
         expected = self._expected()
         for _ in range(self._draw.randint(1, _MOST_DISTURBANCES)):
             self._disturb(expected.num_events)
-        for _ in range(2):  # the second finds a run that is over
+        for _ in range(2):  # the second finds a finished run
             self._end()
         self.played.findings += differences(self._run, expected, story=self._story_text())
         return self.played
@@ -109,7 +109,7 @@ class Scenario:
             self._session(self._kill(num_events) if what == "kill" else self._fault(num_events))
 
     def _kill(self, num_events: int) -> Accident:
-        """At an event of the journal, or at anything that is done to the run's files."""
+        """A kill at an event of the journal, or at any operation on the run's files."""
         moment = self._draw.choice(_MOMENTS)
         if self._draw.random() < 0.6:
             operation = self._draw.choice(("write", "fsync"))
@@ -128,11 +128,11 @@ class Scenario:
         )
 
     def _somewhere(self, num_operations: int) -> int:
-        """Early more often than late: each session has less left to do."""
+        """A random number of operations, more often small, as each session has less left to do."""
         return int(num_operations * self._draw.random() ** 2)
 
     def _session(self, accident: Accident | None = None) -> Ended:
-        """The command's life, and what it may not do."""
+        """Run the command once, and check what it may not do."""
         log = self._folder / f"session-{self.played.num_sessions}"
         self.played.num_sessions += 1
         note = log.with_suffix(".accident")
@@ -148,7 +148,7 @@ class Scenario:
         return ended
 
     def _check_end(self, ended: Ended, happened: dict[str, object]) -> None:
-        """A session that was not killed ends with a status that says what it came to, and says why."""
+        """Check that a session that was not killed ends with a fitting status and states the reason."""
         if happened:
             reason = os.strerror(int(str(happened["error"])))
             self.played.faults[f"{happened['operation']}: {reason}"] += 1
@@ -157,7 +157,7 @@ class Scenario:
         self._expect("Traceback" not in ended.output + ended.errors, "a traceback", ended)
 
     def _check_appended(self, ended: Ended) -> None:
-        """What the journal had is still there: a session only appends."""
+        """Check that the journal keeps its content: a session only appends."""
         now = self._journal.read_bytes() if self._journal.exists() else b""
         whole = self._known[: self._known.rfind(b"\n") + 1]
         if not now.startswith(whole):
@@ -179,7 +179,7 @@ class Scenario:
         self._count_damage(f"journal {damage.__name__}")
         self._known = b""
         ended = self._session()
-        if ended.status == 0:  # as a kill leaves it, or as an older copy: nothing was wrong with it
+        if ended.status == 0:  # like after a kill, or like an older copy: a valid journal
             return
         self._expect(ended.status == 2 and str(self._journal) in ended.errors, "a damage is not named", ended)
         if self._journal.read_bytes() != after:
@@ -187,7 +187,7 @@ class Scenario:
         self._repair(before, after)
 
     def _damage_file(self) -> None:
-        """Tables and settings: made again or, where they cannot be, asked for."""
+        """Damage a table or a settings file: the search must rewrite it, or if it cannot, name it."""
         names = {".csv", ".json", ".yaml", ".py"}
         files = sorted(path for path in self._run.rglob("*") if path.suffix in names and path.stem[0] != ".")
         if not files:
@@ -208,10 +208,10 @@ class Scenario:
         found = command("check", self._run, log=log)
         self._expect(found.status in (1, 2), "a search refuses what the check calls whole", found)
         repaired = command("check", self._run, "--repair", log=log)
-        if repaired.status == 2:  # nothing of it is whole, and that is reported
+        if repaired.status == 2:  # no part of it is whole, which is reported
             self._expect("no line of it is whole" in repaired.errors, "a repair fails otherwise", repaired)
             self._journal.write_bytes(before)
-            command("check", self._run, "--repair", log=log)  # states were damaged as well
+            command("check", self._run, "--repair", log=log)  # states were damaged too
         again = command("check", self._run, log=log)
         self._expect(again.status == 0, "a repaired record is not whole", again)
         left = self._journal.read_bytes()
@@ -220,9 +220,7 @@ class Scenario:
         if repaired.status == 1 and not is_cut_only:
             self._find("lost", "a repair did more than to cut, or kept no copy", repaired)
         self._story.append("repaired" if repaired.status == 1 else "put back")
-        is_torn = (
-            "the next start drops it" in again.output
-        )  # the damage hit the last line: as a kill leaves it
+        is_torn = "the next start drops it" in again.output  # the damage hit the last line, like a kill
         self._known = left[: left.rfind(b"\n", 0, -1) + 1] if is_torn else left
 
     def _end(self) -> None:
@@ -232,7 +230,7 @@ class Scenario:
             self._set_damaged_states_aside()
 
     def _set_damaged_states_aside(self) -> None:
-        """Those of trials that were not resumed are found when someone checks."""
+        """Check and repair the record, which finds damaged states of trials that were not resumed."""
         log = self._folder / "check"
         found = command("check", self._run, log=log)
         others = [line for line in found.errors.splitlines() if "never trained on" not in line]
@@ -261,7 +259,7 @@ def _has_damaged_states(played: Played) -> bool:
 
 
 def _place(happened: dict[str, object]) -> str:
-    """Where a process was killed."""
+    """The moment and operation at which a process was killed."""
     what = (
         f"journal {happened['operation']}" if happened["file"] == "journal.jsonl" else happened["operation"]
     )

@@ -1,4 +1,4 @@
-"""The searches that a torture kills: small, of every kind of scheduler, and exact to the last digit."""
+"""The tortured searches: small, with every kind of scheduler, and reproducible to the last digit."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# What it scores after an epoch depends on all epochs before, its seed and its hparams: whatever was trained
-# on from another state shows in every number that follows. What becomes of it stands in its hparams.
+# Each score depends on all earlier epochs, the seed and the hparams, so training from a wrong state shows in
+# every later number. The hparams set the trial's fate.
 CHAINED = """
 import hashlib, math
 from dataclasses import dataclass
@@ -55,10 +55,11 @@ _FATES = {**_SCORE, "fate": {"values": ["fine", "fine too", "raise", "network", 
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """What is searched how; `settings` stand under `search` in the space.
+    """A search to torture; `settings` go under `search` in the space.
 
     Attributes:
-        is_only_killed: What it comes to depends on the bytes on the disk: a state that was lost makes room.
+        is_only_killed: Whether to kill it only: its outcome depends on the bytes on disk, where a lost state
+            makes room.
     """
 
     parameters: Mapping[str, Any] = field(default_factory=lambda: _SCORE)
@@ -66,7 +67,7 @@ class Search:
     is_only_killed: bool = False
 
     def write(self, folder: Path, *, seed: int) -> Path:
-        """The space's file, its trainable beside it."""
+        """Write the space and its trainable, and return the space's file."""
         (folder / "chained.py").write_text(CHAINED)
         basics = {"trainable": "./chained.py", "data": "none", "seed": seed, "resources": {"workers": 1}}
         path = folder / "space.yaml"

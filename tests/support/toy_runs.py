@@ -1,4 +1,4 @@
-"""Runs that tests make: spaces over small trainables, executed in this process with a fake meter."""
+"""Runs for tests: spaces of small trainables, executed in this process with a fake meter."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ search:
   limits: {trials: 12}
 """
 
-# A trainable whose fate stands in its hparams, as a user's own file.
+# A trainable whose fate is set by its hparams, as a user's own file.
 FATEFUL = """
 import math, os, time
 from dataclasses import dataclass
@@ -85,7 +85,7 @@ class Calling:
 
 
 class SteadyMeter:
-    """Each reading is 100 mJ of GPU and 20 mJ of CPU above the one before."""
+    """A meter whose readings rise by 100 mJ of GPU and 20 mJ of CPU each time."""
 
     sensors = EnergySensors(
         gpu_sensor="nvml_counter", gpu_attribution="exclusive", cpu_sensor="rapl_powercap",
@@ -119,14 +119,14 @@ def made_space(folder: Path, text: str = TOY, overrides: Sequence[str] = ()) -> 
 
 
 def toy_file(folder: Path) -> Path:
-    """The toy's space as a file for the commands."""
+    """Write the toy's space to a file for the commands."""
     path = folder / "toy.yaml"
     path.write_text(TOY)
     return path
 
 
 def fateful_space(folder: Path, overrides: Sequence[str] = ()) -> Space:
-    """A space over the trainable whose fate stands in its hparams."""
+    """A space of the trainable whose fate is set by its hparams."""
     (folder / "fateful.py").write_text(FATEFUL)
     text = (
         "parameters:\n"
@@ -152,21 +152,21 @@ def listed(*points: dict[str, Any]) -> FixedList:
 
 
 def executed(space: Space, folder: Path, sampler: Sampler | None = None) -> tuple[Run, str]:
-    """A run of `space` in `folder`, executed to its end, and the reason it ended."""
+    """Execute a run of `space` in `folder` to its end; return it and the reason it ended."""
     ledger = Ledger.create(folder / "run")
     run = Run(space, sampler or sampler_for(space), ledger)
     return run, execute_here(run, SteadyMeter())
 
 
 def as_searched(space: Space, ledger: Ledger) -> None:
-    """Leave beside the journal what a search leaves of its space and its trainable."""
+    """Write a search's records of its space and its trainable beside the journal."""
     dump_space(space, ledger.space_file)
     record = record_of(space, space.trainable.load())
     ledger.write_json(RECORD, record.model_dump())
 
 
 def replayed(run: Run) -> History:
-    """What a reader of the journal rebuilds."""
+    """The history that a reader of the journal rebuilds."""
     return History(Ledger.open(run.ledger.folder).events())
 
 

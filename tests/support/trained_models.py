@@ -1,4 +1,4 @@
-"""Models that a training of seconds has left, and the images that it was tested on."""
+"""Models saved by trainings of a few seconds, and the images that they were tested on."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from trainables.core.optional import Table, tables_of_test
 
 @dataclass(frozen=True)
 class Trained:
-    """A training that was tested, and the folder of the model that it left."""
+    """A tested training, and the folder of the model that it saved."""
 
     training: Training
     model: Path
     tables: dict[str, Table]
 
     def table(self, name: str) -> list[dict[str, Any]]:
-        """A table of its test, a mapping for each row."""
+        """A table of its test, as a mapping per row."""
         found = self.tables[name]
         return [dict(zip(found.columns, row, strict=True)) for row in found.rows]
 
@@ -39,7 +39,7 @@ def trained_model(
     train_px: int | None = None,
     **settings: Any,
 ) -> Trained:
-    """Train at `train_px`, test at `resolution`, and leave the model in `folder`/model."""
+    """Train at `train_px`, test at `resolution`, and save the model in `folder`/model."""
     family = load_trainable(trainable)
     if isinstance(data, dict):
         data = {name: str(value) if isinstance(value, Path) else value for name, value in data.items()}
@@ -79,8 +79,7 @@ def trained_model(
 
 
 def photo_folder(root: Path, *, per_class: int = 12, classes: tuple[str, ...] = ("dark", "light")) -> Path:
-    """Photographs of noise, darker or lighter by their class, of many sizes: PNGs and JPEGs, some turned by
-    EXIF."""
+    """Write PNGs and JPEGs of noise, darker or lighter by class, of many sizes, some rotated by EXIF."""
     random = np.random.default_rng(0)
     for number, name in enumerate(classes):
         (root / name).mkdir(parents=True)

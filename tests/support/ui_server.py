@@ -1,4 +1,4 @@
-"""The server of the pages in a thread, and a reader of what it answers, byte by byte."""
+"""The web server of the pages in a thread, and a client that controls requests byte by byte."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TIMEOUT_S = 60
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back; header names are in lower case."""
+    """A response, with header names in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -32,7 +32,7 @@ class Answer:
 
 
 class Stream:
-    """A stream of server-sent events, as a browser reads it."""
+    """A stream of server-sent events, read like a browser does."""
 
     def __init__(self, connection: http.client.HTTPConnection, answer: http.client.HTTPResponse) -> None:
         self._connection, self._answer = connection, answer
@@ -53,11 +53,11 @@ class Stream:
 
 
 class UiServer:
-    """A server on a free port of loopback, that serves until the block ends.
+    """A server on a free loopback port.
 
     Args:
         results: Folder of runs.
-        file: Where it keeps rows.
+        file: File in which it stores rows.
     """
 
     def __init__(self, results: Path, file: Path) -> None:
@@ -93,11 +93,11 @@ class UiServer:
             loop.close()
 
     def get(self, path: str, *, method: str = "GET", cookie: str | None = None, **headers: str) -> Answer:
-        """The answer to a request with the cookie, or with what is given instead; "" is none.
+        """The answer to a request with the server's cookie or with `cookie` instead; "" sends none.
 
         Args:
-            path: As it is sent: nothing in it is resolved or escaped.
-            headers: Further ones, with _ for -.
+            path: Sent as it is: nothing in it is resolved or escaped.
+            headers: Further headers, with _ for -.
         """
         connection, answer = self._send(path, method, cookie, headers)
         try:

@@ -1,4 +1,4 @@
-"""Functions as JSON lines, of made projects."""
+"""Functions of made-up projects, as JSON lines."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 
 def functions_file(path: Path, items: Sequence[dict[str, Any]]) -> str:
-    """Write them, one a line; gives the name of the source."""
+    """Write the items, one a line, and return the name of the source."""
     path.write_text("\n".join(json.dumps(item) for item in items))
     return f"jsonl:{path}"
 
 
 def made_functions(num_projects: int = 8, *, each: int = 10) -> list[dict[str, Any]]:
-    """This many functions in every project, each second one with a target of 1 and a `strcpy`."""
+    """`each` functions per project, every second one with a target of 1 and a `strcpy`."""
     return [
         {
             "func": f"int f{project}_{number}(char *a) {{ {'strcpy' if number % 2 else 'strlcpy'}(b, a); }}",

@@ -1,4 +1,4 @@
-"""Caches of weights that tests make, as the libraries lay them out, with models of random weights."""
+"""Caches of weights for tests, laid out as by the libraries, with models of random weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def torchvision_model(seed: int = 7) -> nn.Module:
 
 
 def fill_hub_cache(hf_home: Path, name: str = TIMM) -> nn.Module:
-    """Put a model of timm where Hugging Face's client looks, and give it."""
+    """Put a timm model where Hugging Face's client looks, and return it."""
     model = timm_model(name=name)
     hub_id = timm.get_pretrained_cfg(name).hf_hub_id
     repository = hf_home / "hub" / f"models--{hub_id.replace('/', '--')}"
@@ -40,7 +40,7 @@ def fill_hub_cache(hf_home: Path, name: str = TIMM) -> nn.Module:
 
 
 def fill_torch_cache(torch_home: Path) -> nn.Module:
-    """Put the torchvision model where torch.hub looks, and give it."""
+    """Put the torchvision model where torch.hub looks, and return it."""
     model = torchvision_model()
     path = torch_home / "hub" / "checkpoints" / TORCHVISION_FILE
     path.parent.mkdir(parents=True)
