@@ -1,4 +1,4 @@
-"""The record of a run: its folder, the journal in it, and the history that is read back from that."""
+"""The record of a run: its folder, the journal in it, and the history read back from the journal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a run's record is whole, and how it is repaired: nothing is deleted, a copy stays of what was."""
+"""Check whether a run's record is intact, and repair it: nothing is deleted, and a copy is kept."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class RecordCheck:
     problems: list[str] = field(default_factory=list)
 
     def lines(self) -> list[tuple[str, str]]:
-        """All that was found, each with what it is: "whole", "note" or "problem"."""
+        """Every finding with its kind: "whole", "note" or "problem"."""
         kinds = {"whole": self.whole, "note": self.notes, "problem": self.problems}
         return [(kind, line) for kind, lines in kinds.items() for line in lines]
 
 
 def check_record(ledger: Ledger) -> RecordCheck:
-    """Read the run's record, and change nothing."""
+    """Check the run's record, and change nothing."""
     check = RecordCheck(ledger.folder)
     found = ledger.journal.scan()
     _check_journal(found, check)
@@ -49,15 +49,16 @@ def check_record(ledger: Ledger) -> RecordCheck:
 
 
 def repair_record(ledger: Ledger) -> list[str]:
-    """Cut a damaged journal behind its last whole line and set aside what it does not know.
+    """Cut a damaged journal after its last intact line and set aside what it does not know.
 
     Nothing is deleted: the journal as it was, the folders and the states stay in the run's folder.
 
     Returns:
-        What was done, a line each; empty where the record was whole.
+        What was done, a line each; empty if the record was intact.
 
     Raises:
-        LedgerError: Another process has the run, nothing of its journal is whole, or the disk takes no more.
+        LedgerError: Another process holds the run, no line of its journal is intact, or the disk cannot be
+            written.
     """
     ledger.lock()
     try:
@@ -74,10 +75,10 @@ def repair_record(ledger: Ledger) -> list[str]:
 
 
 def repair_lines(ledger: Ledger) -> Iterator[tuple[str, str]]:
-    """Repair the run's record: what was done, "repaired", and what is "still a problem" afterwards.
+    """Repair the run's record; yield what was "repaired" and what is "still a problem" afterwards.
 
     Raises:
-        LedgerError: What `repair_record` raises.
+        LedgerError: As for `repair_record`.
     """
     yield from (("repaired", line) for line in repair_record(ledger))
     yield from (("still a problem", line) for line in check_record(ledger).problems)
@@ -113,7 +114,7 @@ def _check_journal(found: Scan, check: RecordCheck) -> None:
 
 
 def _check_states(ledger: Ledger, history: History, check: RecordCheck) -> None:
-    """See of each saved state of a known trial whether it is whole, and whose it is."""
+    """Check whether each saved state of a known trial is intact and belongs to the trial."""
     for trial_id, trial in history.trials.items():
         for path in ledger.trial(trial_id).states():
             place = path.relative_to(ledger.folder)
@@ -131,10 +132,10 @@ def _check_states(ledger: Ledger, history: History, check: RecordCheck) -> None:
 
 
 def _check_state(path: Path, place: Path, history: History, trial_id: str) -> Identity:
-    """See that a state is whole and of the trial; gives what it says that it is of.
+    """Check that a state is intact and belongs to the trial; return the identity it carries.
 
     Raises:
-        UnreadableCheckpoint: It is not; the message names `place`.
+        UnreadableCheckpoint: It is damaged, or another's; the message names `path` or `place`.
         OSError: The storage does not answer.
     """
     trial = history.trials[trial_id]
@@ -145,7 +146,7 @@ def _check_state(path: Path, place: Path, history: History, trial_id: str) -> Id
 
 
 def _set_aside(ledger: Ledger) -> list[str]:
-    """Move the folders of trials that the journal does not know out of the way; gives their names."""
+    """Move the folders of trials that the journal does not know out of the way; return their names."""
     unknown = ledger.unknown_trials()
     for name in unknown:
         target = ledger.set_aside_folder / name

@@ -1,10 +1,10 @@
-"""The events of a journal: which there are, what each must have, and which may follow which. Pure.
+"""The events of a journal: which exist, what each must have, and which may follow which. Pure.
 
 Checksums prove that a line is the one that was written, not that this version understands it. A journal of a
 later version may have a new kind of event, or a field that changes what the others mean; one that was edited
 and sealed again may name a trial that was never asked for, or a path outside the run. Such a line is refused
-where it is, with what is wrong with it, so that what replays a journal needs no checks of its own and
-computes nothing from half a line. A new kind of event or field is entered here first.
+where it is, with what is wrong with it, so that code that replays a journal needs no checks of its own and
+computes nothing from half a line. A new kind of event or field is added here first.
 """
 
 from __future__ import annotations
@@ -39,24 +39,23 @@ REQUIRED: Mapping[str, set[str]] = {
 _ROW, _ENERGY, _SENSORS = (
     {each.name for each in fields(kind)} for kind in (EpochRow, EnergyReading, EnergySensors)
 )
-_ENERGY -= {"lag_s"}  # of a live reading: a row has its own
+_ENERGY -= {"lag_s"}  # belongs to a live reading; a row has its own
 
 
 class EventChecker:
-    """Checks that each event may follow those before it, so that whatever replays a journal can rely on
-    its form."""
+    """Checks that each event may follow those before it, so that replaying code can rely on its form."""
 
     def __init__(self) -> None:
         self._trials: set[str] = set()
 
     def check(self, event: Mapping[str, Any], seq: int) -> None:
-        """Take in the next event of a journal.
+        """Check the next event of a journal, and remember its trial.
 
         Raises:
-            BadLine: It cannot be there; the message says why.
+            BadLine: The event may not be there; the message says why.
         """
         kind = str(event.get("event"))
-        # The first line names the schema and the run; a second such line is of two journals in one file.
+        # The first line names the schema and the run; a second such line means two journals in one file.
         if (kind == "journal_started") != (seq == 0):
             raise BadLine("begins the journal a second time" if seq else "does not begin a journal")
         if kind not in REQUIRED:
@@ -75,10 +74,9 @@ class EventChecker:
             _check_window(kind, event)
 
     def _check_trial(self, kind: str, event: Mapping[str, Any]) -> None:
-        """Check that the event belongs to a trial that was proposed, or proposes the one whose number is
-        next.
+        """Check that the event's trial was proposed before, or is proposed now with the next number.
 
-        A trial's name becomes that of a folder below the run, so it must be one that stays there.
+        A trial's name becomes that of a folder below the run, so it must not lead out of the run.
         """
         trial = event["trial"]
         if not isinstance(trial, str) or not is_safe_name(trial):
@@ -98,7 +96,7 @@ class EventChecker:
 
 
 def _check_portfolio(points: object) -> None:
-    """Check that each point of a portfolio has its values and where they were taken from."""
+    """Check that each point of a portfolio has its values and their source."""
     parts = {"hparams": Mapping, "source": str}
     if not isinstance(points, list) or not all(
         isinstance(point, Mapping)

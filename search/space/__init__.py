@@ -1,4 +1,4 @@
-"""Space files: YAML, checked whole, frozen. Loads neither torch nor Ray nor Optuna."""
+"""Space files: YAML, checked completely and frozen. Imports neither torch, Ray nor Optuna."""
 
 from __future__ import annotations
 

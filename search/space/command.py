@@ -1,4 +1,4 @@
-"""`search.command`: a script that exists already, as what is trained."""
+"""`search.command`: an existing script, trained by its command line."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _GOALS: Mapping[str | None, Mode] = {"maximize": "max", "minimize": "min"}
 
 @dataclass(frozen=True, kw_only=True)
 class CommandCheck:
-    """A command beside the rest of its space.
+    """Checks a command against the rest of its space.
 
     Attributes:
-        sweep: The file, whose own program and command are taken where the section has no run.
-        folder: The space file's.
-        must_exist: The program is to be started: see that it is there, and the variables it names.
+        sweep: The file; its own program and command are used if the section has no run.
+        folder: Folder of the space file.
+        must_exist: Also check that the program exists and that the environment variables it names are set.
     """
 
     section: SearchSection
@@ -48,7 +48,7 @@ class CommandCheck:
     must_exist: bool = True
 
     def reference(self, problems: Problems) -> TrainableRef | None:
-        """The command as a trainable; None, with the reasons among the problems, where it cannot be used."""
+        """Return the command as a trainable, or None with the reasons added to `problems`."""
         num_before = len(problems.lines)
         command = self._command(problems)
         if command is None:
@@ -109,7 +109,7 @@ class CommandCheck:
         return args_of_sweep(self.declared.entries) if self._is_of_sweep else tuple(given)
 
     def _metrics(self, command: CommandSection, problems: Problems) -> MetricsSpec:
-        """Where scores are read; a sweep's program logs them with wandb, or prints lines."""
+        """Where scores are read from; by default a sweep's program logs them to wandb or prints lines."""
         if command.metrics is None:
             return MetricsSpec(kind="wandb", has_lines=True) if self._is_of_sweep else MetricsSpec()
         try:
@@ -119,7 +119,7 @@ class CommandCheck:
             return MetricsSpec()
 
     def _command(self, problems: Problems) -> CommandSection | None:
-        """The section, its command that of the sweep file where the section has none."""
+        """The section, with the sweep file's command if it has none of its own."""
         command = self.section.command or CommandSection()
         if command.run or problems.concern("search.command"):
             return command if command.run else None
@@ -135,13 +135,13 @@ class CommandCheck:
         return command.model_copy(update=given)
 
     def _goal(self, command: CommandSection) -> Mode | None:
-        """W&B minimizes where a metric has a name and no goal."""
+        """The mode by `metric.goal`; as in W&B, a metric with a name but no goal is minimized."""
         metric = self.sweep.metric
         is_theirs = metric.name is not None and command.metric in (None, metric.name)
         return _GOALS.get(metric.goal or ("minimize" if is_theirs else None))
 
     def _defaults(self, command: CommandSection) -> dict[str, Any]:
-        """Trial 0: what the section says, and the parameters that have one value."""
+        """Values of trial 0: the section's defaults, fixed values and, for a sweep, middles of ranges."""
         entries = self.declared.entries
         fixed = {
             name: entry.value
@@ -205,7 +205,7 @@ class CommandCheck:
             problems.add("search.command.resume", text)
 
     def _check_budgets(self, used: set[str], has_resume: bool, problems: Problems) -> None:
-        """That a rung's subset and resolution reach the script, and only at that rung."""
+        """Check that a rung's subset and resolution reach the script, and only at that rung."""
         if self.section.horizon == "anytime":
             text = "anytime needs a training that scores averaged weights; take full or rung for a command"
             problems.add("search.horizon", text)
@@ -230,7 +230,7 @@ class CommandCheck:
                 problems.add(f"search.ladder.{axis}", text)
 
     def _check_launcher(self, command: CommandSection, problems: Problems) -> None:
-        """That what starts several processes can start this command, and is there if there are several."""
+        """Check that a launcher can start this command, and that there is one for several processes."""
         if command.launcher:
             for key in ("run", "test"):
                 if (words := getattr(command, key)) and (text := launch_problem(words)):
@@ -251,10 +251,10 @@ class CommandCheck:
 
 
 def _flattened(defaults: Mapping[str, Any], declared: Declared) -> Iterator[tuple[str, Any]]:
-    """The defaults by name; those of a nested group may be nested as well."""
+    """Yield the defaults by dotted name; those of a nested group may themselves be nested."""
     groups = {path[:depth] for path in declared.groups.values() for depth in range(1, len(path))}
     waiting: list[tuple[tuple[str, ...], Any]] = [((name,), value) for name, value in defaults.items()]
-    for path, value in waiting:  # which grows
+    for path, value in waiting:  # grows while it is iterated
         if path in groups and isinstance(value, dict) and ".".join(path) not in declared.entries:
             waiting += [((*path, name), each) for name, each in value.items()]
         else:
@@ -262,20 +262,20 @@ def _flattened(defaults: Mapping[str, Any], declared: Declared) -> Iterator[tupl
 
 
 def _is_argument(command: CommandSection, name: str) -> bool:
-    """Whether a place's name is a hyperparameter's: W&B's words take any, and no word asks for the place."""
+    """Whether a placeholder's name is a hyperparameter: ${args} passes it, and no word has {name}."""
     words = [*command.run, *command.resume, *command.test]
     return any(map(form_of, words)) and name not in places(words)
 
 
 def _is_mixed(entry: Parameter | Fixed) -> bool:
-    """Whether values are of several kinds, such as null and 8; whole numbers and fractions are of one."""
+    """Whether a choice mixes kinds of values, such as null and 8; all numbers are of one kind."""
     if not isinstance(entry, Choice):
         return False
     return len({float if is_number(value) else type(value) for value in entry.values}) > 1
 
 
 def _where_it_goes(name: str, entry: Parameter | Fixed | None) -> str:
-    """Where a name goes that a command has a place for."""
+    """Why a placeholder's name is no hyperparameter, and what to write instead."""
     answer = where_it_goes(name) or f"{{{name}}} is something else; give the hyperparameter another name"
     if name == "epochs" and isinstance(entry, Fixed) and is_number(entry.value) and entry.value >= 1:
         top = round(entry.value)
@@ -287,10 +287,10 @@ def _where_it_goes(name: str, entry: Parameter | Fixed | None) -> str:
 def command_notices(
     description: Mapping[str, Any], ladder: Ladder, mode: str, *, is_mode_chosen: bool
 ) -> Iterator[str]:
-    """What a command does not take of what it is told, and what was chosen for it.
+    """Yield which settings a command does not use, and what was chosen for it.
 
     Args:
-        is_mode_chosen: The space names no scheduler's mode.
+        is_mode_chosen: The space names no scheduler mode, so `asha_stopping` was chosen.
     """
     used = {*places([*description["run"], *description["resume"]]), *description["with_args"]}
     if "epochs" not in used:
@@ -322,7 +322,7 @@ def _check_pairs(command: CommandSection, defaults: Mapping[str, Any], problems:
 
 
 def _check_secrets(command: CommandSection, problems: Problems) -> None:
-    """That no secret stands in the space, which the run keeps a copy of and its page shows."""
+    """Check that the space holds no secret: the run keeps a copy of it, and its page shows it."""
     for name in filter(looks_secret, command.env):
         text = (
             f"a secret by its name, and the run's files would hold it; set {name} where the search starts "
@@ -332,7 +332,7 @@ def _check_secrets(command: CommandSection, problems: Problems) -> None:
 
 
 def _check_program(command: CommandSection, folder: Path, problems: Problems) -> None:
-    """That the program and its script are on this machine."""
+    """Check that the program and its script are on this machine."""
     for name in sorted(variables([*command.run, *command.resume, *command.test])):
         if name not in {**os.environ, **command.env}:
             text = f"the variable {name} is not set; set it, or write search.command.env: {{{name}: ...}}"

@@ -1,8 +1,7 @@
 """`when`, `initial_points` and `defaults`: where a space refers to its parameters by name.
 
 A condition `momentum: {optimizer: [sgd]}` searches momentum only where optimizer is sgd; elsewhere the
-trainable's default is used. Conditions chain: a parameter is active only if those that its condition refers
-to are.
+trainable's default is used. Conditions chain: a parameter is active only if those in its condition are.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from pydantic import PlainValidator
 from search.space.errors import KeyedError, is_within, listed, shown
 from search.space.parameters import Fixed, Parameter, is_same
 
-# For a parameter, by other parameters' names, the values of which each of these must have one.
+# For each parameter, the other parameters it depends on, with the values of which each must have one.
 Conditions = Mapping[str, Mapping[str, tuple[Any, ...]]]
 
 
@@ -46,10 +45,10 @@ Points = Annotated[tuple[dict[str, Any], ...], PlainValidator(_points)]
 
 
 def ordered(names: Iterable[str], when: Conditions) -> list[str]:
-    """The names, each after those its condition refers to, so that a draw can decide one after the other.
+    """The names, each after those in its condition, so that a draw can decide them one by one.
 
     Raises:
-        graphlib.CycleError: Conditions that depend on each other.
+        graphlib.CycleError: Conditions depend on each other.
     """
     known = list(names)
     return list(
@@ -60,12 +59,11 @@ def ordered(names: Iterable[str], when: Conditions) -> list[str]:
 
 
 def is_active(name: str, hparams: Mapping[str, Any], when: Conditions) -> bool:
-    """Whether every parameter that the condition of `name` refers to is active and has one of the values.
+    """Whether every parameter in the condition of `name` is active and has one of the values.
 
     Args:
-        hparams: A whole configuration, or the part of it decided so far: a parameter that is missing from it
-            is not active. In the order of `ordered`, all that a condition needs is decided before it is asked
-            for.
+        hparams: A whole configuration, or the part decided so far: a parameter missing from it is not
+            active. In the order of `ordered`, whatever a condition needs is decided before it is checked.
     """
     return all(
         other in hparams
@@ -89,7 +87,7 @@ class NamedSettings:
         when: The conditions under which a parameter is searched.
         initial_points: Points, each partial, that are tried first.
         defaults: Values of trial 0 that replace the trainable's own.
-        notes: What was changed here; the user is shown these lines.
+        notes: Lines that tell the user what was changed here.
     """
 
     entries: dict[str, Parameter | Fixed]
@@ -105,11 +103,11 @@ class NamedSettings:
 
     @property
     def fixed(self) -> dict[str, Any]:
-        """The value of each of the others."""
+        """The values of the fixed parameters."""
         return {name: entry.value for name, entry in self.entries.items() if isinstance(entry, Fixed)}
 
     def adapt_to_overrides(self, overridden: Sequence[str]) -> None:
-        """Leave out of points and conditions what overridden parameters no longer allow, with a note of it.
+        """Drop from points and conditions what overridden parameters no longer allow, and note it.
 
         `--set parameters.lr.max=0.1` over a file whose initial point has lr 0.3 would otherwise be an error
         in a line that the user did not write, and need a second override. What was overridden itself stays
@@ -135,7 +133,7 @@ class NamedSettings:
     def _without_unreachable(
         self, when: dict[str, dict[str, tuple[Any, ...]]]
     ) -> dict[str, dict[str, tuple[Any, ...]]]:
-        """The conditions that can be met; parameters of the others are no longer searched.
+        """Return the conditions that can be met, and no longer search the parameters of the others.
 
         They keep the trainable's default. Kept in the space, they would be listed as searched, and appear in
         importances, without ever being drawn.
@@ -148,10 +146,10 @@ class NamedSettings:
         return kept
 
     def rename(self, own: Mapping[str, str]) -> None:
-        """Call each parameter by the trainable's own name, here and wherever it is referred to.
+        """Rename each parameter to the trainable's own name, wherever it is referred to.
 
         Args:
-            own: For each name in the file the trainable's: `optimizer.lr` of a nested group is `lr`.
+            own: The trainable's name for each name in the file: `optimizer.lr` of a nested group is `lr`.
         """
         if not (changed := [f"{name} is {other}" for name, other in own.items() if name != other]):
             return
@@ -174,9 +172,9 @@ def _points_within(
     parameters: Mapping[str, Parameter | Fixed],
     names: Container[str],
 ) -> tuple[dict[str, Any], ...]:
-    """The points without what their parameter no longer allows; `names` are the parameters that changed.
+    """The points without values that the changed parameters, `names`, no longer allow.
 
-    A value that never was allowed stays, so that the rules report it: only an override excuses one.
+    A value that was never allowed stays, so that the rules report it: only an override excuses one.
     """
     kept = (
         {
@@ -192,11 +190,10 @@ def _points_within(
 def _when_within(
     when: Conditions, parameters: Mapping[str, Parameter | Fixed], names: Container[str]
 ) -> dict[str, dict[str, tuple[Any, ...]]]:
-    """The conditions without those of parameters that are fixed now, and without values that are gone.
+    """The conditions, without those of parameters that are now fixed and without values that are gone.
 
-    With `optimizer` overridden to [adamw], `{momentum: {optimizer: [sgd]}}`
-    becomes `{momentum: {optimizer: ()}}`:
-    a condition left without any value can never be met.
+    With `optimizer` overridden to [adamw], `{momentum: {optimizer: [sgd]}}` becomes
+    `{momentum: {optimizer: ()}}`: a condition without any value can never be met.
 
     Args:
         names: The parameters that changed; the conditions of the others, and on them, stay as they are.

@@ -1,4 +1,4 @@
-"""`trials`, `design` and `ablations`: a space that says itself which points are trained."""
+"""`trials`, `design` and `ablations`: spaces that list which points are trained."""
 
 from __future__ import annotations
 
@@ -85,11 +85,11 @@ def read_trials(
     context: Mapping[str, Any],
     problems: Problems,
 ) -> tuple[dict[str, Any], ...]:
-    """The explicit trials by the trainable's names, each checked against the trainable.
+    """The explicit trials, under the trainable's names and each checked against the trainable.
 
     Args:
         given: The list, or the JSON file that holds it, relative to `folder`.
-        context: The space's fixed values, which a trial may change.
+        context: The space's defaults and fixed values, which a trial may change.
     """
     raw = _of_file(folder / Path(given).expanduser(), problems) if isinstance(given, str) else given or []
     trials = []
@@ -120,7 +120,7 @@ def _not_finite(constant: str) -> float:
 def _named(
     where: str, point: Mapping[str, Any], names: list[str], problems: Problems
 ) -> Iterator[tuple[str, Any]]:
-    """Each value by the trainable's own name; of a dotted key, the last part is the name."""
+    """Yield each value with the trainable's own name, which is the last part of a dotted key."""
     taken: dict[str, str] = {}
     for key, value in point.items():
         name = key if key in names else key.rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""The entries under `parameters:`: W&B's distributions, and the parameter that each of them means."""
+"""The entries under `parameters:`: W&B's distributions, and the parameter that each stands for."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _probabilities(value: Any) -> list[Any]:
 
 
 class Entry(BaseModel):
-    """What W&B allows for one parameter. Which keys go together, `to_parameter` decides."""
+    """The keys W&B allows for one parameter; `to_parameter` decides which go together."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -52,13 +52,13 @@ class Entry(BaseModel):
 
     @property
     def given(self) -> set[str]:
-        """The keys that say what the parameter may be; a bound without a value is not given."""
+        """The given keys other than `distribution`; a bound of null counts as not given."""
         null_bounds = {key for key in ("min", "max") if getattr(self, key) is None}
         return self.model_fields_set - {"distribution"} - null_bounds
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """min and max, once it is known that both are given."""
+        """min and max, both of which must be given."""
         assert self.min is not None
         assert self.max is not None
         return self.min, self.max
@@ -69,7 +69,7 @@ _MOST_STEPS = 2**53  # beyond it a double skips whole numbers
 _RANGE = frozenset({"min", "max"})
 _BELL = frozenset({"mu", "sigma"})
 _OF_EXPONENTS = ("log_uniform", "q_log_uniform", "inv_log_uniform")
-_USUAL_EXPONENT = 12  # e to it is 160,000: more than any batch, width or number of steps that is searched
+_USUAL_EXPONENT = 12  # exp(12) is 160,000: more than any batch size, width or step count that is searched
 _NOT_DRAWN: Mapping[str, str] = {
     "beta": "take uniform or normal, or values with probabilities",
     "q_beta": "take q_uniform or q_normal, or values with probabilities",
@@ -77,10 +77,10 @@ _NOT_DRAWN: Mapping[str, str] = {
 
 
 def to_parameter(entry: Entry) -> Parameter | Fixed:
-    """The parameter that an entry means.
+    """The parameter that an entry stands for.
 
     Raises:
-        ValueError: Its keys do not go together, or its bounds hold nothing to search.
+        ValueError: Its keys do not go together, or its bounds leave nothing to search.
     """
     name = entry.distribution or _inferred(entry)
     if name in _NOT_DRAWN:
@@ -95,7 +95,7 @@ def to_parameter(entry: Entry) -> Parameter | Fixed:
 
 
 def notes_of(entry: Entry, parameter: Parameter | Fixed) -> Iterator[str]:
-    """What of an entry is read in a way that not everybody expects."""
+    """Yield what in an entry is read in a way that may surprise."""
     name = entry.distribution or ""
     if isinstance(parameter, Real) and name in _OF_EXPONENTS and _look_like_values(entry):
         low, high = parameter.low, parameter.high
@@ -115,7 +115,10 @@ def notes_of(entry: Entry, parameter: Parameter | Fixed) -> Iterator[str]:
 
 
 def _look_like_values(entry: Entry) -> bool:
-    """Exponents of rates are below 0, and of their inverses up to 20 or so; of sizes they are above 0."""
+    """Whether the bounds of a distribution of exponents look like values.
+
+    Exponents are negative for rates, at most about 20 for inverses of rates, and positive for sizes.
+    """
     low, high = entry.bounds
     is_inverse = (entry.distribution or "").startswith("inv")
     return low >= 0 and (high <= 1 if is_inverse else high <= 1 or high > _USUAL_EXPONENT)
@@ -219,7 +222,7 @@ def _exp(key: str, exponent: float) -> float:
 
 
 def _stepped(read: Callable[[Entry], Real]) -> Callable[[Entry], Real]:
-    """The same range, rounded to multiples of q. A whole q gives whole numbers, as it does in W&B."""
+    """Wrap `read` to round to multiples of q. A whole q gives whole numbers, as in W&B."""
 
     def read_steps(entry: Entry) -> Real:
         real = replace(read(entry), step=entry.q)
@@ -263,7 +266,7 @@ DISTRIBUTIONS: Mapping[str, tuple[frozenset[str], Callable[[Entry], Parameter | 
 
 
 def to_entry(parameter: Parameter) -> dict[str, Any]:
-    """The entry that means `parameter`: what `to_parameter` turns back into it."""
+    """The entry that `to_parameter` turns back into `parameter`."""
     if isinstance(parameter, Choice):
         entry: dict[str, Any] = {"values": list(parameter.values)}
         return entry | ({"probabilities": list(parameter.probabilities)} if parameter.probabilities else {})
@@ -287,12 +290,12 @@ def _with_step(name: str, entry: dict[str, Any], step: float | None) -> dict[str
 
 @dataclass
 class Declared:
-    """The parameters of a space by name; one of a nested group is named with a dot: `optimizer.lr`.
+    """The parameters of a space by name, which is dotted in a nested group: `optimizer.lr`.
 
     Attributes:
-        broken: Names of those that have problems of their own.
-        groups: For each of a nested group its keys from the outermost on.
-        notes: What is read in a way that not everybody expects.
+        broken: Names of parameters with problems of their own.
+        groups: The keys of each parameter in a nested group, from the outermost on.
+        notes: What is read in a way that may surprise.
     """
 
     entries: dict[str, Parameter | Fixed] = field(default_factory=dict)
@@ -304,10 +307,10 @@ class Declared:
 def read_parameters(
     raw: Any, problems: Problems, *, may_be_fixed: bool = False, is_listed: bool = False
 ) -> Declared:
-    """Read all of them.
+    """Read all parameters of a space.
 
     Args:
-        may_be_fixed: Take parameters that leave nothing to search.
+        may_be_fixed: Accept parameters that leave nothing to search.
         is_listed: Each value is tried once, however often it is given.
     """
     declared = Declared()
@@ -348,7 +351,7 @@ def _declare(
 
 
 def _flattened(raw: Mapping[str, Any], groups: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every parameter with its keys from the outermost group on."""
+    """Yield every parameter with its keys, from the outermost group on."""
     for name, fields in raw.items():
         if isinstance(fields, dict) and isinstance(fields.get("parameters"), dict) and len(fields) == 1:
             yield from _flattened(fields["parameters"], (*groups, name))

@@ -1,4 +1,4 @@
-"""What is wrong with a space file, collected and worded: every problem in one message."""
+"""The problems of a space file, collected and worded as one message."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SpaceError(ValueError):
 
 
 def as_message(file: str, problems: Sequence[str]) -> str:
-    """The problems as a message: a single one is one line."""
+    """Format the problems as a message, on one line if there is only one."""
     if len(problems) == 1:
         return f"{file}: {problems[0].removeprefix('file: ')}"
     return f"{file} has {len(problems)} problems:\n" + "\n".join(f"  {problem}" for problem in problems)
@@ -50,7 +50,7 @@ class Problems:
         return any(_is_at(line, where) for line in self.lines)
 
     def replace(self, where: str, text: str) -> None:
-        """Put one problem in the place of all at `where` and below it."""
+        """Replace all problems at `where` and below it with a single one."""
         self.lines = [line for line in self.lines if not _is_at(line, where)]
         self.add(where, text)
 
@@ -94,7 +94,7 @@ def not_among(expected: str, value: Any) -> str:
 
 
 def wrong_kind(needed: str, value: Any) -> str:
-    """Why `value` is not `needed`, with what to write where that can be known."""
+    """Why `value` is not `needed`, with what to write instead where that is clear."""
     if not isinstance(value, str):
         return f"must be {needed}, got {shown(value)}"
     fix = _unquoted(value, needed)

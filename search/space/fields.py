@@ -1,4 +1,4 @@
-"""Kinds of value and of section in a space file, read strictly and with our own messages."""
+"""Types of the values and sections in a space file, validated strictly and with our own messages."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _count(value: Any) -> int:
 
 
 def _seed(value: Any) -> int:
-    if not 0 <= whole(value) < 2**32:  # what NumPy and Optuna take
+    if not 0 <= whole(value) < 2**32:  # the range that NumPy and Optuna accept
         raise ValueError(f"must be from 0 to {2**32 - 1}, got {value}")
     return whole(value)
 
@@ -102,7 +102,7 @@ def _joules_per_rung(value: Any) -> list[float]:
 
 
 def _subset_per_rung(value: Any) -> list[float | int] | float | int:
-    """Shares or counts, one per rung or one for all; a 1 beside shares is the share 1.0."""
+    """Fractions or counts, one per rung or one for all; a 1 among fractions means 1.0."""
     if not isinstance(value, list):
         return _share_or_count(value)
     if any(isinstance(item, float) for item in value):
@@ -112,7 +112,7 @@ def _subset_per_rung(value: Any) -> list[float | int] | float | int:
 
 
 def _scored_per_rung(value: Any) -> list[float | int] | float | int:
-    """Shares or counts, one per rung or one for all: a cap of 500 below a top that scores 1.0."""
+    """Fractions or counts, one per rung or one for all, such as 500 on lower rungs and 1.0 at the top."""
     return [_share_or_count(item) for item in value] if isinstance(value, list) else _share_or_count(value)
 
 
@@ -134,7 +134,7 @@ SubsetPerRung = Annotated[list[float | int] | float | int, PlainValidator(_subse
 
 
 def _tokens(value: Any) -> tuple[str, ...]:
-    """A command as a list of tokens, or as a text that is cut as a shell would, without running one."""
+    """A command as a list of words, or as text that is split as by a shell, without running one."""
     if isinstance(value, str):
         try:
             value = shlex.split(value)
@@ -182,10 +182,10 @@ _M = TypeVar("_M", bound=BaseModel)
 
 
 class Section(BaseModel):
-    """Keys that belong together. A key without a value is a key left out; unknown keys are errors.
+    """Keys that belong together. A key without a value counts as left out; unknown keys are errors.
 
     Attributes:
-        ELSEWHERE: Keys of another section that are looked for in this one, with where they belong.
+        ELSEWHERE: Keys of another section that users expect in this one, with where they belong.
     """
 
     ELSEWHERE: ClassVar[Mapping[str, str]] = {}
@@ -201,7 +201,7 @@ class Section(BaseModel):
 
 
 def validated(model: type[_M], raw: Any, at: str, problems: Problems) -> _M:
-    """The section that `raw` is; keys with problems are reported and left at their defaults."""
+    """Read `raw` as a section; keys with problems are reported and keep their defaults."""
     try:
         return model.model_validate(raw)
     except ValidationError as error:
@@ -240,12 +240,12 @@ def _text_of(model: type[BaseModel], detail: ErrorDetails, cause: Exception | No
 
 def _model_at(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel]:
     for key in path:
-        if isinstance(key, str):  # a number is a place in a list of sections
+        if isinstance(key, str):  # a number is an index into a list of sections
             kinds = _kinds_in(model.model_fields[key].annotation)
             model = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
     return model
 
 
 def _kinds_in(annotation: Any) -> list[Any]:
-    """The annotation and all that it is made of."""
+    """The annotation and, recursively, its arguments."""
     return [annotation, *(kind for part in getattr(annotation, "__args__", ()) for kind in _kinds_in(part))]

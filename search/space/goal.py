@@ -1,4 +1,4 @@
-"""What a run works towards and how long it tries, by keys of W&B's and ours: metric, ladder, scheduler."""
+"""Metric, ladder and scheduler of a run, from W&B's keys and our own."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _GOALS: Mapping[Mode, str] = {"max": "maximize", "min": "minimize"}
 def metric_of(
     file: SweepFile, section: SearchSection, trainable: Trainable, problems: Problems, *, is_command: bool
 ) -> tuple[str, Mode, list[str]]:
-    """The metric, whether more or less of it is better, and what to say of how that was found.
+    """The metric, its direction, and notices about how they were found.
 
-    A metric of the trainable's own name has the trainable's goal, whatever W&B would take.
+    The trainable's own metric has the trainable's direction, whatever W&B would assume.
     """
     given = file.metric
     own_goal = _GOALS[trainable.mode]
@@ -48,10 +48,11 @@ def metric_of(
 
 
 def _known_modes(trainable: Trainable, *, is_own: bool) -> dict[str, Mode]:
-    """The scores that it is known to report beside its metric, and whether more or less of each is better.
+    """The scores a trainable is known to report beside its metric, each with its direction.
 
     Args:
-        is_own: It is a file of the user's, whose scales do not say that: less of an error rate is better.
+        is_own: The trainable is a user's file, whose scales do not tell the direction: for an error rate,
+            lower is better.
     """
     scales = {} if is_own else trainable.scales
     of_scores: dict[str, Mode] = {
@@ -64,7 +65,7 @@ def _known_modes(trainable: Trainable, *, is_own: bool) -> dict[str, Mode]:
 def ladder_of(
     file: SweepFile, section: SearchSection, usual_epochs: list[int], problems: Problems
 ) -> Ladder | None:
-    """The rungs: the section's, or of W&B's `early_terminate`, or the usual ones; None with the problem."""
+    """The ladder: the section's, else that of W&B's `early_terminate`, else the usual; None if invalid."""
     early = file.early_terminate
     axes = section.ladder or LadderAxes()
     if axes.epochs is None and section.ladder is not None and early is None:
@@ -84,10 +85,10 @@ def ladder_of(
 def scheduler_of(
     file: SweepFile, section: SearchSection, reference: TrainableRef, ladder: Ladder
 ) -> Scheduler:
-    """The section's; of a script that cannot resume, `asha_stopping` where it names no mode.
+    """The section's scheduler; `asha_stopping` for a script that cannot resume, unless a mode is given.
 
-    With `asha` a promoted trial of such a script would train its earlier epochs again. With several
-    objectives `freeze_thaw` is `asha`: its model has one, and without the model ranks alone decide.
+    With `asha`, such a script would repeat its earlier epochs at each next rung. With several objectives
+    `freeze_thaw` becomes `asha`: its model has one objective, and without the model only ranks decide.
     """
     scheduler, early = section.scheduler, file.early_terminate
     if scheduler.mode == "freeze_thaw" and len(section.objective) > 1:

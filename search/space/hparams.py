@@ -1,4 +1,4 @@
-"""Whether a trainable takes what a space gives it: names, kinds of value, and its own rules."""
+"""Checks of a space's values against its trainable: names, kinds of value and the trainable's own rules."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _BY_NAME = {name: answer for answer, names in _ANSWERS.items() for name in names
 
 
 def where_it_goes(name: str) -> str | None:
-    """What a space says instead of a parameter `name`; None of a name that means nothing here."""
+    """What to write instead of a parameter `name`; None if the name means nothing here."""
     plain = re.sub(r"[-\s]", "_", name.rpartition(".")[2]).lower()
     return _BY_NAME.get(plain)
 
@@ -63,12 +63,13 @@ _NEEDED = {
 
 
 class HparamsCheck:
-    """The hyperparameters of one trainable, against which a space's values are tried.
+    """The hyperparameters of one trainable, against which a space's values are checked.
 
-    A class attribute RENAMED_HPARAMS of the hparams says what to write instead of a name of old.
+    A class attribute RENAMED_HPARAMS of the hparams maps each old name to what to write instead.
 
     Raises:
-        ValueError: They are no dataclass with a default for everything.
+        ValueError: The hparams are no dataclass with a working default for each field, or their annotations
+            cannot be read.
     """
 
     def __init__(self, trainable: str, hparams: type) -> None:
@@ -93,15 +94,15 @@ class HparamsCheck:
         return {name: entry for name, entry in parameters.items() if self._fits(name, entry, problems)}
 
     def default(self, name: str) -> Any:
-        """The trainable's own value."""
+        """The trainable's own default."""
         return getattr(self._hparams(), name)
 
     def takes_fractions(self, name: str) -> bool:
         return self.mismatch(name, 0.5) is None
 
     def mismatch(self, name: str, value: Any) -> str | None:
-        """Why `value` is not of the kind the hyperparameter is annotated with, if it is not."""
-        try:  # as JSON, strict: a list is a tuple, an int is a float, and nothing else is converted
+        """Why `value` does not fit the hyperparameter's annotation; None if it does."""
+        try:  # strict JSON: a list may be a tuple and an int a float; nothing else is converted
             self._kinds[name].validate_json(json.dumps(value), strict=True)
         except ValidationError as error:
             return _mismatch(error.errors(include_url=False), value)
@@ -110,13 +111,13 @@ class HparamsCheck:
     def check_point(
         self, where: str, point: Mapping[str, Any], context: Mapping[str, Any], problems: Problems
     ) -> None:
-        """Add to `problems` what the trainable does not take of `point`, the rest as in `context`."""
+        """Add to `problems` what the trainable rejects in `point`, with other values from `context`."""
         known = {name: value for name, value in context.items() if name in self.names}
         if self.check_kinds(where, point, problems) and (refusal := self.refusal({**known, **point})):
             problems.add(where, refusal)
 
     def check_kinds(self, where: str, point: Mapping[str, Any], problems: Problems) -> bool:
-        """Whether names and kinds of the values are the trainable's; else `problems` has which are not."""
+        """Whether all names and kinds of values fit the trainable; adds those that do not to `problems`."""
         is_fit = True
         for name, value in point.items():
             if name not in self.names:
@@ -138,7 +139,7 @@ class HparamsCheck:
         return not mismatches
 
     def unknown(self, name: str) -> str:
-        """Why there is no such hyperparameter, with the nearest one."""
+        """The message that there is no such hyperparameter, with what to write instead."""
         if name in self._replaced:
             return f"{self._trainable} has no {name} any more; write {self._replaced[name]}"
         if (answer := where_it_goes(name)) and not self._is_nearly(name):
@@ -146,13 +147,13 @@ class HparamsCheck:
         return f"{self._trainable} has no such hyperparameter{did_you_mean(name, self.names)}"
 
     def _is_nearly(self, name: str) -> bool:
-        """Whether a hyperparameter is spelt so much like it that it was meant: `image_sizes`."""
+        """Whether the name is so close to a hyperparameter's that this one was meant: `image_sizes`."""
         return bool(difflib.get_close_matches(name, self.names, n=1, cutoff=0.85))
 
     def own_names(self, given: Iterable[str], problems: Problems) -> dict[str, str]:
-        """The trainable's own name of each parameter: of `optimizer.weight-decay` it is `weight_decay`.
+        """The trainable's own name for each parameter: `optimizer.weight-decay` is `weight_decay`.
 
-        A name that is none of the trainable's stays as it is; two that mean one are a problem.
+        A name the trainable does not have stays as it is; two names for one hyperparameter are a problem.
         """
         own = {name: self._own_name(name) for name in given}
         for index, (name, meant) in enumerate(own.items()):
@@ -176,7 +177,7 @@ class HparamsCheck:
         return ""
 
     def refusal(self, values: Mapping[str, Any]) -> str | None:
-        """Why the trainable does not take these values, its defaults for the others; None where it does."""
+        """Why the trainable rejects these values, with its defaults for the rest; None if it accepts them."""
         try:
             self._hparams(**values)
         except ValueError as error:
@@ -187,7 +188,7 @@ class HparamsCheck:
 
 
 def probes(entry: Parameter | Fixed) -> tuple[Any, ...]:
-    """Values whose fitness stands for the fitness of the whole parameter."""
+    """Values that are checked on behalf of the whole parameter."""
     if isinstance(entry, Fixed):
         return (entry.value,)
     if isinstance(entry, Choice):

@@ -1,4 +1,4 @@
-"""What a run may use, on what machine, and what a kilowatt-hour is worth there: sections of a space file."""
+"""Sections of a space file for limits, resources, metering and the worth of a kilowatt-hour."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ class LimitsSection(Section):
 
 
 class Resources(Section):
-    """None means chosen from the machine.
+    """Workers, and what each trial reserves; None means chosen from the machine.
 
     Attributes:
-        cpus_per_trial: None is a core for each process.
-        processes_per_trial: Each has a GPU to itself where trials have GPUs. None is one for each whole GPU
-            of a trial, and one without any.
-        pack: As many trials share a device as fit into its memory, by what trials like them needed.
-        memory_gib: Of a device that is packed: what it is taken to have, where that is less than it has.
-        mps: Have processes that share a GPU compute at the same time, where its driver allows that.
+        cpus_per_trial: None means one core for each process.
+        processes_per_trial: Each owns a GPU if trials have GPUs. None means one for each whole GPU of a
+            trial, and one without any.
+        pack: Share a device among as many trials as fit into its memory, judging by what similar trials
+            needed.
+        memory_gib: Memory assumed for a packed device, if less than it has.
+        mps: Let processes that share a GPU compute at the same time, if its driver allows that.
     """
 
     workers: Count | None = None
@@ -51,7 +52,7 @@ class Resources(Section):
 
     @property
     def num_processes(self) -> int:
-        """Processes that a trial is trained by."""
+        """Processes that train a trial."""
         return self.processes_per_trial or max(1, int(self.gpus_per_trial or 0))
 
     @property
@@ -72,7 +73,7 @@ class Resources(Section):
         return self
 
     def _check_sharing(self) -> None:
-        """That what is said of shared devices fits together."""
+        """Check that the keys for shared devices fit together."""
         gpus = self.gpus_per_trial
         if self.pack and gpus not in (None, 0, 1):
             text = "is what pack: memory chooses, by the memory that a trial needs; leave it out, or write 0"
@@ -90,11 +91,10 @@ class Resources(Section):
 class MeteringSection(Section):
     """What the energy meters may do beside reading sensors.
 
-    Watts and TDP are those of a node's CPUs, for nodes whose CPUs no sensor measures; what they give is
-    estimated.
+    Watts and TDP describe a node's CPUs where no sensor measures them; joules from them are estimates.
 
     Attributes:
-        cpu_tdp_threads: Of the processor that has the TDP; None is all threads of the node.
+        cpu_tdp_threads: Threads of the processor with that TDP; None means all threads of the node.
     """
 
     exclusive_slots: Flag = False
@@ -105,7 +105,7 @@ class MeteringSection(Section):
 
     @property
     def cpu_power_key(self) -> str:
-        """The key that states what the CPUs draw, as "search.metering.cpu_tdp_w"; empty without one."""
+        """The key that states the CPUs' power, such as "search.metering.cpu_tdp_w"; empty if none does."""
         stated = (name for name in ("cpu_tdp_w", "cpu_watts_max") if getattr(self, name) is not None)
         return next((f"search.metering.{name}" for name in stated), "")
 
@@ -125,7 +125,7 @@ class MeteringSection(Section):
 
 
 class ReportSection(Section):
-    """What a kilowatt-hour is worth where the machines are; what is left out is reported as unknown."""
+    """CO2 and price of a kilowatt-hour where the machines are; what is left out is reported as unknown."""
 
     region: Text | None = None
     gco2_per_kwh: ZeroOrMore | None = None
@@ -148,7 +148,7 @@ class ReportSection(Section):
 
     @property
     def tariff(self) -> Tariff:
-        """What is stated goes before what the table has."""
+        """The tariff; stated grams take precedence over those of the region in the table."""
         grams, origin = self.gco2_per_kwh, "stated"
         if grams is None and self.region is not None:
             of_region = grid_intensities()[self.region]

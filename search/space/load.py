@@ -1,11 +1,10 @@
-"""From a space file to a Space, or to one error with every problem of the file.
+"""Turn a space file into a Space, or into one error with every problem of the file.
 
-The steps, each of which adds to the same `Problems` and continues as far as it can: the YAML with its
-overrides becomes plain data (`yaml_file`); pydantic reads the sections (`schema`) and `distributions` the
-parameters; rules over the file alone are checked; the trainable is loaded, and its hyperparameters and data
-are checked; the rules are checked again with what it declares, and once more with the Space that resulted. A
-file with a mistyped key, a bound out of order and a trainable that cannot be imported has three problems in
-one message.
+Each step adds to the same `Problems` and continues as far as it can: the YAML with its overrides becomes
+plain data (`yaml_file`); pydantic reads the sections (`schema`) and `distributions` the parameters; rules
+over the file alone are checked; the trainable is loaded, and its hyperparameters and data are checked; the
+rules are checked again with what it declares, and once more with the resulting Space. A file with a mistyped
+key, a bound out of order and a trainable that cannot be imported thus gets one message with three problems.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ from trainables.core.data_source import listed_sources, resolve_data
 from trainables.core.load import TrainableRef, UnknownTrainable
 
 Loader = Callable[[TrainableRef], Trainable]
-SpaceSource = str | Path | Mapping[str, Any]  # what names a space's file, or is its content
+SpaceSource = str | Path | Mapping[str, Any]  # names a space file, or is its content
 SPACES = Path(__file__).parents[2] / "spaces"  # the program's own
 # Which sampler W&B's `method` stands for; search.sampler, if given, is used instead.
 _SAMPLERS: Mapping[str | None, Sampler] = {
@@ -75,18 +74,19 @@ def load_space(
     `load_space("lr_bs", overrides=["parameters.lr.max=0.3"])` reads spaces/lr_bs.yaml.
 
     Args:
-        source: A bare name, with or without .yaml, is searched for in `spaces_dir`; any other text is a path.
-            A `Path` is that file, from here. A mapping is the content of one, with paths from here.
+        source: A bare name, with or without .yaml, is looked up in `spaces_dir`; any other text is a path.
+            A `Path` is relative to the current folder. A mapping is the content of a file, and its paths
+            are relative to the current folder.
         overrides: Changes made before anything is checked, such as "parameters.lr.max=0.3", whose value
-            is YAML, or ("parameters.lr.max", 0.3). Keys that are not there are added.
-        may_be_fixed: Take a space that leaves nothing to search: for a single training.
-        is_of_run: The file is a run's own copy, to be read: its data may be gone, and the trainable is
-            described by the record beside it. Nothing that it names is imported or run, since a run may have
-            been copied from another machine, or come from another person.
-        trainable_loader: Imports the trainable; a test gives one of its own.
+            is YAML, or ("parameters.lr.max", 0.3). Missing keys are added.
+        may_be_fixed: Accept a space that leaves nothing to search, for a single training.
+        is_of_run: The file is a run's own copy and is only read: its data may be gone, and the trainable is
+            described by the record beside it. Nothing that it names is imported or run, since the run may
+            have been copied from another machine or come from another person.
+        trainable_loader: Imports the trainable; tests pass their own.
 
     Raises:
-        SpaceError: It cannot be used; the message lists every problem in it.
+        SpaceError: The space cannot be used; the message lists every problem in it.
     """
     problems = Problems()
     title, path, content = _content(source, overrides, spaces_dir, problems)
@@ -108,9 +108,9 @@ def load_space(
 def _content(
     source: SpaceSource, overrides: Sequence[Override], spaces_dir: Path, problems: Problems
 ) -> tuple[str, Path, Content | None]:
-    """What messages call a space, its file, and its content; None of that with the reason among the problems.
+    """The space's title in messages, its path, and its content: None, with the reason added to `problems`.
 
-    A mapping is as a file "search" in this folder would be: that is its name, unless it says another.
+    A mapping is treated as a file "search" in the current folder: that is its name unless it gives another.
     """
     if isinstance(source, Mapping):
         return "the space", Path.cwd() / "search", plain_content(source, overrides, problems)
@@ -214,10 +214,9 @@ class _Reading:
         )
 
     def space_of_run(self) -> Space | None:
-        """The Space of a run that is read, whose trainable is known from its record.
+        """The Space of a run that is only read, with the trainable as its record describes it.
 
-        Its notices are those of the record (what is unknown for want of one), not those of the file: whoever
-        started the run has seen these.
+        Its notices say what is unknown without a record; those of the file were shown when the run began.
         """
         metric = self._file.metric
         mode: Mode | None = None if metric.goal is None else "max" if metric.goal == "maximize" else "min"
@@ -262,7 +261,7 @@ class _Reading:
         )
 
     def _reference(self, ladder: Ladder | None) -> TrainableRef | None:
-        """What is trained: a family of the program, a user's file by its absolute path, or a command."""
+        """The trainable: a family of the program, a user's file by its absolute path, or a command."""
         section = self._section
         if self._is_command:
             command = CommandCheck(
@@ -281,7 +280,7 @@ class _Reading:
         return trainable_reference(section.trainable, self._path, is_typed=self._is_named)
 
     def _data(self, trainable: Trainable) -> DataSpec | None:
-        """What is trained on, with absolute paths; None, with the reason among the problems."""
+        """The data, with absolute paths; None, with the reason added to the problems."""
         given = self._section.data
         is_read = not self._problems.concern("search.data") and isinstance(self._file.search, dict | None)
         if given is None and is_read and not self._is_command:
@@ -301,7 +300,7 @@ class _Reading:
         return data
 
     def _name(self) -> str:
-        """The file's own; of a sweep as a folder may be called, and a notice says so."""
+        """The file's own name; a sweep's is made fit for a folder, and a notice says so."""
         name = self._file.name or self._path.stem
         return re.sub(r"[/\\]+", "-", name).lstrip(".-") or self._path.stem if self._file.is_sweep else name
 
@@ -321,7 +320,7 @@ class _Reading:
         is_clear = not self._problems.concern("search.when")  # following conditions in a circle never ends
         valid = check.valid_entries(self._named.entries, self._problems)
         self._together = ValuesTogether(valid, self._named.when if is_clear else {}, check)
-        if is_clear and not self._section.trials:  # explicit trials are tried one by one, each as a whole
+        if is_clear and not self._section.trials:  # explicit trials are checked one by one, each as a whole
             self._together.run(self._problems)
         return check
 
@@ -360,7 +359,7 @@ class _Reading:
         )
 
     def _with_points(self, space: Space, check: HparamsCheck) -> Space:
-        """The Space with its explicit trials, its ablations and what trial 0 needs.
+        """The Space with its explicit trials, its ablations and the defaults of trial 0.
 
         A space of resnet18 and resnet34 over a trainable whose default is resnet20 has a trial 0 of its own,
         the first configuration that is accepted; a note names what differs from the trainable's defaults.
@@ -393,7 +392,7 @@ def _loaded(reference: TrainableRef, loader: Loader, problems: Problems) -> Trai
 
 
 def _hinted(problems: Problems, content: Content) -> list[str]:
-    """The problems; one that an unquoted word may have caused ends with how that word was read.
+    """The problems; one that an unquoted word may have caused says how that word was read.
 
     `min: 010` is 8 to YAML 1.1, and "min 8 is above max 5" would puzzle the person who wrote 010.
     """

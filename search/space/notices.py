@@ -1,6 +1,6 @@
-"""What a user should know about a space although it is no error: one list of functions of space and draft.
+"""What a user should know about a space although it is no error.
 
-They are printed before a search and by --dry-run, in this order.
+One list of functions of the space and its draft, printed in this order before a search and by --dry-run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from search.space.schema import DEFAULT_EPOCHS
 from search.space.space import Space
 from search.space.sweep_program import program_notices
 
-# W&B's keys that say nothing of what is searched.
+# W&B's keys that have no effect on what is searched.
 _WITHOUT_EFFECT = (
     *("apiVersion", "kind", "job", "image_uri", "project", "entity", "controller", "scheduler"),
 )
@@ -26,7 +26,7 @@ _FROM_FINISHED = ("gp", "nsga2", "cmaes")
 
 
 def _of_sweep_keys(space: Space, draft: Draft) -> Iterator[str]:
-    """What became of W&B's keys, and what was chosen for keys that are not there."""
+    """How W&B's keys were read, and what was chosen for missing ones."""
     file, ladder = draft.file, draft.section.ladder
     has_epochs = ladder is not None and ladder.epochs is not None
     is_program = [key for key in ("program", "command") if getattr(file, key) is not None]
@@ -57,7 +57,7 @@ def _of_sweep_keys(space: Space, draft: Draft) -> Iterator[str]:
 
 
 def _of_reading(space: Space, draft: Draft) -> Iterator[str]:
-    """What was read in a way that not everybody expects."""
+    """What was read in a way that may surprise."""
     yield from draft.declared.notes
     yield from scalar_notes(draft.scalars, is_sweep=draft.file.is_sweep)
 
@@ -78,7 +78,7 @@ def _of_sampler(space: Space, draft: Draft) -> Iterator[str]:
         yield "search.sampler: gp loads torch into the search's own process: seconds, and half a GB"
     if sampler not in _FROM_FINISHED:
         return
-    if space.scheduler.mode != "none" and not space.beside:  # with several objectives tpe does not
+    if space.scheduler.mode != "none" and not space.beside:  # with several objectives tpe does not either
         yield f"search.sampler: {sampler} learns nothing from trials that a rung stops; tpe does"
     at_random = [
         name
@@ -95,7 +95,7 @@ def _is_lost(sampler: str, parameter: Parameter) -> bool:
 
 
 def _of_parameters(space: Space, draft: Draft) -> Iterator[str]:
-    """What is allowed of a parameter and yet seldom meant."""
+    """What is allowed for a parameter but seldom meant."""
     assert draft.trainable is not None, "a space has a trainable"
     assert draft.check is not None, "a space's values were checked"
     defaults = space.default_hparams(draft.trainable)
@@ -119,7 +119,7 @@ def _is_wide(name: str, real: Real) -> bool:
 
 
 def _of_horizon(space: Space, draft: Draft) -> Iterator[str]:
-    """What the horizon makes of fixed hparams and of a ladder of one rung."""
+    """How the horizon affects fixed hyperparameters and a ladder of one rung."""
     for name in draft.idle_hparams:
         if name in space.fixed:
             yield f"parameters.{name}: ignored by the search with horizon: anytime; promotion uses it"
@@ -137,7 +137,7 @@ def _of_command(space: Space, draft: Draft) -> Iterator[str]:
 
 
 def _of_objective(space: Space, draft: Draft) -> Iterator[str]:
-    """What a sampler does not learn with several objectives."""
+    """What the scheduler and the sampler do differently with several objectives."""
     if draft.section.scheduler.mode == "freeze_thaw" and space.scheduler.mode == "asha":
         yield (
             "search.scheduler.mode: asha instead of freeze_thaw, whose model of learning curves has one "
@@ -152,7 +152,7 @@ def _of_objective(space: Space, draft: Draft) -> Iterator[str]:
 
 
 def _of_joules(space: Space, draft: Draft) -> Iterator[str]:
-    """What the horizon makes of a trial that uses its joules before its epochs."""
+    """How `horizon: full` treats a trial that uses up its joules before its epochs."""
     if space.ladder.joules and space.ladder.horizon == "full":
         yield (
             f"search.horizon: with full a trial that uses its {space.ladder.joules[-1]:g} J before epoch "
@@ -174,5 +174,5 @@ NOTICES: tuple[Callable[[Space, Draft], Iterator[str]], ...] = (
 
 
 def notices_of(space: Space, draft: Draft) -> list[str]:
-    """All that there is to know of the space, in order."""
+    """All notices of the space, in order."""
     return [notice for of_one_thing in NOTICES for notice in of_one_thing(space, draft)]

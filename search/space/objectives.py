@@ -1,10 +1,10 @@
-"""What a space optimises beside its metric, and within which bounds: numbers that each trial reports.
+"""The objectives of a space beside its metric, and its constraints: numbers that each trial reports.
 
-`objective: [val_accuracy, latency_ms]` and `constraints: {params_m: {max: 5}}` name them. A trainable that
-declares its `measures` is held to them, so that a mistyped name is found before anything is trained; one that
-declares none, such as a script, has each named with its direction: `{latency_ms: min}`. Every trainable has
-joules. They come last in the order of objectives: theirs are the only values with an uncertainty, which rungs
-allow the last one alone.
+`objective: [val_accuracy, latency_ms]` and `constraints: {params_m: {max: 5}}` name them. If a trainable
+declares its `measures`, only these may be named, so that a mistyped name is found before anything is trained;
+for one that declares none, such as a script, each is named with its direction: `{latency_ms: min}`. Every
+trainable has joules. They come last among the objectives: only they have an uncertainty, and rungs allow one
+for the last objective only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ JOULES: Mapping[str, Measure] = {
     "energy": Measure(mode="min", unit="J"),  # of full training
     "energy_per_example": Measure(mode="min", unit="J"),
 }
-_MOST_BESIDE = 2  # of four and more nearly all trials are on the front: Deb and Jain 2014, NSGA-III
+_MOST_BESIDE = (
+    2  # with four or more objectives nearly all trials are on the front: Deb and Jain 2014, NSGA-III
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,7 @@ class Objective:
     """A number that is optimised beside the metric.
 
     Attributes:
-        unit: As an axis writes it; empty where it has none, or none that is known.
+        unit: As written on an axis; empty if there is none or it is unknown.
     """
 
     name: str
@@ -50,22 +52,22 @@ class Objective:
         return self.name if is_in_name else f"{self.name} ({self.unit})"
 
     def to_item(self) -> str | dict[str, str]:
-        """As a file names it, whether or not the trainable is known."""
+        """The objective as a space file may write it, whether or not the trainable is known."""
         return self.name if self.is_joules else {self.name: self.mode}
 
 
 class Bound(Section):
-    """What a number may be: at least `min`, at most `max`, or both."""
+    """The range allowed for a number: at least `min`, at most `max`, or both."""
 
     min: Number | None = None
     max: Number | None = None
 
     def broken_by(self, value: float) -> bool:
-        """Whether `value` is outside; one that is not finite is."""
+        """Whether `value` is out of bounds, as any value that is not finite is."""
         return self.violation(value) > 0
 
     def violation(self, value: float) -> float:
-        """How far outside `value` is; 0 or less is inside. Infinite for one that is not finite."""
+        """How far `value` is out of bounds: 0 or less inside, infinite for a value that is not finite."""
         if not math.isfinite(value):
             return math.inf
         below = -math.inf if self.min is None else self.min - value
@@ -73,12 +75,12 @@ class Bound(Section):
         return max(below, above)
 
     def __str__(self) -> str:
-        """As "at least 1 and at most 5"."""
+        """The bounds in words, such as "at least 1 and at most 5"."""
         ends = {"at least": self.min, "at most": self.max}
         return " and ".join(f"{words} {end:g}" for words, end in ends.items() if end is not None)
 
 
-Named = tuple[str, Mode | None]  # an objective as the file names it, with its direction where that is given
+Named = tuple[str, Mode | None]  # an objective as the file names it, with its direction if given
 
 
 def _named(value: Any) -> tuple[Named, ...]:
@@ -104,7 +106,7 @@ NamedObjectives = Annotated[tuple[Named, ...], PlainValidator(_named)]
 def objectives_of(
     given: Sequence[Named], metric: str, mode: Mode, trainable: Trainable, problems: Problems
 ) -> tuple[Objective, ...]:
-    """What is optimised beside the metric, joules last; what is wrong with it is added to `problems`."""
+    """The objectives beside the metric, joules last; adds what is wrong with them to `problems`."""
     where = "search.objective"
     (first, first_mode), *rest = given or ((metric, None),)
     if first != metric:
@@ -153,7 +155,7 @@ def _near(name: str, known: Mapping[str, Any]) -> str:
 def constraints_of(
     given: Mapping[str, Any], metric: str, trainable: Trainable, problems: Problems
 ) -> dict[str, Bound]:
-    """The bounds by the number that they are of; what is wrong with them is added to `problems`."""
+    """The bounds by the name of what they constrain; adds what is wrong with them to `problems`."""
     found = {}
     for name, raw in given.items():
         where = f"search.constraints.{name}"

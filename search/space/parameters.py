@@ -1,4 +1,4 @@
-"""The kinds of parameter that can be searched. They describe; `search.sampling.sampler` draws from them."""
+"""The kinds of parameter that can be searched; `search.sampling.sampler` draws from them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Real:
-    """A number drawn from `low` to `high`, and with a step rounded to its nearest multiple, as W&B rounds.
+    """A number from `low` to `high`, rounded to the nearest multiple of `step` if given, as in W&B.
 
     Attributes:
         log: Equal ratios are equally likely, not equal differences.
-        step: Rounding may leave the range by half of it: 1 to 8 in steps of 16 is 0 or 16. A whole
+        step: Rounding may leave the range by half a step: 1 to 8 in steps of 16 is 0 or 16. A whole
             step gives whole numbers.
         inverse: Written with one of W&B's inv_ distributions. log(1/x) is uniform exactly when
             log(x) is, so it draws as `log` does.
@@ -39,7 +39,7 @@ class Real:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The smallest and the largest value that can come out."""
+        """The smallest and the largest possible value."""
         if self.step is None:
             return self.low, self.high
         # A bound half-way between two multiples is never drawn, so it rounds into the range.
@@ -78,7 +78,7 @@ class Choice:
 
     @property
     def is_ordered(self) -> bool:
-        """Numbers have an order, and a sampler finds a good region of it sooner than a good name."""
+        """Whether these are more than two numbers: a sampler finds a good region sooner than a good name."""
         return len(self.values) > 2 and all(type(value) in (int, float) for value in self.values)
 
     def contains(self, value: Any) -> bool:
@@ -119,7 +119,7 @@ def num_values(parameter: Parameter) -> int | None:
 
 
 def range_values(parameter: Parameter) -> list[Any]:
-    """Every value of a range that can be counted, in its order."""
+    """Every value of a countable range, in ascending order."""
     assert not isinstance(parameter, Choice | Normal)
     assert parameter.step is not None
     low, high = (round(end / parameter.step) for end in parameter.ends)
@@ -127,7 +127,7 @@ def range_values(parameter: Parameter) -> list[Any]:
 
 
 def middle(parameter: Parameter) -> Any:
-    """A value near the middle of the parameter's own scale, in two digits; the first of a choice."""
+    """A value near the middle of the parameter's scale, to two digits; the first value of a choice."""
     if isinstance(parameter, Choice):
         return parameter.values[0]
     if isinstance(parameter, Integer):
@@ -140,7 +140,7 @@ def middle(parameter: Parameter) -> Any:
 
 
 def beyond(parameter: Parameter, edge: Edge) -> float | int:
-    """A value as far outside the range as the next one within, or a tenth of a range without steps.
+    """A value as far outside the range as its neighbour is inside, or a tenth of a range without steps.
 
     Args:
         parameter: A range, or a choice that has an order.
@@ -158,7 +158,7 @@ def is_number(value: Any) -> bool:
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Whether two values mean the same setting: 1 and 1.0 do, (1, 2) and [1, 2] too, 1 and true not."""
+    """Whether two values mean the same setting: 1 and 1.0 do, as do (1, 2) and [1, 2]; 1 and true do not."""
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return list(one) == list(other)
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
@@ -186,12 +186,12 @@ def described(parameter: Parameter) -> str:
 
 
 def rounded(value: float, step: float | None) -> float:
-    """The nearest multiple of the step, halves to the even one; the value itself without a step."""
+    """The nearest multiple of the step, ties to even; the value itself without a step."""
     return value if step is None else multiple(round(value / step), step)
 
 
 def multiple(count: int, step: float) -> float:
-    """`count` steps, by their digits: 3 times 0.1 is 0.3, which in binary it is not."""
+    """`count` times `step` in decimal arithmetic: 3 times 0.1 is 0.3, which it is not in binary."""
     return count * step if isinstance(step, int) else float(count * Decimal(repr(step)))
 
 

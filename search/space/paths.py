@@ -3,9 +3,8 @@
 A path in a file is relative to the file, so that a space and what it names can be moved together; a path
 typed on the command line is relative to the current folder, where the shell completed it.
 
-What is run is the user's own: code within a run's folder is run only where a command line names it. A run's
-folder may have come from another person. Its `space.yaml` names a program, and resuming the run or promoting
-its trials would start that.
+Code in a run's folder is run only if the command line names it. The folder may have come from another person,
+and resuming the run or promoting its trials would start whatever program its `space.yaml` names.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from search.space.errors import Problems, is_within
 from search.space.schema import CommandSection
 from trainables.core.load import TrainableRef
 
-_JOURNAL = "journal.jsonl"  # what makes a folder a run's, see search/ledger/run_folder.py
+_JOURNAL = "journal.jsonl"  # marks a folder as a run's, see search/ledger/run_folder.py
 _PYTHON = (
     "code that came with a run is not run unless a command names it: read it, and give the file that you "
     "trust with --set search.trainable=PATH, or a --space of your own"
@@ -30,7 +29,7 @@ _COMMAND = (
 
 
 def displayed(path: Path) -> str:
-    """The path as short as it can be: relative to the current folder where it is below that."""
+    """The path, relative to the current folder if it is below that."""
     absolute, here = path.absolute(), Path.cwd()
     return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(path)
 
@@ -39,8 +38,7 @@ def displayed(path: Path) -> str:
 def unknown_homes_as(problems: Problems) -> Iterator[None]:
     """Report a path such as `~name/runs`, where no user has that name, as a problem of the file.
 
-    `Path.expanduser` raises a RuntimeError then, and has no class of its own for it: only the text
-    distinguishes it from other RuntimeErrors.
+    `Path.expanduser` then raises a plain RuntimeError, which only its text distinguishes from others.
     """
     try:
         yield
@@ -62,13 +60,13 @@ def data_folder(key: str, space: Path, overridden: Sequence[str]) -> Path:
 
 
 def trainable_reference(written: str, space: Path, *, is_typed: bool) -> TrainableRef:
-    """What `search.trainable` refers to; a user's file by its absolute path, as a worker has another folder.
+    """What `search.trainable` refers to; a user's file by its absolute path, as workers run in other folders.
 
     Args:
         space: The space file.
-        is_typed: The command line named it. Such a path is taken from the current folder if there is a file,
-            and always for a space in a run's folder, so that no typed name finds code there; else from the
-            space's folder, as `--set search.trainable=other.py` beside a space means the file beside it.
+        is_typed: The command line named it. Such a path is relative to the current folder if there is such a
+            file, and always for a space in a run's folder, so that no typed name finds code there; otherwise
+            to the space's folder, as `--set search.trainable=other.py` then means the file beside the space.
     """
     reference = TrainableRef.of(written)
     if reference.path is None:
@@ -100,7 +98,7 @@ def check_command(command: CommandSection | None, space_folder: Path, problems: 
     """Report a command that runs in a run's folder, or whose words name a file in one.
 
     Args:
-        command: None of a sweep file without the section, whose own program would be started.
+        command: None for a sweep file without the section, whose own program would be started.
     """
     if command is None:
         if run := _run_of(space_folder / "space.yaml"):
@@ -119,13 +117,13 @@ def check_command(command: CommandSection | None, space_folder: Path, problems: 
 
 
 def _found_from_run(path: str, space_folder: Path) -> Path | None:
-    """The run whose space names something by a relative path, as none written by this program does."""
+    """The run whose space names a relative path, which no space.yaml written by this program does."""
     is_relative = not Path(path).expanduser().is_absolute()
     return _run_of(space_folder / "space.yaml") if is_relative else None
 
 
 def _run_of(path: Path) -> Path | None:
-    """The run whose folder contains a file, by its path as written or by where symbolic links lead."""
+    """The run whose folder contains a file, by its path as written or with symbolic links resolved."""
     for one in (path.absolute(), path.resolve()):
         for folder in one.parents:
             if (folder / _JOURNAL).is_file():

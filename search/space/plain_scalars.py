@@ -1,7 +1,7 @@
-"""What a word without quotes is in a space file: what PyYAML reads, as W&B uses it for sweep files.
+"""How an unquoted word in a space file is read: as by PyYAML, which W&B uses for sweep files.
 
-PyYAML follows YAML 1.1, where `no` is false, `010` is 8 and `12:30` is 750. Of numbers such as `1e-4`, where
-it sees text for want of a dot, the number is taken: nobody means the text. Dates are text.
+PyYAML follows YAML 1.1, where `no` is false, `010` is 8 and `12:30` is 750. Unlike there, `1e-4`, which is
+text to PyYAML for want of a dot, is a number here, since nobody means the text; and dates are text.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _DATE = re.compile(
     r"|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt]|[ \t]+)[0-9]{1,2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]*)?"
     r"(?:[ \t]*(?:Z|[-+][0-9]{1,2}(?::[0-9]{2})?))?"
 )
-# Numbers to YAML 1.2 as ruamel reads it.
+# What ruamel takes for a number by YAML 1.2.
 _OTHER_NUMBER = re.compile(
     r"(?!_)[-+]?(?:0o?[0-7_]+|[0-9_]+|\.[0-9_]+|[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+|\.[0-9_]+[eE][-+][0-9]+)"
 )
@@ -51,14 +51,14 @@ class PlainScalar:
 
 @dataclass(frozen=True)
 class ReadScalar:
-    """Such a word at its place, `parameters.pretrained.value`."""
+    """A `PlainScalar` and its place, such as `parameters.pretrained.value`."""
 
     at: str
     scalar: PlainScalar
 
 
 class PlainResolver(VersionedResolver):
-    """Gives the words above a tag of their own, so that they are read as here, and quoted when written."""
+    """Tags the words above, so that they are read as described here, and quoted when written."""
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
         if kind is ScalarNode and implicit[0] and plain_scalar(value) is not None:
@@ -67,12 +67,12 @@ class PlainResolver(VersionedResolver):
 
 
 def add_constructor(constructor: Any) -> None:
-    """Let a constructor of ruamel's give a `PlainScalar` for each word that `PlainResolver` found."""
+    """Make a ruamel constructor return a `PlainScalar` for each word that `PlainResolver` tagged."""
     constructor.add_constructor(_PLAIN.suffix, lambda _, node: plain_scalar(node.value) or node.value)
 
 
 def plain_scalar(text: str) -> PlainScalar | None:
-    """What a word without quotes means; None where YAML 1.1 and 1.2 agree about it."""
+    """What an unquoted word means; None if YAML 1.1 and 1.2 agree about it."""
     if text.lower() in _TRUE + _FALSE and text in (text.lower(), text.upper(), text.capitalize()):
         return PlainScalar(text, text.lower() in _TRUE, "word")
     if _DATE.fullmatch(text):
@@ -89,10 +89,10 @@ def plain_scalar(text: str) -> PlainScalar | None:
 
 
 def scalar_notes(read: Iterable[ReadScalar], *, is_sweep: bool) -> Iterator[str]:
-    """A line for each place where a reader might take a word for something else.
+    """Yield a line for each place where a reader might take a word for something else.
 
     Args:
-        is_sweep: Numbers such as 1e-4 are told of among values: W&B gives a script the text.
+        is_sweep: Values such as 1e-4 get a line as well: W&B passes the text to a script.
     """
     places: dict[str, list[str]] = {}
     for each in read:
@@ -103,7 +103,7 @@ def scalar_notes(read: Iterable[ReadScalar], *, is_sweep: bool) -> Iterator[str]
 
 
 def scalar_hint(where: str, read: Iterable[ReadScalar]) -> str:
-    """The end of a problem at `where` that may come from such a word; empty if none stands there."""
+    """The end of a problem at `where` that such a word may have caused; empty if there is none."""
     here = [each.scalar for each in read if is_within(each.at, where)]
     taken = [
         f"{scalar.text} is {shown(scalar.value)}" for scalar in here if scalar.kind in ("word", "number")
@@ -126,7 +126,7 @@ def _reading(scalar: PlainScalar) -> str:
 
 
 def dotted(number: float) -> str:
-    """The number as every YAML reads it: with a dot, and a sign in the exponent."""
+    """The number as every YAML version reads it: with a dot, and a sign in the exponent."""
     text = repr(number)
     return text if "." in text or "e" not in text else text.replace("e", ".0e")
 

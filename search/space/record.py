@@ -1,4 +1,4 @@
-"""What a run keeps of its trainable, as data: those who read the run import nothing that it names."""
+"""A run's record of its trainable, as data, so that reading the run imports nothing that it names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from trainables.core.contract import Measure, MetricScale, Mode, Trainable, Unkn
 from trainables.core.load import TrainableRef
 
 RECORD = "trainable.json"  # beside space.yaml
-COPIES = "trainable"  # the folder of the files that were trained, which are never run from there
+COPIES = "trainable"  # folder of copies of the files that were trained; they are never run from there
 
 
 class RecordError(UnknownTrainable):
@@ -44,7 +44,7 @@ class RecordedFile(_Part):
     """A user's own file as it was trained.
 
     Attributes:
-        copy_name: Of its copy in `COPIES`.
+        copy_name: Name of its copy in `COPIES`.
     """
 
     path: str
@@ -56,9 +56,9 @@ class RecordedHparam(_Part):
     """A hyperparameter as the trainable declares it.
 
     Attributes:
-        kind: What its values are, as JSON Schema; None where that has no words for them.
-        refused_from: Values beyond the space's range that the trainable refused: from there on, in that
-            direction, there is nothing to widen the range to.
+        kind: Type of its values as JSON Schema; None where that cannot express it.
+        refused_from: Values beyond the space's range that the trainable refused: the range cannot be widened
+            that far.
     """
 
     default: Any
@@ -83,12 +83,12 @@ class RecordedMeasure(_Part):
 
 
 class TrainableRecord(_Part):
-    """What `Trainable` says that is no code, and where the code was.
+    """What a `Trainable` declares besides code, and where its code was.
 
     Attributes:
         trainable: `Space.trainable` as text.
-        file: None of a trainable that comes with the program.
-        measures: Empty in records of versions that knew of none.
+        file: None for a trainable that comes with the program.
+        measures: Empty in records of versions that had none.
     """
 
     schema_number: Literal[1] = 1
@@ -105,7 +105,7 @@ class TrainableRecord(_Part):
     has_test: bool
 
     def as_trainable(self) -> Trainable:
-        """What reads a space, with hparams that take what is recorded; it cannot train."""
+        """A trainable for reading a space, with hparams that accept what is recorded; it cannot train."""
         return Trainable(
             hparams=_made_hparams(self.hparams),
             metric=self.metric,
@@ -122,10 +122,10 @@ class TrainableRecord(_Part):
 
 
 def recorded_trainable(folder: Path, space: Space) -> Trainable:
-    """The trainable of the run in `folder` as readers may know it, once its space has been read.
+    """The trainable of the run in `folder`, whose space has been read, as its record describes it.
 
     Raises:
-        RecordError: As `RecordReader.trainable`.
+        RecordError: As for `RecordReader.trainable`.
     """
     hparams = (*space.parameters, *space.fixed)
     reader = RecordReader(
@@ -135,7 +135,7 @@ def recorded_trainable(folder: Path, space: Space) -> Trainable:
 
 
 def record_of(space: Space, trainable: Trainable) -> TrainableRecord:
-    """What is to be kept of the trainable of `space`; asks it which values lie beyond its ranges."""
+    """The record of the trainable of `space`; tries which values just beyond the ranges it refuses."""
     path = space.trainable.path
     return TrainableRecord(
         trainable=str(space.trainable),
@@ -165,7 +165,7 @@ def digest_of(path: Path) -> str | None:
 def is_same_code(folder: Path, before: TrainableRef, now: TrainableRef) -> bool:
     """Whether the run in `folder`, whose trainable was `before`, was trained with the code that `now` means.
 
-    A user's file may have moved, and then has the content that the run recorded.
+    A user's file may have moved, if its content is what the run recorded.
 
     Raises:
         RecordError: The record is damaged.
@@ -214,13 +214,13 @@ _REMEDY = (
 
 @dataclass(frozen=True, kw_only=True)
 class RecordReader:
-    """Takes the place of importing a run's trainable: `load_space` asks it for what the name means.
+    """Replaces importing a run's trainable: `load_space` asks it what the name means.
 
     Attributes:
-        folder: The run's.
-        written: What its space.yaml names as trainable.
-        metric: As it has it, for a run without a record.
-        hparams: The names there.
+        folder: The run's folder.
+        written: What its space.yaml names as the trainable.
+        metric: The metric in space.yaml, for a run without a record.
+        hparams: The names of the parameters in space.yaml.
     """
 
     folder: Path
@@ -230,13 +230,13 @@ class RecordReader:
     hparams: tuple[str, ...]
 
     def trainable(self, reference: TrainableRef) -> tuple[Trainable, list[str]]:
-        """What `reference` means in the run, and what is not known of it.
+        """The trainable that `reference` means in the run, and notices of what is unknown about it.
 
         Raises:
-            RecordError: The record is damaged, another one's, or missing where nothing replaces it.
-            UnknownTrainable: The program has no such part.
+            RecordError: The record is damaged, of another trainable, or missing with nothing to replace it.
+            UnknownTrainable: The program has no such trainable.
         """
-        if reference.command is not None:  # the space says it all, as data
+        if reference.command is not None:  # the space describes it completely, as data
             return reference.load(), []
         record = read_record(self.folder)
         if record is not None and record.trainable not in (str(reference), self.written):
@@ -246,7 +246,7 @@ class RecordReader:
             )
         if record is not None:
             return record.as_trainable(), []
-        if reference.path is None:  # a part of the program
+        if reference.path is None:  # comes with the program
             return reference.load(), []
         return self._unrecorded(reference.path)
 
@@ -295,18 +295,18 @@ def _schema(kind: Any) -> dict[str, Any] | None:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it; of what JSON has no words for, what Python shows."""
+    """The value as JSON has it, or Python's text of what JSON cannot express."""
     return json.loads(json.dumps(of_python(value), default=lambda each: str(of_python(each))))
 
 
 def _refused(space: Space, trainable: Trainable, name: str) -> dict[Edge, float | int]:
-    """The values right beyond both ends of a range that the trainable does not take."""
+    """The values just beyond either end of a range that the trainable refuses."""
     parameter = space.parameters.get(name)
     if parameter is None or not _has_ends(parameter):
         return {}
     base = space.default_hparams(trainable)
     if _refuses(trainable.hparams, {**base, name: middle(parameter)}):
-        return {}  # beside the others of trial 0 it takes no value at all: nothing is known of the ends
+        return {}  # with trial 0's other values even the middle is refused: nothing is known of the ends
     edges: tuple[Edge, ...] = ("lower", "upper")
     tried = {edge: beyond(parameter, edge) for edge in edges}
     return {
@@ -328,7 +328,7 @@ def _refuses(hparams: Callable[..., Any], values: Mapping[str, Any]) -> bool:
 
 
 def _made_hparams(recorded: Mapping[str, RecordedHparam]) -> type:
-    """A dataclass with the names and defaults of the record, and with its word on what is refused."""
+    """A dataclass with the record's names and defaults, which refuses what the trainable refused."""
 
     def check(hparams: Any) -> None:
         for name, one in recorded.items():

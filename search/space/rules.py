@@ -1,8 +1,7 @@
-"""What settings of a space go together: one list of rules, each a function of a draft and its problems.
+"""Which settings of a space go together: one list of rules, each a function of a draft and its problems.
 
-A key by itself is checked by `fields` and `schema`, a parameter by `distributions`, a value by the
-trainable's own hparams (`hparams`). Here is what concerns several of them. A new rule is one more function
-in `RULES`.
+A single key is checked by `fields` and `schema`, a parameter by `distributions`, a value by the trainable's
+own hparams (`hparams`). Rules concern several of them. A new rule is one more function in `RULES`.
 """
 
 from __future__ import annotations
@@ -28,19 +27,20 @@ from trainables.core.contract import Trainable
 from trainables.core.files import is_safe_name
 
 _ADVICE = "take horizon: full or rung, or leave it out"
-_MOST_POINTS = 10_000  # of a list: each is a training, and a mistyped range soon makes millions
+_MOST_POINTS = 10_000  # of a list: each point is trained, and a mistyped range soon makes millions
 _PACKAGES: Mapping[str, tuple[str, ...]] = {"gp": ("scipy", "torch"), "cmaes": ("cmaes",)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """A file on its way to a Space. What is not known yet is None: it grows as the file is read.
+    """A file on its way to a Space; what is not known yet is None.
 
     Attributes:
         declared: Parameters by the names that the file has, before they get the trainable's own.
-        when: The file's conditions, without what overridden parameters no longer allow; so are its points.
-        is_command: A script is searched, as the section says or as a sweep file alone does.
-        space: What has become of all this.
+        when: The file's conditions without what overridden parameters no longer allow, as are
+            `initial_points` and `defaults`.
+        is_command: A script is trained, named by the section or by a sweep file's own program.
+        space: The resulting Space.
     """
 
     name: str
@@ -59,17 +59,17 @@ class Draft:
 
     @property
     def is_of_sweep(self) -> bool:
-        """Whether a sweep file's own program is what is trained."""
+        """Whether a sweep file's own program is trained."""
         return is_of_sweep(self.file, self.section)
 
     @property
     def known(self) -> list[str]:
-        """Names that may be spoken of, those of parameters with problems of their own among them."""
+        """Names that may be referred to, including parameters with problems of their own."""
         return [*self.declared.entries, *self.declared.broken]
 
     @property
     def idle_hparams(self) -> Sequence[str]:
-        """Hyperparameters of the trainable that do nothing under the space's horizon."""
+        """Hyperparameters of the trainable that have no effect with the space's horizon."""
         is_anytime = self.trainable is not None and self.section.horizon == "anytime"
         return self.trainable.no_effect_anytime if self.trainable is not None and is_anytime else ()
 
@@ -78,11 +78,11 @@ Rule = Callable[[Draft, Problems], None]
 
 
 def check_rules(draft: Draft, problems: Problems) -> None:
-    """Add to `problems` all that the rules find in what is known of the draft.
+    """Add to `problems` all that the rules find in the draft as far as it is known.
 
     Called with the file alone, with its trainable, and with its space, so that a file whose trainable cannot
     be imported still has all its other problems in the one message. A rule that needs what is not known yet
-    finds nothing, and `Problems` keeps what is found twice once.
+    finds nothing, and `Problems` keeps a repeated finding once.
     """
     for rule in RULES:
         rule(draft, problems)
@@ -95,7 +95,7 @@ def _check_name(draft: Draft, problems: Problems) -> None:
 
 
 def _check_conditions(draft: Draft, problems: Problems) -> None:
-    """Conditions that can never be met, or that speak of what is not there."""
+    """Conditions that can never be met, or that refer to unknown parameters."""
     parameters, known = draft.declared.entries, draft.known
     for name, others in draft.when.items():
         if name not in known:
@@ -115,7 +115,7 @@ def _check_conditions(draft: Draft, problems: Problems) -> None:
 
 
 def _check_initial_points(draft: Draft, problems: Problems) -> None:
-    """Points that name no searched parameter or leave its range."""
+    """Points that name an unknown parameter or leave its range."""
     parameters, known = draft.declared.entries, draft.known
     for index, point in enumerate(draft.initial_points):
         for name, value in point.items():
@@ -127,7 +127,7 @@ def _check_initial_points(draft: Draft, problems: Problems) -> None:
 
 
 def _check_defaults(draft: Draft, problems: Problems) -> None:
-    """Values of the default configuration that a fixed parameter says otherwise."""
+    """Values of the default configuration that contradict a fixed parameter."""
     for name, value in draft.defaults.items():
         entry = draft.declared.entries.get(name)
         if isinstance(entry, Fixed) and not allows(entry, value):
@@ -135,7 +135,7 @@ def _check_defaults(draft: Draft, problems: Problems) -> None:
 
 
 def _check_portfolio(draft: Draft, problems: Problems) -> None:
-    """A portfolio where points are listed, and points of it that name no searched parameter."""
+    """A portfolio where the space lists its own points, and portfolio points with unknown parameters."""
     section, known = draft.section, draft.known
     if section.start == "portfolio" and (section.lists or draft.sampler == "grid"):
         problems.add("search.start", "a list, design or grid has its own points; leave portfolio out")
@@ -150,7 +150,7 @@ def _check_values(where: str, values: Sequence[Any], entry: Parameter | Fixed, p
     if not values:
         problems.add(where, "must be a value or a list of values, got an empty list")
     if isinstance(entry, Fixed):
-        return  # an override may fix what a condition speaks of; that may switch the parameter off
+        return  # an override may fix a parameter that a condition refers to, which may switch this one off
     for value in values:
         if not entry.contains(value):
             problems.add(where, _outside(value, entry))
@@ -165,7 +165,7 @@ def _outside(value: Any, entry: Parameter | Fixed) -> str:
 
 
 def _check_scheduler_key(draft: Draft, problems: Problems) -> None:
-    """W&B has a `scheduler` too, which means nothing here; ours, one level up, would mean nothing either."""
+    """Our scheduler's keys under W&B's own `scheduler`, one level up, where they would have no effect."""
     given = draft.file.scheduler
     for key in given if isinstance(given, Mapping) else ():
         if key in Scheduler.model_fields:
@@ -173,7 +173,7 @@ def _check_scheduler_key(draft: Draft, problems: Problems) -> None:
 
 
 def _check_batch_size(draft: Draft, problems: Problems) -> None:
-    """What "auto" cannot stand beside: the search could not know which of them it was."""
+    """A batch size of "auto" beside other values: the search could not tell which of them it became."""
     entry = draft.declared.entries.get("batch_size")
     if not draft.is_command and isinstance(entry, Choice) and "auto" in entry.values:
         text = "auto is no value beside others: write value: auto and search over effective_batch_size"
@@ -185,7 +185,7 @@ def _check_batch_size(draft: Draft, problems: Problems) -> None:
 
 
 def _check_sampler(draft: Draft, problems: Problems) -> None:
-    """Packages that the sampler needs and this environment does not have."""
+    """Packages that the sampler needs and this environment lacks."""
     missing = [name for name in _PACKAGES.get(draft.sampler, ()) if importlib.util.find_spec(name) is None]
     if missing:
         text = f"{draft.sampler} needs {listed(missing)}; pip install {' '.join(missing)}, or take tpe"
@@ -262,7 +262,7 @@ def _check_joules(draft: Draft, problems: Problems) -> None:
 
 
 def _check_worth(draft: Draft, problems: Problems) -> None:
-    """Limits in what a kilowatt-hour is worth, which must be known then."""
+    """Limits on CO2 or cost where the worth of a kilowatt-hour is unknown."""
     limits, tariff = draft.section.limits, draft.section.report.tariff
     if problems.concern("search.report"):
         return
@@ -274,9 +274,9 @@ def _check_worth(draft: Draft, problems: Problems) -> None:
 
 
 def _check_processes(draft: Draft, problems: Problems) -> None:
-    """That a trial of several processes has a training that can be parted.
+    """Several processes for a trainable whose training cannot be split.
 
-    A user's own trainable on several GPUs may use them by itself, in the one process that it has.
+    A user's own trainable may use several GPUs by itself, in its one process.
     """
     resources, trainable = draft.section.resources, draft.trainable
     if draft.is_command or trainable is None or resources.num_processes == 1 or trainable.is_data_parallel:
@@ -289,7 +289,7 @@ def _check_processes(draft: Draft, problems: Problems) -> None:
 
 
 def not_data_parallel_text(trainable: str) -> str:
-    """Why a trainable has no trials of several processes, and what to do."""
+    """Why a trainable cannot train in several processes, and what to do."""
     return f"{trainable} trains in one process, on one device: write 1, or leave it out"
 
 
@@ -308,7 +308,7 @@ def _check_objective(draft: Draft, problems: Problems) -> None:
 
 
 def _check_freeze_thaw(draft: Draft, problems: Problems) -> None:
-    """What a model of learning curves cannot do, each with what can be taken instead."""
+    """What cannot be combined with a model of learning curves, and what to take instead."""
     section = draft.section
     if section.scheduler.mode != "freeze_thaw" or len(section.objective) > 1:  # then it is asha
         return
@@ -331,7 +331,7 @@ def _check_freeze_thaw(draft: Draft, problems: Problems) -> None:
 
 
 def _check_flat(draft: Draft, problems: Problems) -> None:
-    """Where no search can be seen to gain no more."""
+    """Searches of which it cannot be told whether they still gain."""
     section = draft.section
     if not section.limits.stop_when_flat:
         return
@@ -355,7 +355,7 @@ def _check_brackets(draft: Draft, problems: Problems) -> None:
 
 
 def _check_ablations(draft: Draft, problems: Problems) -> None:
-    """What the trainable does not take of any combination."""
+    """Ablations with too many combinations, or with some that the trainable rejects."""
     space, check = draft.space, draft.check
     if space is None or check is None:
         return
@@ -373,7 +373,7 @@ def _check_ablations(draft: Draft, problems: Problems) -> None:
 
 
 def _check_horizon(draft: Draft, problems: Problems) -> None:
-    """Hyperparameters that are varied and do nothing, as no schedule falls under the horizon "anytime"."""
+    """Hyperparameters that are varied without effect, as no schedule falls with the horizon "anytime"."""
     if (space := draft.space) is None:
         return
     text = f"does nothing with search.horizon: anytime, where no schedule falls; {_ADVICE}"

@@ -43,10 +43,10 @@ DEFAULT_EPOCHS = [1, 3, 9]  # of a space without a ladder
 
 
 class LadderAxes(Section):
-    """Each axis is a list with one value per rung, or one value for all rungs.
+    """The axes of a ladder: on each, a list with one value per rung, or one value for all rungs.
 
-    With `resource: energy_j` the joules say where rungs end, and `epochs` is one number, the cap of a
-    training. `validation` caps what of validation is scored at a rung, which else dominates small ones.
+    With `resource: energy_j` the joules say where rungs end, and `epochs` is a single number, the cap of a
+    training. `validation` caps the examples scored at a rung, which would otherwise dominate small rungs.
     """
 
     resource: Resource = "epochs"
@@ -121,7 +121,7 @@ class EarlyTerminate(Section):
         return self
 
     def epochs(self) -> list[int]:
-        """The ladder's epochs. `min_iter` names no end; four rungs, as W&B's own example, make one."""
+        """The ladder's epochs; `min_iter` sets no end, so it gets four rungs, as in W&B's own example."""
         if self.max_iter is None:
             assert self.min_iter is not None
             return [round(self.min_iter * self.eta**power) for power in range(4)]
@@ -136,7 +136,7 @@ def _rung(columns: Mapping[str, Sequence[Any]], index: int) -> dict[str, Any]:
 
 Sampler = Literal["tpe", "random", "gp", "nsga2", "cmaes", "grid"]
 Start = Literal["default", "portfolio"]
-# Marks keys of a section that a resumed run must share: who was promoted, and who paused, came from them.
+# Marks keys that must be the same in a resumed run: which trials continued and paused followed from them.
 MUST_MATCH = "must match"
 
 
@@ -151,7 +151,7 @@ class Metric(Section):
 class Scheduler(Section):
     """How trials go up the ladder: the arguments of `search.rungs.Rungs`."""
 
-    # chosen from `make bench-search`, as the lowest rung of 1 epoch is
+    # chosen by `make bench-search`, as is the lowest rung of 1 epoch
     mode: Annotated[Kind, MUST_MATCH] = "asha"
     eta: Eta = 3
     brackets: Annotated[Count, MUST_MATCH] = 1
@@ -169,10 +169,10 @@ class Scheduler(Section):
         return self
 
     def check_brackets(self, num_rungs: int) -> None:
-        """See that there are rungs enough.
+        """Check that the ladder has enough rungs for the brackets.
 
         Raises:
-            KeyedError: There are not.
+            KeyedError: It has too few.
         """
         most = min(num_rungs, 2) if self.mode == "pasha" else num_rungs
         if self.brackets > most:
@@ -181,34 +181,34 @@ class Scheduler(Section):
 
 
 class PortfolioPoint(Section):
-    """A point that is tried early, and the trial of an earlier run, or the recipe, that it is taken from."""
+    """A point that is tried early, and its source: a trial of an earlier run, or a recipe."""
 
     hparams: Values
     source: Text
 
 
 class Portfolio(Section):
-    """Where the points come from that are tried after the default configuration.
+    """The source of the points that are tried right after the default configuration.
 
     Attributes:
-        runs: Earlier runs; none given are those of the trainable that lie beside the run.
-        points: What they came to. A search writes them into its own copy, so that whatever starts from that
-            tries the same ones.
+        runs: Earlier runs; empty means the trainable's runs in the same folder as this one.
+        points: The points taken from them. A search writes them into its own copy of the space, so that
+            whatever starts from that copy tries the same points.
     """
 
     runs: Texts = ()
     points: tuple[PortfolioPoint, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """What is set of it, as plain data."""
+        """The keys that are set, as plain data."""
         runs = {"runs": list(self.runs)} if self.runs else {}
         return runs if self.points is None else {**runs, "points": [dict(point) for point in self.points]}
 
 
 class Promote(Section):
-    """Full training: of how many of the best, with how many seeds, for how long (None: the top rung).
+    """Full training: of how many of the best trials, with how many seeds, for how long (None: the top rung).
 
-    `weights` is the number format of the weights that are left of trainings that have ended, a search's too.
+    `weights` is the number format of the weights that finished trainings leave, including a search's.
     """
 
     top: Count = 3
@@ -218,7 +218,7 @@ class Promote(Section):
 
 
 class CommandSection(Section):
-    """How a script is started, and what it prints; `CommandSpec` has the meaning of each key."""
+    """How a script is started, and what it prints; `CommandSpec` documents each key."""
 
     run: Tokens = ()
     launcher: Literal["torchrun"] | None = None
@@ -238,12 +238,12 @@ class CommandSection(Section):
 
 
 class TrainingSection(Section):
-    """How every trial is trained and scored; the keys stand directly under `search`.
+    """How every trial is trained and scored; the keys are directly under `search`.
 
-    A run that is resumed must have the same: they say what the scores that are there already mean.
+    A resumed run must have the same values, which decide what its existing scores mean.
 
     Attributes:
-        validation_subset: Fraction or number of validation examples that are scored; None is all.
+        validation_subset: Fraction or number of validation examples that are scored; None means all.
         patience: Epochs without improvement after which a trial ends.
         early_stop_threshold: A trial whose metric is worse than this at the end of a rung is stopped there.
         seed: Decides splits, subsets and what the sampler draws.
@@ -295,12 +295,12 @@ class SearchSection(TrainingSection):
 
     @property
     def lists(self) -> list[str]:
-        """The keys given that each say which points are trained."""
+        """The given keys that list the points to train."""
         return [key for key in ("trials", "design", "ablations") if getattr(self, key)]
 
 
 class SweepFile(Section):
-    """W&B's keys, of which some mean nothing here, and `search`, which is ours."""
+    """W&B's keys, some of which have no effect here, and `search`, which is ours."""
 
     ELSEWHERE: ClassVar[Mapping[str, str]] = {name: f"search.{name}" for name in SearchSection.model_fields}
 
@@ -326,7 +326,7 @@ class SweepFile(Section):
 
     @property
     def is_sweep(self) -> bool:
-        """Whether it has keys that only W&B's own files have."""
+        """Whether it has keys that only W&B's sweep files have."""
         own = {
             "name",
             "description",

@@ -1,4 +1,4 @@
-"""A space after all checks: what a search runs on, and how it is written beside its results."""
+"""A space that has passed all checks, and how it is written beside a run's results."""
 
 from __future__ import annotations
 
@@ -41,33 +41,33 @@ from trainables.core.data_source import data_text
 from trainables.core.files import replacing
 from trainables.core.load import TrainableRef
 
-_MUST_MATCH = {"must_match": True}  # marks what `Space.comparable_settings` gives
+_MUST_MATCH = {"must_match": True}  # marks what `Space.comparable_settings` returns
 
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """What to search, and within which means. Everything in it has been checked.
+    """What to search, and with which resources and limits. Everything in it has been checked.
 
     Attributes:
-        trainable: A path in it is absolute, since a worker has another folder.
+        trainable: Its path, if any, is absolute, since workers run in other folders.
         data: A data source as `TrainingContext` takes it; paths in it are absolute.
-        parameters: Those that are searched. The trainable's other hparams are `fixed` or default.
-        when: For a parameter that is not always searched: which values others must have.
-        defaults: Values of the default configuration, trial 0, where they are not the trainable's own.
+        parameters: The parameters that are searched. The trainable's other hparams are `fixed` or default.
+        when: For each parameter that is not always searched, the values that others must have.
+        defaults: Values of the default configuration, trial 0, where they differ from the trainable's own.
         initial_points: Points tried right after the default configuration. Each may be partial.
-        start: Whether what earlier runs ranked best follows them; None is as nobody said: it does not.
-        portfolio: Which runs these are, and the points that they came to.
-        beside: What is optimised beside the metric, joules last.
-        constraints: What numbers of trials must be, by their names. A trial that breaks one is infeasible.
+        start: "portfolio" to try next what earlier runs ranked best; None, not stated, means "default".
+        portfolio: The earlier runs, and the points taken from them.
+        beside: Objectives beside the metric, joules last.
+        constraints: Bounds on numbers that trials report, by name. A trial that breaks one is infeasible.
         warm_start: Folders of earlier runs whose trials the sampler knows from the beginning.
         training: How every trial is trained and scored.
-        trials: Explicit points, each partial: they are trained instead of a sampler's.
+        trials: Explicit points, each possibly partial, that are trained instead of a sampler's.
         design: Points made from the parameters' values, with `levels` values of each range.
         repeats: Seeds per point of a list or design.
-        ablations: By group, hparams with the values that are combined, the others at their default.
-        scale: What is known of the metric's values: the trainable's word, no part of a space's file.
-        scored_unit: What a scored set counts, such as images; the trainable's word too.
-        notices: What the user should know although it is no error; no part of equality.
+        ablations: For each group, hparams with the values to combine; the others keep their default.
+        scale: What the trainable declares about the metric's values; not part of a space file.
+        scored_unit: What a scored set counts, such as images; also declared by the trainable.
+        notices: What the user should know although it is no error; ignored by equality.
     """
 
     name: str
@@ -104,24 +104,24 @@ class Space:
     notices: tuple[str, ...] = field(default=(), compare=False)
 
     def default_hparams(self, trainable: Trainable) -> dict[str, Any]:
-        """The default configuration, trial 0: the trainable's own, with what this space says of it."""
+        """The default configuration, trial 0: the trainable's, with this space's `defaults` and `fixed`."""
         defaults = trainable.hparams()
         names = [field.name for field in dataclasses.fields(defaults) if field.init]
         return {name: getattr(defaults, name) for name in names} | {**self.defaults, **self.fixed}
 
     def with_training(self, **changes: Any) -> Space:
-        """The space with other settings of the training; what is given must be valid already."""
+        """The space with some training settings changed; the new values must be valid already."""
         return dataclasses.replace(self, training=self.training.model_copy(update=changes))
 
     @property
     def title(self) -> str:
-        """What is trained on what, for a line that a person reads."""
+        """What is trained on what, for display."""
         has_own_data = self.data == "none" and self.trainable.command is not None
         return self.trainable.title + ("" if has_own_data else f" on {data_text(self.data)}")
 
     @property
     def objective(self) -> tuple[str, ...]:
-        """The names of what is optimised, the metric first."""
+        """The names of the objectives, the metric first."""
         return (self.metric, *(each.name for each in self.beside))
 
     @property
@@ -131,7 +131,7 @@ class Space:
 
     @property
     def joules_objective(self) -> str | None:
-        """The one of the objectives that is in joules, if one is."""
+        """The name of the objective in joules, if there is one."""
         return next((each.name for each in self.beside if each.is_joules), None)
 
     @property
@@ -142,7 +142,7 @@ class Space:
 
     @property
     def objective_items(self) -> list[str | dict[str, str]]:
-        """The objectives as a file names them."""
+        """The objectives as a space file writes them."""
         return [self.metric, *(each.to_item() for each in self.beside)]
 
     @property
@@ -152,9 +152,9 @@ class Space:
 
     @cached_property
     def varied(self) -> list[str]:
-        """The hparams that tell trials apart: those searched, and those of a list or of ablations.
+        """The hparams in which trials differ: searched ones, and those of a list or of ablations.
 
-        Once only: a list may have thousands of points, and each line of the console asks.
+        Cached, as a list may have thousands of points and each line of the console needs this.
         """
         variants = (each for group in self.ablations.values() for each in group)
         listed = (name for point in (*self.trials, *variants) for name in point)
@@ -162,11 +162,11 @@ class Space:
 
     @property
     def sampler_name(self) -> str:
-        """What proposes new trials, for a reader: with freeze_thaw it is not `sampler`."""
+        """What proposes new trials, for display; with freeze_thaw this is not `sampler`."""
         return "of the model" if self.scheduler.mode == "freeze_thaw" else self.sampler
 
     def search_order(self) -> list[str]:
-        """The searched parameters, each after those its condition speaks of."""
+        """The searched parameters, each after those in its condition."""
         return ordered(self.parameters, self.when)
 
     def is_active(self, name: str, hparams: Mapping[str, Any]) -> bool:
@@ -179,9 +179,9 @@ class Space:
         return all(name in hparams and self.parameters[name].contains(hparams[name]) for name in active)
 
     def comparable_settings(self) -> dict[str, Any]:
-        """Settings by name that decide what scores mean: a run that is resumed must have the same.
+        """Settings by name that decide what scores mean; a resumed run must have the same.
 
-        Limits, resources, promotion and eta may change, and ranges may: they say what comes next.
+        Limits, resources, promotion, eta and ranges may change: they only affect what comes next.
         """
         settings: dict[str, Any] = {}
         for each in dataclasses.fields(self):
@@ -206,7 +206,7 @@ class Space:
         return {name: value}
 
     def to_dict(self) -> dict[str, Any]:
-        """A space file's content: `load_space` of it gives an equal Space."""
+        """The content of a space file that `load_space` turns into an equal Space."""
         return {
             "name": self.name,
             "metric": {"name": self.metric, "goal": "maximize" if self.mode == "max" else "minimize"},
@@ -248,14 +248,14 @@ class Space:
         command = self.trainable.command
         if command is None:
             return {"trainable": str(self.trainable)}
-        known = ("groups", "mixed")  # from the parameters, as they are written
+        known = ("groups", "mixed")  # these follow from the parameters as written
         return {
             "trainable": "command",
             "command": {key: value for key, value in command.items() if key not in known},
         }
 
     def parameter_entries(self) -> dict[str, Any]:
-        """The content of `parameters`, those of a nested group within it."""
+        """The content of `parameters`, with nested groups."""
         command = self.trainable.command
         groups: Mapping[str, Sequence[str]] = command.get("groups", {}) if command else {}
         entries = {name: to_entry(parameter) for name, parameter in self.parameters.items()}
@@ -288,13 +288,13 @@ def _item_text(item: str | dict[str, str]) -> str:
 
 
 def dump_space(space: Space, path: Path) -> None:
-    """Write `space` to `path`, whole or not at all."""
+    """Write `space` to `path` atomically."""
     with replacing(path) as scratch:
         scratch.write_text(yaml_text(space.to_dict()), encoding="utf-8")
 
 
 class _Representer(SafeRepresenter):
-    """Writes 1.0e-05: without the dot PyYAML reads text."""
+    """Writes 1.0e-05 with a dot, without which PyYAML reads text."""
 
 
 _Representer.add_representer(
@@ -303,7 +303,7 @@ _Representer.add_representer(
 
 
 def _represent_text(writer: Any, text: str) -> Any:
-    """Line breaks and the like as escapes, and quotes around what PyYAML reads as a mark."""
+    """Escape line breaks and other unprintable characters, and quote what PyYAML takes for a mark."""
     has_mark = "?" in text or text.startswith(":")  # ruamel writes {k: :0}, which PyYAML refuses
     style = '"' if not text.isprintable() else "'" if has_mark else None
     return writer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
@@ -313,11 +313,11 @@ _Representer.add_representer(str, _represent_text)
 
 
 def yaml_text(content: Mapping[str, Any], *, has_short_lines: bool = False) -> str:
-    """Plain data as YAML, in its order; `has_short_lines` puts every value in a line of its own."""
+    """Format plain data as YAML, in its order; `has_short_lines` puts every value on a line of its own."""
     yaml = YAML(typ="safe", pure=True)
-    yaml.Resolver = PlainResolver  # quotes every text that some YAML reads as something else
+    yaml.Resolver = PlainResolver  # quotes every text that some YAML version reads as something else
     yaml.Representer = _Representer
-    yaml.width = 4096  # PyYAML takes no key that is broken over two lines
+    yaml.width = 4096  # PyYAML rejects a key that is broken over two lines
     yaml.default_flow_style = False if has_short_lines else None
     yaml.representer.sort_base_mapping_type_on_output = False
     text = io.StringIO()
@@ -326,8 +326,10 @@ def yaml_text(content: Mapping[str, Any], *, has_short_lines: bool = False) -> s
 
 
 def axes(ladder: Ladder) -> dict[str, Any]:
-    """What each rung has of each axis, those that no rung sets left out; joules where they measure the rungs,
-    and then one number of epochs."""
+    """The rungs' values on each axis, without axes that no rung sets.
+
+    Where rungs are measured in joules, these are included and `epochs` is one number.
+    """
     names = ("epochs", "subset", "resolution", "validation")
     values = {axis: [getattr(rung, axis) for rung in ladder.rungs] for axis in names}
     given: dict[str, Any] = {axis: each for axis, each in values.items() if each[0] is not None}

@@ -1,4 +1,4 @@
-"""A W&B sweep file with its program and nothing of ours: what is run, and what the file leaves open."""
+"""A W&B sweep file with its own program: what is run, and what the file leaves open."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from search.space.parameters import Choice, Fixed, Integer, Parameter, Real, is_
 from search.space.schema import SearchSection, SweepFile
 from trainables.command.template import FORMS, escaped
 
-# A script that trains as long as it likes is asked after so many of its scores; it ends where it ends.
+# A script that trains as long as it likes is compared after this many scores, and ends when it ends.
 OPEN_EPOCHS = [1, 3, 9, 27, 81]
-# What scripts call their epochs; of a group too, as `trainer.max_epochs`, but none that only warms up.
+# What scripts call their epochs, also in a group, as `trainer.max_epochs`, but not epochs of warm-up.
 _EPOCHS = re.compile(r"(?!.*warm)(.*[./])?((n|num|max|train|total|num_train)[_-]?)?epochs?")
 _USUAL = ("${env}", "${interpreter}", "${program}", "${args}")
 _WORD = re.compile(r"\$\{(\w+)\}")
 
 
 def is_command(file: SweepFile, section: SearchSection) -> bool:
-    """Whether a script is searched: named by the section, or by a sweep file that has nothing of ours.
+    """Whether a script is trained: one under `search.command`, or the own program of a sweep file.
 
-    A sweep file with `program:` to which a user added `search.trainable` or `search.data` is a search of
+    A sweep file with `program:` to which a user added `search.trainable` or `search.data` is a search over
     that trainable, and a notice says that the program is ignored.
     """
     is_open = "trainable" not in section.model_fields_set and section.data is None
@@ -36,11 +36,11 @@ def is_of_sweep(file: SweepFile, section: SearchSection) -> bool:
 
 
 def run_of_sweep(program: Any, command: Any, problems: Problems) -> tuple[str, ...]:
-    """The words of `search.command.run` that do as W&B's agent does; () with a problem where none do.
+    """The words of `search.command.run` that act as W&B's agent does; empty, with a problem, if invalid.
 
     `${env}` is /usr/bin/env, `${interpreter}` the Python that runs the search; `${args}` and its like stay as
-    they are, and a command without any of them passes no hyperparameter, as there. A place such as `{epochs}`
-    is one here too.
+    they are, and a command without any of them passes no hyperparameter, as with the agent. Placeholders such
+    as `{epochs}` work here too.
     """
     words = list(_USUAL) if command is None else command
     if not isinstance(words, list) or not words:
@@ -71,30 +71,30 @@ def run_of_sweep(program: Any, command: Any, problems: Problems) -> tuple[str, .
 
 
 def folder_of_sweep(program: Any, folder: Path) -> Path:
-    """Where the program lies: beside the file, or else in this folder, where W&B's agent would be started."""
+    """The program's folder: the file's, or else the current one, where W&B's agent would be started."""
     is_here = isinstance(program, str) and not (folder / program).exists() and Path(program).exists()
     return (Path.cwd() if is_here else folder).absolute()
 
 
 def args_of_sweep(entries: Mapping[str, Parameter | Fixed]) -> tuple[str, ...]:
-    """Parameters of one number that are places of a command here, such as `epochs: {value: 10}`.
+    """Parameters with a single number that are placeholders of a command, such as `epochs: {value: 10}`.
 
-    The script gets them where it gets its hyperparameters, as from W&B's agent: its epochs from the ladder,
-    and each training's own seed. Of several values, or text, they are hyperparameters as any other.
+    The script gets them among its hyperparameters, as from W&B's agent, but with the ladder's epochs and each
+    training's own seed. With several values, or text, they are hyperparameters like any other.
     """
     values = {name: _values_of(entries.get(name)) for name in ("epochs", "seed")}
     return tuple(name for name, given in values.items() if len(given) == 1 and is_number(given[0]))
 
 
 def epochs_of_sweep(entries: Mapping[str, Parameter | Fixed]) -> list[int]:
-    """The ladder that a sweep file without one gets: up to its own epochs, by whichever name, or open."""
+    """The ladder's epochs for a sweep file that has none: up to its own epochs, by whatever name, or open."""
     named = [entry for name, entry in entries.items() if _EPOCHS.fullmatch(name.lower())]
     top = round(max(filter(is_number, (value for entry in named for value in _values_of(entry))), default=0))
     return sorted({max(1, top // 9), max(1, top // 3), top}) if top >= 1 else OPEN_EPOCHS
 
 
 def _values_of(entry: Parameter | Fixed | None) -> Sequence[Any]:
-    """The value, the values or the ends of an entry; none of one without."""
+    """The value, the values or the ends of an entry; empty if it has none."""
     match entry:
         case Fixed():
             return [entry.value]
@@ -106,7 +106,7 @@ def _values_of(entry: Parameter | Fixed | None) -> Sequence[Any]:
 
 
 def middles(entries: Mapping[str, Parameter | Fixed], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Trial 0 where a sweep file says none: the middle of each range, on its own scale."""
+    """Values of trial 0 that a sweep file does not give: the middle of each range, on its own scale."""
     passed = (*given, *args_of_sweep(entries))
     return {
         name: middle(entry)
@@ -118,7 +118,7 @@ def middles(entries: Mapping[str, Parameter | Fixed], given: Mapping[str, Any]) 
 def program_notices(
     entries: Mapping[str, Parameter | Fixed], given: Mapping[str, Any], *, has_ladder: bool
 ) -> Iterator[str]:
-    """What was chosen for what a sweep file does not say."""
+    """Yield what was chosen for what a sweep file leaves open."""
     if chosen := middles(entries, given):
         yield (
             "search.command.defaults: not given; trial 0, which the others are compared with, has the middle "

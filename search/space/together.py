@@ -1,7 +1,7 @@
 """Which values of a space go together, and the configuration of trial 0.
 
-A trainable's rules are about whole configurations: resnet20 has no weights on a hub, resnet18 has. So values
-are tried with the other values of the space, and not with the trainable's defaults, which it may never train.
+A trainable's rules are about whole configurations: resnet20 has no weights on a hub, resnet18 does. So values
+are checked with the other values of the space, not with the trainable's defaults, which it may never train.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from search.space.parameters import Choice, Fixed, Parameter, identity, is_same
 Point = Mapping[str, Any]
 Entries = Mapping[str, Parameter | Fixed]
 
-_MOST_TRIED = 500  # combinations of names; above that each pair of values, with the first of every other
+_MOST_TRIED = 500  # combinations of names; above that only pairs of values, with the first of all others
 _MOST_PER_NUMBER = 100
 
 
@@ -32,7 +32,7 @@ def combinations(parameters: Entries, *, most: int) -> Iterator[dict[str, Any]]:
     """Every combination of the choices that have names among their values.
 
     Args:
-        most: Where there are more combinations, those of each pair of choices alone.
+        most: If there are more combinations, yield only those of each pair of choices.
     """
     choices = {
         name: parameter.values
@@ -48,10 +48,10 @@ def combinations(parameters: Entries, *, most: int) -> Iterator[dict[str, Any]]:
 
 
 class ValuesTogether:
-    """Tries the values of one space with each other.
+    """Checks the values of one space with each other.
 
     Args:
-        entries: Those of the trainable's own names and of kinds that it takes.
+        entries: The parameters, under the trainable's own names and of kinds that it accepts.
     """
 
     def __init__(self, entries: Entries, when: Conditions, check: HparamsCheck) -> None:
@@ -65,9 +65,9 @@ class ValuesTogether:
         self._points = list({identity(point): point for point in points}.values())
 
     def run(self, problems: Problems) -> None:
-        """Add to `problems` every value that the trainable does not take with the others of the space.
+        """Add to `problems` every value that the trainable rejects with the other values of the space.
 
-        Where it takes it with some of them, the problem says which condition to write.
+        If it accepts the value with some of them, the problem says which condition to write.
         """
         refusals = [self._check.refusal({**self._fixed, **point}) for point in self._points]
         accepted = [point for point, refusal in zip(self._points, refusals, strict=True) if refusal is None]
@@ -84,14 +84,13 @@ class ValuesTogether:
                 self._try_numbers(name, entry, accepted[:_MOST_PER_NUMBER], problems)
 
     def default(self, given: Point, candidates: Sequence[Point]) -> Point | None:
-        """What trial 0 has beside fixed values in place of the trainable's defaults; empty if these do.
+        """Values of trial 0 that replace the trainable's defaults, fixed ones aside; None if none fit.
 
-        A choice among words has the first of them where the default is none. Where that is no configuration
-        that is taken, the first of `candidates` that does takes its place, or else the first values that go
-        together. None: nothing does.
+        A choice among names gets its first name if the default is not one of them. If the trainable rejects
+        that, the first of `candidates` that it accepts is used, or else the first values that go together.
 
         Args:
-            given: What the space says of it.
+            given: The space's own values for trial 0.
             candidates: Points of the space, each partial, the best first.
         """
         own = {name: value for name, value in self._first_names() if name not in given}
@@ -108,18 +107,18 @@ class ValuesTogether:
         return None
 
     def _first_names(self) -> Iterator[tuple[str, str]]:
-        """Of each choice among words that lacks the trainable's default, the first: of models, say."""
+        """Yield the first name of each choice that lacks the trainable's default, such as one of models."""
         for name, value in self._points[0].items():
             if isinstance(value, str) and self._lacks_default(name):
                 yield name, value
 
     def _lacks_default(self, name: str) -> bool:
-        """Whether the trainable's own default is none of the values to choose among."""
+        """Whether the parameter is a choice without the trainable's own default."""
         entry = self._entries[name]
         return isinstance(entry, Choice) and not entry.contains(self._check.default(name))
 
     def _active(self, chosen: Point) -> dict[str, Any]:
-        """What of the chosen values is searched, with numbers that conditions ask for."""
+        """The chosen values that are active, with the other values that their conditions require."""
         numbers = {
             other: values[0]
             for name in chosen
@@ -143,7 +142,7 @@ class ValuesTogether:
         refused: Sequence[tuple[Point, str]],
         problems: Problems,
     ) -> None:
-        """Name a value that is refused whatever it is with, or with one value of another choice."""
+        """Report a value that is refused with all others, or with certain values of another choice."""
         if not refused:
             return
         if not any(_has(point, name, value) for point in accepted):
@@ -158,7 +157,7 @@ class ValuesTogether:
     def _refused_values(
         self, other: str, accepted: Sequence[Point], refused: Sequence[Point], name: str, value: Any
     ) -> list[Any]:
-        """Values of another choice that go with everything but this one."""
+        """Values of another choice that are accepted, but never together with this value."""
         entry = self._entries[other]
         if not isinstance(entry, Choice):
             return []
@@ -197,7 +196,7 @@ class ValuesTogether:
         refused: Sequence[tuple[Point, str]],
         problems: Problems,
     ) -> None:
-        """Say with which values of a choice a number is refused, if that explains every refusal."""
+        """Report with which values of a choice a number is refused, if that explains every refusal."""
         bad_points = [point for point, _ in refused]
         for other, entry in self._entries.items():
             if not isinstance(entry, Choice) or other == name:
@@ -220,7 +219,7 @@ class ValuesTogether:
         problems.add(f"parameters.{name}", f"{text}; or {condition}")
 
     def _blame(self, refusal: str, problems: Problems) -> None:
-        """Nothing of the space is taken: name the values that are refused by themselves for that reason."""
+        """When nothing is accepted, report the values that are refused on their own for that reason."""
         values = {name: [value] for name, value in self._fixed.items()}
         values |= {
             name: list(each.values) for name, each in self._entries.items() if isinstance(each, Choice)

@@ -1,4 +1,4 @@
-"""From a name or path, or a mapping of Python's, to the plain content of a space."""
+"""Read the plain content of a space from a name, a path or a Python mapping, and apply overrides."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from search.space.plain_scalars import PlainResolver, PlainScalar, ReadScalar, a
 from trainables.core.data_source import long_form
 
 Report = Callable[[str, str], None]
-# What changes a space: "parameters.lr.max=0.3", whose value is YAML, or a key and a value of Python's.
+# A change to a space: "parameters.lr.max=0.3", whose value is YAML, or a key and a Python value.
 Override = str | tuple[str, Any]
 Overrides = Mapping[str, Any] | Sequence[Override]  # as the library takes them
 _SUFFIXES = (".yaml", ".yml")
 _DEEPEST = 30
 _MOST_VALUES = 20_000  # a few nested anchors can expand to billions
 _LARGEST_INT = 2**63 - 1
-# Where everything is text: --aug no stays what was written.
+# Everything in these is text: --aug no stays as written.
 _WORDS = tuple(f"search.command.{key}" for key in ("run", "resume", "test", "env", "flags"))
 _REMEDIES = {"date": "quote it", "datetime": "quote it", "set": "give a list, which has an order"}
 
 
 class _UnreadableError(Exception):
-    """The file cannot be read at all; the message is the one problem there is to report."""
+    """The file cannot be read at all; the message is the only problem to report."""
 
 
 def find_file(source: str | Path, spaces_dir: Path) -> Path:
-    """The file a user means: a bare name is one of `spaces_dir`, other text a path; a `Path` is from here."""
+    """The file a user means: a bare name is in `spaces_dir`; other text, and any `Path`, is a path."""
     if isinstance(source, Path):
         return source.absolute()
     path = Path(source).expanduser()
@@ -67,7 +67,7 @@ def read_content(
     """The file's content with the overrides applied.
 
     Returns:
-        None, with the reason among the problems, if nothing further can be checked.
+        None, with the reason added to `problems`, if nothing further can be checked.
     """
     try:
         raw = _parse(_read_text(path, spaces_dir), problems.add)
@@ -108,7 +108,7 @@ def _file_meant(path: Path, spaces_dir: Path) -> str:
         return f"; for the one in this folder write ./{path.name}"
     if (spaces_dir / path.name).is_file():
         return f"; for the program's own write {path.name}"
-    stems = sorted(file.stem for file in path.parent.glob("*.yaml"))  # every name is like another with .yaml
+    stems = sorted(file.stem for file in path.parent.glob("*.yaml"))  # with .yaml all names look alike
     near = difflib.get_close_matches(path.stem, stems, n=1)
     if near:
         return f"; did you mean {near[0]}.yaml?"
@@ -135,7 +135,7 @@ def _parse(text: str, report: Report) -> Any:
         raise _UnreadableError(_syntax_problem(error)) from None
     except RecursionError:
         raise _UnreadableError("is nested too deeply") from None
-    except Exception as error:  # ruamel lets others through, such as ValueError for the date 2024-99-99
+    except Exception as error:  # ruamel raises others too, such as ValueError for the date 2024-99-99
         raise _UnreadableError(f"is not YAML: {error or type(error).__name__}") from None
 
 
@@ -148,7 +148,7 @@ def _syntax_problem(error: MarkedYAMLError) -> str:
 
 
 class _Plain:
-    """Copies what the parser or Python gave, and reports what has no place in a space.
+    """Copies what came from the parser or from Python, and reports what has no place in a space.
 
     Attributes:
         scalars: The words that YAML's versions read differently, each with its place.
@@ -199,7 +199,7 @@ class _Plain:
 
 
 def of_python(value: Any) -> Any:
-    """A value of Python's as a file would give it: enums, paths, ranges, and what NumPy and torch hold."""
+    """A Python value as a file would give it: converts enums, paths, ranges, and NumPy and torch values."""
     if isinstance(value, Enum):
         return of_python(value.value)
     if isinstance(value, PurePath):
@@ -222,7 +222,7 @@ def _kind(raw: Any) -> str:
 
 
 def override_list(overrides: Overrides) -> list[Override]:
-    """Overrides in their order: KEY=VALUE as after --set, or keys with values of Python's."""
+    """Overrides in their order: KEY=VALUE as after --set, or keys with Python values."""
     return list(overrides.items()) if isinstance(overrides, Mapping) else list(overrides)
 
 
@@ -259,7 +259,7 @@ def _apply_text(override: str, content: Content, problems: Problems) -> None:
 
 
 def _put(at: str, given: Any, where: str, content: Content, problems: Problems) -> None:
-    """Put a value into the content, held to what a value of the file is held to."""
+    """Put a value into the content, checked like a value of the file."""
     plain = _Plain(problems.add)
     value = plain.value(given, at, 0)
     replaced = put(content.mapping, at, value, where, problems)
@@ -270,7 +270,7 @@ def _put(at: str, given: Any, where: str, content: Content, problems: Problems) 
     content.overridden += replaced
 
 
-# The keys of a parameter that can stand together; one of another kind takes their place.
+# The keys of a parameter that go together; a key of another kind replaces them.
 _KINDS = (
     frozenset({"value"}),
     frozenset({"values", "probabilities"}),
@@ -280,15 +280,15 @@ _KINDS = (
 
 
 def put(mapping: dict[str, Any], at: str, value: Any, where: str, problems: Problems) -> list[str]:
-    """Lay `value` over the content at the dotted place `at`; gives the places whose content has gone.
+    """Set `value` at the dotted place `at`; return the places that were set or emptied.
 
-    A name may have dots itself, and lie in a group: `parameters.optimizer.lr.value` is found both under
-    `optimizer.lr` and under `optimizer: {parameters: {lr: ...}}`. In a parameter, `value` takes the place of
-    `values`, of `min` and `max`, and so on. Data in its short form becomes the mapping that it is short for:
+    A name may itself have dots, or be in a group: `parameters.optimizer.lr.value` is found both under
+    `optimizer.lr` and under `optimizer: {parameters: {lr: ...}}`. In a parameter, `value` replaces `values`,
+    `min` and `max`, and so on. Data in its short form becomes the mapping that it is short for:
     `search.data.split=report` over `python-stdlib` gives `{name: python-stdlib, split: report}`.
 
     Args:
-        where: Of the override, for problems.
+        where: What problems call the override.
     """
     keys = at.split(".")
     place: list[str] = []
@@ -298,7 +298,7 @@ def put(mapping: dict[str, Any], at: str, value: Any, where: str, problems: Prob
         if mapping.get(key) is None:
             mapping[key] = {}
         if place == ["search", "data"] and isinstance(mapping[key], str):
-            mapping[key] = dict(long_form(mapping[key]))  # a name or KIND:PATH, which an option is added to
+            mapping[key] = dict(long_form(mapping[key]))  # a name or KIND:PATH, to which an option is added
         if not isinstance(mapping[key], dict):
             problems.add(where, f"{'.'.join(place)} is {shown(mapping[key])}, not a mapping")
             return []
@@ -318,7 +318,7 @@ def _next_key(mapping: Mapping[str, Any], keys: list[str]) -> tuple[str, list[st
 
 
 def _in_group(mapping: Mapping[str, Any], keys: list[str], place: list[str]) -> list[str]:
-    """The keys with `parameters` before them where the mapping is a group of parameters."""
+    """The keys, with `parameters` put first if the mapping is a group of parameters."""
     is_group = place[0] == "parameters" and len(place) > 1 and isinstance(mapping.get("parameters"), dict)
     return ["parameters", *keys] if is_group and keys[0] != "parameters" else keys
 
@@ -335,7 +335,7 @@ def _set(mapping: dict[str, Any], place: list[str], key: str, value: Any) -> lis
 
 
 def _replaced(entry: Mapping[str, Any], key: str, value: Any) -> set[str]:
-    """The keys of a parameter that do not go with a new one."""
+    """The keys of a parameter that do not go with a new key."""
     if key == "distribution":
         takes = DISTRIBUTIONS.get(value if isinstance(value, str) else "")
         return set(entry) - takes[0] if takes else set()
@@ -343,7 +343,7 @@ def _replaced(entry: Mapping[str, Any], key: str, value: Any) -> set[str]:
     if not kinds:
         return set()
     if key == "values":
-        return _replaced(entry, "probabilities", None) | {"probabilities"}  # they were of the old values
+        return _replaced(entry, "probabilities", None) | {"probabilities"}  # these belonged to the old values
     gone = {name for kind in _KINDS for name in kind} - frozenset().union(*kinds)
     takes = DISTRIBUTIONS.get(str(entry.get("distribution")))
     return gone | ({"distribution"} if takes and key not in takes[0] else set())

@@ -1,4 +1,4 @@
-"""One training, epoch by epoch, with its time and energy; and what of it travels to a worker. No Ray."""
+"""One training, epoch by epoch, with its time and energy, and what is sent to a worker for it. No Ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A load that trains again and again beside the trials, on their device. No Ray inside."""
+"""A background load that trains over and over beside the trials, on their device. No Ray inside."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from search.trial.row import EpochRow
 from search.trial.task import TrialTask, task_for
 from search.trial.training import run_trial
 
-BACKGROUND_ID = "background"  # where trials have "trial-0007"; its folder in the run's bears the name too
+BACKGROUND_ID = "background"  # in place of "trial-0007"; also the name of its folder in the run's
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackgroundSpec:
-    """What a user asks for who wants trials measured beside a load.
+    """A user's request to measure trials beside a background load.
 
     Attributes:
-        space: Its default configuration is the load.
-        share: Of the GPU, for the load; None leaves it to the trials' share.
+        space: The space whose default configuration is the load.
+        share: Fraction of the GPU for the load; None means what the trials leave, or half.
     """
 
     space: Space
@@ -31,7 +31,7 @@ class BackgroundSpec:
 
 
 def background_spec(source: str | None, share: float | None, *, is_here: bool) -> BackgroundSpec | None:
-    """What is asked for by the name of a space, or None where none is named.
+    """The request for a load by the name of its space; None without a name.
 
     Args:
         is_here: The trials run on this machine.
@@ -51,10 +51,10 @@ def background_spec(source: str | None, share: float | None, *, is_here: bool) -
 
 @dataclass(frozen=True, kw_only=True)
 class Background:
-    """The load with what it reserves.
+    """The load and what it reserves.
 
     Attributes:
-        name: That of its space.
+        name: Name of its space.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Background:
         return f"{self.name} was trained again and again on {place}, as asked"
 
     def shared_text(self, workers: int | None) -> str:
-        """How it shares the device with `workers` trials at a time, for the beginning of a run."""
+        """How the load shares the device with `workers` trials at a time, printed when a run begins."""
         gpus = f" and {self.task.gpus:g} of the GPU" if self.task.gpus else ""
         return (
             f"background: {self.name} trains on {self.task.cpus:g} CPUs{gpus}, "
@@ -91,7 +91,7 @@ def background_of(space: Space, *, gpus: float, folder: Path) -> Background:
     """The default configuration of `space` as a load that reserves `gpus` of a GPU and its space's cores.
 
     Args:
-        folder: The run's; only the load's log is written there.
+        folder: The run's folder; only the load's log is written there.
     """
     resources = space.resources.model_copy(update={"gpus_per_trial": gpus})
     task = task_for(
@@ -105,9 +105,9 @@ def background_of(space: Space, *, gpus: float, folder: Path) -> Background:
 
 
 def endless_rows(task: TrialTask, meter: EnergyMeter) -> Iterator[EpochRow]:
-    """Train up the task's ladder, again and again, for as long as rows are asked for.
+    """Train up the task's ladder over and over, for as long as rows are consumed.
 
-    Nothing is saved, and each training is the one before: the same seed, the same work.
+    Nothing is saved, and each training repeats the one before: the same seed, the same work.
     """
     with meter.starting():
         trainable, hparams = task.load()

@@ -1,8 +1,8 @@
-"""batch_size "auto": which models need a choice, and what the choice makes of a trial's hyperparameters.
+"""batch_size "auto": which models need a choice, and how the choice changes a trial's hyperparameters.
 
-A trainable chooses ("64: a step takes ..."), preflight asks it on each node, and the run writes what came of
-it into its journal and the number into each trial's hyperparameters: what resumes, reports or promotes the
-trial later reads a number.
+A trainable chooses ("64: a step takes ...") when preflight asks it on each node. The run writes the choice
+into its journal and the number into each trial's hyperparameters, so whatever resumes, reports or promotes
+the trial later reads a number.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 AUTO = "auto"
-Choices = Mapping[str, str]  # by model (see `model_of`), the number with the reason
-UNMEASURED = 32  # what "auto" comes to where nothing chose
+Choices = Mapping[str, str]  # for each model (see `model_of`), the number with the reason
+UNMEASURED = 32  # the batch size where nothing was chosen
 
 
 def is_auto(hparams: Mapping[str, Any]) -> bool:
@@ -21,7 +21,7 @@ def is_auto(hparams: Mapping[str, Any]) -> bool:
 
 
 def model_of(hparams: Mapping[str, Any]) -> str:
-    """What a choice is made for; empty where a trainable has one model only."""
+    """The model that a choice is made for; empty if a trainable has only one."""
     return str(hparams.get("model", ""))
 
 
@@ -34,7 +34,7 @@ def points_by_model(points: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[st
 
 
 def smallest_of(choices: Iterable[Choices]) -> dict[str, str]:
-    """What trials may have wherever they run: of each model the smallest number that a node chose."""
+    """For each model the smallest number that a node chose, which fits wherever a trial runs."""
     found: dict[str, str] = {}
     for each in choices:
         for model, text in each.items():
@@ -43,8 +43,10 @@ def smallest_of(choices: Iterable[Choices]) -> dict[str, str]:
 
 
 def with_batch_size(hparams: Mapping[str, Any], choices: Choices) -> dict[str, Any]:
-    """The hyperparameters with a number for "auto": what was chosen, or less where that makes the batches of
-    an `effective_batch_size` equal."""
+    """The hyperparameters with "auto" replaced by the number chosen for their model.
+
+    The number is smaller where that makes the batches of an `effective_batch_size` equal.
+    """
     if not is_auto(hparams):
         return dict(hparams)
     largest = _size_in(reason_for(hparams, choices))
@@ -53,9 +55,10 @@ def with_batch_size(hparams: Mapping[str, Any], choices: Choices) -> dict[str, A
 
 
 def as_proposed(hparams: Mapping[str, Any], fixed: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A trial's hyperparameters as its sampler proposed them, which knows a point by all of its values.
+    """A trial's hyperparameters as its sampler proposed them, with "auto" where that is fixed.
 
-    Given the number instead, a sampler that is brought back by the journal would propose the point again.
+    A sampler recognises a point by all of its values: given the number, one that was restored from the
+    journal would propose the point again.
 
     Args:
         fixed: The space's fixed values.

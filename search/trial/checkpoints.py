@@ -1,4 +1,4 @@
-"""A trial's checkpoints on a disk that may fail: whose each is; a lost one costs epochs, not the trial."""
+"""A trial's checkpoints on a disk that may fail. Each names its owner; losing one costs epochs only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from trainables.core.checkpoint import (
 Notes = dict[str, str]
 Identity = Mapping[str, Any]
 
-# Beside the entries of the training's own state, which so stays readable for users who want its weights.
+# Beside the entries of the training's own state, which thus stays readable for users who want its weights.
 _PROGRESS = "jouletune"
 _PLACE = ("run", "trial")  # where a training belongs; the rest of its identity is what it trains
 _MOST_HPARAMS_BYTES = 32_000  # of JSON: an identity has room for 60 KB
@@ -33,15 +33,15 @@ _MOST_HPARAMS_BYTES = 32_000  # of JSON: an identity has room for 60 KB
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpointing:
-    """Where a trial's state is and how often it is written.
+    """Where a trial's state is kept and how often it is written.
 
     Attributes:
         path: Full state; a trial that finds its own there resumes from it.
-        every_s: Longest training that a kill may cost; rung ends are saved in any case.
+        every_s: Longest stretch of training that a kill may cost; rung ends are saved in any case.
         keep_every: Also keep the state after each multiple of this many epochs, as epoch-0010.pt and so on.
-        known_epochs: Those that the journal has of the trial; None where there is none. A state that is more
-            than one epoch ahead is not used: the rows between would be missing for ever.
-        must_save: Asked after each epoch: whether its state is wanted in any case.
+        known_epochs: Epochs of the trial that the journal has; None without a journal. A state that is more
+            than one epoch ahead is not used: the rows between would be missing permanently.
+        must_save: Called after each epoch; returns whether its state must be saved in any case.
     """
 
     path: Path
@@ -51,7 +51,7 @@ class Checkpointing:
     must_save: Callable[[], bool] = bool
 
     def kept(self, epoch: int) -> Path | None:
-        """Where the state after `epoch` is to stay for good, if it is."""
+        """Where the state after `epoch` is kept permanently; None if it is not."""
         if self.keep_every is None or epoch % self.keep_every:
             return None
         return TrialFolder(self.path.parent).kept(epoch)
@@ -59,15 +59,15 @@ class Checkpointing:
 
 @dataclass(frozen=True, kw_only=True)
 class SavedState:
-    """A training as it was after an epoch.
+    """The state of a training after an epoch.
 
     Attributes:
-        training: Its own state.
-        epochs_done: What it had counted itself: fewer than the trial where each rung is a training.
-        row: The epoch that it was saved after.
-        best: What `FinalOutputs.best` was.
-        has_weights_only: `training` is what was learnt, without what a continuation needs.
-        measured: The numbers that were known before its first epoch, as its rows have them.
+        training: The training's own state.
+        epochs_done: Epochs that the training counted: fewer than the trial's where each rung is a training.
+        row: Row of the epoch that it was saved after.
+        best: `FinalOutputs.best` at that time.
+        has_weights_only: `training` holds what was learnt, without what resuming needs.
+        measured: Numbers that were known before the first epoch, as in the rows.
     """
 
     training: Mapping[str, Any]
@@ -94,9 +94,9 @@ class SavedState:
 
 
 def identity_of(*, run: str, trial: str, hparams: Mapping[str, Any], **settings: Any) -> dict[str, Any]:
-    """The owner that a trial's states name, as JSON gives it back.
+    """The identity that a trial's states carry, as it reads back from JSON.
 
-    Of hparams of more than 32 KB it has the SHA-256.
+    Hparams of more than 32 KB are replaced by their SHA-256.
     """
     text = json.dumps(dict(hparams), sort_keys=True)
     if len(text) > _MOST_HPARAMS_BYTES:
@@ -106,7 +106,7 @@ def identity_of(*, run: str, trial: str, hparams: Mapping[str, Any], **settings:
 
 
 def differences(found: Identity, expected: Identity) -> list[str]:
-    """Every setting in which a state is of another training than the one that is `expected`."""
+    """Describe every setting in which the identity `found` differs from the one that is `expected`."""
     was, now = _flat(found), _flat(expected)
     names = [name for name in now if _text(was.get(name)) != _text(now[name])]
     names += [
@@ -116,19 +116,19 @@ def differences(found: Identity, expected: Identity) -> list[str]:
 
 
 def settings_in(identity: Identity) -> dict[str, Any]:
-    """What is trained, wherever it belongs."""
+    """The part of an identity that says what is trained, without run and trial."""
     return {name: value for name, value in identity.items() if name not in _PLACE}
 
 
 def check_of(path: Path, expected: Identity, known_epochs: int | None, found: Identity) -> None:
-    """See that a whole file is of the training that is `expected`, and no further than is known of it.
+    """Check that a state is of the training that is `expected`, and not too far ahead of the journal.
 
     Args:
-        known_epochs: Those that the journal has; None where there is none. A state may be one epoch ahead,
-            whose row was lost on the way and is in it. Further ahead the rows between are nowhere.
+        known_epochs: Epochs that the journal has; None without a journal. A state may be one epoch ahead: the
+            row of that epoch was lost on the way, and the state has it. Further ahead, rows would be missing.
 
     Raises:
-        UnreadableCheckpoint: It is not; the message says why.
+        UnreadableCheckpoint: The check failed; the message says why.
     """
     changed = differences(found, expected)
     is_elsewhere = [name for name in _PLACE if name in expected and found.get(name) != expected[name]]
@@ -147,13 +147,13 @@ def check_of(path: Path, expected: Identity, known_epochs: int | None, found: Id
 def read_newest(
     path: Path, identity: Identity, known_epochs: int | None = None
 ) -> tuple[SavedState | None, Notes]:
-    """What a trial resumes from: the newest of its two checkpoints that is whole and its own, or nothing.
+    """Read what a trial resumes from: the newest of its two checkpoints that is intact and its own, if any.
 
-    What cannot be used is set aside, so that nothing is lost, and named in a note.
+    A file that cannot be used is set aside, so that nothing is lost, and named in a note.
 
     Args:
-        identity: Of the trial.
-        known_epochs: As of `check_of`.
+        identity: Identity of the trial.
+        known_epochs: As for `check_of`.
     """
     problems = []
     for file in (path, previous_of(path)):
@@ -173,10 +173,10 @@ def read_newest(
 
 
 def read_file(path: Path, identity: Identity) -> SavedState:
-    """The state that `--resume FILE` names: any file of the same settings.
+    """Read the state that `--resume FILE` names, which may be any with the same settings.
 
     Raises:
-        FileNotFoundError: There is none.
+        FileNotFoundError: There is no such file.
         UnreadableCheckpoint: It is damaged, of other settings, or holds no trial's state.
     """
     content = load_checkpoint(path, partial(check_of, path, settings_in(identity), None))
@@ -195,11 +195,11 @@ def read_file(path: Path, identity: Identity) -> SavedState:
 def save_state(
     path: Path, state: SavedState, identity: Identity | None = None, *, keeps_previous: bool = False
 ) -> Notes:
-    """Write `state`; gives a note where the disk does not take it, and the file of before stays.
+    """Write `state`; if it cannot be written, return a note and leave the existing file.
 
     Args:
-        identity: Of the trial.
-        keeps_previous: The file that this one replaces stays, as the one before it.
+        identity: Identity of the trial.
+        keeps_previous: Keep the file that this one replaces, as the previous checkpoint.
     """
     before = previous_of(path) if keeps_previous else None
     try:
@@ -210,9 +210,9 @@ def save_state(
 
 
 def drop_previous(path: Path) -> None:
-    """Delete the checkpoint before the newest, once the newest is read again and whole.
+    """Delete the previous checkpoint, once the newest has been read back and found intact.
 
-    Called when a trial leaves its worker: one that pauses or ends keeps one checkpoint, one that trains two.
+    Called when a trial leaves its worker: a paused or ended trial keeps one checkpoint, a training one two.
     """
     previous = previous_of(path)
     with contextlib.suppress(OSError, UnreadableCheckpoint):  # then it stays, for the next resume
@@ -222,10 +222,10 @@ def drop_previous(path: Path) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Give a file that cannot be used another name beside it, and give that.
+    """Rename a file that cannot be used, within its folder, and return its new path.
 
     Raises:
-        OSError: The disk does not take it.
+        OSError: The file cannot be renamed.
     """
     number = 1
     while (aside := path.with_name(f"{path.stem}.set-aside-{number}{path.suffix}")).exists():
@@ -245,7 +245,7 @@ def _notes(path: Path, problems: list[str], ending: str) -> Notes:
 
 
 def _flat(identity: Identity) -> dict[str, Any]:
-    """The settings, each hparam one of its own; `epoch` is none."""
+    """The settings of an identity, each hparam on its own, without `epoch`."""
     hparams = {f"hparams.{name}": value for name, value in identity.get("hparams", {}).items()}
     return {**{n: v for n, v in identity.items() if n not in ("hparams", "epoch")}, **hparams}
 

@@ -1,8 +1,8 @@
-"""How long an epoch may take: one that runs strangely long is named, one over its limit fails. Pure.
+"""How long an epoch may take: an unusually long one is reported, one over its limit fails. Pure.
 
-How long an epoch takes is not known beforehand, so what is strange follows from the run's own epochs at the
-same budget. What is not allowed is the user's `limits.epoch_minutes`, and without it nothing is: a slow
-machine must not end a search overnight.
+How long an epoch takes is not known beforehand, so what is unusual follows from the run's own epochs at the
+same budget. The limit is the user's `limits.epoch_minutes`; by default there is none: a slow machine must not
+end a search overnight.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from search.trial.row import EpochRow
 
 LONG = 20  # times the median: an epoch beside busier neighbours takes twice as long, not twenty times
 _FEWEST = 10  # epochs at a budget before their median means anything: the first ones load and compile
-_LATEST = 100  # so that a machine that has become slower for good is not named with every epoch
+_LATEST = 100  # so that a machine that has become permanently slower is not reported at every epoch
 _LEAST_START_S = 3600.0  # the first start on a node may decode all its images
-_LEAST_S = 5.0  # below, a busy machine alone makes twenty of one
+_LEAST_S = 5.0  # below this, a busy machine alone may make an epoch twenty times as long
 
 
 class EpochWatch:
-    """Seconds of the latest epochs at each budget, and which trials were named already.
+    """Seconds of the latest epochs at each budget, and the trials that were reported already.
 
     Rungs of one subset and resolution count as one budget: their epochs are the same work.
     """
@@ -34,17 +34,17 @@ class EpochWatch:
         self._named: set[str] = set()
 
     def add(self, row: EpochRow) -> None:
-        """Take in an epoch that has ended."""
+        """Record a finished epoch."""
         self._epochs_s[self._budgets[row.rung]].append(row.seconds)
         if row.start_s is not None:
             self._starts_s.append(row.start_s)
 
     def newly_long(self, trial_id: str, seconds: float, rung: int, *, has_start: bool = False) -> bool:
-        """Whether the trial's epoch at `rung` takes strangely long; True once a trial.
+        """Whether the trial's epoch at `rung` takes unusually long; True only once for each trial.
 
         Args:
-            seconds: What it has taken so far.
-            has_start: They are those of its start as well, of which only the median is known.
+            seconds: Time that it has taken so far.
+            has_start: `seconds` include the trial's start, of which only the median is known.
         """
         if trial_id in self._named or not self.is_long(seconds, rung, has_start=has_start):
             return False
@@ -52,12 +52,12 @@ class EpochWatch:
         return True
 
     def median_s(self, rung: int) -> float | None:
-        """Of the epochs at the budget of `rung`; None before the tenth."""
+        """Median seconds of the epochs at the budget of `rung`; None before the tenth."""
         seconds = self._epochs_s[self._budgets[rung]]
         return median(seconds) if len(seconds) >= _FEWEST else None
 
     def is_long(self, seconds: float, rung: int, *, has_start: bool = False) -> bool:
-        """Whether an epoch at `rung` that has taken `seconds` so far takes strangely long."""
+        """Whether an epoch at `rung` that has taken `seconds` so far takes unusually long."""
         typical_s = self.median_s(rung)
         if typical_s is None or seconds <= _LEAST_S:
             return False
@@ -66,7 +66,7 @@ class EpochWatch:
 
 
 def start_limit_s(epoch_s: float) -> float:
-    """What a start may take where an epoch may take `epoch_s`."""
+    """Seconds that a start may take if an epoch may take `epoch_s`."""
     return max(epoch_s, _LEAST_START_S)
 
 
@@ -83,7 +83,7 @@ def overdue_start(epoch_s: float) -> Failure:
 
 
 def overdue(row: EpochRow, epoch_s: float | None) -> Failure | None:
-    """The failure that an epoch which came to its end is all the same, if it took longer than `epoch_s`."""
+    """The failure of a completed epoch that took longer than `epoch_s`; None if it did not."""
     if epoch_s is None or row.is_replay or row.seconds <= epoch_s:
         return None
     return overdue_epoch(epoch_s)

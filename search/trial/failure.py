@@ -1,10 +1,10 @@
-"""Why a trial failed, in the words of the trials table, whether trying again can help, and what to do.
-Pure.
+"""Why a trial failed, as the trials table words it; whether a retry can help; and what to do. Pure.
 
-Stock Tune retries every failure alike or none. Here the cause decides: a lost worker or a network that was
-away is tried once more, a mistake in the code or a batch that does not fit the GPU fails the same way each
-time and would only cost its epochs twice. The cause is read from the exception's type, by name along its
-bases, so that no library has to be imported for it; then from its message; what neither tells is a crash.
+Stock Tune retries either every failure or none. Here the cause decides: after a lost worker or a network
+outage the trial is tried once more, while a mistake in the code or a batch that does not fit the GPU fails
+the same way each time and would only pay for its epochs twice. The cause is read from the exception's type,
+by the names of its bases so that no library has to be imported, and then from its message; anything else is a
+crash.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ Cause = Literal[
 ]
 
 _PASSING: frozenset[Cause] = frozenset({"network", "lost_worker", "timeout"})
-_MAX_ATTEMPTS = 2  # in a row without getting further; the trial of a worker lost later has two again
+_MAX_ATTEMPTS = 2  # in a row without progress; a trial whose worker is lost later gets two again
 
 _SPACE = "--space {run}/space.yaml"
 _REPEAT = f"repeat it in one process: {{train}} {_SPACE} --trial {{run}}:{{trial}}"
-_REMEDIES: Mapping[str, str] = {  # by cause; a test asks for one of each
+_REMEDIES: Mapping[str, str] = {  # by cause; a test requires one for each
     "diverged": "nothing, if few did: the sampler keeps away from there; else lower the largest lr, or give "
     "warmup_epochs or max_grad_norm",
     "out_of_memory": "lower batch_size or resolution, let fewer trials share the device (--workers 1, "
@@ -75,7 +75,7 @@ _BY_TYPE: Mapping[str, Cause] = {
     "RevisionNotFoundError": "weights_missing",
     "RemoteEntryNotFoundError": "weights_missing",
     "HfHubHTTPError": "network",
-    "TransportError": "network",  # httpx, by which huggingface_hub asks: no connection, or too slow a one
+    "TransportError": "network",  # httpx, which huggingface_hub uses: no connection, or one too slow
     "DataError": "data",
     "UnidentifiedImageError": "data",
     "URLError": "network",
@@ -98,17 +98,17 @@ _BY_MESSAGE: tuple[tuple[str, Cause], ...] = (
     (r"no space left on device|disk quota exceeded|read-only file system", "disk"),
     (r"couldn't connect|name resolution|connection (reset|refused)", "network"),
 )
-# What Ray writes of a node whose processes were told to end. It marks an actor as `preempted` only where it
+# What Ray writes about a node whose processes were told to end. It marks an actor as `preempted` only if it
 # had drained the node, which it does at SIGTERM from 2.60 on.
 _TOLD_TO_END = "the actor's node was terminated expectedly"
 _STICKY = re.compile(r"CUDA error|device-side assert|cuDNN error|CUBLAS_STATUS", re.IGNORECASE)
 
 
 class ConstraintBroken(Exception):
-    """A number that a space bounds is outside; the message says which, and what is allowed.
+    """A number is outside the bounds of the space; the message says which, and what is allowed.
 
     Attributes:
-        measures: All that was measured with it, by name.
+        measures: Everything that was measured with it, by name.
     """
 
     def __init__(self, text: str, measures: Mapping[str, float]) -> None:
@@ -123,8 +123,9 @@ class Failure:
     Attributes:
         message: One line for the table; the full traceback is kept in the trial's folder.
         is_sticky: The process is unusable afterwards (a CUDA error) and must be replaced.
-        measures: What was measured before the first epoch, where a bound on that was broken.
-        is_preempted: Its node was taken away, as one rented cheaply is at any moment: that costs no attempt.
+        measures: Numbers measured before the first epoch, if one of them broke its bound.
+        is_preempted: Its node was taken away, as a cheaply rented one may be at any moment; this costs no
+            attempt.
     """
 
     cause: Cause
@@ -135,10 +136,10 @@ class Failure:
     measures: Mapping[str, float] = field(default_factory=dict)
 
     def may_pass(self, attempts: int) -> bool:
-        """Whether another attempt after `attempts` of them can do better.
+        """Whether another attempt may succeed after `attempts` of them.
 
-        Only causes that pass by themselves are tried again: a bad configuration or a missing
-        file fails the same way each time.
+        Only causes that pass by themselves are tried again: a bad configuration or a missing file fails the
+        same way each time.
         """
         return self.is_preempted or (self.cause in _PASSING and attempts < _MAX_ATTEMPTS)
 
@@ -148,7 +149,7 @@ class Failure:
 
 
 def broken_bounds(values: Mapping[str, float], bounds: Mapping[str, Bound]) -> str:
-    """Which of the values are outside, such as "params_m is 11.2, allowed is at most 5"; empty if none is."""
+    """The values out of bounds, such as "params_m is 11.2, allowed is at most 5"; empty if none is."""
     return "; ".join(
         f"{name} is {values[name]:.4g}, allowed is {bound}"
         for name, bound in bounds.items()
@@ -160,16 +161,16 @@ def check_bounds(values: Mapping[str, float], bounds: Mapping[str, Bound]) -> No
     """Check that the values are within their bounds.
 
     Raises:
-        ConstraintBroken: One is not.
+        ConstraintBroken: A value is out of bounds.
     """
     if text := broken_bounds(values, bounds):
         raise ConstraintBroken(text, values)
 
 
 def classify(error: BaseException) -> Failure:
-    """The failure that `error` means: by its type, then its message, else a crash."""
+    """Classify `error` by its type, then by its message, else as a crash."""
     text = _text(error).strip() or type(error).__name__
-    if isinstance(error, ConstraintBroken):  # no mistake, whose place one would have to find
+    if isinstance(error, ConstraintBroken):  # not a mistake, so nobody needs its traceback
         return Failure(cause="constraint", message=text, measures=error.measures)
     cause = _cause(error, text)
     is_preempted = getattr(error, "preempted", False) is True or _TOLD_TO_END in text
@@ -205,7 +206,7 @@ def remedy_for(cause: str, folder: Path, trial_id: str) -> str:
 
     Args:
         cause: One of `Cause`.
-        folder: The run's.
+        folder: The run's folder.
     """
     return _REMEDIES[cause].format(
         run=shlex.quote(str(folder)),

@@ -1,4 +1,4 @@
-"""What a full training leaves in its folder beside its checkpoint: weights, test scores, their details."""
+"""What a full training leaves in its folder beside its checkpoint: weights, test scores and details."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from trainables.core.model_folder import WeightsFormat, write_model
 from trainables.core.optional import Table, images_of_test, portable_model_of, tables_of_test
 
 _write_weights = deferred("trainables.engine.inference.weights:write_weights")
-MISTAKE_IMAGES = "mistakes"  # the folder of what `images_of_test` gives
+MISTAKE_IMAGES = "mistakes"  # the folder of what `images_of_test` returns
 
 
 class FinalOutputs:
-    """Knows the best epoch of a training as it goes, and keeps at its end what it has come to.
+    """Tracks the best epoch of a training, and writes the test results at its end.
 
     Args:
-        path: Of the final state; the other files are beside it.
-        from_rung: Epochs at lower rungs are not compared: a search keeps the best of its top rung alone.
-        best: What `best` was when the training that continues was saved; None at its start.
+        path: Path of the final state; the other files are beside it.
+        from_rung: Epochs at lower rungs are not compared: a search keeps the best of its top rung only.
+        best: The value of `best` when a resumed training was saved; None at the start.
 
     Attributes:
         path: Where the final state belongs.
         best_path: Where the state of the best epoch belongs.
-        best: Rung and value of the best epoch: what decides comes first, for where validation follows the
-            rung's resolution, values of different rungs do not compare.
-        is_of_search: No full training: only the best epoch is kept.
+        best: Rung and value of the best epoch. The rung decides first: where validation follows the rung's
+            resolution, values of different rungs cannot be compared.
+        is_of_search: Not a full training: only the best epoch is kept.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class FinalOutputs:
         self._from_rung, self.is_of_search = from_rung, is_of_search
 
     def is_best(self, rung: int, metrics: Mapping[str, float]) -> bool:
-        """Take in an epoch; whether no epoch before was as good."""
+        """Record an epoch and return whether it is better than all before."""
         value = metrics.get(self._metric)
         if value is None or math.isnan(value) or rung < self._from_rung or not self._is_better(rung, value):
             return False
@@ -67,7 +67,7 @@ class FinalOutputs:
         return True
 
     def keep_test(self, epoch: int, scores: Mapping[str, float], training: Training) -> Notes:
-        """Write test.json, and the tables and images of the test."""
+        """Write test.json and the test's tables and images; return a note for each file not written."""
         text = json.dumps({"epoch": epoch, **json_numbers(scores)}, indent=2) + "\n"
         texts = {self._files.test_scores.name: text}
         texts |= {f"{name}.csv": table_text(table) for name, table in tables_of_test(training).items()}
@@ -96,12 +96,11 @@ def keep_model(
     test: Mapping[str, float] | None,
     weights_format: WeightsFormat = "fp32",
 ) -> Notes:
-    """Write the model that a training has come to, which needs nothing of the run; a note where there is
-    none.
+    """Write the trained model, which is usable without the run; return a note if it cannot be written.
 
     Args:
-        identity: Whose it is: its place and settings go into model.json. Data does not: its path is of this
-            machine.
+        identity: The trial's identity: its run, trial and settings go into model.json. Data does not: its
+            path is of this machine.
     """
     model = portable_model_of(training)
     if model is None:
@@ -125,7 +124,7 @@ def keep_model(
 
 
 def _versions() -> dict[str, str]:
-    """Of the packages whose code a model is built from again."""
+    """Versions of the packages whose code a model is rebuilt from."""
     found = {}
     for name in ("torch", "timm", "torchvision", "transformers"):
         with suppress(PackageNotFoundError):
@@ -134,7 +133,7 @@ def _versions() -> dict[str, str]:
 
 
 def table_text(table: Table) -> str:
-    """A table as a CSV file holds it. None is an empty cell; no text is a formula."""
+    """Format a table as CSV. None becomes an empty cell, and no text is read as a formula."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(map(csv_cell, table.columns))
@@ -143,7 +142,7 @@ def table_text(table: Table) -> str:
 
 
 def _write(folder: Path, name: str, content: bytes) -> Notes:
-    if not is_safe_name(name):  # a table or image that a trainable named after a class, say
+    if not is_safe_name(name):  # such as a table or image that a trainable named after a class
         return {"test": f"{name!r} not written: it is no name of a file in {folder.name}/"}
     path = folder / name
     try:

@@ -1,5 +1,4 @@
-"""What a learning-rate range test shows: between which rates the loss falls, and whether a space searches
-those."""
+"""What a learning-rate range test shows: between which rates the loss falls, and if a space covers them."""
 
 from __future__ import annotations
 
@@ -23,11 +22,11 @@ _FEWEST = 10
 
 @dataclass(frozen=True, kw_only=True)
 class LrRange:
-    """Rates that are worth searching.
+    """The learning rates worth searching.
 
     Attributes:
-        low: Where the loss has begun to fall; `high` where it stops falling.
-        steepest: Where it falls fastest; `safe` is a tenth of `high`.
+        low: Where the loss has begun to fall; `high` is where it stops falling.
+        steepest: Where the loss falls fastest; `safe` is a tenth of `high`.
     """
 
     low: float
@@ -37,9 +36,9 @@ class LrRange:
 
 
 def suggested_range(steps: Sequence[LrRangeStep]) -> LrRange | None:
-    """The rates between which the smoothed loss falls; None where no rate lowered it by 5 %.
+    """The rates between which the smoothed loss falls; None if no rate lowered it by 5 %.
 
-    What comes after the least loss is the blowing up, and the fall is looked for before it.
+    After the least loss training diverges, so the fall is looked for before it.
     """
     losses = [step.smoothed_loss for step in steps if step.smoothed_loss == step.smoothed_loss]
     if len(losses) < _FEWEST:
@@ -53,14 +52,14 @@ def suggested_range(steps: Sequence[LrRangeStep]) -> LrRange | None:
     begun = next(
         place for place in range(highest, least + 1) if falling[highest] - falling[place] >= _BEGUN * fall
     )
-    # Rates rise by one factor, so the slope over the logarithm is the difference of neighbours.
+    # Rates rise by a constant factor, so the slope over the logarithm is the difference of neighbours.
     steepest = min(range(highest, least), key=lambda place: falling[place + 1] - falling[place])
     high = steps[least].lr
     return LrRange(low=steps[begun].lr, high=high, steepest=steps[steepest].lr, safe=high / 10)
 
 
 def coverage(space: Space, found: LrRange) -> str:
-    """Whether the space searches the suggested rates, and what to change where it does not."""
+    """Describe whether the space searches the suggested rates, and what to change if not."""
     parameter = space.parameters.get(NAME)
     if isinstance(parameter, Real):
         low, high = parameter.low, parameter.high

@@ -1,4 +1,4 @@
-"""Whether a training can overfit a handful of examples. One that cannot has a bug."""
+"""Check whether a training can overfit a handful of examples. One that cannot has a bug."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ CHECKLIST = (
     "loss: of the right sign, on logits where it wants logits, over the right axis?",
     "initial weights: is anything frozen, zero, or left out of the optimiser?",
 )
-_FALLEN_TO = 0.5  # of the first epoch's loss: "clearly"; 32 overfit examples end under a tenth
+_FALLEN_TO = 0.5  # of the first epoch's loss: clearly fallen; 32 overfit examples end under a tenth
 
 
 @dataclass(frozen=True, kw_only=True)
 class OverfitResult:
-    """What training on a few examples came to.
+    """The result of training on a few examples.
 
     Attributes:
         score: The metric on the examples that were trained on, in the last epoch.
-        target: What it had to reach.
-        losses: Training loss of the first epoch and the last; empty where none is reported.
-        overrides: Hparams that took the place of defaults.
+        target: The score it had to reach.
+        losses: Training loss of the first epoch and the last; empty if none is reported.
+        overrides: Hparams that replaced defaults.
     """
 
     has_passed: bool
@@ -62,12 +62,12 @@ def try_to_overfit(
 ) -> OverfitResult:
     """Train on `num_examples` until the metric on these same examples reaches the trainable's target.
 
-    No augmentation, no shuffling: whatever stays unlearnt is the loop's fault. Stops as soon as it
-    passes; gives up after the trainable's `overfit.epochs`. Hparams at their defaults may be replaced by
-    those that the target was measured with; the result names them.
+    There is no augmentation and no shuffling: whatever stays unlearnt is the loop's fault. Stops as soon as
+    it passes, or gives up after the trainable's `overfit.epochs`. Hparams at their defaults may be replaced
+    by those that the target was measured with; the result names them.
 
     Raises:
-        ValueError: The trainable names no target: there is nothing in it that learns.
+        ValueError: The trainable names no target, as nothing in it learns.
         Diverged: The loss became NaN or infinite.
     """
     goal = trainable.overfit
@@ -97,7 +97,7 @@ def try_to_overfit(
 
 
 def _overrides(trainable: Trainable, hparams: Any, goal: OverfitTarget) -> dict[str, Any]:
-    """The target's own overrides, where `hparams` has the default: values that the user set are kept."""
+    """The target's overrides for hparams at their default: values that the user set are kept."""
     defaults = trainable.hparams()
     return {
         name: value

@@ -1,4 +1,4 @@
-"""A trial on its ladder: which training it is in, at which rung, and when one has ended. No Ray."""
+"""A trial's progress on its ladder: its current training and rung, and when each ends. No Ray."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def counter_for(
 
 
 class LadderProgress:
-    """A trial on its ladder: the training it is in, the rung it is at, and how many epochs have run.
+    """A trial's progress on its ladder: its current training, its rung, and the epochs it has run.
 
     Args:
         last: The row that the trial resumes from.
@@ -50,16 +50,16 @@ class LadderProgress:
         self.training = self._start_training()
 
     def resume(self, state: Mapping[str, Any], epochs_done: int | None = None) -> None:
-        """Continue the training from `state`, where the next epoch is not the first of another one.
+        """Continue the training from `state`, unless the next epoch is the first of a new training.
 
         Args:
-            epochs_done: What the training had counted when it was saved.
+            epochs_done: Epochs that the training had counted when it was saved.
         """
         if not self._is_fresh:
             restore(self.training, state, epochs_done)
 
     def state(self) -> dict[str, Any]:
-        """The training's state. The first one is checked: a file that cannot be read loses the trial."""
+        """The training's state, checked the first time: a file that cannot be read would lose the trial."""
         state = self.training.state_dict()
         if not self._is_state_checked:
             check_state(self.training, state)
@@ -68,7 +68,7 @@ class LadderProgress:
 
     @property
     def used(self) -> RungEnergy | None:
-        """Joules that its epochs have used, on a ladder of joules; None on others."""
+        """Joules that the trial's epochs have used, on a ladder of joules; None on others."""
         return self._counter.used if self._counter else None
 
     @property
@@ -94,7 +94,7 @@ class LadderProgress:
 
     @property
     def _has_completed_top(self) -> bool:
-        """Whether its joules have ended the top rung."""
+        """Whether the trial's joules have completed the top rung."""
         return self._rung == len(self._ladder.rungs) and bool(self._ladder.joules)
 
     @property
@@ -104,18 +104,18 @@ class LadderProgress:
 
     @property
     def is_start_due(self) -> bool:
-        """Whether the next epoch is the first of another training."""
+        """Whether the next epoch is the first of a training that has not been started."""
         return self._ladder.begins_training_at(self.epochs_done) and not self._is_fresh
 
     def start(self) -> None:
-        """Start a new training in the place of the present one."""
+        """Replace the current training by a new one."""
         del self.training
         if self._context.device != "cpu":  # it takes 0.2 s, and two models may be more than a GPU holds
             gc.collect()
         self.training = self._start_training()
 
     def run_epoch(self) -> dict[str, float]:
-        """One epoch at its rung's budget; where `is_start_due`, `start` comes first."""
+        """Run one epoch at its rung's budget; if `is_start_due`, call `start` first."""
         with self._counter or nullcontext():
             metrics = trained_epoch(self.training, self._ladder.rungs[self.rung])
         self._is_fresh = False
@@ -123,15 +123,14 @@ class LadderProgress:
         return metrics
 
     def end_rung(self, *, is_scored: bool) -> int | None:
-        """Complete a rung, if the epoch did: the number of rungs it skipped on the way; None if it
-        completed none.
+        """Complete a rung if the epoch does; return how many rungs it skipped, or None if it completes none.
 
         On a ladder of joules an epoch without a score completes no rung; the next one with a score does.
         """
         ladder, done = self._ladder, self.epochs_done
         if not ladder.joules:
             return 0 if done in ladder.ends or self.is_done else None
-        # Unknown joules end no rung, and their trial at its first score.
+        # Unknown joules complete no rung; the scheduler stops such a trial at its first score.
         used_mj = self.used.mj or 0 if self.used else 0
         ended = ladder.rung_completed_at(done, used_mj, self._rung) if is_scored else None
         if ended is None:

@@ -1,8 +1,8 @@
-"""What one epoch of one trial brought and cost: its row, and the stretch of time and joules it is cut from.
+"""The result and cost of one epoch of one trial: its row, and the stretch of time and joules it covers.
 
-Rows are the journal's most frequent content. Between two of them there is a start, an epoch, and the rest
-(checkpoints, waiting); a `Stretch` tells these apart and is cut where a row ends, so that no moment is in
-two rows or in none.
+Rows are the journal's most frequent content. Between two of them come a start, an epoch, and the rest
+(checkpoints, waiting). A `Stretch` tells these apart and is cut where a row ends, so that every moment is in
+exactly one row.
 """
 
 from __future__ import annotations
@@ -26,33 +26,32 @@ _MAX_POLLS = 40  # 2 s, twice the longest tick
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochRow:
-    """What one epoch of one trial brought and cost.
+    """The result and cost of one epoch of one trial.
 
     Attributes:
         epoch: Epochs the trial has run, this one included; see `Ladder.ends` for new starts.
         rung: The rung whose budget the epoch ran at.
         completes_rung: The trial has now used that budget, or as much of it as it ever will.
-        rungs_skipped: Rungs above `rung` that ended with this epoch, on a ladder of joules: the highest of
-            them is the one it ended.
-        used: On a ladder of joules: what the epochs of the training have used, this one included.
+        rungs_skipped: On a ladder of joules, how far above `rung` the rung is that this epoch completes.
+        used: On a ladder of joules, what the training's epochs have used, this one included.
         done_reason: Why the trial ends before its ladder does; empty if it does not.
-        seconds: Wall time of training and evaluation; in the last row of a promoted training the test too.
-        start_s: Wall time of starting a training before this epoch: imports, data, model, checkpoint. In an
-            attempt's first row, and where a rung begins a training of its own; None: nothing was started.
-        overhead_s: Wall time since the last row that is neither: checkpoints, waiting for the search's answer
-            or for a turn alone on the device.
+        seconds: Wall time of training and evaluation, and of the test in a promoted training's last row.
+        start_s: Wall time of starting a training before this epoch: imports, data, model, checkpoint. It is
+            in an attempt's first row, and where a rung begins its own training; None if nothing was started.
+        overhead_s: All other wall time since the last row: checkpoints, waiting for the search's answer or
+            for a turn alone on the device.
         energy: Joules since the last row, without those of a start.
         start_energy: Joules of `start_s`.
-        lag_s: By part of `energy`, how long before this row's end its joules are known up to, where not up
-            to the end: no tick of its sensor came so late. Those from there on are in a later row's.
-        notes: Automatic choices with their reasons (precision, ...): all in an attempt's first row,
-            then those that are new.
+        lag_s: For each part of `energy` whose sensor had no tick at the row's end: how long before the end
+            its joules stop. The rest are in a later row.
+        notes: Automatic choices with their reasons (precision, ...): all of them in an attempt's first row,
+            then only new ones.
         sensors: Where the joules come from, in an attempt's first row.
-        window: The attempt's account at its node's meter; empty where it has a meter of its own.
-        memory_mib: The most that the trial's processes held on the device that they share, since the row
-            before; None where devices are not packed by memory.
+        window: The attempt's account at its node's meter; empty if the attempt has its own meter.
+        memory_mib: Most memory that the trial's processes held on their shared device since the last row;
+            None where devices are not packed by memory.
         test: Test metrics, in the last row of a promoted training only.
-        is_replay: The row was in the checkpoint a trial resumes from: reported once before, or
+        is_replay: The row comes from the checkpoint that a trial resumes from: it was reported before, or
             lost on the way.
     """
 
@@ -78,7 +77,7 @@ class EpochRow:
 
     @property
     def ended_rung(self) -> int | None:
-        """The rung that this epoch gives a result of, if it does; joules that cannot end a rung give none."""
+        """The rung that this epoch has a result for; None without one, as if its joules cannot end a rung."""
         is_unfit = self.used is not None and self.used.unusable_reason != ""
         return self.rung + self.rungs_skipped if self.completes_rung and not is_unfit else None
 
@@ -88,7 +87,7 @@ class EpochRow:
         return self.seconds + (self.overhead_s or 0.0)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data that JSON can hold: numbers that are not finite become text."""
+        """Plain data for JSON: numbers that are not finite become text."""
         own = {each.name: getattr(self, each.name) for each in fields(self)}
         plain = {**own, "energy": self.energy.to_dict(), "metrics": json_numbers(self.metrics)}
         plain["start_energy"] = self.start_energy.to_dict()
@@ -102,7 +101,7 @@ class EpochRow:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> EpochRow:
-        """The row that `to_dict` was called on."""
+        """Restore a row from the result of `to_dict`."""
         readings = {name: EnergyReading(**plain.get(name, {})) for name in ("energy", "start_energy")}
         row = {**plain, **readings}
         if "used" in row:
@@ -115,12 +114,12 @@ class EpochRow:
 
 
 def _shared(text: str) -> str:
-    """The same text once in memory."""
+    """Intern the text, so that equal texts share memory."""
     return intern(text) if type(text) is str else text
 
 
 def json_numbers(metrics: Mapping[str, float]) -> dict[str, float | str]:
-    """Metrics as JSON can hold them: those that are not finite as text."""
+    """Metrics as JSON can hold them, with text for numbers that are not finite."""
     return {name: value if math.isfinite(value) else str(value) for name, value in metrics.items()}
 
 
@@ -139,7 +138,7 @@ class StretchTotals:
 class Stretch:
     """Time and joules from one cut to the next: no moment is counted twice or lost.
 
-    Each second is of a start, of an epoch, or overhead.
+    Each second belongs to a start, to an epoch, or to overhead.
 
     Args:
         clock: Monotonic seconds.
@@ -162,7 +161,7 @@ class Stretch:
 
     @contextmanager
     def starting(self) -> Iterator[None]:
-        """A start of a training, or a part of one."""
+        """Count the time inside as a start of a training, or part of one."""
         began_s = self.clock()
         with self._meter.starting():
             yield
@@ -170,16 +169,16 @@ class Stretch:
 
     @contextmanager
     def in_epoch(self) -> Iterator[None]:
-        """Training and evaluation, or a part of them."""
+        """Count the time inside as training and evaluation."""
         began_s = self.clock()
         yield
         self._epoch_s += self.clock() - began_s
 
     def cut(self, *, must_be_settled: bool = False) -> StretchTotals:
-        """What was spent since the last cut.
+        """Return what was spent since the last cut, and begin the next stretch.
 
         Args:
-            must_be_settled: Wait for a tick of the sensors that had none since, for 2 s at most.
+            must_be_settled: Wait for a tick of sensors that have had none since, for 2 s at most.
         """
         now_s, now = self.clock(), self._meter.read()
         for _ in range(_MAX_POLLS):
@@ -202,12 +201,14 @@ class Stretch:
         return spent
 
     def _trained_s(self, now_s: float) -> float:
-        """Since the last cut, starts left out."""
+        """Seconds since the last cut, without starts."""
         return now_s - self._since_s - (self._start_s or 0.0)
 
     def _lags_s(self, now: EnergyReading, now_s: float) -> dict[str, float]:
-        """How long ago the parts end. One that has not moved for a moment ends where it did before: no device
-        draws nothing."""
+        """How long ago the joules of each part end.
+
+        A part that did not move in a short stretch ends where it did before: no device draws nothing.
+        """
         moved, trained_s = now - self._since, self._trained_s(now_s)
         lags_s = dict(now.lag_s)
         if trained_s < LONGEST_TICK_S:

@@ -1,4 +1,4 @@
-"""The joules of a training's epochs: where it is on a ladder of joules, and whether they may end a rung."""
+"""The joules of a training's epochs, which place it on a ladder of joules if they can be relied on."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from search.energy.usable import Part, unknown_reason, unusable_reason
 
 @dataclass(frozen=True, kw_only=True)
 class RungEnergy:
-    """What the epochs that made a training what it is have used.
+    """Joules of the epochs that led to a training's present state.
 
-    Left out are starts, waiting for a turn, and epochs that were lost with a worker and run again: a kill
+    Starts, waiting for a turn, and epochs that were lost with a worker and repeated are left out: a kill
     takes no trial nearer to a rung.
 
     Attributes:
-        mj: Of its GPUs; for a training without one, of CPU and memory. None is unknown.
-        scope: The parts in it: joules of other parts do not compare.
+        mj: Millijoules of its GPUs or, for a training without one, of CPU and memory; None if unknown.
+        scope: The parts included: joules of different parts cannot be compared.
         unusable_reason: Why they cannot end a rung; empty if they can.
     """
 
@@ -33,19 +33,19 @@ class RungEnergy:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> RungEnergy:
-        """What `to_dict` was called on."""
+        """Restore an object from the result of `to_dict`."""
         return cls(**plain)
 
 
 class RungEnergyMeter:
     """Adds up the joules of epochs; each epoch runs inside it as a context manager.
 
-    On a shared device joules are settled once a second, so up to a second of them may be counted to the next
-    epoch.
+    On a shared device joules are settled once a second, so up to a second of them may be counted towards the
+    next epoch.
 
     Args:
         is_on_gpu: Whether the training runs on a GPU, whose joules are then the ones that count.
-        before: What its epochs had used when it was saved.
+        before: What the training's epochs had used when it was saved.
     """
 
     def __init__(self, meter: EnergyMeter, *, is_on_gpu: bool, before: RungEnergy | None = None) -> None:
@@ -56,11 +56,11 @@ class RungEnergyMeter:
         self.used = self._before
 
     def __enter__(self) -> None:
-        """An epoch begins."""
+        """Begin an epoch."""
         self._since = self._meter.read()
 
     def __exit__(self, *exception: object) -> None:
-        """It has ended: add what was used meanwhile."""
+        """End the epoch, and add what it used."""
         reading, so_far = self._meter.read() - self._since, self.used
         if self._part == "gpu":
             reading = EnergyReading(gpu_mj=reading.gpu_mj)
@@ -75,7 +75,7 @@ class RungEnergyMeter:
                 mj=None, unusable_reason=f"its joules are of {scope}, those before of {so_far.scope}"
             )
         else:
-            # An attempt's split may become better as it continues; that of an earlier one is what it was.
+            # This attempt's split may still become better as it continues; an earlier attempt's cannot.
             why = self._before.unusable_reason or unusable_reason(
                 self._meter.sensors, is_on_gpu=self._part == "gpu"
             )

@@ -1,8 +1,8 @@
-"""The smoke test: whether a trainable works on this machine, by a minute of checks with a result each.
+"""The smoke test: a minute of checks, each with a result, whether a trainable works on this machine.
 
 Each check is a promise that a search relies on: a search resumes checkpoints, compares trials of one seed,
-reads the metric at each rung, and may change precision. A trainable that breaks one fails in the middle of a
-night; here it fails in the check that names it.
+reads the metric at each rung, and may change precision. A trainable that breaks one would fail in the middle
+of the night; here it fails in the check that names it.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class SmokeTest:
     """The checks of one configuration, each in trainings of its own.
 
     Args:
-        num_examples: Of training and of validation, an epoch.
+        num_examples: Examples of training, and of validation, in an epoch.
         resolution: Side of training images in pixels, or None for the data's own.
-        num_epochs: Of each check's training; the last one must be scored.
-        is_script: Its number format is its own affair, which no flag of the search changes.
+        num_epochs: Epochs of the first half of a check's training; the last one must be scored.
+        is_script: The trainable is a script, whose number format no flag of the search changes.
     """
 
     def __init__(
@@ -59,10 +59,12 @@ class SmokeTest:
         self._trainable, self._hparams, self._is_script = trainable, hparams, is_script
         self._context = replace(context, validation_subset=num_examples)
         self._budget = Budget(epochs=2 * num_epochs, subset=num_examples, resolution=resolution)
-        self._first_half = replace(self._budget, epochs=num_epochs)  # only a budget's last must be scored
+        self._first_half = replace(
+            self._budget, epochs=num_epochs
+        )  # only a budget's last epoch must be scored
 
     def results(self) -> Iterator[CheckResult]:
-        """One check after another. An error is the result of its check, and the others still run."""
+        """Yield the result of each check; an error fails its check, and the others still run."""
         for name, check in self._checks().items():
             try:
                 yield CheckResult(name=name, has_passed=True, text=check())
@@ -74,8 +76,7 @@ class SmokeTest:
                 yield CheckResult(name=name, has_passed=False, text=f"{type(error).__name__}: {error}")
 
     def _checks(self) -> Mapping[str, Callable[[], str]]:
-        """The checks by name, in the order of what they presuppose: one that cannot train cannot resume
-        either.
+        """The checks by name, each after those it presupposes: what cannot train cannot resume either.
 
         fp16 is tried on GPUs only, as CPUs have no fast kernels for it, and some operations none at all.
         """
@@ -93,11 +94,11 @@ class SmokeTest:
         }
 
     def _trains(self) -> str:
-        """The first epochs give the metric, and it is finite."""
+        """Check that the first epochs report the metric, and that it is finite."""
         return self._finite(self._half(self._start_training(), self._first_half), self._trainable.metric)
 
     def _tests(self) -> str:
-        """The test set gives the test metric; not applicable without a test set."""
+        """Check that the test set gives the test metric; not applicable without a test set."""
         if not self._trainable.has_test:
             raise _NotApplicable("it has no test set")
         training = self._start_training()
@@ -106,12 +107,12 @@ class SmokeTest:
         return self._finite(training.test(), self._trainable.metric.replace("val_", "test_", 1))
 
     def _repeats(self) -> str:
-        """Two trainings of one seed give the same values: else repeats and resumed trials compare nothing."""
+        """Check that two trainings of one seed give the same values, as repeats and resumed trials assume."""
         first, second = (self._half(self._start_training(), self._budget) for _ in range(2))
         return self._same(first, second)
 
     def _saves(self) -> str:
-        """A checkpoint can be written and read back, with `weights_only`: text, numbers and tensors only."""
+        """Check that a checkpoint can be written and read with `weights_only`: text, numbers and tensors."""
         with TemporaryDirectory() as folder:
             path = TrialFolder(Path(folder)).checkpoint
             training = self._start_training()
@@ -122,25 +123,28 @@ class SmokeTest:
             return f"{path.stat().st_size / 2**20:.1f} MiB, reads back"
 
     def _resumes(self) -> str:
-        """An epoch, a checkpoint and an epoch against two epochs."""
+        """Check that half a training, a checkpoint and the other half equal a whole training."""
         whole = self._start_training()
         self._half(whole, self._budget)
         with TemporaryDirectory() as folder:
             path = TrialFolder(Path(folder)).checkpoint
             save_checkpoint(path, whole.state_dict())
-            expected = self._half(whole, self._budget)  # before the other: dropout draws from one generator
+            expected = self._half(whole, self._budget)  # before the resumed one: dropout shares one generator
             resumed = self._start_training()
             restore(resumed, load_checkpoint(path), self._first_half.epochs)
         return self._same(expected, self._half(resumed, self._budget))
 
     def _computes_in(self, name: Precision) -> str:
-        """It trains in this number format, and the metric stays finite."""
+        """Check that it trains in this number format, and that the metric stays finite."""
         training = self._start_training(precision=name)
         return self._finite(self._half(training, self._first_half), self._trainable.metric)
 
     def _overfits(self) -> str:
-        """It overfits a few examples. A training that cannot do that has a bug: labels in another order
-        than images, a frozen head, a learning rate of 0."""
+        """Check that it overfits a few examples.
+
+        A training that cannot has a bug: labels in another order than images, a frozen head, a learning rate
+        of 0.
+        """
         goal = self._trainable.overfit
         if goal is None:
             raise _NotApplicable("it names no target")
@@ -174,7 +178,7 @@ class SmokeTest:
         return f"{metric} {values[metric]:.4g}"
 
     def _same(self, first: Mapping[str, float], second: Mapping[str, float]) -> str:
-        """Values of two trainings are equal, but for times and peak memory, which nothing repeats.
+        """Check that two trainings have equal values, except times and peak memory, which never repeat.
 
         Raises:
             _NotMet: They differ: at all on a CPU, by more than 0.001 on a GPU.

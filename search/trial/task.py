@@ -1,4 +1,4 @@
-"""What travels to a worker: one trial as plain data; and the text that repeats a training elsewhere."""
+"""What is sent to a worker: one trial as plain data; and the text that repeats a training elsewhere."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ from trainables.core.model_folder import WeightsFormat
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryShare:
-    """What a trial may hold of its device.
+    """The memory that a trial may hold on its device.
 
     Attributes:
-        fraction: Of what trials may use of the device; 1 is all.
-        reserved_fraction: What of it Ray reserves: less where nobody else asks Ray for any of the device, so
-            that the share can change while the trial trains.
-        is_known: It is what trials like it were seen to need; else an upper bound, or all of the device.
+        fraction: Fraction of what trials may use of the device; 1 means all of it.
+        reserved_fraction: The fraction that Ray reserves: less if nothing else asks Ray for any of the
+            device, so that the share can change while the trial trains.
+        is_known: The share is what similar trials were seen to need; otherwise it is an upper bound, or all
+            of the device.
     """
 
     mib: float
@@ -49,20 +50,20 @@ class TrialTask:
     """Everything a worker needs to train one trial, or to resume it.
 
     Attributes:
-        training: Data, seeds and settings; where the cache is, the node decides that trains.
+        training: Data, seeds and settings; the node that trains decides where the cache is.
         folder: The trial's folder on storage that all nodes share: checkpoint, log, final weights.
-        gpus: Share of a GPU the trial has reserved, or the number of whole ones.
-        cpus: CPU cores the trial has reserved.
-        has_exclusive_slots: Between epochs the trial waits while another one works alone.
+        gpus: Fraction of a GPU that is reserved for the trial, or the number of whole GPUs.
+        cpus: CPU cores that are reserved for the trial.
+        has_exclusive_slots: Between epochs the trial waits while another trial works alone.
         should_test: Evaluate on the test set at the end and keep the final weights.
-        asked_measures: Numbers beside the metric that it must report.
-        bounds: What some of them must be; it ends before its first epoch if one is known to be outside.
+        asked_measures: Numbers beside the metric that the trial must report.
+        bounds: Bounds on some of them; the trial ends before its first epoch if one is known to be broken.
         is_judged_by_joules: The joules of a rung must be known at its end.
-        run_id: Of the run's journal; empty where the trial is of no run.
-        known_epochs: Those that the journal has of the trial; None where there is none.
-        epoch_limit_s: What any one epoch may take.
-        weights_format: Of the weights that it leaves when it has ended.
-        memory: What it is given of a device that is packed by memory; None where devices are not.
+        run_id: Id in the run's journal; empty if the trial belongs to no run.
+        known_epochs: Epochs of the trial that the journal has; None without a journal.
+        epoch_limit_s: Most time that any one epoch may take; None means no limit.
+        weights_format: Number format of the weights that the trial leaves when it has ended.
+        memory: The trial's share of a device that is packed by memory; None where devices are not.
     """
 
     trial_id: str
@@ -88,9 +89,9 @@ class TrialTask:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The owner that its saved states name: all that decides them but the device.
+        """The identity that its saved states carry: everything that decides them except the device.
 
-        A trainable of the user's own by its file's name, so that a folder that was moved is the same.
+        A user's own trainable is in it by its file's name, so that a folder that was moved is the same.
         """
         path = self.trainable.path
         return identity_of(
@@ -114,7 +115,7 @@ class TrialTask:
 
     @property
     def checkpointing(self) -> Checkpointing:
-        """Where its state is, and what of it the journal knows."""
+        """Where the trial's state is kept, and how many of its epochs the journal has."""
         return Checkpointing(path=self.checkpoint, known_epochs=self.known_epochs)
 
     @property
@@ -127,7 +128,7 @@ class TrialTask:
 
     @property
     def kind_of_work(self) -> str:
-        """What makes trials draw alike for the same utilisation: one text for each such kind."""
+        """A text that is the same for trials that draw alike at the same utilisation."""
         names = (self.hparams.get(name, "") for name in ("model", "batch_size"))
         return " ".join(map(str, (self.trainable, *names, self.training.resolution)))
 
@@ -137,11 +138,11 @@ class TrialTask:
         return trainable, trainable.hparams(**self.hparams)
 
     def showing_progress(self) -> TrialTask:
-        """The task whose long epochs write how far they are into its folder."""
+        """The task, with long epochs that write their progress into its folder."""
         return replace(self, training=replace(self.training, progress_file=self.files.progress))
 
     def context(self) -> TrainingContext:
-        """The training's surroundings on the node that asks."""
+        """The training's context on the node that calls this."""
         return replace(self.training, cache_dir=cache_folder())
 
 
@@ -206,9 +207,9 @@ def config_text(task: TrialTask, versions: Mapping[str, Any], *, command: str, p
     """The content of config.yaml: everything that the result of a training depends on.
 
     Args:
-        versions: Of Python, packages and program.
-        command: What trains it once more.
-        parent_trial: Promotion: the trial of the search with these hparams.
+        versions: Versions of Python, the packages and this program.
+        command: The command that trains it again.
+        parent_trial: For a promotion, the trial of the search with these hparams.
     """
     content = {
         "trial_id": task.trial_id,
@@ -228,7 +229,7 @@ def config_text(task: TrialTask, versions: Mapping[str, Any], *, command: str, p
 
 
 def _precision(training: TrainingContext) -> str:
-    """The number format, where one was chosen for "auto" that one."""
+    """The number format; for "auto", the one that was chosen, if any."""
     chosen = training.auto_precision.partition(":")[0]
     return chosen if chosen and training.precision == "auto" else training.precision
 

@@ -1,8 +1,8 @@
 """One training, epoch by epoch, with its time and energy. No Ray inside.
 
-A task, which came here as plain data, becomes a training on its ladder; each epoch becomes a row; what a kill
-may not cost is saved. The caller (a warm worker, this process, train.py) decides after each of them whether
-there is a next one: a generator that is asked no more is a trial that pauses.
+A task, received as plain data, becomes a training on its ladder; each epoch becomes a row, and what a kill
+must not cost is saved. After each row the caller (a warm worker, this process, train.py) decides whether
+there is another: a generator that is no longer consumed is a paused trial.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ def run_task(
     should_keep_model: bool = False,
     importing: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Iterator[EpochRow]:
-    """Start to train `task` in this process; gives the rows of `run_trial`.
+    """Start to train `task` in this process; return the rows of `run_trial`.
 
-    Loading the trainable is a part of its start: a user's own file may import torch at its top.
+    Loading the trainable counts as part of its start: a user's own file may import torch at its top.
 
     Args:
-        checkpointing: Most callers give the task's own.
-        should_keep_model: Leave the trained model, as a tested training does in any case.
-        importing: Entered while the trainable is loaded.
+        checkpointing: Usually the task's own.
+        should_keep_model: Keep the trained model, as a tested training does in any case.
+        importing: A context manager that is entered while the trainable is loaded.
     """
     stretch = Stretch(meter)
     with stretch.starting(), importing():
@@ -91,10 +91,10 @@ def run_task(
 
 
 def _in_processes(trainable: Trainable, task: TrialTask) -> Trainable:
-    """The trainable whose trainings run in several processes; a script has a launcher of its own.
+    """The trainable, with trainings that run in several processes; a script has its own launcher.
 
     Raises:
-        ValueError: It cannot be parted. On several GPUs a user's own may use them in its one process.
+        ValueError: Its training cannot be split. A user's own may use several GPUs in its one process.
     """
     if task.trainable.command is not None:
         return trainable
@@ -126,39 +126,38 @@ def run_trial(
     asked_measures: Collection[str] = (),
     bounds: Mapping[str, Bound] | None = None,
 ) -> Iterator[EpochRow]:
-    """Start to train up the ladder; gives a row after each epoch, for as long as rows are asked for.
+    """Start to train up the ladder; return an iterator that runs an epoch for each row it yields.
 
     The training has started when this returns, so a watcher of epochs knows when the first one begins.
 
-    A trial that continues at the next rung continues its training, or begins another from its seed
-    where `ladder.horizon` is "rung". With a checkpoint on disk the rows start with the one it was
-    saved after, marked as a replay: its first report may have been lost with the worker.
+    A trial that continues at the next rung continues its training, or begins another from its seed if
+    `ladder.horizon` is "rung". With a checkpoint on disk the rows start with the one it was saved after,
+    marked as a replay: its first report may have been lost with the worker.
 
     Args:
-        identity: Whose the states are that are saved; of the states on disk only those with the same one are
-            resumed from.
+        identity: Identity to write into saved states; only states on disk with the same one are resumed
+            from.
         resume: The state to resume from instead of the newest one: any file that a training of the same
             settings left.
-        metric: What each epoch that is scored must report; None is the trainable's own.
-        mode: Whether more or less of it is better; None is the trainable's own.
-        final: Promotion: evaluate on the test set after the last epoch and keep the state here, with
-            all that `FinalOutputs` leaves beside it.
+        metric: Metric that each scored epoch must report; None means the trainable's own.
+        mode: Direction of the metric; None means the trainable's own.
+        final: For a promotion: evaluate on the test set after the last epoch and keep the state here, with
+            whatever `FinalOutputs` leaves beside it.
         best: Keep the weights of the best epoch here: of a full training, else of the top rung.
-        weights_format: Of the weights that are left when the training has ended.
+        weights_format: Number format of the weights that are left when the training has ended.
         model: Leave the trained model in this folder after the last epoch, usable without the run.
-        must_be_settled: The joules of a rung are wanted at its end: wait for the sensors' next tick.
-        stretch: What has begun to count the attempt; None begins now.
-        asked_measures: Numbers beside the metric that it must report where it reports that. Those that the
-            training knows before its first epoch are in every row, measured once: a trial that resumes keeps
-            its own.
-        bounds: What some of them must be.
+        must_be_settled: The joules of a rung are needed at its end: wait for the sensors' next tick.
+        stretch: The attempt's stretch, if it has begun already; None begins one now.
+        asked_measures: Numbers that must be reported wherever the metric is. Those that the training knows
+            before its first epoch are measured once and put into every row; a resumed trial keeps its own.
+        bounds: Bounds on some of them.
 
     Raises:
         UnreadableCheckpoint: `resume` is damaged, or of other settings.
-        ConstraintBroken: A number that is known before the first epoch is outside its bound.
+        ConstraintBroken: A number that is known before the first epoch is out of bounds.
         Diverged: The loss became NaN or infinite.
-        BadResult: `run_epoch` returned other things than plain numbers, with the metric where it
-            is needed: at the end of a rung, and beside any other value of validation.
+        BadResult: `run_epoch` returned anything but plain numbers, or no metric where it is needed: at the
+            end of a rung, and beside any other validation value.
     """
     stretch, identity = stretch or Stretch(meter), identity or {}
     with stretch.starting():
@@ -199,7 +198,7 @@ def run_trial(
 
 
 class _EpochLoop:
-    """A training that has started, epoch by epoch: what each brought, cost and left on the disk."""
+    """A started training, epoch by epoch: what each yields, costs and leaves on disk."""
 
     def __init__(
         self,
@@ -227,15 +226,15 @@ class _EpochLoop:
         self._sensors: Mapping[str, str] = {}
 
     def rows(self, last: EpochRow | None) -> Iterator[EpochRow]:
-        """The rows of all epochs to come, after the one that the training resumes from."""
+        """Yield the rows of all further epochs, after the row that the training resumes from."""
         if last:
             yield replace(last, is_replay=True)
         self._sensors = self._meter.sensors.to_dict()
         try:
             while not self._progress.is_done:
                 row = self._run_epoch()
-                # Saved before it is given, with the row in it: a kill between the two loses neither, as a
-                # state that is one epoch ahead of the journal gives its row again, as a replay.
+                # Saved before the row is yielded, with the row in it: a kill in between loses neither, as a
+                # state that is one epoch ahead of the journal yields its row again, as a replay.
                 yield replace(row, notes={**row.notes, **self._states.save(row, self._progress)})
                 self._first_notes, self._sensors = {}, {}
         finally:
@@ -248,14 +247,14 @@ class _EpochLoop:
                 progress.start()
         if (
             self._final_outputs and self._trainable.has_test
-        ):  # before the first epoch: else all of them are lost
+        ):  # before the first epoch, as all of them would be lost otherwise
             check_test(progress.training, self._trainable.start)
         with self._stretch.in_epoch():
             metrics = {**self._measured, **progress.run_epoch()}
         rungs_skipped = progress.end_rung(is_scored=self._metric in metrics)
         completes_rung = rungs_skipped is not None
-        # A rung's result and any other score of validation without the metric are a mistake in the trainable;
-        # an epoch without any score is one of a script that validates every few epochs.
+        # A rung's result, or any validation score, without the metric is a mistake in the trainable; an epoch
+        # without any score comes from a script that validates every few epochs.
         if completes_rung or any(name.startswith("val_") for name in metrics):
             _check_has(self._metric, metrics, progress.training)
             for name in self._asked_measures:
@@ -278,7 +277,7 @@ class _EpochLoop:
         )
 
     def _test(self, metrics: Mapping[str, float]) -> tuple[dict[str, float] | None, Notes]:
-        """The scores of the test set, after the last epoch of a full training only; and the epoch's notes."""
+        """Test after the last epoch of a full training; keep what is to stay, and return scores and notes."""
         progress, test = self._progress, None
         if self._final_outputs and progress.is_done and self._trainable.has_test:
             with self._stretch.in_epoch():
@@ -294,7 +293,7 @@ class _EpochLoop:
         return test, notes
 
     def _new_notes(self) -> Notes:
-        """The notes of the training that no row of the attempt has had yet: each is given once."""
+        """Return the training's notes that no row of the attempt has had yet."""
         now = notes_of(self._progress.training)
         notes = {name: note for name, note in now.items() if self._given_notes.get(name) != note}
         self._given_notes |= notes
@@ -302,7 +301,7 @@ class _EpochLoop:
 
 
 class _States:
-    """Writes the state of a training wherever it is wanted after an epoch."""
+    """Writes the state of a training to every file that is due after an epoch."""
 
     def __init__(
         self,
@@ -319,12 +318,12 @@ class _States:
         self._clock, self._saved_s = clock, clock()
 
     def leave(self) -> None:
-        """The trial leaves its worker, whether it ends, pauses or fails."""
+        """Clean up as the trial leaves its worker, whether it ends, pauses or fails."""
         if self._checkpointing:
             drop_previous(self._checkpointing.path)
 
     def save(self, row: EpochRow, progress: LadderProgress) -> Notes:
-        """Save the state after the epoch of `row`; a note for each file that the disk does not take."""
+        """Save the state after the epoch of `row`; return a note for each file that cannot be written."""
         outputs, checkpointing = self._final_outputs, self._checkpointing
         learnt = self._learnt(row, progress.training)
         kept = checkpointing.kept(row.epoch) if checkpointing else None
@@ -357,9 +356,9 @@ class _States:
         return notes
 
     def _learnt(self, row: EpochRow, training: Training) -> list[Path]:
-        """Where what was learnt by now is to be kept: as the best so far, and as the end of a full training.
+        """Return where to keep what was learnt by now: as the best so far, and as a full training's end.
 
-        A search keeps the best of what has weights alone: of a formula or a script there is nothing to keep.
+        A search keeps the best only of trainings with weights: a formula or a script has nothing to keep.
         """
         outputs = self._final_outputs
         if outputs is None:
@@ -380,7 +379,7 @@ class _States:
 def _best_of_top_rung(
     path: Path | None, ladder: Ladder, metric: str, mode: Mode, saved: SavedState | None
 ) -> FinalOutputs | None:
-    """What keeps the best epoch of a search's trial, once it is at the top rung."""
+    """The outputs that keep the best epoch of a search's trial at the top rung."""
     if path is None:
         return None
     return FinalOutputs(
@@ -396,7 +395,7 @@ def _best_of_top_rung(
 def _saved(
     checkpointing: Checkpointing | None, identity: Identity, resume: Path | None
 ) -> tuple[SavedState | None, Notes]:
-    """What the trial resumes from."""
+    """Read the state that the trial resumes from, if any."""
     if resume:
         return read_file(resume, identity), {}
     if checkpointing:

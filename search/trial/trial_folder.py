@@ -1,4 +1,4 @@
-"""The folder of one training: every file name in it is written here, and nowhere else."""
+"""The folder of one training: every file name in it is defined here, and nowhere else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TrialFolder:
     """Where a trial, or a training of `train.py --out`, keeps its files.
 
     Args:
-        path: On storage that all nodes share; it need not exist yet.
+        path: A folder on storage that all nodes share; it need not exist yet.
     """
 
     path: Path
@@ -31,12 +31,12 @@ class TrialFolder:
 
     @property
     def best(self) -> Path:
-        """The full state after the best epoch of a full training."""
+        """The state after the best epoch of full training or of a search's top rung: its weights, if any."""
         return self.path / _BEST
 
     @property
     def final(self) -> Path:
-        """The full state at the end of a full training."""
+        """The state at the end of a full training: its weights, if any."""
         return self.path / _FINAL
 
     @property
@@ -45,27 +45,27 @@ class TrialFolder:
         return self.path / _MODEL
 
     def kept(self, epoch: int) -> Path:
-        """The full state after `epoch`, where it stays for good."""
+        """The full state after `epoch`, which is kept permanently."""
         return self.path / _KEPT.replace("*", f"{epoch:04d}")
 
     @property
     def log(self) -> Path:
-        """What the training printed, a line an epoch, and the tracebacks of its failures."""
+        """What the training printed, one line per epoch, and the tracebacks of its failures."""
         return self.path / "log.txt"
 
     @property
     def progress(self) -> Path:
-        """How far a long epoch is, while it runs."""
+        """The progress of a long epoch while it runs."""
         return self.path / PROGRESS
 
     @property
     def config(self) -> Path:
-        """What a full training can be repeated with."""
+        """The settings that repeat a full training."""
         return self.path / CONFIG
 
     @property
     def history(self) -> Path:
-        """What each epoch of a full training brought and cost."""
+        """The result and cost of each epoch of a full training."""
         return self.path / HISTORY
 
     @property
@@ -74,10 +74,9 @@ class TrialFolder:
         return self.path / "test.json"
 
     def states(self) -> list[Path]:
-        """The full states that are there, the newest first; one that only its previous version is left of
-        too.
+        """The saved states that exist: the checkpoint, the previous one, best, final, and those of epochs.
 
-        A file that cannot be read is among them: a check reports it.
+        Files that cannot be read are included: a check reports them.
         """
         names = (_CHECKPOINT, previous_of(self.checkpoint).name, _BEST, _FINAL)
         found = [path for name in names if (path := self.path / name).exists() or path.is_symlink()]

@@ -1,4 +1,4 @@
-"""The process that trains: where it finds the program, that it asks no hub, and its seeds.
+"""The environment of a process that trains: where the program is, that no hub is asked, and the seeds.
 
 A variable that is set after a process has begun may come too late: huggingface_hub reads HF_HUB_OFFLINE once,
 when it is imported. So what workers need is in the environment that they are started with.
@@ -39,8 +39,8 @@ _FORWARDED = (
 def offer_worker_env() -> None:
     """Set the variables that workers inherit, in this process, before Ray is started.
 
-    A runtime environment would do the same later: the workers that Ray starts in advance have none, and would
-    be replaced.
+    A runtime environment would act too late: the workers that Ray starts in advance have none, and would be
+    replaced.
     """
     os.environ.update(_WORKER_ENV | _unless_given(_OFFLINE) | {"PYTHONPATH": _python_path()})
 
@@ -56,10 +56,10 @@ def _python_path() -> str:
 
 @contextmanager
 def restored_environment() -> Iterator[None]:
-    """Leave the caller's variables as they were: workers are offline, and a notebook lives on after a
-    search.
+    """Restore the caller's environment variables on exit.
 
-    Only Ray's token stays: Ray keeps the first that this process has had.
+    Workers are offline, and a notebook outlives a search. Only Ray's token stays: Ray keeps the first that
+    this process has had.
     """
     before = dict(os.environ)
     try:
@@ -71,16 +71,16 @@ def restored_environment() -> Iterator[None]:
 
 
 def runtime_env() -> dict[str, object]:
-    """What the workers of a cluster need: the program, and the variables that name caches."""
+    """The runtime environment of a cluster's workers: the program, and the variables that name caches."""
     forwarded = {name: os.environ[name] for name in _FORWARDED if name in os.environ}
     packages = [str(ROOT / name) for name in ("search", "trainables")]
     return {"env_vars": {**_WORKER_ENV, **_OFFLINE, **forwarded}, "py_modules": packages}
 
 
 def seed_all(seed: int) -> None:
-    """Seed random, numpy and torch: a trainable that does not do so finds the same state in any worker."""
+    """Seed random, numpy and torch, so that a trainable that does not finds the same state in any worker."""
     random.seed(seed)
-    if "numpy" in sys.modules:  # which loads its generator when it is first used, long after its import
+    if "numpy" in sys.modules:  # it loads its generator on first use, long after its import
         importlib.import_module("numpy.random").seed(seed % 2**32)
     if (torch := sys.modules.get("torch")) and hasattr(torch, "manual_seed"):
         torch.manual_seed(seed)
