@@ -1,1 +1,1 @@
-"""The Ray side of a search: a session, warm workers, and the bridge to Ray Tune's controller."""
+"""The Ray side of a search: a session, warm workers, and the adapter to Ray Tune's controller."""

@@ -1,6 +1,6 @@
-"""Workers as Ray's actors: where one could be placed, how it is ended, and what its loss means for its trial.
+"""Workers as Ray actors: where one could be placed, how it is ended, and what its loss means for its trial.
 
-Both engines use it, Ray Tune's controller (`tune_adapter.py`) and Ray Core alone (`core_controller.py`).
+Used by both engines, Ray Tune's controller (`tune_adapter.py`) and Ray Core alone (`core_controller.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from search.trial.failure import Failure, classify
 from search.trial.task import TrialTask
 
 _KINDS = ("CPU", "GPU")
-_ENDING_S = 10.0  # a node that has not ended its worker by then is as good as lost
+_ENDING_S = 10.0  # a node that has not ended its worker by then is presumably lost
 
 
 class KilledForMemory(RayActorError):
@@ -27,31 +27,31 @@ class KilledForMemory(RayActorError):
 
 
 def first_sentence(error: OutOfMemoryError) -> str:
-    """The monitor's first sentence without the table of processes that follows it."""
+    """Return the monitor's first sentence, without the table of processes that follows it."""
     return str(error).splitlines()[0].split(" To see more")[0]
 
 
 def failure_of(error: Exception, task: TrialTask) -> Failure:
-    """What it means for a trial that a call of its worker raised `error`.
+    """Return the trial's failure after a call to its worker raised `error`.
 
-    A worker that has died may have left processes of the trial on this machine: they are ended, and its log
-    has how many they were.
+    A worker that died may have left processes of the trial on this machine: these are ended, and the trial's
+    log says how many there were.
     """
     if isinstance(error, RayActorError) and (left := end_orphans_here()):
         with open_log(task.log) as log:
             log.write(f"ended with its worker: {len(left)} processes that it had started\n")
     if isinstance(error, OutOfMemoryError):
         error = KilledForMemory(error_msg=first_sentence(error))
-    # A task's error is a wrapper of Ray's around the trial's own.
+    # A RayTaskError wraps the trial's own error.
     return classify(error.cause if isinstance(error, RayTaskError) and error.cause else error)
 
 
 def end_workers(actors: Sequence[Any]) -> None:
-    """Kill workers with all that they have started, on whichever nodes that is."""
+    """Kill workers with everything they started, on whichever nodes they are."""
     here, endings = ray.get_runtime_context().get_node_id(), []
     for actor in actors:
         found = ray._private.state.actors(actor._actor_id.hex())
-        if not (pid := found.get("Pid")):  # it has no process yet
+        if not (pid := found.get("Pid")):  # no process yet
             continue
         if (node_id := found["Address"]["NodeID"]) == here:
             end_with_children(pid)
@@ -62,11 +62,11 @@ def end_workers(actors: Sequence[Any]) -> None:
     if endings:
         ray.wait(endings, num_returns=len(endings), timeout=_ENDING_S)
     for actor in actors:
-        ray.kill(actor)  # whatever came of it
+        ray.kill(actor)  # whether or not its process was ended
 
 
 def places_text(cpus: float, gpus: float) -> str:
-    """What a trial reserves and what each node has of it, as text for a user who waits."""
+    """Return what a trial reserves and what each node has free, as text for a waiting user."""
     free = ray._private.state.available_resources_per_node()
     nodes, has_room = [], False
     for node in ray.nodes():

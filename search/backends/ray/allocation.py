@@ -1,10 +1,10 @@
-"""Ray on the nodes that a batch system has allotted: where the head node listens, and who has joined it.
+"""Ray on nodes allocated by a batch system: find the head node's address, and wait for nodes to join.
 
     python -m search.backends.ray.allocation place PEER
     python -m search.backends.ray.allocation await-head HOST:PORT PID
     python -m search.backends.ray.allocation await-nodes HOST:PORT N
 
-The batch script of `search/slurm/` calls it; each call prints to standard output what the script reads.
+The batch script in `search/slurm/` makes these calls and reads what they print to standard output.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 
 _EVERY_S = 0.5
-_HEAD_S = 120.0  # Ray's files come from a shared file system, which 1,000 nodes may read at once
+_HEAD_S = 120.0  # Ray is read from a shared file system, maybe by 1,000 nodes at once
 _NODES_S = 300.0
-_DISCARD_PORT = 9  # nothing is sent: a datagram socket that is connected only has a way chosen for it
+_DISCARD_PORT = 9  # nothing is sent: connecting a datagram socket only chooses a route
 
 
 def own_address(peer: str) -> str:
-    """The address of this machine on its way to `peer`, a host name or an address.
+    """Return the address of this machine on its route to `peer`, a host name or an address.
 
-    Its own host name may mean 127.0.1.1, and its way into the internet another network or none.
+    Its own host name may resolve to 127.0.1.1, and its route to the internet may be another network or none.
     """
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as way:
         way.connect((peer, _DISCARD_PORT))
@@ -35,7 +35,7 @@ def own_address(peer: str) -> str:
 
 
 def free_ports(address: str, num_ports: int) -> list[int]:
-    """Different ports that nothing listens on at `address` now; another process may take one at any time."""
+    """Return distinct ports that are free at `address` now; other processes may take one at any time."""
     with ExitStack() as stack:
         probes = [stack.enter_context(closing(socket.socket())) for _ in range(num_ports)]
         for probe in probes:
@@ -44,7 +44,7 @@ def free_ports(address: str, num_ports: int) -> list[int]:
 
 
 def await_head(address: str, pid: int, *, most_s: float = _HEAD_S) -> bool:
-    """Whether Ray's control service answers at `address`, before the process that starts it ends."""
+    """Wait for Ray's control service at `address`; return whether it answers before process `pid` ends."""
     host, _, port = address.rpartition(":")
     end_s = time.monotonic() + most_s
     while _is_alive(pid) and time.monotonic() < end_s:
@@ -65,7 +65,7 @@ def await_nodes(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> str:
-    """Wait until `num_nodes` have joined, `most_s` at most; gives a line that says how many did."""
+    """Wait until `num_nodes` have joined, at most `most_s`, and return a line that says how many did."""
     end_s = clock() + most_s
     while (joined := count_nodes()) < num_nodes and clock() < end_s:
         sleep(_EVERY_S)
@@ -77,8 +77,8 @@ def await_nodes(
 
 
 def _joined_nodes(address: str) -> Callable[[], int]:
-    """Join the cluster; gives what counts its living nodes."""
-    import ray  # 2 to 4 s that the other calls need not wait for
+    """Join the cluster and return a function that counts its live nodes."""
+    import ray  # takes 2 to 4 s, which the other calls need not wait for
 
     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     return lambda: sum(node["Alive"] for node in ray.nodes())
@@ -93,7 +93,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def main(words: Sequence[str]) -> int:
-    """Run one of the calls above, and give its exit status: 1 where no head node answers."""
+    """Run one of the calls above and return its exit status: 1 if no head node answers, 2 for other calls."""
     match words:
         case ["place", peer]:
             host = own_address(peer)

@@ -1,7 +1,7 @@
-"""The backend that trains in Ray's workers, on this machine or on a cluster that was joined.
+"""The backend that trains in Ray workers, on this machine or on a joined cluster.
 
-Ray is imported while it starts, and not when this module is: that takes 2 to 4 s, which a command that ends
-with an error in its space should not pay.
+Ray is imported when the backend starts, not with this module: the import takes 2 to 4 s, too long for a
+command that ends with an error in its space.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from search.run import Run
 from search.space import Space
 from search.trial.background import Background
 
-# Optuna (1 s) and Tune (2 to 4 s), needed once Ray is up, which takes 5 to 7 s: loaded meanwhile. `ray.init`
-# itself stays on the main thread; in another one it hung.
+# Optuna (1 s) and Tune (2 to 4 s) are needed once Ray is up, and are loaded in the 5 to 7 s that it takes.
+# `ray.init` itself stays on the main thread; in another thread it hung.
 _LOADED_MEANWHILE = ("search.sampling.sampler", "search.backends.ray.executor")
-# What carries tasks to workers and results back: of Ray Tune, or of Ray Core alone.
+# The module that carries tasks to workers and results back, by Ray Tune or by Ray Core alone.
 Engine = Literal["tune_adapter", "core_controller"]
 
 
 class RayBackend:
-    """As many trials at a time as cores or GPUs allow, each in a warm worker.
+    """Trains as many trials at a time as cores or GPUs allow, each in a warm worker.
 
     Args:
         address: HOST:PORT of a running cluster's head node; None starts Ray here.
-        dashboard: Start Ray's dashboard and print how to sign in.
+        dashboard: Whether to start Ray's dashboard and print how to sign in.
         engine: The module that controls the workers.
     """
 
@@ -53,8 +53,7 @@ class RayBackend:
 
     @contextmanager
     def examining(self, request: PreflightRequest) -> Iterator[Callable[[Say], Sequence[Report]]]:
-        """On this machine the checks run beside Ray's start; on a cluster, once it is joined, on every
-        node."""
+        """Run the checks while Ray starts on this machine, or on every node of a cluster once joined."""
         if self._address:
             yield lambda say: _examine_nodes(request)
             return
@@ -66,14 +65,14 @@ class RayBackend:
         """Start or join Ray for the block.
 
         Raises:
-            SessionError: Ray did not start, no cluster answers, or this Ray is none of those known here.
-            RayLost: It is gone within the block.
+            SessionError: Ray did not start, no cluster answers, or this version of Ray is not supported.
+            RayLost: Ray was lost within the block.
         """
         loading = _load_meanwhile((*_LOADED_MEANWHILE, self._engine))
         with ray_session(address=self._address, dashboard=self._dashboard) as cluster:
             announce_remedy(remedy)
             if self._has_tune:
-                loading.join()  # two threads in Ray Tune's circular imports see half a module
+                loading.join()  # in Ray Tune's circular imports, two threads would see half-loaded modules
                 check_internals(OF_TUNE, WITHOUT_TUNE)
             sign_in = f"dashboard: {cluster.dashboard_url}   sign in with the token {cluster.token}"
             yield Capacity(
@@ -85,7 +84,7 @@ class RayBackend:
             )
 
     def start_metering(self, space: Space, known_w: KnownWatts) -> tuple[Metering, str]:
-        """A meter on each node, an actor of Ray's."""
+        """Start a meter on each node, as a Ray actor."""
         from search.backends.ray.metering import NodeMeters  # loads Ray, see above
 
         return start_metering_if_measurable(
@@ -93,7 +92,7 @@ class RayBackend:
         )
 
     def execute(self, run: Run, *, background: Background | None = None, say: Say = lambda line: None) -> str:
-        """Run every trial of `run` to its end, `resources.workers` at a time."""
+        """Execute `run` to its end, `resources.workers` trials at a time."""
         from search.backends.ray.executor import execute  # loads Ray, see above
 
         controlling = importlib.import_module(self._engine).controlling
@@ -113,7 +112,7 @@ def _load_meanwhile(modules: Sequence[str]) -> threading.Thread:
 
     def load() -> None:
         for name in modules:
-            with suppress(Exception):  # what needs it imports it again, and meets the error
+            with suppress(Exception):  # code that needs the module imports it again and gets the error
                 importlib.import_module(name)
 
     loading = threading.Thread(target=load, name="load-meanwhile", daemon=True)

@@ -1,8 +1,8 @@
-"""The load beside the trials: an actor that trains again and again on their device, until the run ends.
+"""The background workload: an actor that trains repeatedly on the trials' device until the run ends.
 
-Energy per epoch depends on what else the device does. With `--background` every trial is measured under one
-and the same load: it begins before the first trial, and if it fails the run ends, as the trials after it
-would be measured without.
+Energy per epoch depends on what else the device does. With `--background` every trial is measured beside the
+same workload. It begins before the first trial, and if it fails the run ends, because later trials would be
+measured without it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FIRST_REPORT_S, _REPORT_EVERY_S = 60.0, 600.0
 
 
 class BackgroundActor:
-    """The process that trains. It ends with the run's: Ray ends the actors of a driver that is gone."""
+    """The process that trains. Ray ends it with the run's process, as it ends all actors of a lost driver."""
 
     def __init__(self, task: TrialTask) -> None:
         self._task = task
@@ -38,11 +38,11 @@ class BackgroundActor:
         self._rows: Iterator[EpochRow] | None = None
 
     def first_epoch(self) -> Failure | None:
-        """Train one epoch, so that what follows is steady work; gives why that failed."""
+        """Train one epoch, so that what follows is steady work; return why it failed, if it did."""
         return self._guarded(self._begin)
 
     def train_on(self) -> Failure | None:
-        """Train until something fails."""
+        """Train until something fails, and return the failure."""
         return self._guarded(self._train)
 
     def _begin(self) -> None:
@@ -60,17 +60,17 @@ class BackgroundActor:
         with captured(self._task.log) as log:
             try:
                 work()
-            except Exception as error:  # the run ends for it, with its cause
+            except Exception as error:  # ends the run, with this cause
                 log.write(traceback.format_exc())
                 return classify(error)
         return None
 
 
 class BackgroundWorkload:
-    """The driver's hold on the load.
+    """The driver's handle on the background workload.
 
     Attributes:
-        has_begun: It has trained its first epoch.
+        has_begun: Whether it has trained its first epoch.
     """
 
     def __init__(self, background: Background) -> None:
@@ -82,7 +82,7 @@ class BackgroundWorkload:
         self.has_begun = False
 
     def poll(self, *, wait_s: float = 0.0) -> Failure | None:
-        """Why it trains no more; None as long as it does."""
+        """Return why the workload failed; None while it trains."""
         if not ray.wait([self._answer], timeout=wait_s)[0]:
             return None
         try:
@@ -96,7 +96,7 @@ class BackgroundWorkload:
         return failure
 
     def end(self) -> None:
-        if not is_ray_lost():  # it ended with Ray
+        if not is_ray_lost():  # otherwise it ended with Ray
             ray.kill(self._actor)
 
 
@@ -104,12 +104,13 @@ class BackgroundWorkload:
 def beside(
     run: Run, background: Background | None, say: Callable[[str], None] = lambda line: None
 ) -> Iterator[Callable[[], None]]:
-    """Train the load as long as the block lasts, from before its first line; gives a function that checks it.
+    """Train the workload for the duration of the block, which begins after its first epoch.
 
-    A load that fails ends the run: trials measured without it are not what was asked for.
+    Yields a function that checks the workload. If the workload fails the run ends, because trials measured
+    without it are not what the user requested.
 
     Args:
-        say: Called now and then while its first epoch is waited for.
+        say: Called now and then while waiting for the first epoch.
     """
     if background is None:
         yield lambda: None

@@ -1,9 +1,9 @@
-"""The processes that a training starts end with it: daemons of their own session too.
+"""End the processes that a training starts together with it, even daemons in sessions of their own.
 
-A loader's workers, a script's server, a fork bomb: what a trial leaves running would take cores, memory and
-the GPU from the trials after it, and its joules would be counted as theirs. A process group is not enough, as
-any process may leave its own; what cannot be left is descent. So the worker declares itself the reaper of its
-orphans, and ends whatever is below it.
+A loader's workers, a script's server, a fork bomb: whatever a trial leaves running would take cores, memory
+and the GPU from later trials, and its joules would be counted as theirs. A process group is not enough,
+because any process can leave its group. It cannot leave its ancestry, so the worker declares itself the
+reaper of its orphans, and ends all its descendants.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from contextlib import suppress
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
-_GRACEFUL_S = 2.0  # from SIGTERM to SIGKILL: a loader of data closes its workers within milliseconds
-_KILLED_S = 5.0  # SIGKILL is sent again and again for as long: what is born meanwhile gets it too
+_GRACEFUL_S = 2.0  # from SIGTERM to SIGKILL: a data loader closes its workers within milliseconds
+_KILLED_S = 5.0  # how long SIGKILL is repeated, for processes that are born meanwhile
 _TICK_S = 0.02
 
 
 def part_forks() -> None:
-    """Have what is forked from this process die of SIGTERM as processes do.
+    """Make forks of this process die of SIGTERM, instead of running Ray's handler.
 
-    A fork shares a worker's connections. With Ray's handler it leaves Ray by them in the worker's name: of
-    twelve trials that left 100 forks each, in 4 of 4 searches, the raylet died.
+    A fork shares its worker's connections. With Ray's handler it would use them to leave Ray in the worker's
+    name: with twelve trials that left 100 forks each, the raylet died in 4 of 4 searches.
     """
     of_ray = signal.getsignal(signal.SIGTERM)
     mask = threading.local()
 
-    def hold() -> None:  # one that came to the fork before it is parted would call Ray's handler, or be lost
+    def hold() -> None:  # a signal to the fork before `part` would run Ray's handler, or be lost
         mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
     def release() -> None:
@@ -50,7 +50,7 @@ def part_forks() -> None:
 
 
 def end_if_forked(owner: int, error: BaseException | None) -> None:
-    """Where a fork of the process `owner` comes back from a training, which only the worker may, end it."""
+    """End this process if it is a fork of `owner` that returned from a training: only the worker may."""
     if os.getpid() == owner:
         return
     code = error.code if isinstance(error, SystemExit) else 1
@@ -58,10 +58,10 @@ def end_if_forked(owner: int, error: BaseException | None) -> None:
 
 
 class Children:
-    """What this process has started since it was ready.
+    """The processes started by this process since it was ready.
 
-    On Linux orphans of its descendants become its own, so that none gets away by a double fork or `setsid`.
-    Elsewhere only its direct children are known.
+    On Linux its descendants' orphans become its own children, so that none escapes by a double fork or
+    `setsid`. Elsewhere only direct children are known.
     """
 
     def __init__(self) -> None:
@@ -70,14 +70,14 @@ class Children:
         self._known = set(descendants(os.getpid()))
 
     def end(self, *, graceful_s: float = _GRACEFUL_S) -> list[int]:
-        """End them all, SIGTERM first and SIGKILL after `graceful_s`; gives their numbers."""
+        """End them all, by SIGTERM first and SIGKILL after `graceful_s`, and return their pids."""
         ended: set[int] = set()
         for number, most_s in ((signal.SIGTERM, graceful_s), (signal.SIGKILL, _KILLED_S)):
             ends_s = time.monotonic() + most_s
             signalled: set[int] = set()
             while left := self._left():
                 ended |= left
-                # With SIGKILL those too that were started meanwhile, again and again: a fork bomb is faster.
+                # SIGKILL goes to all of them every time, since a fork bomb is faster than a single pass.
                 for pid in left if number == signal.SIGKILL else left - signalled:
                     _signal(pid, number)
                 signalled |= left
@@ -94,7 +94,7 @@ class Children:
 
 
 def end_with_children(pid: int, *, most_s: float = _KILLED_S) -> None:
-    """Kill a process and all that is below it. It is stopped first, so that it cannot start anything new."""
+    """Kill a process and its descendants. It is stopped first, so that it cannot start anything new."""
     with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGSTOP)
     ends_s = time.monotonic() + most_s
@@ -107,9 +107,10 @@ def end_with_children(pid: int, *, most_s: float = _KILLED_S) -> None:
 
 
 def end_orphans(raylet: int) -> list[int]:
-    """Kill what dead workers of a raylet have left running; gives their numbers.
+    """Kill what dead workers of a raylet left running, and return their pids.
 
-    These bear its number in the environment that they have from their worker, and are below it no more.
+    Such orphans have the raylet's pid in the environment inherited from their worker, but are no longer its
+    descendants.
     """
     mark, below = f"RAY_RAYLET_PID={raylet}".encode(), {raylet, *descendants(raylet)}
     orphans = [pid for pid in _pids() if pid not in below and mark in _environment(pid)]
@@ -118,13 +119,13 @@ def end_orphans(raylet: int) -> list[int]:
 
 
 def kill_all(pids: Iterable[int]) -> None:
-    """SIGKILL to each that is there."""
+    """Send SIGKILL to each process that still exists."""
     for pid in pids:
         _signal(pid, signal.SIGKILL)
 
 
 def _environment(pid: int) -> list[bytes]:
-    """What a process was started with; nothing of another user's, or of one that has ended."""
+    """Return the environment a process was started with; empty for another user's or an ended process."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     return []
@@ -135,14 +136,14 @@ def _pids() -> list[int]:
 
 
 def _is_zombie(pid: int) -> bool:
-    """Whether it has ended and waits for its parent to learn of it; so does one that is gone."""
+    """Whether a process has ended, whether or not its parent has noticed."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in b"ZX"
     return True
 
 
 def _has_children() -> bool:
-    """Without any there are no descendants either: asked in a microsecond."""
+    """Whether this process has children, and so any descendants. Takes a microsecond."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -151,20 +152,20 @@ def _has_children() -> bool:
 
 
 def _is_reaped(pid: int) -> bool:
-    """Reap `pid` if it has ended; a zombie of another parent comes here once that one has ended."""
+    """Reap `pid` if it has ended; another parent's zombie becomes ours once that parent has ended."""
     with suppress(ChildProcessError):
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     return False
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
-    for each in (number, signal.SIGCONT):  # one that is stopped takes no other signal
+    for each in (number, signal.SIGCONT):  # a stopped process would not handle other signals
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, each)
 
 
 def descendants(root: int) -> Iterator[int]:
-    """The processes below `root`, from /proc; none where there is no /proc."""
+    """Yield the descendants of `root`, from /proc; none without /proc."""
     children = _children()
     frontier = [root]
     while frontier:

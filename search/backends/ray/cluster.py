@@ -1,4 +1,4 @@
-"""A Ray session of the run's own, or a running cluster joined."""
+"""Start a Ray session for the run, or join a running cluster."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from search.preflight.machine import GIB, memory_gib
 from search.trial.worker_env import ROOT, offer_worker_env, runtime_env
 
 _DRIVER_ENV = {
-    "RAY_worker_niceness": "0",  # Ray's 15 starves a trial beside anything else on the machine
+    "RAY_worker_niceness": "0",  # with Ray's 15, anything else on the machine starves a trial
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they are in the trial's log and the table
 }
-# The exporters of scaling and dashboard fail on a port that is none, which Ray only notes in its own log.
+# The autoscaler's and dashboard's exporters fail on an invalid port, which Ray only notes in its own log.
 _NO_METRICS = {
     "AUTOSCALER_METRIC_PORT": "-1",
     "DASHBOARD_METRIC_PORT": "-1",
@@ -42,12 +42,12 @@ _TAKEN = (
 
 @dataclass(frozen=True, kw_only=True)
 class RayCluster:
-    """A started session.
+    """A started or joined session.
 
     Attributes:
-        dashboard_url: Where the dashboard answers, or None.
-        token: What signs in there.
-        notes: What a user should know of where its files are and who can join it, a line each.
+        dashboard_url: Address of the dashboard, if any.
+        token: Token to sign in there.
+        notes: What users should know about where its files are and who can join it, one line each.
         nodes: The cores and GPUs of each node.
     """
 
@@ -59,16 +59,16 @@ class RayCluster:
 
 @contextmanager
 def ray_session(*, address: str | None = None, dashboard: bool = False) -> Iterator[RayCluster]:
-    """Start Ray on this machine, or join the cluster at `address`, and leave it in the end.
+    """Start Ray on this machine, or join the cluster at `address`, and leave it after the block.
 
-    A local session has a random token of its own, so that no other user can use it, and listens on loopback
-    alone. Its metrics endpoints, which ask for no token, are there only beside the dashboard. Its files are
-    in a folder that no other user can read and that is gone with it.
+    A local session has a random token of its own, so that no other user can use it, and listens only on
+    loopback. Its metrics endpoints, which need no token, exist only with the dashboard. Its files are in a
+    folder that no other user can read, and are removed with it.
 
     Raises:
-        SessionError: No cluster answers at `address`, Ray did not start, or it is one that is not known here.
-        RayLost: It is gone within the block, as `check_ray` found; a block that is stuck in Ray ends with the
-            process.
+        SessionError: No cluster answers at `address`, Ray did not start, or its version is not supported.
+        RayLost: Ray was lost within the block, as `check_ray` found; if the block is stuck in Ray, the
+            process ends instead.
     """
     _check_unhidden()
     if address:
@@ -77,7 +77,7 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
     token = _token_of_cluster() if address else _own_token()
     if not address:
         offer_worker_env()
-    logging.getLogger("ray").setLevel(logging.ERROR)  # before Ray speaks of its token on start
+    logging.getLogger("ray").setLevel(logging.ERROR)  # before Ray logs about its token on start
     import ray
 
     check_internals(OF_CORE, OTHER_RAY)
@@ -102,9 +102,9 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
 
 
 def _packable_bytes() -> int | None:
-    """The memory that trials may reserve of this machine, where they are packed by it.
+    """Return this machine's memory that packed trials may reserve.
 
-    Ray's own choice leaves 30 % to a store of objects, which a search does not fill.
+    Ray's default would leave 30 % to its object store, which a search does not fill.
     """
     total_gib = memory_gib()
     return None if total_gib is None else int(USABLE * total_gib * GIB)
@@ -115,7 +115,7 @@ def _capacity_of(resources: Mapping[str, float]) -> NodeCapacity:
 
 
 def _start_or_join(address: str | None, *, dashboard: bool, folder: SessionFolder | None) -> Any:
-    """Call `ray.init`; gives its context.
+    """Call `ray.init` and return its context.
 
     Raises:
         SessionError: Ray did not start, or the cluster was not joined.
@@ -133,7 +133,7 @@ def _start_or_join(address: str | None, *, dashboard: bool, folder: SessionFolde
             _memory=None if address else _packable_bytes(),
             _temp_dir=str(folder.path) if folder else None,
         )
-    except Exception as error:  # of no class of its own where the node is not up in 30 s
+    except Exception as error:  # Ray has no specific class for a node that is not up within 30 s
         reason = str(error).splitlines()[0]
         if address:
             raise SessionError(f"no Ray cluster joined at {address}: {reason}; {_TOKEN_HINT}") from error
@@ -142,10 +142,10 @@ def _start_or_join(address: str | None, *, dashboard: bool, folder: SessionFolde
 
 @contextmanager
 def _private(address: str | None, *, has_metrics: bool) -> Iterator[None]:
-    """Have a session of our own listen on loopback alone, and export no metrics unless they are asked for.
+    """Make our own session listen only on loopback, and export metrics only if requested.
 
-    Given 127.0.0.1, Ray takes the node's outer address and listens on all interfaces, except where it
-    believes that the platform forms no clusters: then all its processes keep to loopback.
+    Given 127.0.0.1, Ray takes the node's external address and listens on all interfaces, unless it believes
+    that the platform supports no clusters: then all its processes keep to loopback.
     """
     if address:
         yield
@@ -166,10 +166,10 @@ def _private(address: str | None, *, has_metrics: bool) -> Iterator[None]:
 
 @contextmanager
 def _placed(address: str | None, *, has_dashboard: bool) -> Iterator[SessionFolder | None]:
-    """The folder of a session of our own; None for a cluster, which has its own.
+    """Provide the folder of our own session; None for a cluster, which has its own.
 
     Raises:
-        SessionError: There is no place for it.
+        SessionError: There is no place for the folder.
     """
     with ExitStack() as stack:
         folder = None
@@ -182,7 +182,7 @@ def _placed(address: str | None, *, has_dashboard: bool) -> Iterator[SessionFold
 
 
 def _watch() -> RayWatch:
-    """Watch the session that was started or joined just now."""
+    """Watch the session that was just started or joined."""
     import ray
 
     context = ray.get_runtime_context()
@@ -202,7 +202,7 @@ def _end(watch: RayWatch | None) -> None:
 
     raylet = _own_raylet()
     if watch and watch.lost:
-        _kill_own_processes()  # asked to end, a raylet would wait 5 s for the GCS
+        _kill_own_processes()  # a raylet told to stop would wait 5 s for the GCS
     ray.shutdown()
     if raylet:
         end_orphans(raylet)
@@ -212,11 +212,11 @@ def _end(watch: RayWatch | None) -> None:
 
 
 def _kill_own_processes() -> None:
-    """End what Ray started on this machine for this process: nothing, where a cluster was joined."""
+    """Kill what Ray started on this machine for this process, which is nothing if a cluster was joined."""
     import ray
 
     raylet = _own_raylet()
-    below = list(descendants(raylet)) if raylet else []  # its agents outlive it by a minute
+    below = list(descendants(raylet)) if raylet else []  # the raylet's agents outlive it by a minute
     if node := ray._private.worker._global_node:
         node.kill_all_processes(check_alive=False, allow_graceful=False)
     kill_all(below)
@@ -225,16 +225,16 @@ def _kill_own_processes() -> None:
 
 
 def end_orphans_here() -> list[int]:
-    """Kill what dead workers of a session of our own have left; gives their numbers.
+    """Kill processes left behind by dead workers of our own session, and return their pids.
 
-    The nodes of a cluster that was joined are left alone.
+    Nodes of a joined cluster are left alone.
     """
     raylet = _own_raylet()
     return end_orphans(raylet) if raylet else []
 
 
 def is_own_session() -> bool:
-    """Whether Ray was started for this process, so that no other program asks it for anything."""
+    """Return whether Ray was started for this process, so that no other program uses it."""
     return _own_raylet() is not None
 
 
@@ -247,10 +247,10 @@ def _own_raylet() -> int | None:
 
 
 def _check_unhidden() -> None:
-    """See that workers find this program: Ray has them look in the current folder and the script's first.
+    """Check that workers find this program: Ray makes them search the current folder and the script's first.
 
     Raises:
-        SessionError: A module there has the name of one of its packages.
+        SessionError: A module there has the name of one of this program's packages.
     """
     script = os.path.dirname(os.path.realpath(sys.argv[0]))  # noqa: PTH120 - as Ray forms it
     folders = [Path.cwd(), *([Path(script)] if script in sys.path else [])]
@@ -263,10 +263,10 @@ def _check_unhidden() -> None:
 
 
 def _check_answers(address: str) -> None:
-    """See that a head node listens: Ray itself ends the whole process when none does.
+    """Check that a head node listens: if none does, Ray itself ends the whole process.
 
     Raises:
-        SessionError: No cluster does, or the address is none.
+        SessionError: No cluster answers, or the address is malformed.
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
@@ -282,10 +282,10 @@ def _check_answers(address: str) -> None:
 
 
 def _open_session_note(address: str | None) -> str:
-    """What is to be known of a session of our own that anybody on this machine can join; else empty.
+    """Return a note if anyone on this machine can join our own session; otherwise empty.
 
-    Ray has tokens since 2.52 and asks for them by itself since 2.59 at the latest: of 2.46, 2.52, 2.59 and
-    2.60 the first two let a process with another token join.
+    Ray has had tokens since 2.52, and has required them by default since 2.59 at the latest: of 2.46, 2.52,
+    2.59 and 2.60, the first two let a process with another token join.
     """
     import ray  # see backend.py: 2 to 4 s
 
@@ -304,10 +304,10 @@ def _open_session_note(address: str | None) -> str:
 
 
 def _token_of_cluster() -> str | None:
-    """The token that the user gave; with it Ray has to be told that a cluster is joined by tokens.
+    """Return the user's token, and if there is one, switch Ray to token mode.
 
-    `ray start --head` takes token mode where it finds a token. A process that joins does not, and its
-    requests are then refused for 20 s, token or not. Told before `import ray`: see `_own_token`.
+    `ray start --head` switches to token mode by itself if it finds a token. A process that joins does not,
+    and its requests are then refused for 20 s, token or not. Set before `import ray`: see `_own_token`.
     """
     if token := os.environ.get("RAY_AUTH_TOKEN"):
         os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -315,9 +315,9 @@ def _token_of_cluster() -> str | None:
 
 
 def _own_token() -> str:
-    """A random token, the same for every session of this process: Ray caches the first.
+    """Return a random token, the same for every session of this process because Ray caches the first.
 
-    RAY_AUTH_MODE stays unset: token mode is Ray's default for a local session, and setting it
-    after `import ray` is read by one half of Ray only.
+    RAY_AUTH_MODE stays unset: token mode is Ray's default for a local session, and only half of Ray would
+    read a value that is set after `import ray`.
     """
     return os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

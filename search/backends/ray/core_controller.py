@@ -1,14 +1,14 @@
-"""A controller by Ray Core alone: actors and `ray.wait`, nothing of Ray Tune.
+"""A controller on Ray Core alone: actors and `ray.wait`, without Ray Tune.
 
-Tune's controller is an interface for developers of Ray, which may change with any release (`tune_adapter.py`
-overrides ten private methods of it). This one stands on Ray's public API, for the day Tune's inside moves,
-and for clusters whose Ray has no Tune. Both carry the same tasks out and the same results back, and decide
-nothing, so that a run with one worker takes the same decisions with either.
+Tune's controller is an interface for Ray's own developers and may change with any release (`tune_adapter.py`
+overrides nine private methods of it and its actor manager). This controller uses Ray's public API, in case
+Tune's internals change, and for clusters whose Ray has no Tune. Both hand out the same tasks, return the same
+results and decide nothing, so a run with one worker makes the same decisions with either.
 
     task --take--> worker --step--> row --Run.on_epoch--> step again, or release and the next task
 
-A worker is an actor that reserves what one trial needs, for as long as it lives. At most `slots` of them
-exist: a new one is made only while no warm one with the same is idle.
+A worker is an actor that reserves what one trial needs for as long as it lives. There are at most `slots`
+workers: a new one is made only if no warm worker with the same reservation is idle.
 """
 
 from __future__ import annotations
@@ -32,18 +32,17 @@ from search.run import Run
 from search.trial.failure import Failure
 from search.trial.task import TrialTask
 
-_POLL_S = 0.1  # without an answer the run's limits are checked as often as this
-_RELEASE_S = 10.0  # a released worker ends what its trial has started: 8 s at most
+_POLL_S = 0.1  # how often the run's limits are checked while no answer comes
+_RELEASE_S = 10.0  # a released worker ends what its trial started, which takes 8 s at most
 
 
 @dataclass(eq=False)
 class _Stretch:
-    """A trial on a worker, from a task that it is given to the result that ends it there; then the worker
-    that is idle.
+    """A trial on a worker, from its task to the result that ends it there; afterwards, the idle worker.
 
     Attributes:
         worker: The actor's handle.
-        call: What it is asked now.
+        call: The present call to the worker.
     """
 
     task: TrialTask
@@ -60,7 +59,7 @@ class CoreController:
 
     Args:
         slots: Trials at a time.
-        say: Called with what is waited for, where that takes long.
+        say: Called with a message when a wait takes long.
     """
 
     def __init__(self, run: Run, *, slots: int, say: Callable[[str], None] = lambda line: None) -> None:
@@ -75,14 +74,14 @@ class CoreController:
         self._overdue: dict[_Stretch, Failure] = {}
 
     def is_finished(self) -> bool:
-        """Whether no task is under way and none will come."""
+        """Whether no task is in progress and none will come."""
         return not self._awaited and self._tasks.is_exhausted
 
     def step(self) -> None:
-        """Hand out tasks while slots are free, take in one answer if one is there, end what takes too long.
+        """Hand out tasks while slots are free, handle one answer if there is one, end what takes too long.
 
         Raises:
-            JournalError: The journal took no event.
+            JournalError: An event cannot be written to the journal.
             RayLost: Ray is gone.
         """
         while task := self._tasks.next_task():
@@ -91,35 +90,35 @@ class CoreController:
             self._take_in(answer)
         overdue = self._deadlines.overdue()
         self._overdue |= {stretch: failure for stretch, failure in overdue.items() if failure}
-        end_workers([stretch.worker for stretch in overdue])  # their calls fail, which is taken in next
+        end_workers([stretch.worker for stretch in overdue])  # their calls then fail, which is handled next
 
     def kill_workers(self) -> None:
-        """End all workers at once, with what they have started."""
+        """Kill all workers immediately, with everything they started."""
         end_workers([stretch.worker for stretch in (*self._idle, *self._awaited.values())])
         self._idle.clear()
         self._awaited.clear()
 
     def close(self) -> None:
-        """Let idle workers finish what they do after a trial, and end all."""
+        """Let idle workers finish their work after a trial, then end all workers."""
         released = [stretch.worker.release.remote() for stretch in self._idle]
         if released:
             ray.wait(released, num_returns=len(released), timeout=_RELEASE_S)
         self.kill_workers()
 
     def _answers(self) -> list[ray.ObjectRef[Any]]:
-        """The answer that came first, as one at most; those asked last are last to be looked at."""
-        if not self._awaited:  # no task fits the limits now; `ray.wait` refuses to wait for nothing
+        """Return at most one answer; the oldest calls are checked first."""
+        if not self._awaited:  # no task fits the limits now, and `ray.wait` refuses to wait for nothing
             time.sleep(_POLL_S)
             return []
         answers, _ = ray.wait(list(self._awaited), num_returns=1, timeout=_POLL_S)
         return answers
 
     def _begin(self, task: TrialTask) -> None:
-        """Give the task to the worker that has been idle for longest with what it needs, or to a new one."""
+        """Give the task to the longest idle worker with the same reservation, or to a new one."""
         fitting = [idle for idle in self._idle if idle.reserved == reserved(task)]
         if fitting:
             self._idle.remove(fitting[0])
-        # An idle one holds memory too. Without a handle an actor ends, once it has released its trial.
+        # Idle workers hold memory too. An actor without a handle ends once it has released its trial.
         while self._idle and not self._tasks.may_keep([idle.task for idle in self._idle]):
             del self._idle[0]
         if fitting:
@@ -138,7 +137,7 @@ class CoreController:
         self._ask(_Stretch(task, kind.remote(), "place"))
 
     def _ask(self, stretch: _Stretch) -> None:
-        """Call the worker; the call bears the name of what it trains in Ray's dashboard."""
+        """Call the worker; in Ray's dashboard the call is named after the training."""
         trial_id, worker = stretch.task.trial_id, stretch.worker
         if stretch.call in ("place", "reset"):
             answer = worker.take.remote(stretch.task)
@@ -159,12 +158,12 @@ class CoreController:
             self._take_result(stretch, result)
         elif result:
             self._ask_next(stretch, "start")
-        else:  # an earlier trial has spoilt the process
+        else:  # an earlier trial spoilt the process
             end_workers([stretch.worker])
             self._begin_anew(stretch.task)
 
     def _take_result(self, stretch: _Stretch, result: dict[str, Any]) -> None:
-        """Pass on what a step came to; the worker of a trial that is stopped or paused becomes idle."""
+        """Pass on the result of a step; the worker of a stopped or paused trial becomes idle."""
         trial_id = stretch.task.trial_id
         call: Call = "epoch"
         if "started" in result:
@@ -176,7 +175,7 @@ class CoreController:
         if continues:
             self._ask_next(stretch, call)
             return
-        # Now, not with its next task: a paused trial would hold GPU memory and the lock on its folder.
+        # Released now and not with the next task, since a paused trial would hold GPU memory and its lock.
         stretch.worker.release.remote()
         self._idle.append(stretch)
 
@@ -185,11 +184,11 @@ class CoreController:
         self._ask(stretch)
 
     def _lose(self, stretch: _Stretch, error: RayError) -> None:
-        """End the worker whose call failed, and begin its task again if another attempt may do better."""
-        check_ray_now()  # without Ray every worker dies, which is no trial's failure: raises RayLost then
+        """End the worker whose call failed, and begin its task again if another attempt may succeed."""
+        check_ray_now()  # raises RayLost: without Ray every worker dies, which is not the trial's failure
         overdue = self._overdue.pop(stretch, None)
-        end_workers([stretch.worker])  # after a CUDA error its process lives, and is of no use
-        if stretch.call == "reset":  # it has not begun: the worker died of the trial before
+        end_workers([stretch.worker])  # after a CUDA error the process lives, but is useless
+        if stretch.call == "reset":  # the trial has not begun: the worker died of the previous one
             self._begin_anew(stretch.task)
             return
         failure = overdue or failure_of(error, stretch.task)
@@ -201,15 +200,15 @@ class CoreController:
 def controlling(
     run: Run, *, slots: int, say: Callable[[str], None] = lambda line: None
 ) -> Iterator[CoreController]:
-    """A controller of the run for the block; its workers end with it.
+    """Make a controller of the run for the block; its workers end with it.
 
     Args:
         slots: Trials at a time.
-        say: Called with what is waited for, where that takes long.
+        say: Called with a message when a wait takes long.
     """
     controller = CoreController(run, slots=slots, say=say)
     try:
         yield controller
     finally:
-        if not is_ray_lost():  # what is asked of Ray would wait for ever
+        if not is_ray_lost():  # calls to Ray would wait forever
             controller.close()

@@ -1,9 +1,9 @@
-"""How long workers may take for what they are asked: a place, a start, an epoch, to be ready again.
+"""Deadlines of workers: to be placed, to start, to train an epoch, to be ready for another trial.
 
-A worker that hangs answers nothing, so the driver counts. What is over its limit is ended with its process;
-what has no limit, or waits for a place on a full cluster, is reported instead, so that no user faces a silent
-screen for an hour. With exclusive slots an epoch's limit grows by the time that a trial may wait for its
-turn.
+A worker that hangs answers nothing, so the driver keeps time. Whatever exceeds its limit is ended with its
+process. What has no limit, or waits for a place on a full cluster, is reported instead, so that no user faces
+a silent screen for an hour. With exclusive slots an epoch's limit grows by the time that a trial may wait for
+its turn.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from search.trial.epoch_time import overdue_epoch, overdue_start, start_limit_s
 from search.trial.failure import Failure
 
 _WRITING_S = 2.0  # at its limit a worker writes its stack into the trial's log
-_RESET_S = 600.0  # garbage collected, processes ended, settings put back: 8 s at most, unless it hangs
+_RESET_S = 600.0  # collect garbage, end processes, restore settings: 8 s at most, unless it hangs
 _CHECK_EVERY_S = 1.0
-# A wait without a limit, or with a long one, is reported: first after these seconds, then every ten minutes.
+# Waits without a limit, or with a long one, are reported: first after these seconds, then every ten minutes.
 _FIRST_REPORT_S = {"place": 30.0, "start": 60.0}
 _REPORT_EVERY_S = 600.0
 
@@ -38,11 +38,11 @@ class _Asked:
 
 
 class Deadlines(Generic[Stretch]):
-    """What Ray and its workers were asked and have not answered yet.
+    """Calls to Ray and its workers that have not been answered yet.
 
     Args:
-        say: Called with what is waited for, where that takes long.
-        places: In words, what a trial needs and what the nodes have.
+        say: Called with a message when a wait takes long.
+        places: Returns, in words, what a trial needs and what the nodes have.
         clock: Monotonic seconds.
     """
 
@@ -58,24 +58,24 @@ class Deadlines(Generic[Stretch]):
         self._asked: dict[Stretch, _Asked] = {}
         self._checked_s = clock()
         space = run.space
-        # Before an epoch a trial may hold while each of the others works alone once.
+        # Before an epoch a trial may have to wait while each of the others works alone once.
         turns = (space.resources.workers or 1) if space.metering.exclusive_slots else 0
         self._held_s = turns * (GATHER_S + SLOT_S)
 
     def ask(self, stretch: Stretch, trial_id: str, call: Call) -> None:
-        """Something was asked for this stretch of the trial: a worker, or of its worker."""
+        """Begin a deadline: this stretch of the trial awaits a worker, or its worker's answer."""
         say_after_s = _FIRST_REPORT_S.get(call, float("inf"))
         self._asked[stretch] = _Asked(trial_id, call, self._clock(), say_after_s)
 
     def answer(self, stretch: Stretch) -> None:
-        """It has answered, or is gone."""
+        """End the stretch's deadline: the answer has come, or the worker is gone."""
         self._asked.pop(stretch, None)
 
     def overdue(self) -> dict[Stretch, Failure | None]:
-        """The stretches whose answer is overdue, each once, with the failure that this is of the trial: none
-        where its worker is not ready for it.
+        """Return each overdue stretch once, with the trial's failure.
 
-        Checks once a second. An unusually long epoch is noted, and a long wait is reported.
+        The failure is None if the worker was not yet ready for the trial. Checks at most once a second, and
+        reports unusually long epochs and waits.
         """
         if self._clock() - self._checked_s < _CHECK_EVERY_S:
             return {}

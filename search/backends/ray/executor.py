@@ -15,7 +15,7 @@ from search.trial.background import Background
 
 
 class Grace:
-    """How long running work may continue once the run is to end: an epoch that hangs would keep it for ever.
+    """How long running work may continue once the run should end: a hanging epoch would delay it forever.
 
     Args:
         clock: Monotonic seconds.
@@ -26,7 +26,7 @@ class Grace:
         self._ends_s: float | None = None
 
     def is_over(self) -> bool:
-        """Whether what still runs is to be ended now."""
+        """Whether what still runs must be ended now."""
         if self._run.stop_reason() is None:
             return False
         if self._ends_s is None:
@@ -38,23 +38,23 @@ class Controller(Protocol):
     """Carries a run's tasks to workers and their results back, step by step."""
 
     def step(self) -> None:
-        """Take in what happens next.
+        """Handle the next event.
 
         Raises:
-            JournalError: The journal took no event.
+            JournalError: An event cannot be written to the journal.
             RayLost: Ray is gone.
         """
 
     def is_finished(self) -> bool:
-        """Whether no task is under way and none will come."""
+        """Whether no task is in progress and none will come."""
         ...
 
     def kill_workers(self) -> None:
-        """End all workers at once, with what they have started."""
+        """Kill all workers immediately, with everything they started."""
 
 
 class Controlling(Protocol):
-    """A controller of the run for a block: of `tune_adapter` or of `core_controller`."""
+    """Makes a controller of the run for a block; `tune_adapter` and `core_controller` each have one."""
 
     def __call__(
         self, run: Run, *, slots: int, say: Callable[[str], None]
@@ -69,18 +69,18 @@ def execute(
     background: Background | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> str:
-    """Run every trial of `run` to its end and give the reason the run ended.
+    """Execute `run` to its end and return the reason it ended.
 
-    Once it is to end, epochs under way have the grace of its limits; what runs after that is ended, and its
-    trial interrupted.
+    Once the run should end, epochs in progress get the grace period of its limits; whatever still runs after
+    that is ended, and its trial interrupted.
 
     Args:
         slots: Trials at a time.
-        background: What trains beside them, from before the first until after the last.
-        say: Called with what is waited for, where that takes long.
+        background: Trains beside the trials, from before the first until after the last.
+        say: Called with a message when a wait takes long.
 
     Raises:
-        JournalError: The journal took no event.
+        JournalError: An event cannot be written to the journal.
         RayLost: Ray is gone.
     """
     gauges = RunGauges(run)

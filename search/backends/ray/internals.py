@@ -1,9 +1,9 @@
-"""What of Ray's inside this program stands on: one table, and what of it a Ray no longer has.
+"""The internals of Ray that this program depends on, in one table, and a check that Ray still has them.
 
-Ray's public API is kept for years; what is listed here may change with any release. Between 2.46 and 2.60
-nothing of it did. A Ray that lacks a name, or has it with other parameters, is refused at the start of a
-search, with what it is needed for and what to do, before a journal exists. `--backend ray-core` needs four of
-them.
+Ray's public API is stable for years; what is listed here may change with any release, although none of it did
+between 2.46 and 2.60. A Ray that lacks a name, or has it with other parameters, is refused at the start of a
+search, before a journal exists, with a message on what it is needed for and what to do. `--backend ray-core`
+needs only four of them.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _TUNE = "ray.tune.execution.tune_controller"
 
 @dataclass(frozen=True)
 class Internal:
-    """A name of Ray's inside.
+    """One internal name of Ray.
 
     Attributes:
-        module: Where it is imported from.
-        name: In the module; with a dot, of a class in it.
-        purpose: What is done by it, to complete "needed to ...".
-        parameters: The first ones of a method that is overridden or called, after `self`; None for what is
-            not called.
-        is_set_by_init: An attribute of instances, which only the class's `__init__` shows.
+        module: Module from which it is imported.
+        name: Name in the module; with a dot, an attribute of a class in it.
+        purpose: Its use here, to complete "needed to ...".
+        parameters: First parameters, after `self`, of a method that is overridden or called; None for
+            anything else.
+        is_set_by_init: Whether it is an instance attribute, visible only in the class's `__init__`.
     """
 
     module: str
@@ -52,7 +52,7 @@ OF_CORE = (
     Internal(_STATE, "actors", "find the process of a worker that is to be ended", ("actor_id",)),
     Internal(_STATE, "available_resources_per_node", "say what a trial without a place waits for", ()),
 )
-# Tune's controller and what it holds: `tune_adapter.py`.
+# Tune's controller and its parts, for `tune_adapter.py`.
 OF_TUNE = (
     Internal(
         "ray.train._internal.storage", "StorageContext", "give Tune a storage that nothing is written to"
@@ -131,10 +131,10 @@ OF_TUNE = (
 
 
 def check_internals(internals: Sequence[Internal], remedy: str) -> None:
-    """See that the installed Ray has these as they are used here.
+    """Check that the installed Ray has these internals as they are used here.
 
     Raises:
-        SessionError: It lacks some: each with what it is needed for.
+        SessionError: It lacks some; the message says what each is needed for.
     """
     if lacks := list(lacking(internals)):
         import ray  # see backend.py: 2 to 4 s
@@ -145,14 +145,14 @@ def check_internals(internals: Sequence[Internal], remedy: str) -> None:
 
 
 def lacking(internals: Sequence[Internal]) -> Iterator[str]:
-    """What of these the installed Ray does not have as it is used here, a sentence each."""
+    """Yield a sentence for each of these that the installed Ray does not have as it is used here."""
     for internal in internals:
         if changed := _changed(internal):
             yield f"{internal.module}.{internal.name} {changed}; it is needed to {internal.purpose}"
 
 
 def _changed(internal: Internal) -> str:
-    """What is different, to follow the name; empty if all is as it was."""
+    """Return what is different, as text to follow the name; empty if nothing is."""
     owner, _, attribute = internal.name.rpartition(".")
     try:
         found: Any = importlib.import_module(internal.module)

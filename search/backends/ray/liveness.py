@@ -1,4 +1,4 @@
-"""Whether Ray is still there: its control service (GCS), on the head node, and the raylet of this machine.
+"""Watch whether Ray is alive: its control service (GCS) on the head node, and the raylet of this machine.
 
 Ray's own C++ code ends the driver's process 60 s after the GCS is gone, without a word on how to resume.
 """
@@ -17,17 +17,19 @@ from search.backends.errors import RAY_LOST_STATUS, RayLost
 from search.printable import printable
 
 _EVERY_S = 1.0
-_CONNECT_S = 2.0  # the kernel accepts for a busy process: no answer means no process, or no machine
+_CONNECT_S = 2.0  # the kernel accepts connections even for a busy process: none means no process or machine
 _NUM_MISSES = 2
-_GRACE_S = 5.0  # for the main thread to end in order: shutting Ray down takes 1.4 s
+_GRACE_S = 5.0  # for the main thread to end in order; shutting down Ray takes 1.4 s
 
 
 class RayWatch:
-    """Looks every second. A main thread that `check`s learns of the loss; one that is stuck in Ray is not
-    waited for: the message is printed and the process ends.
+    """Checks every second that Ray is alive.
+
+    A main thread that calls `check` learns of the loss. If it is stuck in Ray instead, the message is printed
+    and the process ends.
 
     Args:
-        ports: What must listen, by what it is.
+        ports: Host and port that must accept connections, by what listens there.
         end_ray: Ends Ray's processes on this machine.
         end_process: Called with the message and the exit status.
     """
@@ -51,7 +53,7 @@ class RayWatch:
         threading.Thread(target=self._watch, name="ray-watch", daemon=True).start()
 
     def check(self) -> None:
-        """Raise if the loss was seen.
+        """Raise if a loss was detected.
 
         Raises:
             RayLost: Ray is gone.
@@ -60,7 +62,7 @@ class RayWatch:
             raise RayLost(self.lost)
 
     def check_now(self) -> None:
-        """Check now, which takes half a second where something is amiss, and raise as `check` does."""
+        """Check now, which takes half a second if something is missing, and raise as `check` does."""
         if not self.lost and (first := self._missing()):
             time.sleep(_EVERY_S / 2)
             if self._missing():
@@ -68,9 +70,9 @@ class RayWatch:
         self.check()
 
     def leave(self) -> None:
-        """Stop checking: the session is ended by its owner."""
+        """Stop checking, because the session's owner is ending it."""
         self._is_over.set()
-        with self._leaving:  # held for good by a thread that is ending the process
+        with self._leaving:  # held permanently by a thread that is ending the process
             self._is_left.set()
 
     def _watch(self) -> None:
@@ -103,44 +105,44 @@ def _message(missing: str) -> str:
 
 def _end_process(message: str, status: int) -> None:
     print(printable(message), file=sys.stderr, flush=True)
-    os._exit(status)  # whatever unwinds now would wait for Ray
+    os._exit(status)  # unwinding would wait for Ray
 
 
 _current: RayWatch | None = None
 
 
 def set_current(watch: RayWatch | None) -> None:
-    """Make this the watch of the session of this process."""
+    """Make this the watch of this process's session."""
     global _current
     _current = watch
 
 
 def check_ray() -> None:
-    """See that the session of this process lives, as far as is known.
+    """Raise if this process's session is known to be lost.
 
     Raises:
-        RayLost: It does not.
+        RayLost: Ray is gone.
     """
     if _current:
         _current.check()
 
 
 def is_ray_lost() -> bool:
-    """Whether the loss of the session of this process was seen."""
+    """Return whether this process's session is known to be lost."""
     return bool(_current and _current.lost)
 
 
 def check_ray_now() -> None:
-    """Check that the session of this process lives.
+    """Check now that this process's session is alive.
 
     Raises:
-        RayLost: It does not.
+        RayLost: Ray is gone.
     """
     if _current:
         _current.check_now()
 
 
 def announce_remedy(text: str) -> None:
-    """Have this printed after the loss, where the main thread cannot print it."""
+    """Set the text to print after a loss if the main thread cannot print it."""
     if _current:
         _current.remedy = text

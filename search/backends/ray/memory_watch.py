@@ -1,9 +1,9 @@
-"""What memory a trial holds while it trains: the most of its worker and of all processes below it.
+"""Measure a trial's peak memory while it trains: that of its worker and all its descendants.
 
-On a GPU it is what the driver says of these processes, contexts and libraries included. On the CPU it is what
-is theirs alone: memory that is mapped from files (0.4 GB of torch's libraries) is shared with every other
-worker, and the kernel takes it back where memory is short. Pages that a fork shares with its parent count in
-both, so that the sum is an upper bound.
+On a GPU it is what the driver reports for these processes, contexts and libraries included. On the CPU it is
+what belongs to them alone: memory mapped from files (0.4 GB of torch's libraries) is shared with every other
+worker, and the kernel reclaims it when memory is short. Pages that a fork shares with its parent count for
+both, so the sum is an upper bound.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from search.energy.gpu_memory import GpuMemory
 from search.energy.gpus import visible_gpus
 
 _PROC = Path("/proc")
-_EVERY_S = {"cpu": 0.05, "gpu": 0.5}  # one file a process, 30 us; one question to the driver, 4.5 ms
-_LISTING_EVERY_S = 1.0  # which processes there are: 20 us for each of the machine's
+_EVERY_S = {"cpu": 0.05, "gpu": 0.5}  # one file per process takes 30 us; one call to the driver 4.5 ms
+_LISTING_EVERY_S = 1.0  # listing descendants takes 20 us for each process of the machine
 _OWN_PAGES = ("RssAnon:", "RssShmem:")
 
 
@@ -30,7 +30,7 @@ class MemoryWatch:
     """Samples `read_mib` in a thread of its own until it is closed.
 
     Args:
-        read_mib: What is held now; None where that is unknown.
+        read_mib: Returns the memory held now; None if unknown.
     """
 
     def __init__(self, read_mib: Callable[[], float | None], *, every_s: float) -> None:
@@ -43,19 +43,19 @@ class MemoryWatch:
         self._thread.start()
 
     def take_mib(self) -> float | None:
-        """The most that was held since the last call; None where that is unknown."""
+        """Return the most memory held since the last call; None if unknown."""
         self._look()
         with self._lock:
             peak_mib, self._peak_mib = self._peak_mib, None
         return peak_mib
 
     def has_exceeded(self, mib: float) -> bool:
-        """Whether more than that was ever held."""
+        """Return whether more than `mib` was ever held."""
         self._look()
         return self._highest_mib > mib
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop sampling."""
         self._is_closed.set()
         self._thread.join()
 
@@ -73,27 +73,27 @@ class MemoryWatch:
 
 
 class Processes:
-    """A process and all below it, listed once a second."""
+    """A process and its descendants, listed once a second."""
 
     def __init__(self, root: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._root, self._clock = root, clock
         self._pids, self._listed_s = [root], clock()
 
     def pids(self) -> list[int]:
-        """Their numbers; some may be gone."""
+        """Return their pids; some may be gone."""
         if self._clock() - self._listed_s >= _LISTING_EVERY_S:
             self._pids, self._listed_s = [self._root, *descendants(self._root)], self._clock()
         return self._pids
 
 
 def own_mib(pids: Iterable[int], *, root: Path = _PROC) -> float | None:
-    """Memory of these processes without what is mapped from files; None where the kernel does not say."""
+    """Return these processes' memory that is not mapped from files; None if the kernel does not report it."""
     found = [kib for pid in pids for kib in _own_kib(root / str(pid) / "status")]
     return sum(found) / 1024 if found else None
 
 
 def _own_kib(status: Path) -> list[int]:
-    with suppress(OSError):  # it has ended
+    with suppress(OSError):  # the process has ended
         return [
             int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(_OWN_PAGES)
         ]
@@ -101,15 +101,15 @@ def _own_kib(status: Path) -> list[int]:
 
 
 def watching(*, has_gpu: bool) -> tuple[MemoryWatch, ExitStack]:
-    """A watch of this process and all below it, and what closes it.
+    """Return a watch of this process and its descendants, and a stack that closes it.
 
-    Of a GPU whose driver names none of these processes, as in a container that hides their numbers from it,
-    nothing is known.
+    On a GPU the memory is unknown if the driver names none of these processes, as in a container with pids of
+    its own.
     """
     processes, stack = Processes(os.getpid()), ExitStack()
     read_mib = _gpu_reader(processes, stack) if has_gpu else lambda: own_mib(processes.pids())
     watch = MemoryWatch(read_mib, every_s=_EVERY_S["gpu" if has_gpu else "cpu"])
-    stack.callback(watch.close)  # before the driver is left
+    stack.callback(watch.close)  # before the driver is released
     return watch, stack
 
 

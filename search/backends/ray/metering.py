@@ -1,4 +1,4 @@
-"""One meter a node: an actor on each, the driver's view of all of them, and a trial's window at its own."""
+"""One meter per node: an actor on each node, the driver's view of all, and a trial's window at its node's."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from search.energy.node import CpuPower, open_node_meter
 from search.energy.reading import EnergyReading, EnergySensors, EnergySummary
 
 _NAMESPACE = "jouletune"
-_ANSWER_S = 10.0  # a node that is lost answers with an error long before; one that swaps may not
+_ANSWER_S = 10.0  # for a lost node an error comes much sooner; a node that swaps may need longer
 _HEARTBEAT_S = 10.0
-_SILENCE_S = 60.0  # six heartbeats: a worker that swaps or loads a network disk may miss some
+_SILENCE_S = 60.0  # six heartbeats: a worker that swaps or reads from a network disk may miss some
 _SLOT_POLL_S = 0.1
 _NOT_CLOSED = {"is_closed": False}
 
 
 class MeterActor:
-    """A node's meter in a process of its own, with the windows of each trial until the driver has them.
+    """A node's meter in a process of its own; keeps each trial's windows until the driver has them.
 
-    Ray reuses workers and loses some, so the account of a trial must not be in the process that trains it.
+    Ray reuses workers and loses some, so a trial's account must not be in the process that trains it.
     """
 
     def __init__(self, cpu_power: CpuPower | None, known_w: KnownWatts | None = None) -> None:
@@ -56,7 +56,7 @@ class MeterActor:
         key: str,
         role: Role = "trial",
     ) -> str:
-        """Open a window whose training has yet to start."""
+        """Open a window, which begins with a start."""
         window = self._meter.open_window(
             trial=trial_id,
             pid=pid,
@@ -71,18 +71,18 @@ class MeterActor:
         return window
 
     def of_window(self, method: str, window: str) -> Any:
-        """What the node's meter answers about a window. To ask is a sign of life of its worker."""
+        """Call a method of the node's meter for a window; the call counts as its worker's heartbeat."""
         self._meter.heartbeat(window)
         return getattr(self._meter, method)(window)
 
     def may_start_epoch(self, window: str) -> bool:
-        """Whether the trial may start its next epoch, with exclusive slots."""
+        """Return whether the trial may start its next epoch, with exclusive slots."""
         self._meter.heartbeat(window)
         with self._slots_lock:
             return self._slots.may_start_epoch(window)
 
     def close_windows(self, trial_id: str) -> dict[str, EnergySummary]:
-        """End the trial's windows; gives the summary of all that have ended so and were not acknowledged."""
+        """End the trial's windows; return the summaries of all closed windows not yet acknowledged."""
         windows = self._open.pop(trial_id, [])
         with self._slots_lock:
             for window in windows:
@@ -91,7 +91,7 @@ class MeterActor:
         return self.closed_windows()
 
     def closed_windows(self) -> dict[str, EnergySummary]:
-        """Those whose summary was not acknowledged: an answer may get lost."""
+        """Return the closed windows not yet acknowledged, since an answer may get lost."""
         return dict(self._closed)
 
     def acknowledge(self, windows: Iterable[str]) -> None:
@@ -104,15 +104,15 @@ class MeterActor:
 
 
 class NodeMeters:
-    """The driver's `Metering`: an actor on every node of the cluster, also on those that join later."""
+    """The driver's `Metering`: an actor on every node of the cluster, including nodes that join later."""
 
     def __init__(self, cpu_power: CpuPower | None = None, known_w: KnownWatts | None = None) -> None:
         self._settings = cpu_power, known_w or {}
         self._actors: dict[str, Any] = {}
         self._lost: set[str] = set()
         self._rows: dict[str, list[dict[str, Any]]] = {}
-        self._given: set[str] = set()  # windows: a summary that was given twice would be booked twice
-        self._silent: dict[str, Any] = {}  # by node, the first question that it still owes the answer to
+        self._given: set[str] = set()  # windows already returned: twice would be booked twice
+        self._silent: dict[str, Any] = {}  # by node, the first call it has not answered yet
         self._gcs = CallThread("Ray's control service")
         self.cover_nodes()
 
@@ -120,25 +120,25 @@ class NodeMeters:
         """Start a meter on each node that has none."""
         try:
             nodes = self._gcs.ask(ray.nodes)
-        except NoAnswer:  # those that joined meanwhile are found as soon as it answers
+        except NoAnswer:  # nodes that joined meanwhile are found once it answers
             return
         for node in nodes:
             if node["Alive"] and node["NodeID"] not in self._actors.keys() | self._lost:
                 self._actors[node["NodeID"]] = _start(node["NodeID"], *self._settings)
 
     def close_windows(self, trial_id: str) -> list[EnergySummary]:
-        """End the trial's windows on whichever nodes it trained, and give their final accounts."""
+        """End the trial's windows on all nodes where it trained, and return their final summaries."""
         return self._taken(self._ask("close_windows", trial_id))
 
     def late_windows(self) -> list[EnergySummary]:
-        """Accounts of windows that ended, and whose answer did not come in time."""
+        """Return the summaries of ended windows whose answer did not come in time."""
         return self._taken(self._ask("closed_windows"))
 
     def _taken(self, answers: Mapping[str, Mapping[str, EnergySummary]]) -> list[EnergySummary]:
-        """The windows that were not given before; the meters that gave them get an acknowledgement.
+        """Return the windows not returned before, and acknowledge them to their meters.
 
-        A meter gives a closed window with every answer until it is acknowledged, so an answer that is lost
-        loses no joules; `_given` sees that one that comes twice is counted once.
+        A meter repeats a closed window in every answer until it is acknowledged, so a lost answer loses no
+        joules; `_given` ensures that a repeated window is counted once.
         """
         new: list[EnergySummary] = []
         for node_id, answer in answers.items():
@@ -152,7 +152,7 @@ class NodeMeters:
         return new
 
     def device_rows(self) -> list[Mapping[str, Any]]:
-        """The rows of all nodes; of one that does not answer the last ones, which are not closed."""
+        """Return the rows of all nodes; for a node that does not answer its last ones, marked not closed."""
         self.cover_nodes()
         answers = self._ask("device_rows")
         self._rows |= answers
@@ -163,41 +163,41 @@ class NodeMeters:
         ]
 
     def _ask(self, method: str, *arguments: Any) -> dict[str, Any]:
-        """Each node's answer; a node that is lost gives none, now and ever after.
+        """Call a method on each node's meter and return the answers; a lost node is never asked again.
 
-        One that does not answer is asked all the same, and not waited for again before it has answered: what
-        it closed is among the `late_windows` then.
+        A silent node is still called, but not waited for until it has answered; the windows it closes
+        meanwhile are then among the `late_windows`.
         """
         asked = {
             node_id: getattr(actor, method).remote(*arguments) for node_id, actor in self._actors.items()
         }
         until_s, answers = time.monotonic() + _ANSWER_S, {}
         for node_id, answer in asked.items():
-            # All nodes were asked at once and share one deadline: ten silent ones cost 10 s and not 100.
+            # All nodes were called at once and share one deadline: ten silent ones cost 10 s, not 100 s.
             wait_s = 0.0 if self._is_silent(node_id) else max(0.0, until_s - time.monotonic())
             try:
                 answers[node_id] = ray.get(answer, timeout=wait_s)
             except ActorUnavailableError:
-                continue  # for the moment
+                continue  # temporarily
             except RayActorError:
                 del self._actors[node_id]
                 self._lost.add(node_id)
-            except GetTimeoutError:  # its counter continues: the next answer has these joules too
+            except GetTimeoutError:  # its counter continues, so the next answer has these joules too
                 self._silent.setdefault(node_id, answer)
         return answers
 
     def _is_silent(self, node_id: str) -> bool:
-        """Whether it still owes the first answer that it did not give in time."""
+        """Whether the node still has not given the first answer that was late."""
         if node_id in self._silent and ray.wait([self._silent[node_id]], timeout=0)[0]:
             del self._silent[node_id]
         return node_id in self._silent
 
 
 class TrialWindow:
-    """An `EnergyMeter` at the meter of this node: what a worker reads around each epoch.
+    """An `EnergyMeter` at this node's meter, which a worker reads around each epoch.
 
-    Until the first `starting` has ended, what is used belongs to the start. A meter that does not answer
-    costs the joules of that time, never the trial: its readings are unknown, and the reason says so.
+    Until the first `starting` has ended, everything used belongs to the start. A meter that does not answer
+    costs the joules of that time, never the trial: the readings are unknown, and the reason says so.
     """
 
     def __init__(
@@ -219,7 +219,7 @@ class TrialWindow:
 
     @property
     def sensors(self) -> EnergySensors:
-        """Where its joules come from; the reason says what is missing, in the words of all who know."""
+        """The sources of its joules; the reason combines what GPUs, the node's meter and its silence say."""
         sensors: EnergySensors = self._of_window("sensors") or EnergySensors()
         reason = "; ".join(filter(None, [self._reason, self._silence_reason, sensors.reason]))
         return replace(sensors, reason=reason)
@@ -228,38 +228,38 @@ class TrialWindow:
     def starting(self) -> Iterator[None]:
         self._of_window("begin_start")
         yield
-        self._of_window("end_start")  # not after an error: a start that fails is no training
+        self._of_window("end_start")  # not after an error: a start that failed is never training
 
     def read_start(self) -> EnergyReading:
-        """What its starts have used."""
+        """Return what its starts have used."""
         return self._of_window("read_start") or EnergyReading()
 
     def read(self) -> EnergyReading:
-        """What the training has used so far, starts left out; empty where the meter gives no answer."""
+        """Return what the training has used so far, without starts; empty if the meter does not answer."""
         return self._of_window("read") or EnergyReading()
 
     def wait_for_slot(self) -> None:
-        """Wait, between two epochs, while another trial of the device works alone."""
+        """Wait, between two epochs, while another trial on the device works alone."""
         while self._window and self._ask("may_start_epoch", self._window) is False:
             time.sleep(_SLOT_POLL_S)
 
     def close(self) -> None:
-        """Send no more heartbeats. The driver closes the window, so that it is booked once."""
+        """Stop sending heartbeats. The driver closes the window, so that it is booked once."""
         self._is_over.set()
 
     def _beat(self) -> None:
-        """Tell the meter every 10 s that this process lives: an epoch may take longer than its patience."""
+        """Tell the meter every 10 s that this process lives: an epoch may exceed its heartbeat timeout."""
         while self._window and not self._is_over.wait(_HEARTBEAT_S):
             self._actor.of_window.remote("heartbeat", self._window)
 
     def _of_window(self, method: str) -> Any | None:
-        """The meter's answer about the window, if there is one."""
+        """Return the meter's answer about the window; None if there is no window or no answer."""
         return self._ask("of_window", method, self._window) if self._window else None
 
     def _ask(self, method: str, *arguments: Any) -> Any | None:
-        """The meter's answer; None if it gives none within its time, or still owes an earlier one."""
-        # One that still owes an answer is asked, as it may have come back, but waited for only once: a meter
-        # that hangs costs its trial 10 s altogether, and not 10 s an epoch.
+        """Return the meter's answer; None if it is late, or an earlier one is still missing."""
+        # A silent meter is called again, because it may have recovered, but not waited for: a meter that
+        # hangs costs its trial 10 s altogether, not 10 s per epoch.
         answer = getattr(self._actor, method).remote(*arguments)
         is_owing = self._silent is not None and not ray.wait([self._silent], timeout=0)[0]
         try:
@@ -267,7 +267,7 @@ class TrialWindow:
         except GetTimeoutError:
             self._silent = self._silent if is_owing else answer
             self._silence_reason = f"the node's meter gave no answer in {_ANSWER_S:g} s"
-        except RayError as error:  # it is gone, or could not take the question
+        except RayError as error:  # the meter is gone, or could not take the call
             self._silent, self._silence_reason = None, f"the node's meter: {str(error).splitlines()[0]}"
         else:
             self._silent, self._silence_reason = None, ""
@@ -276,8 +276,8 @@ class TrialWindow:
 
 
 def node_meter() -> Any | None:
-    """The meter of this node, for a worker; None where there is no Ray, or none was started or is left."""
-    if not ray.is_initialized():  # to ask would start one, whose loss ends this process after 60 s
+    """Return this node's meter, for a worker; None if there is none, or it has no devices or no answer."""
+    if not ray.is_initialized():  # asking would start Ray, whose loss ends this process after 60 s
         return None
     name = _name(ray.get_runtime_context().get_node_id())
     try:
@@ -288,7 +288,7 @@ def node_meter() -> Any | None:
 
 
 def _global_name(node_id: str, window: str) -> str:
-    """A window's name among those of all nodes and sessions: on one cluster each has a job of its own."""
+    """Return a window's name, unique among all nodes and sessions: on a cluster each session is a job."""
     return f"{node_id[:8]}/{_job()}/{window}"
 
 
@@ -304,11 +304,11 @@ def _start(node_id: str, cpu_power: CpuPower | None, known_w: KnownWatts) -> Any
 
 
 def _name(node_id: str) -> str:
-    """Each search on a cluster has meters of its own: to each, the other's work is external."""
+    """Return the meter's name. Searches on one cluster have separate meters: others' work is external."""
     return f"meter-{_job()}-{node_id}"
 
 
 def _job() -> str:
-    """The driver's, in its workers too."""
+    """Return the id of the driver's job, also in its workers."""
     job: str = ray.get_runtime_context().get_job_id()
     return job

@@ -1,15 +1,15 @@
-"""Which task is next, and what it is given of a device: one each, or packed by memory.
+"""Choose the next task and its share of a device: a fixed one, or packed by memory.
 
-Both engines ask here for tasks, and pass results through here to the run. Without packing that is all. With
-it a task waits until a device has room for what trials like it were seen to need; one of which nothing is
-known has a device to itself until it was measured. What outgrows its share, or has far more than it needs
-while others wait, is moved: it leaves its worker with its state saved, and is placed again like a task that
-waits.
+Both engines get tasks here, and pass results through here to the run. Without packing that is all. With
+packing a task waits until a device has room for what similar trials were measured to need; if nothing is
+known about it, it gets a whole device until it has been measured. A trial that outgrows its share, or has far
+more than it needs while others wait, is moved: it leaves its worker with its state saved, and is placed again
+like a waiting task.
 
-Where a trial is placed is Ray's to choose, among nodes that have its share free: a fraction of a GPU, or
-bytes of a node's memory. What is held here is counted alike, so that a task that was let through is placed at
-once. On a single device of a session of the search's own what is counted here decides alone: Ray reserves the
-same small part for each trial, whose share then grows and shrinks where it is, as far as there is room.
+Ray chooses where a trial is placed, among nodes that have its share free: a fraction of a GPU, or bytes of a
+node's memory. The same is counted here, so that an admitted task is placed immediately. On a single device of
+the search's own session the counts here decide alone: Ray reserves the same small part for each trial, whose
+share then grows and shrinks in place as far as there is room.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from search.trial.task import MemoryShare, TrialTask
 
 _MIB = 2**20
 _GIB_MIB = 1024
-_ASKING_S = 60.0  # a worker on a node that is busy starts within seconds
-# Tasks that wait for room while smaller ones are let through. More of them would be decided on earlier than
-# they need to be, with fewer results.
+_ASKING_S = 60.0  # a worker on a busy node starts within seconds
+# Tasks that wait for room while smaller ones are admitted. With more, tasks would be decided earlier than
+# necessary, on fewer results.
 _MOST_WAITING = 2
-_MOST_PASSED = 4  # a large one that has let so many pass is placed before any other
+_MOST_PASSED = 4  # a task that let this many others pass is placed before any other
 
 
 class Slots:
@@ -59,19 +59,19 @@ class Slots:
         return self._run.is_exhausted
 
     def next_task(self) -> TrialTask | None:
-        """The next task, or None when none is to start now."""
+        """Return the next task, or None if none should start now."""
         return self._run.next_task() if self._run.num_training < self._slots else None
 
     def on_epoch(self, trial_id: str, row: EpochRow) -> bool:
-        """Take in an epoch; say whether its trial continues on its worker."""
+        """Record an epoch and return whether the trial continues on its worker."""
         return self._run.on_epoch(trial_id, row) == "continue"
 
     def on_failure(self, trial_id: str, failure: Failure) -> bool:
-        """Take in a failed attempt; say whether the trial is to be tried again at once, with what it has."""
+        """Record a failed attempt and return whether to retry the trial at once, with the same resources."""
         return self._run.on_failure(trial_id, failure)
 
     def may_keep(self, idle: Sequence[TrialTask]) -> bool:
-        """Whether warm workers of these tasks, which have ended, can be kept beside those that train."""
+        """Return whether the warm workers of these ended tasks can be kept beside those that train."""
         return True
 
 
@@ -85,10 +85,10 @@ class Packing(Slots):
     """Hands out tasks while a device has room for them.
 
     Args:
-        slots: Trials at a time at most, as cores or the space allow.
+        slots: Most trials at a time, as cores or the space allow.
         room: What trials may hold of each device.
-        needs: What is known of trials that were measured already.
-        has_gpus: The devices are GPUs.
+        needs: Needs of trials measured so far.
+        has_gpus: Whether the devices are GPUs.
         say: Called with each move of a trial that has outgrown its share.
     """
 
@@ -108,7 +108,7 @@ class Packing(Slots):
         self._room, self._has_gpus, self._say = room, has_gpus, say
         self._needs = needs
         self._shares: dict[str, MemoryShare] = {}
-        self._left: dict[str, MemoryShare] = {}  # what trials had when they left: their workers hold no more
+        self._left: dict[str, MemoryShare] = {}  # shares of trials that left: the most their workers hold
         self._waiting: list[_Waiting] = []
         command = run.space.trainable.command
         self._can_resume = command is None or bool(command.get("resume"))
@@ -118,7 +118,7 @@ class Packing(Slots):
         return self._run.is_exhausted and (not self._waiting or self._run.stop_reason() is not None)
 
     def next_task(self) -> TrialTask | None:
-        """The first task that waits and has room; else the run's next one, which may have to wait."""
+        """Return the first waiting task that has room, else the run's next one, unless that must wait."""
         if self._run.stop_reason() is not None or len(self._shares) >= self._slots:
             return None
         for waiting in self._waiting:
@@ -150,7 +150,7 @@ class Packing(Slots):
         return True
 
     def on_failure(self, trial_id: str, failure: Failure) -> bool:
-        """A share of a device that was too small is no failure of the trial: it gets twice as much."""
+        """Record a failed attempt; if the trial's share was too small, give it twice as much instead."""
         share = self._shares[trial_id]
         if failure.cause == "out_of_memory" and share.fraction < 1:
             self._move(
@@ -166,16 +166,16 @@ class Packing(Slots):
         return self._room.has_room_for((task.cpus, self._left[task.trial_id]) for task in idle)
 
     def need(self, trial_id: str) -> MemoryNeed | None:
-        """What the trial's next epoch needs of its device, by trials like it; None where that is unknown."""
+        """Return what the trial's next epoch needs, judging by similar trials; None if unknown."""
         return self._needs.need(*self._next_epoch(trial_id))
 
     def _next_epoch(self, trial_id: str) -> tuple[Mapping[str, Any], int | None]:
-        """What decides its memory: the trial's hparams, and the side of its images in pixels."""
+        """Return what decides its memory: the trial's hparams and its image resolution in pixels."""
         trial, ladder = self._run.history.trials[trial_id], self._run.space.ladder
         return trial.hparams, ladder.rungs[trial.next_rung(ladder)].resolution
 
     def _placed(self, task: TrialTask) -> TrialTask | None:
-        """The task with its share of the device that it has a place on; None where none has room."""
+        """Place the task and return it with its share of a device; None if no device has room."""
         share = self._room.place(task.trial_id, cpus=task.cpus, need=self.need(task.trial_id))
         if share is None:
             return None
@@ -188,18 +188,18 @@ class Packing(Slots):
         return task
 
     def _resized(self, trial_id: str, share: MemoryShare, need: MemoryNeed) -> MemoryShare | None:
-        """The trial's new share of the device where it is, where it needs more, or is known to need less."""
+        """Resize the trial's share in place if it needs more or is known to need less, and return it."""
         is_other = need.mib > HEADROOM * share.mib or (not share.is_known and need.is_measured)
         return self._room.resize(trial_id, need) if is_other else None
 
     def _moving_reason(self, share: MemoryShare, need: MemoryNeed | None) -> str:
-        """Why a trial with this share is to be moved before its next epoch; empty if it is not."""
+        """Return why a trial with this share must be moved before its next epoch; empty if it need not."""
         if need is None:
             return "" if share.fraction == 1 else "its next epochs are to be measured on a device of its own"
         held = f"trials like it hold {need.mib / HEADROOM:.0f} MiB"
         if share.fraction < 1 and need.mib > HEADROOM * share.mib:
             return f"{held}, more than its {share.mib:.0f}"
-        # Its state was saved after this epoch, as it had not been measured before.
+        # Its state was saved after this epoch, because it had not been measured before.
         is_saved = not share.is_known and self._can_resume
         if is_saved and self._waiting and need.mib <= share.mib / 2:
             return f"{held}, and it leaves others the rest of its {share.mib:.0f}"
@@ -211,7 +211,7 @@ class Packing(Slots):
         task = self._run.move(trial_id, need_mib=need_mib, reason=reason)
         if task is not None:
             self._needs.add(*self._next_epoch(trial_id), need_mib)
-            self._waiting.insert(0, _Waiting(task))  # its epochs are paid for
+            self._waiting.insert(0, _Waiting(task))  # first, because its epochs are already paid for
             if had.is_known:
                 self._say(f"{trial_id}  is moved, which costs it no attempt: {reason}")
 
@@ -221,10 +221,10 @@ class Packing(Slots):
 
 
 def tasks_of(run: Run, *, slots: int, say: Callable[[str], None]) -> Slots:
-    """What hands out the tasks of `run`.
+    """Make what hands out the tasks of `run`.
 
     Raises:
-        SessionError: Its space packs devices whose memory cannot be known.
+        SessionError: The space packs by memory, but the devices' memory is unknown or all in use.
     """
     resources = run.space.resources
     if resources.pack is None:
@@ -244,7 +244,7 @@ def tasks_of(run: Run, *, slots: int, say: Callable[[str], None]) -> Slots:
 
 
 def needs_of(run: Run, *, say: Callable[[str], None]) -> MemoryNeeds:
-    """What is known before the first task: from the run's own journal, and from packed runs beside it."""
+    """Return the needs known before the first task, from the run's journal and from packed runs beside it."""
     needs = MemoryNeeds(run.space)
     if earlier := needs.add_earlier(run.ledger.folder):
         count = "an earlier run" if len(earlier) == 1 else f"{len(earlier)} earlier runs"
@@ -254,7 +254,7 @@ def needs_of(run: Run, *, say: Callable[[str], None]) -> MemoryNeeds:
 
 
 def reserved(task: TrialTask) -> dict[str, float]:
-    """What the worker of a task reserves on its node, by Ray's names: of memory that is packed, bytes."""
+    """Return what a task's worker reserves on its node, by Ray's names; packed memory is in bytes."""
     if (share := task.memory) is None:
         return {"CPU": task.cpus, **({"GPU": task.gpus} if task.gpus else {})}
     if task.gpus:
@@ -263,7 +263,7 @@ def reserved(task: TrialTask) -> dict[str, float]:
 
 
 def _nodes(measure: Callable[[], NodeMemory]) -> list[NodeMemory]:
-    """What trials may use of each node, as the nodes themselves say."""
+    """Return what trials may use of each node, as the nodes themselves report."""
     nodes = [node for node in ray.nodes() if node["Alive"]]
     here = ray.get_runtime_context().get_node_id()
     asked = {node["NodeID"]: _ask(node, measure) for node in nodes if node["NodeID"] != here}
@@ -280,13 +280,13 @@ def _ask(node: dict[str, Any], measure: Callable[[], NodeMemory]) -> Any:
 
 
 def measure_unhidden(measure: Callable[[], NodeMemory]) -> NodeMemory:
-    """Measure in a task of Ray's, which hides all GPUs from what reserves none."""
+    """Measure in a Ray task, showing it the GPUs that Ray hides from tasks that reserve none."""
     os.environ.pop("CUDA_VISIBLE_DEVICES", None)
     return measure()
 
 
 def _within_reserved(known: NodeMemory, resources: dict[str, float]) -> NodeMemory:
-    """What of it Ray hands out: cores, GPUs, and where the node's own memory is packed, bytes."""
+    """Limit a node's memory to what Ray hands out: cores, GPUs and, if its own memory is packed, bytes."""
     num_gpus = int(resources.get("GPU", 0))
     if known.is_of_gpus:
         devices = list(known.devices_mib)[:num_gpus]
@@ -296,10 +296,10 @@ def _within_reserved(known: NodeMemory, resources: dict[str, float]) -> NodeMemo
 
 
 def _node_memory(*, has_gpus: bool, stated_gib: float | None) -> NodeMemory:
-    """What trials may use of this node: 90 % of each device, less what others hold of it now.
+    """Return what trials may use of this node: 90 % of each device, less what others hold of it now.
 
     Raises:
-        SessionError: A GPU does not say what memory it has.
+        SessionError: The memory of a GPU, or of the node, is unknown.
     """
     if not has_gpus:
         total_gib, free_gib = memory_gib(), free_memory_gib()

@@ -1,9 +1,9 @@
-"""Whether functions, classes and methods of imported modules are still those that were imported.
+"""Detect functions, classes and methods of imported modules that a training replaced.
 
-A training that replaces `torch.nn.functional.relu` or `time.time` would change every later trial of its
-worker, in silence. The members of the standard modules that trainings use, and of numpy, torch, torchvision
-and timm, are therefore kept as they were imported and compared after each trial, by identity and in C: 3 ms
-for 20,000 of them. Private parts that no ordinary training touches by name are left out.
+A training that replaces `torch.nn.functional.relu` or `time.time` would silently change every later trial of
+its worker. The members of the standard modules that trainings use, and of numpy, torch, torchvision and timm,
+are therefore recorded when imported and compared after each trial, by identity and in C: 3 ms for 20,000 of
+them. Private parts that no ordinary training uses by name are left out.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _STANDARD = frozenset(
     )
 )
 _LIBRARIES = frozenset({"numpy", "torch", "torchvision", "timm", "trainables"})
-# Three quarters of torch's and numpy's functions, of which no ordinary training calls one by name.
+# Three quarters of torch's and numpy's functions, none of which an ordinary training calls by name.
 _PRIVATE = (
     "torch._",
     "torch.ao",
@@ -60,7 +60,7 @@ _PRIVATE = (
     "timm.models.",
     "torchvision.models.",
 )
-_LAZY = frozenset({"Storage"})  # torch makes it when it first saves
+_LAZY = frozenset({"Storage"})  # torch creates it when it first saves
 _WATCHED = ("torch._tensor", "torch._C", "torch.utils.data")
 
 
@@ -69,9 +69,9 @@ class _Namespace:
     """A module or class with the members that it had when it was imported.
 
     Attributes:
-        members: Names; `values` are theirs, in this order.
-        read: An `itemgetter` of all members, which reads them in one call in C.
-        number: How many members a class had: one that is added hides a base's. None of a module, where
+        members: Names of the members; `values` has their values in the same order.
+        read: An `itemgetter` that reads all members in one call in C.
+        number: How many members a class had, since an added one hides a base's. None for modules, to which
             imports add members all the time.
     """
 
@@ -80,10 +80,10 @@ class _Namespace:
     members: tuple[str, ...]
     values: tuple[Any, ...]
     read: Callable[[Any], Any]
-    number: int | None  # of a class's members: one that is added hides a base's
+    number: int | None
 
     def is_whole(self) -> bool:
-        """Compared by identity first, in C: 20,000 members in about 3 ms."""
+        """Whether nothing changed: compared by identity first, in C, 20,000 members in about 3 ms."""
         now = vars(self.owner)
         try:
             return bool(self.read(now) == self.values) and self.number in (None, len(now))
@@ -91,7 +91,7 @@ class _Namespace:
             return False
 
     def with_changes(self, *, but: set[str]) -> _Namespace:
-        """As it is now, apart from these members."""
+        """Return the namespace as it is now, but with the old values of the members in `but`."""
         now = vars(self.owner)
         pairs = [
             (member, value if member in but else now[member])
@@ -105,7 +105,7 @@ class _Namespace:
         )
 
     def changed(self) -> Iterator[str]:
-        """Names of members that are another object now, and of functions that were added to a class."""
+        """Yield names of members that were replaced, and of functions that were added to a class."""
         now = vars(self.owner)
         for member, value in zip(self.members, self.values, strict=True):
             found = now.get(member)
@@ -122,7 +122,7 @@ class Patches:
     """The members of watched modules as they were imported.
 
     Args:
-        is_own: Whether a file belongs to the user's trainable: of its modules plain values count as well.
+        is_own: Whether a file belongs to the user's trainable, whose modules' plain values are watched too.
     """
 
     def __init__(self, is_own: Callable[[str], bool]) -> None:
@@ -132,7 +132,7 @@ class Patches:
         self.take()
 
     def take(self) -> None:
-        """Take in the modules that were imported since the last call."""
+        """Record the modules imported since the last call."""
         for name, module in list(sys.modules.items()):
             if self._seen.get(name) is module or not isinstance(module, types.ModuleType):
                 continue
@@ -144,7 +144,7 @@ class Patches:
             self._seen[name] = module
 
     def changed(self) -> set[tuple[int, str]]:
-        """Which members are not what they were, as `keep_changes_since` takes them."""
+        """Return the members that changed, in the form that `keep_changes_since` takes."""
         return {
             (id(space.owner), member)
             for space in self._namespaces
@@ -153,7 +153,7 @@ class Patches:
         }
 
     def keep_changes_since(self, before: set[tuple[int, str]]) -> None:
-        """Take for right what has changed since `before`: an import did it, as that of `torch._dynamo`."""
+        """Accept changes since `before`, which an import made, such as that of `torch._dynamo`."""
         for number, space in enumerate(self._namespaces):
             if space.is_whole():
                 continue
@@ -161,9 +161,10 @@ class Patches:
             self._namespaces[number] = space.with_changes(but=was_changed)
 
     def put_back(self) -> list[str]:
-        """Put back what was replaced, so that this process can end in order; the names of it all.
+        """Restore what was replaced, so that this process can end in order, and return the names.
 
-        Copies of a patched function may be anywhere (`from time import time`): the process must not continue.
+        Copies of a patched function may be anywhere (`from time import time`), so the process must not train
+        another trial.
         """
         names = []
         for space in self._namespaces:
@@ -176,13 +177,13 @@ class Patches:
         return names
 
     def _forget(self, name: str) -> None:
-        if name in self._seen:  # a user's file is run again for each trial
+        if name in self._seen:  # a user's file is executed again for each trial
             old = self._seen[name]
             self._namespaces = [one for one in self._namespaces if one.owner is not old]
 
 
 def _is_watched(name: str) -> bool:
-    """Whether a module is one whose functions ordinary trainings call by name."""
+    """Return whether ordinary trainings call functions of this module by name."""
     root = name.partition(".")[0]
     if root in _STANDARD:
         return "." not in name
@@ -190,7 +191,7 @@ def _is_watched(name: str) -> bool:
 
 
 def _namespaces(name: str, module: types.ModuleType, kinds: tuple[type, ...]) -> Iterator[_Namespace]:
-    """The module and the classes that are defined in it, not those that it imports: each once."""
+    """Yield the module and the classes defined in it, but not those it imports, so that each comes once."""
     content = vars(module)
     if found := _namespace(module, name, content, kinds, number=None):
         yield found
@@ -205,13 +206,13 @@ def _namespaces(name: str, module: types.ModuleType, kinds: tuple[type, ...]) ->
 def _namespace(
     owner: Any, name: str, content: Mapping[str, Any], kinds: tuple[type, ...], *, number: int | None
 ) -> _Namespace | None:
-    """One module or class; None if it has fewer than two members to watch."""
+    """Return the namespace of one module or class; None if it has fewer than two members."""
     members = tuple(
         member
         for member, value in content.items()
         if (type(value) in kinds or isinstance(value, type)) and member not in _LAZY
     )
-    if len(members) < 2:  # of one, itemgetter gives no tuple
+    if len(members) < 2:  # for a single member, itemgetter returns no tuple
         members += tuple(member for member in content if member not in members)[: 2 - len(members)]
     if len(members) < 2:
         return None
@@ -220,17 +221,19 @@ def _namespace(
 
 
 def _is_own_wrapper(found: Any, value: Any) -> bool:
-    """What torch.optim does to `step` of an optimiser's class when its first object is made."""
+    """Whether `found` is torch.optim's wrapper of an optimizer class's `step`, made with its first object."""
     return getattr(found, "hooked", False) is True and getattr(found, "__wrapped__", None) is value
 
 
 def _set(owner: Any, member: str, values: Mapping[str, Any]) -> None:
-    """Put one member back, or remove one that was added. Where that fails nothing more can be done here: a
-    process with a replaced function ends in any case."""
+    """Restore a member, or remove an added one.
+
+    If that fails, nothing more can be done: a process with a replaced function ends in any case.
+    """
     try:
         if member in values:
             setattr(owner, member, values[member])
         else:
             delattr(owner, member)
-    except (AttributeError, TypeError):  # of a class that takes no changes: the process ends all the same
+    except (AttributeError, TypeError):  # the class is immutable; the process ends in any case
         pass

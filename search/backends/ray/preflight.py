@@ -1,7 +1,7 @@
-"""The checks on every node of a cluster, in the runtime environment of its workers.
+"""Preflight checks on every node of a cluster, in the runtime environment of its workers.
 
-What fails on one node only (a data folder that is not mounted there, weights that are not in its cache) would
-otherwise show as trials that fail by chance, depending on where Ray places them.
+A problem of a single node (a data folder that is not mounted, weights missing from its cache) would otherwise
+show as trials that fail by chance, depending on where Ray places them.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from search.preflight import PreflightRequest, Problem, Report
 from search.preflight.machine import nearest_folder
 from search.preflight.node_checks import examine
 
-_ANSWER_S = 120.0  # a node may have to import torch from a network disk, or to train an epoch
-_FETCH_S = 3600.0  # weights of some GB from a hub, over a slow line
+_ANSWER_S = 120.0  # a node may have to import torch from a network disk, or train an epoch
+_FETCH_S = 3600.0  # weights of several GB from a hub, over a slow connection
 
 
 def examine_nodes(request: PreflightRequest) -> list[Report]:
-    """What each node that is alive found, all at once; one that does not answer is a problem."""
+    """Check all live nodes at once and return their reports; a node that does not answer is a problem."""
     with _shared_file(request.task.folder) as shared:
         request = replace(request, shared_file=shared)
         asked = {
@@ -38,11 +38,11 @@ def examine_nodes(request: PreflightRequest) -> list[Report]:
 
 @contextlib.contextmanager
 def _shared_file(folder: Path) -> Iterator[Path | None]:
-    """A file beside the results, by which a node sees that they are on shared storage."""
+    """Create a file beside the results, by which nodes see whether these are on shared storage."""
     path = nearest_folder(folder) / f".{uuid4().hex}.probe"
     try:
         path.touch()
-    except OSError:  # the check reports that the folder takes no files
+    except OSError:  # the check reports that the folder is not writable
         yield None
         return
     try:
@@ -52,11 +52,11 @@ def _shared_file(folder: Path) -> Iterator[Path | None]:
 
 
 def _start_check(node_id: str, request: PreflightRequest) -> Any:
-    """Ask one node, which must answer itself (`soft=False`), without taking a core from anybody
-    (`num_cpus=0`) and without another attempt: a check that ended its process would end the next one
-    too.
+    """Start the check on one node.
 
-    Only a check that fetches weights may ask the hub; trials never do.
+    It runs on that very node (`soft=False`), takes no core from anyone (`num_cpus=0`) and is not retried: a
+    check that ended its process would end the next one too. Only a check that fetches weights may ask the
+    hub; trials never do.
     """
     env = {"env_vars": {"HF_HUB_OFFLINE": "0"}} if request.is_fetching else None
     options = {
@@ -69,17 +69,17 @@ def _start_check(node_id: str, request: PreflightRequest) -> Any:
 
 
 def _examine(request: PreflightRequest) -> Report:
-    """The check of the node where this runs, under the name that Ray gives the node."""
+    """Check the node where this runs, and report it by its address and Ray's id."""
     os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides all GPUs from a task that reserves none
     node = f"{ray.util.get_node_ip_address()}/{ray.get_runtime_context().get_node_id()[:8]}"
     return replace(examine(request), node=node)
 
 
 def _answer(node_id: str, answer: Any, request: PreflightRequest) -> Report:
-    """The report of one node; a problem that names the node where it gave none.
+    """Return one node's report, or a problem that names the node if it gave none.
 
-    A node without the program, or with another Python, fails before the check begins. Ray's message about it
-    is long, and its last line is the error.
+    A node without the program, or with another Python, fails before the check begins. Ray's message about
+    that is long, and the error is its last line.
     """
     try:
         report: Report = ray.get(answer, timeout=_FETCH_S if request.is_fetching else _ANSWER_S)

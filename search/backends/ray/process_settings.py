@@ -1,8 +1,8 @@
-"""The settings of a process that a training may change: read, compared and put back.
+"""Settings of a process that a training may change: read, compared and restored.
 
-A warm worker trains many trials, and none may find what an earlier one left: another default dtype, a
-warnings filter, another working folder. Importing a library changes some of these too, as it would in a new
-process, so such changes count as right (`keep_changes_since`). All others are undone, and one that cannot be
+A warm worker trains many trials, and none may be affected by what an earlier one left: another default dtype,
+a warnings filter, another working folder. Importing a library changes some of these too, as it would in a new
+process, so such changes are accepted (`keep_changes_since`). All others are undone, and one that cannot be
 undone costs the worker.
 """
 
@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-_UNREADABLE = object()  # as the working folder is once it has been removed
+_UNREADABLE = object()  # such as a working folder that was removed
 _SYS = ("stdin", "stdout", "stderr", "excepthook", "displayhook", "unraisablehook", "dont_write_bytecode")
 _SYS_LISTS = ("path", "meta_path", "path_hooks")
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
@@ -40,8 +40,8 @@ class Setting:
     """One setting of this process.
 
     Attributes:
-        name: As a note in a log calls it.
-        write: Puts a value back that `read` gave; raises where the system refuses.
+        name: Its name in notes in the log.
+        write: Restores a value returned by `read`; raises if the system refuses.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Setting:
 
 
 class Settings:
-    """The values that settings had when they were taken, and what has changed since."""
+    """The initial values of settings, and what has changed since."""
 
     def __init__(self, settings: Iterator[Setting]) -> None:
         self._settings = {setting.name: setting for setting in settings}
@@ -60,15 +60,15 @@ class Settings:
         return {name: _read(setting) for name, setting in self._settings.items()}
 
     def keep_changes_since(self, before: Mapping[str, Any]) -> None:
-        """Take for right what has changed since `before`: an import did it, as it would in a new process."""
+        """Accept changes since `before`: an import made them, as it would in a new process."""
         now = self.read()
         self._values |= {name: value for name, value in now.items() if value != before.get(name, value)}
 
     def put_back(self) -> tuple[list[str], list[str]]:
-        """Put back what has changed: the names of what was, and of what could not be.
+        """Restore what has changed; return the names of what was restored, and of what could not be.
 
-        A setter may fail, or seem to work and change nothing; so each setting is read again afterwards. What
-        is lost costs the worker: the next trial gets a new process.
+        A setter may fail, or appear to work but change nothing, so each setting is read again afterwards.
+        A setting that is not restored costs the worker: the next trial gets a new process.
         """
         changed = [name for name, value in self.read().items() if value != self._values[name]]
         for name in changed:
@@ -79,15 +79,15 @@ class Settings:
 
 
 def _read(setting: Setting) -> Any:
-    """The value, or a mark that it cannot be read; two such marks are equal, so that is no change."""
+    """Return the value, or a marker if it cannot be read; staying unreadable counts as no change."""
     try:
         return setting.read()
-    except Exception:  # a folder that is gone, a function that was patched
+    except Exception:  # a removed folder, a patched function
         return _UNREADABLE
 
 
 def process_settings() -> Iterator[Setting]:
-    """Those of the process itself, of Python, and of what the operating system grants it."""
+    """Yield the settings of the process itself, of Python, and of what the operating system grants."""
     yield from _surroundings()
     yield from _interpreter_settings()
     yield from _standard_library_settings()
@@ -95,7 +95,7 @@ def process_settings() -> Iterator[Setting]:
 
 
 def _surroundings() -> Iterator[Setting]:
-    """What other code finds by its place or by chance: variables, folders, signals, timers, files."""
+    """Yield what surrounds all code: variables, folders, signals, timers, files."""
     yield Setting("environment", lambda: dict(os.environ), _write_environment)
     yield Setting("working folder", os.getcwd, os.chdir)
     yield Setting("umask", _umask, os.umask)
@@ -112,7 +112,7 @@ def _surroundings() -> Iterator[Setting]:
 
 
 def _interpreter_settings() -> Iterator[Setting]:
-    """Hooks, limits and the collector of Python itself."""
+    """Yield hooks, limits and the garbage collector of Python itself."""
     yield Setting("warnings filters", lambda: list(warnings.filters), _write_filters)
     for name in _SYS:
         yield _attribute(sys, name)
@@ -131,7 +131,7 @@ def _interpreter_settings() -> Iterator[Setting]:
 
 
 def _standard_library_settings() -> Iterator[Setting]:
-    """What modules keep for all who use them: how numbers and times are written, what is logged."""
+    """Yield global state of standard modules: formats of numbers and times, logging."""
     yield Setting(
         "locale",
         lambda: locale.setlocale(locale.LC_ALL),
@@ -146,7 +146,7 @@ def _standard_library_settings() -> Iterator[Setting]:
 
 
 def _operating_system_settings() -> Iterator[Setting]:
-    """What the kernel gives this process of cores, time and memory."""
+    """Yield what the kernel grants this process: cores, time, memory and files."""
     yield Setting("cores", lambda: os.sched_getaffinity(0), lambda cores: os.sched_setaffinity(0, cores))
     yield Setting(
         "niceness",
@@ -162,7 +162,7 @@ def _operating_system_settings() -> Iterator[Setting]:
 
 
 def numpy_settings(numpy: Any) -> Iterator[Setting]:
-    """Those of numpy that change what is raised or printed; its random state is seeded for each trial."""
+    """Yield numpy's settings of what is raised or printed; its random state is seeded for each trial."""
     yield Setting("numpy's errors", numpy.geterr, lambda value: numpy.seterr(**value))
     yield Setting("numpy's error function", numpy.geterrcall, numpy.seterrcall)
     yield Setting(
@@ -171,7 +171,7 @@ def numpy_settings(numpy: Any) -> Iterator[Setting]:
 
 
 def torch_settings(torch: Any) -> Iterator[Setting]:
-    """Those of torch that change what is computed, or how fast."""
+    """Yield torch's settings that change what is computed, or how fast."""
     yield Setting("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype)
     yield Setting("torch's default device", torch.get_default_device, _default_device_writer(torch))
     yield Setting("torch's grad mode", torch.is_grad_enabled, torch._C._set_grad_enabled)
@@ -213,7 +213,7 @@ def torch_settings(torch: Any) -> Iterator[Setting]:
 
 
 def _backend_settings(torch: Any) -> Iterator[Setting]:
-    """Switches of torch.backends, as far as this version has them: they choose kernels, and so numbers."""
+    """Yield torch.backends' switches, as far as this version has them: they choose kernels, hence results."""
     backends = torch.backends
     for owner, title, names in (
         (backends.cudnn, "cudnn", ("enabled", "benchmark", "deterministic", "allow_tf32", "benchmark_limit")),
@@ -241,18 +241,18 @@ def _backend_settings(torch: Any) -> Iterator[Setting]:
 
 
 def _attribute(owner: Any, name: str, title: str = "") -> Setting:
-    """An attribute of a module or class. Its name in notes is where a reader finds it."""
+    """Make a setting of an attribute of a module or class, named by its path."""
     title = title or f"{getattr(owner, '__name__', owner)}.{name}"
     return Setting(title, lambda: getattr(owner, name), lambda value: setattr(owner, name, value))
 
 
 def _list(title: str, items: list[Any]) -> Setting:
-    """A list that others hold too, such as sys.path: its items are replaced, not the list."""
+    """Make a setting of a list that others also hold, such as sys.path: its items are replaced in place."""
     return Setting(title, lambda: list(items), lambda value: items.__setitem__(slice(None), value))
 
 
 def _dict(title: str, items: dict[Any, Any]) -> Setting:
-    """A mapping that others hold too; cleared and filled again, in its old order."""
+    """Make a setting of a dict that others also hold: it is cleared and refilled in its old order."""
 
     def write(value: dict[Any, Any]) -> None:
         items.clear()
@@ -262,12 +262,12 @@ def _dict(title: str, items: dict[Any, Any]) -> Setting:
 
 
 def _no_way_back(value: Any) -> None:
-    """For what can be read and not set: such a change costs the worker."""
+    """Refuse to restore what can be read but not set, so that a change costs the worker."""
     raise NotImplementedError("nothing sets this back")
 
 
 def _umask() -> int:
-    """The umask, which can only be read by setting it; the second call sets it back."""
+    """Return the umask, which can only be read by setting it; the second call restores it."""
     os.umask(now := os.umask(0o077))
     return now
 
@@ -279,8 +279,7 @@ def _write_environment(value: Mapping[str, str]) -> None:
 
 
 def _handlers() -> dict[int, Any]:
-    """The handler of each signal. None is one that C code installed: Python can neither call nor restore
-    it."""
+    """Return the handler of each signal; None was installed by C code, and Python cannot restore it."""
     return {number: signal.getsignal(number) for number in signal.valid_signals()}
 
 
@@ -291,8 +290,7 @@ def _write_handlers(value: Mapping[int, Any]) -> None:
 
 
 def _stop_timers(were_on: list[bool]) -> None:
-    """Stop the timers that a trial started. One that was running before has moved on since, and is left
-    alone."""
+    """Stop the timers that a trial started; those that ran before have advanced, and are left alone."""
     for timer, was_on in zip(_TIMERS, were_on, strict=True):
         if not was_on:
             signal.setitimer(timer, 0)
@@ -318,7 +316,7 @@ def _default_device_writer(torch: Any) -> Callable[[Any], None]:
 
 
 def _standard_files() -> Setting:
-    """Input, output and errors, of which copies are kept: what a training closes is opened again."""
+    """Make a setting of input, output and errors; copies are kept, so that closed ones can be reopened."""
     copies = {number: os.dup(number) for number in (0, 1, 2) if _identity(number)}
 
     def write(value: Any) -> None:
@@ -329,7 +327,7 @@ def _standard_files() -> Setting:
 
 
 def _identity(number: int) -> tuple[int, int] | None:
-    """Device and inode of the file behind a descriptor; None if it is closed."""
+    """Return the device and inode of the file behind a descriptor; None if it is closed."""
     try:
         found = os.fstat(number)
     except OSError:

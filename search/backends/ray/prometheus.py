@@ -1,7 +1,7 @@
 """A run as gauges of Ray's metrics endpoint: watts, joules, kWh against the limit, best score, trials.
 
-For dashboards of a cluster that are there already; `dashboards/` has one for Grafana. Nothing of the run
-depends on it. Each update adds up all trials, so the more there are the more rarely it comes.
+They are for a cluster's existing dashboards; `dashboards/` has one for Grafana. Nothing in the run depends on
+them. Each update adds up all trials, so updates become rarer as trials increase.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from search.ledger.history import Status
 from search.run import Run
 
 _EVERY_S = 1.0
-_COST_FACTOR = 50.0  # at most 2 % of the driver's time: 5,000 trials are added up in some 0.1 s
+_COST_FACTOR = 50.0  # at most 2 % of the driver's time: adding up 5,000 trials takes about 0.1 s
 GAUGES = {
     "device_watts": ("Mean power since the gauge before", ("node", "device")),
     "energy_joules": ("Joules by outcome, as the last screen of a run has them", ("outcome",)),
@@ -34,8 +34,8 @@ GAUGES = {
 class RunGauges:
     """Shows a run under `ray_jouletune_...`.
 
-    Ray exports every 10 s, and drops what was not set since: only running trials have a series of their own,
-    so their number stays that of the slots.
+    Ray exports every 10 s, and drops what was not set since. Only running trials have series of their own, so
+    there are never more of these than slots.
 
     Args:
         make_gauge: Called with name, description and tags.
@@ -57,7 +57,7 @@ class RunGauges:
         self._watts = DeviceWatts()
 
     def update(self) -> None:
-        """Set the gauges, if they were not set just now."""
+        """Set the gauges if an update is due."""
         started_s = self._clock()
         if started_s < self._due_s:
             return
@@ -89,6 +89,6 @@ class RunGauges:
             self._set("best", best.value(self._run.space.metric), metric=self._run.space.metric)
 
     def _set(self, name: str, value: float | None, **tags: str) -> None:
-        """Nothing is set where the value is unknown."""
+        """Set a gauge, unless its value is unknown."""
         if value is not None:
             self._gauges[name].set(value, tags=tags)

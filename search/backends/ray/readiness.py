@@ -1,9 +1,9 @@
-"""A warm worker is as good as a new one: what a training has changed is put back, or the worker replaced.
+"""Keep a warm worker as good as a new one: restore what a training changed, or replace the worker.
 
-After each trial its worker compares itself with what it was when it was ready: settings of the process,
-members of modules, processes, threads, open files, memory. What can be put back is (settings), or is ended
-(processes). What cannot, such as a patched function that others may have copied, makes the process unfit: the
-next trial gets a new one, which costs seconds, and the log says why.
+After each trial the worker compares itself with its state when it was ready: settings of the process, members
+of modules, processes, threads, open files, memory. Settings are restored, and processes ended. A change that
+cannot be undone, such as a patched function that others may have copied, makes the process unfit: the next
+trial gets a new one, which costs seconds, and the log says why.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ from search.backends.ray.process_settings import (
 from search.trial.worker_env import seed_all
 from trainables.core.load import TrainableRef
 
-MOST_GROWTH_BYTES = 2**30  # at rest, or half of what the worker had after its first trial if that is more
-_MOST_NEW_FILES = 100  # open ones: caches and sockets of libraries are a few dozen
-_THREAD_S = 1.0  # threads of loaders that are closed end within milliseconds
-# Their threads wait for work, if they are at rest, and end with the process.
+MOST_GROWTH_BYTES = 2**30  # at rest; or half of what the worker had after its first trial, if that is more
+_MOST_NEW_FILES = 100  # open files; libraries' caches and sockets are a few dozen
+_THREAD_S = 1.0  # threads of closed loaders end within milliseconds
+# Threads of these libraries wait for work when at rest, and end with the process.
 _LIBRARY_THREADS = ("concurrent/futures/thread.py", "tqdm/_monitor.py")
-_SEARCH = str(Path(__file__).parents[2]) + os.sep  # meters tick and beat in threads of their own
+_SEARCH = str(Path(__file__).parents[2]) + os.sep  # meters have threads for ticks and heartbeats
 _GROUPS = {"numpy": numpy_settings, "torch": torch_settings}
 
 
 class Readiness:
-    """What this process was when it was ready for its first trial.
+    """The state of this process when it was ready for its first trial.
 
-    Imports may change settings: a new process would make them too, so what they change counts as ready.
+    Imports may change settings. A new process would make the same imports, so their changes are accepted.
 
     Args:
-        trainable: The task's; modules in the folder of a user's file are watched.
+        trainable: The task's trainable; if it is a user's file, modules in its folder are watched.
 
     Attributes:
-        unfit: Why the process is to train no further trial; empty as long as it may.
+        unfit: Why the process must not train another trial; empty while it may.
     """
 
     def __init__(self, trainable: TrainableRef) -> None:
@@ -71,19 +71,19 @@ class Readiness:
         self._bytes_after_first: int | None = None
 
     def begin(self, seed: int) -> None:
-        """Seed what the trainable may not seed itself, now or when it is imported."""
+        """Seed what the trainable may not seed itself, now and when libraries are imported."""
         self._seed = seed
         seed_all(seed)
 
     def importing(self) -> AbstractContextManager[None]:
-        """Around the loading of a trainable's file."""
+        """Return a context manager for the loading of a trainable's file."""
         return self._watch.importing()
 
     def restore(self) -> list[str]:
-        """Put back what can be, end what was started, and see whether the rest is as it was.
+        """Restore settings and members, end started processes, and check whether anything else changed.
 
-        Gives:
-            Lines for the log of the trial that has ended; none if it left nothing.
+        Returns:
+            Lines for the log of the trial that ended; none if it left nothing.
         """
         lines = []
         patched = self._patches.put_back()
@@ -148,14 +148,14 @@ class Readiness:
         most = max(MOST_GROWTH_BYTES, self._bytes_after_first // 2)
         if now - self._bytes_after_first > most:
             with suppress(AttributeError, OSError):  # another C library than glibc
-                ctypes.CDLL(None).malloc_trim(0)  # what is free already is no growth
+                ctypes.CDLL(None).malloc_trim(0)  # memory that is already free is not growth
             grown = _private_bytes() - self._bytes_after_first
             if grown > most:
                 yield f"its memory at rest has grown by {grown / 2**30:.1f} GiB (limit {most / 2**30:.1f})"
 
 
 def _readable(settings: Iterator[Setting]) -> Iterator[Setting]:
-    """Those that this version of the library has."""
+    """Yield the settings that this version of the library has."""
     for setting in settings:
         with suppress(Exception):
             setting.read()
@@ -163,7 +163,7 @@ def _readable(settings: Iterator[Setting]) -> Iterator[Setting]:
 
 
 def _is_at_rest(frame: Any) -> bool:
-    """Whether a thread with this innermost frame is of a library, and runs none of a trial's code."""
+    """Whether a thread with this innermost frame belongs to a library and runs none of a trial's code."""
     files = [found.f_code.co_filename for found, _ in traceback.walk_stack(frame)] if frame else []
     own = [file for file in files if not file.endswith("threading.py")]
     return bool(own) and (own[-1].startswith(_SEARCH) or all(file.endswith(_LIBRARY_THREADS) for file in own))
@@ -180,7 +180,7 @@ def _num_files() -> int:
 
 
 def _private_bytes() -> int:
-    """What this process has for itself: pages of mapped files left out. 0 where there is no /proc."""
+    """Return this process's own memory, without pages of mapped files; 0 without /proc."""
     with suppress(OSError), open("/proc/self/statm", "rb") as file:  # noqa: PTH123
         resident, shared = map(int, file.read().split()[1:3])
         return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
@@ -188,9 +188,9 @@ def _private_bytes() -> int:
 
 
 class ImportWatch(MetaPathFinder):
-    """Calls `begin` before the outermost import that loads a module, and `end` after it with its answer.
+    """Calls `begin` before the outermost import that loads a module, and `end` with its result afterwards.
 
-    It comes before all other finders and lets them find; only the loader's `exec_module` is wrapped.
+    It precedes all other finders and delegates to them; only the loader's `exec_module` is wrapped.
     """
 
     def __init__(self, begin: Callable[[], Any], end: Callable[[Any], None]) -> None:
@@ -201,7 +201,7 @@ class ImportWatch(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        # Those behind it alone: two of these in one process would ask each other without end.
+        # Only the finders behind this one: two such watches in one process would recurse forever.
         for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
             find = getattr(finder, "find_spec", None)
             if find and (spec := find(fullname, path, target)):
@@ -211,7 +211,7 @@ class ImportWatch(MetaPathFinder):
 
     @contextmanager
     def importing(self) -> Iterator[None]:
-        """An import by other means, as of a user's file."""
+        """Treat the block as an import, for imports by other means, such as of a user's file."""
         depth = getattr(self._depth, "value", 0)
         self._depth.value = depth + 1
         before = self._begin() if depth == 0 else None

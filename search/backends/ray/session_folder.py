@@ -1,4 +1,4 @@
-"""The temporary folder of a Ray session of our own: private, short enough for sockets, removed at the end."""
+"""The temporary folder of our own Ray session: private, short enough for sockets, removed at the end."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_PREFIX, _INNER = "jt-", "r"  # short: 29 bytes are left for the folder around it
-_MARK = "session.lock"  # held as long as its process lives: what is ours, and whether it is in use
-# Where sessions may be if TMPDIR, which Slurm and macOS make long, leaves no room for a socket's path.
+_PREFIX, _INNER = "jt-", "r"  # short, since only 29 bytes are left for the enclosing folder
+_MARK = "session.lock"  # marks our folders; locked while their process lives
+# Places to use if TMPDIR, which is long on Slurm and macOS, leaves no room for a socket's path.
 _OTHERS = ("/tmp", "/var/tmp", "XDG_RUNTIME_DIR", "/dev/shm")
 _WITH_DASHBOARD = "/tmp/ray"  # dashboards/prometheus.yml looks for Ray's nodes there
-_MOST_DIGITS = 7  # of a process's number on Linux
-# Ray's own, below its temporary folder: the longest path of a socket.
+_MOST_DIGITS = 7  # of a pid on Linux
+# The longest path of a Ray socket, relative to Ray's temporary folder.
 _SOCKET = f"session_2026-01-01_00-00-00_000000_{'9' * _MOST_DIGITS}/sockets/plasma_store"
 
 
 class NoSessionFolder(OSError):
-    """Ray's sockets can be put nowhere; the message says which variable to set."""
+    """There is no place for Ray's sockets; the message says which variable to set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,8 @@ class SessionFolder:
     """Where a session keeps its files.
 
     Attributes:
-        path: For Ray's `_temp_dir`.
-        note: Why it is not at the usual place; empty if it is.
+        path: Passed to Ray as `_temp_dir`.
+        note: Why it is not in the usual place; empty if it is.
     """
 
     path: Path
@@ -43,14 +43,14 @@ class SessionFolder:
 def session_folder(
     environ: Mapping[str, str] = os.environ, *, others: tuple[str, ...] = _OTHERS, has_dashboard: bool = False
 ) -> Iterator[SessionFolder]:
-    """A folder of mode 0700 that exists as long as the context does.
+    """Provide a folder of mode 0700 for the duration of the block.
 
-    It is in RAY_TMPDIR if that is set, or else in TMPDIR, or in another usual place where TMPDIR is too
-    long for sockets or takes none. What killed sessions of this user left beside it is removed. With a
-    dashboard it is Ray's own shared folder, which stays: the session in it is for `closed`.
+    It is in RAY_TMPDIR if that is set, else in TMPDIR, or in another usual place if TMPDIR is too long for
+    sockets or does not support them. Leftovers of this user's killed sessions beside it are removed. With a
+    dashboard it is Ray's own shared folder, which stays; `closed` protects and removes the session in it.
 
     Raises:
-        NoSessionFolder: No place will do, or RAY_TMPDIR will not.
+        NoSessionFolder: No place is suitable, or RAY_TMPDIR is not.
     """
     given = environ.get("RAY_TMPDIR")
     if has_dashboard:
@@ -78,9 +78,9 @@ def session_folder(
 
 @contextmanager
 def closed(session: Path) -> Iterator[None]:
-    """Close the folder of a session in a shared place to everybody else, and remove it in the end.
+    """Close a session's folder in a shared place to other users, and remove it after the block.
 
-    Until then it bears a mark, by which the next session removes it where its process is killed.
+    Meanwhile it is marked, so that the next session removes it if its process is killed.
     """
     session.chmod(0o700)
     mark = _marked(session)
@@ -97,12 +97,12 @@ def _places(environ: Mapping[str, str], others: tuple[str, ...]) -> list[Path]:
 
 
 def _made(place: Path) -> tuple[Path, int]:
-    """A new folder in `place` with room for sockets, and its mark, held.
+    """Create a folder in `place` with room for sockets, and return it with its locked mark.
 
     Raises:
-        OSError: The place takes no folder, or no sockets.
+        OSError: No folder, or no sockets, can be created there.
     """
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))  # 0700; Ray makes its own in it 0777
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))  # 0700; Ray's own folder in it is 0777
     try:
         (folder / _INNER).mkdir()
         _check_sockets(folder / _INNER)
@@ -114,15 +114,15 @@ def _made(place: Path) -> tuple[Path, int]:
 
 
 def _marked(folder: Path) -> int:
-    """The mark of a folder of ours, held."""
+    """Create and lock the mark of one of our folders."""
     mark = os.open(folder / f"{_MARK}.new", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(mark, fcntl.LOCK_EX)
-    (folder / f"{_MARK}.new").rename(folder / _MARK)  # none sees it before it is held
+    (folder / f"{_MARK}.new").rename(folder / _MARK)  # visible only once it is locked
     return mark
 
 
 def _check_sockets(folder: Path) -> None:
-    """See that a socket can be made whose path is as long as the longest of Ray's."""
+    """Check that a socket can be created whose path is as long as Ray's longest."""
     path = folder / _SOCKET.replace("/", "_")
     with closing(socket.socket(socket.AF_UNIX)) as one:
         one.bind(str(path))
@@ -130,7 +130,7 @@ def _check_sockets(folder: Path) -> None:
 
 
 def _remove_killed(place: Path, pattern: str = f"{_PREFIX}*") -> None:
-    """Remove sessions of this user whose processes are gone."""
+    """Remove this user's sessions whose processes are gone."""
     with suppress(OSError):
         for folder in place.glob(pattern):
             with suppress(OSError):

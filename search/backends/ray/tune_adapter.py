@@ -1,10 +1,10 @@
-"""Between a run and Ray Tune: who hands out tasks, who is asked for decisions, who controls the workers.
+"""Adapt a run to Ray Tune: its search algorithm, its scheduler and its controller of workers.
 
-Tune's parts keep their interfaces and lose their decisions. Its search algorithm hands out the run's next
-task, its scheduler passes each result to the run and the answer back, and its controller does what stock Tune
-does not: no snapshots (the journal is the truth), retries by cause, warm workers in all slots, ends of
-workers that take too long. Where it overrides a private method of Tune's a comment says what the stock one
-would do; that is why pyproject.toml pins ray below its next minor version.
+Tune's parts keep their interfaces but make no decisions. The search algorithm hands out the run's next task,
+the scheduler passes each result to the run and its answer back, and the controller does what stock Tune does
+not: no snapshots (the journal is the truth), retries by cause, warm workers in all slots, and an end to
+workers that take too long. Overriding private methods is why pyproject.toml pins ray below its next minor
+version; comments say what the stock methods would do.
 """
 
 from __future__ import annotations
@@ -46,39 +46,41 @@ from search.trial.failure import Failure
 from search.trial.task import TrialTask
 
 _WORKER_NAME = "jouletune_trial"
-_CALLS: Mapping[str, Call] = {"train": "epoch", "reset": "reset"}  # of Tune's calls, those with a deadline
+_CALLS: Mapping[str, Call] = {"train": "epoch", "reset": "reset"}  # Tune's calls that have a deadline
 
-# Stock Tune puts AWS_* into each worker's runtime environment, which Ray writes into its logs. Workers of
-# this machine inherit what the search has; those of a cluster what their node's Ray was started with.
+# Stock Tune puts AWS_* into each worker's runtime environment, which Ray writes to its logs. Workers on this
+# machine inherit the search's environment; those on a cluster inherit that of their node's Ray.
 class_cache.ENV_VARS_TO_PROPAGATE = {
     name for name in class_cache.ENV_VARS_TO_PROPAGATE if not looks_secret(name)
 }
 
 
 class _Stretch(Trial):
-    """Tune's trial without its statistics of every number that is reported: none is read, and Tune keeps
-    its trials to the end of a search."""
+    """Tune's trial without statistics of every reported number.
+
+    Nothing reads them, and Tune keeps its trials until the end of a search.
+    """
 
     def update_last_result(self, result: dict[str, Any]) -> None:
         self.run_metadata.last_result = result
 
 
 class TuneTrialWorker(TrialWorker, TuneTrainable):
-    """The warm worker as Tune's trainable: Tune gives it a trial's config, and saves and loads nothing."""
+    """The warm worker as a Tune trainable: Tune gives it a trial's config, and neither saves nor loads."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Take the first task."""
+        """Accept the first task."""
         self.take(config["task"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take another trial; False if that is to have a new worker."""
+        """Accept another trial; return False if it needs a new worker."""
         return self.take(new_config["task"])
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing: a trial's state is saved by `run_task`, in the run's own folder."""
+        """Do nothing: `run_task` saves a trial's state in the run's own folder."""
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
-        """Nothing: `run_task` resumes from the checkpoint it finds."""
+        """Do nothing: `run_task` resumes from the checkpoint it finds."""
 
 
 class TaskSource(SearchAlgorithm):
@@ -90,17 +92,20 @@ class TaskSource(SearchAlgorithm):
         self._num_given = 0
 
     def next_trial(self) -> Trial | None:
-        """The next stretch of a trial; None as long as there is none, or no slot is free for it."""
+        """Return the next stretch of a trial; None while there is none, or no slot is free for it."""
         task = self._tasks.next_task()
         return None if task is None else self._trial(task)
 
     def is_finished(self) -> bool:
-        """Whether no task will come any more: Tune ends once its trials have, too."""
+        """Whether no further task will come; Tune ends once its trials have also ended."""
         return self._tasks.is_exhausted
 
     def _trial(self, task: TrialTask) -> Trial:
-        """Tune's trial is one stretch of ours: promoted or resumed, ours is a new one of Tune's, which
-        resumes from the checkpoint. Tune's own pausing would save through its storage."""
+        """Make a Tune trial, which is one stretch of our trial.
+
+        When our trial continues or resumes, it is a new Tune trial, which resumes from the checkpoint. Tune's
+        own pausing would save through its storage.
+        """
         self._num_given += 1
         return _Stretch(
             _WORKER_NAME,
@@ -119,10 +124,10 @@ class RungScheduler(FIFOScheduler):
     def __init__(self, tasks: Slots) -> None:
         super().__init__()
         self._tasks = tasks
-        self.starting: set[Trial] = set()  # the next step of these begins with a start
+        self.starting: set[Trial] = set()  # trials whose next step begins with a start
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Pass on what a step came to. A paused trial stops too: resumed, it is another one of Tune's."""
+        """Pass on a step's result. A paused trial stops too: when it resumes it is a new Tune trial."""
         trial_id = trial.config["task"].trial_id
         self.starting.discard(trial)
         if "started" in result:
@@ -136,7 +141,7 @@ class RungScheduler(FIFOScheduler):
 
 
 class _Named:
-    """A worker's actor whose calls bear a name in Ray's dashboard."""
+    """A worker's actor whose calls have a name in Ray's dashboard."""
 
     def __init__(self, actor: Any, name: str) -> None:
         self._actor, self._name = actor, name
@@ -146,14 +151,15 @@ class _Named:
 
 
 class _ActorManager(RayActorManager):
-    """Stock Tune ends the whole search when the memory monitor kills one worker: its
-    OutOfMemoryError is neither an actor's death nor a task's error. Here it is an actor's death.
+    """An actor manager that survives the memory monitor, and names each call after its training.
 
-    A warm worker is one actor under one name for many trials, so what it trains is the name of each call.
+    Stock Tune ends the whole search when the memory monitor kills one worker, since its OutOfMemoryError is
+    neither an actor's death nor a task's error. Here it is an actor's death. A warm worker is one actor with
+    one name for many trials, so each call gets the name of what it trains.
 
     Attributes:
-        name_of: What a worker is about to train, by Tune's handle of it. No argument of `__init__`, which
-            stock Tune's `cleanup` calls again.
+        name_of: Returns the name of what a worker is about to train, given Tune's handle of it. Not an
+            argument of `__init__`, because stock Tune's `cleanup` calls that again.
     """
 
     name_of: Callable[[Any], str]
@@ -165,7 +171,7 @@ class _ActorManager(RayActorManager):
         tracked = tracked_actor_task._tracked_actor
         live: Any = self._live_actors_to_ray_actors_resources
         actor, resources = live[tracked]
-        live[tracked] = _Named(actor, self.name_of(tracked)), resources  # stock Tune calls it by this
+        live[tracked] = _Named(actor, self.name_of(tracked)), resources  # stock Tune makes the call by this
         try:
             return schedule(tracked_actor_task, method_name, **others)
         finally:
@@ -178,8 +184,7 @@ class _ActorManager(RayActorManager):
 
 
 class SearchController(TuneController):
-    """Tune's controller without its snapshots (the journal is the truth), with retries decided by
-    cause and all slots' workers kept warm."""
+    """Tune's controller without snapshots, with retries by cause and warm workers in all slots."""
 
     def __init__(
         self,
@@ -208,44 +213,47 @@ class SearchController(TuneController):
         self._max_pending_trials = slots  # stock: 1 with a searcher, and half the slots stay empty
         self._actor_manager = _ActorManager(resource_manager=self._actor_manager._resource_manager)
         self._actor_manager.name_of = self._training_name
-        if not tasks.is_packed:  # of other workers stock Tune keeps those that a trial waits for
+        if not tasks.is_packed:  # of packed workers, stock Tune keeps those that a trial waits for
             self._actor_cache.increase_max(placement(cpus, gpus), by=slots)
 
     def step(self) -> None:
-        """Take in what happens next, and end the workers that take too long.
+        """Handle the next event, and end workers that take too long.
 
         Raises:
-            JournalError: The journal took no event.
+            JournalError: An event cannot be written to the journal.
             RayLost: Ray is gone.
         """
         try:
             super().step()
-        except TuneError as error:  # what a result led to, of which Tune keeps the text
+        except TuneError as error:  # Tune wraps errors of our code, and keeps only their text
             raise error.__context__ or error from None
         overdue = self._deadlines.overdue()
         self._overdue |= {trial: failure for trial, failure in overdue.items() if failure}
-        # Their death is what stock Tune learns of.
+        # Stock Tune then learns of their death.
         end_workers([actor for trial in overdue if (actor := trial.temporary_state.ray_actor)])
 
     def checkpoint(self, force: bool = False, wait: bool = False) -> None:
-        """Nothing is written."""
+        """Do nothing: stock Tune would write a snapshot."""
 
     def _maybe_cache_trial_actor(self, trial: Trial) -> bool:
-        """Keep the worker warm, and let it drop the trial now: stock Tune does so when it gets another one,
-        and until then a paused trial would hold GPU memory and its folder's lock."""
+        """Keep the worker warm, and make it release the trial now.
+
+        Stock Tune does so when the worker gets another trial, and until then a paused trial would hold GPU
+        memory and its folder's lock.
+        """
         actor = trial.temporary_state.ray_actor
         is_kept = super()._maybe_cache_trial_actor(trial)
         if is_kept and actor:
-            actor.release.remote()  # a worker's calls come one after another: before its next trial
+            actor.release.remote()  # a worker runs its calls in order, so this precedes its next trial
         return is_kept
 
     def kill_workers(self) -> None:
-        """End all workers at once, with what they have started."""
+        """Kill all workers immediately, with everything they started."""
         end_workers([actor for actor, _ in self._actor_manager._live_actors_to_ray_actors_resources.values()])
         self._actor_manager.cleanup()
-        self.is_killed = True  # stock Tune's `cleanup` would ask workers that are gone to stop
+        self.is_killed = True  # stock Tune's `cleanup` would ask killed workers to stop
 
-    # Where Tune asks Ray or a worker for something, a deadline begins.
+    # Whenever Tune asks Ray or a worker for something, a deadline begins.
 
     def _schedule_trial_actor(self, trial: Trial) -> None:
         self._deadlines.ask(trial, trial.config["task"].trial_id, "place")
@@ -270,7 +278,7 @@ class SearchController(TuneController):
         return self._run.training_name(self._actor_to_trial[tracked].config["task"].trial_id)
 
     def _on_trial_reset(self, trial: Trial, success: bool) -> None:
-        """Start the trial on its worker, or on a new one: stock Tune would give the trial up."""
+        """Start the trial on its worker, or on a new one if that is unfit: stock Tune would fail it."""
         if success:
             super()._on_trial_reset(trial, success)
             return
@@ -285,29 +293,29 @@ class SearchController(TuneController):
     def _process_trial_failure(
         self, trial: Trial, exception: TuneError | RayTaskError | RayActorError
     ) -> None:
-        if exception is self._taken_in:  # a worker's death: once as the actor's, once as its task's
+        if exception is self._taken_in:  # a worker's death comes twice: as the actor's and as its task's
             return
-        check_ray_now()  # without Ray every worker dies, which is no trial's failure: raises RayLost then
+        check_ray_now()  # raises RayLost: without Ray every worker dies, which is not the trial's failure
         self._taken_in = exception
         is_resetting = trial in self._resetting_trials
-        self._resetting_trials.discard(trial)  # stock Tune would wait for the dead worker for ever
+        self._resetting_trials.discard(trial)  # stock Tune would wait for the dead worker forever
         overdue = self._overdue.pop(trial, None)
         if is_resetting and isinstance(exception, RayActorError):
             self._set_trial_status(
                 trial, Trial.PENDING
-            )  # it has not begun: the worker died of the trial before
+            )  # the trial has not begun: the worker died of the previous one
             return
         task = trial.config["task"]
         will_retry = self._tasks.on_failure(task.trial_id, overdue or failure_of(exception, task))
         trial.config["task"] = self._run.retried(task)
-        # Tune asks `num_failures <= max_failures`, and takes a negative maximum for endless retries.
+        # Tune checks `num_failures <= max_failures`, and takes a negative maximum as endless retries.
         trial.max_failures = -1 if will_retry else 0
         trial.run_metadata.num_failures = 1
         super()._process_trial_failure(trial, exception)
 
 
 def placement(cpus: float, gpus: float) -> PlacementGroupFactory:
-    """What one trial reserves on a node."""
+    """Return what one trial reserves on a node."""
     return PlacementGroupFactory([{"CPU": cpus, **({"GPU": gpus} if gpus else {})}])
 
 
@@ -315,13 +323,13 @@ def placement(cpus: float, gpus: float) -> PlacementGroupFactory:
 def controlling(
     run: Run, *, slots: int, say: Callable[[str], None] = lambda line: None
 ) -> Iterator[SearchController]:
-    """A controller of the run for the block; its workers end with it.
+    """Make a controller of the run for the block; its workers end with it.
 
-    Tune insists on a storage: in the temporary folder that it is given nothing is ever written.
+    Tune insists on a storage, so it gets a temporary folder, to which nothing is ever written.
 
     Args:
         slots: Trials at a time.
-        say: Called with what is waited for, where that takes long.
+        say: Called with a message when a wait takes long.
     """
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     resources = run.space.resources
@@ -337,6 +345,6 @@ def controlling(
         try:
             yield controller
         finally:
-            # Neither answers any more: what is asked of them would wait for ever.
+            # Killed workers and a lost Ray do not answer: calls to them would wait forever.
             if not (controller.is_killed or is_ray_lost()):
                 controller.cleanup()

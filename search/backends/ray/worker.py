@@ -1,8 +1,8 @@
 """The warm worker: one process that trains one trial after another.
 
-Warm, because a new process imports torch (1 to 3 s), opens the GPU and reads the data again, which at small
-budgets takes longer than the epochs themselves. The price is that a trial could find what an earlier one
-left: `readiness` puts that back, or has the process replaced.
+A new process imports torch (1 to 3 s), opens the GPU and reads the data again, which at small budgets takes
+longer than the epochs themselves; a warm one does not. The price is that a trial could be affected by what an
+earlier one left: `readiness` restores that, or has the process replaced.
 """
 
 from __future__ import annotations
@@ -35,22 +35,21 @@ from trainables.core.gpu import release_memory
 
 
 class TrialWorker:
-    """An actor of Ray's that trains one trial after another: one `step` is one epoch of `run_task`.
+    """A Ray actor that trains one trial after another: one `step` is one epoch of `run_task`.
 
-    The process, its imports and its data stay alive between trials; everything that belongs to
-    a trial hangs on its generator and goes with it, and what else it changed is put back. Errors are
-    results like any other, so that they do not cost the process: only an error that leaves the process
-    unusable is raised.
+    The process, its imports and its data stay alive between trials. Everything that belongs to a trial hangs
+    on its generator and goes with it, and whatever else it changed is restored. Errors are results like any
+    other, so that they do not cost the process; only an error that leaves the process unusable is raised.
     """
 
-    _is_released = True  # until a first task is taken
+    _is_released = True  # until the first task
     _memory: MemoryWatch | None = None
     _ends: ExitStack | None = None
 
     def take(self, task: TrialTask) -> bool:
-        """Take a task; False if it is to have a new process, because an earlier trial spoilt this one.
+        """Accept a task; return False if it needs a new process, because an earlier trial spoilt this one.
 
-        Nothing is loaded yet: the start is the first `step`, which has a deadline.
+        Nothing is loaded yet: the first `step` is the start, and has a deadline.
         """
         self.release()
         self._task = task
@@ -62,10 +61,11 @@ class TrialWorker:
         return not self._ready.unfit
 
     def release(self) -> None:
-        """Drop what belongs to the trial, which has ended or pauses here: its GPU memory, its script and the
-        lock on its folder. It may be promoted on another worker before this one is given another trial.
+        """Release the GPU memory, the script and the folder's lock of a trial that ended or paused here.
 
-        What it has changed in the process is put back; what cannot be, makes the process unfit."""
+        The trial may continue on another worker before this one is given another trial. What it changed in
+        the process is restored; if that is not possible, the process is unfit.
+        """
         if self._is_released:
             return
         self._is_released = True
@@ -75,16 +75,16 @@ class TrialWorker:
                 self._log("\n".join(lines))
         except (
             BaseException
-        ):  # of the trial that has ended: the next one is not to blame, and gets a new process
+        ):  # caused by the trial that ended: the next one is not to blame, and gets a new process
             self._log(f"the worker could not be made ready for another trial\n{traceback.format_exc()}")
             os._exit(1)
 
     def step(self) -> dict[str, Any]:
-        """Start the training, or run its next epoch, and give what came of it.
+        """Start the training or run its next epoch.
 
-        Gives:
-            "started" once the first epoch may begin, where epochs have a limit; "row" after an epoch;
-            "failure" where the attempt has failed.
+        Returns:
+            "started" once the first epoch may begin, if epochs have a limit; "row" after an epoch; "failure"
+            if the attempt failed.
         """
         if self._rows is None:
             self._ready.begin(self._task.training.seed)
@@ -111,40 +111,42 @@ class TrialWorker:
             return {"failure": late}
         if not (row.is_replay and has_epoch_line(row, self._task.log)):
             self._log(epoch_line(row))
-        # The log has what the table's note has: a checkpoint that could not be read or written.
+        # As in the table's note: a checkpoint that could not be read or written.
         if lost := row.notes.get("checkpoint"):
             self._log(f"  checkpoint: {lost}")
-        # Retried in this worker, the attempt may use the states of all epochs that were reported until then.
+        # A retry in this worker may use the states of all epochs reported so far.
         self._task = replace(self._task, known_epochs=max(self._task.known_epochs or 0, row.epoch))
         if self._memory and not row.is_replay:
             row = replace(row, memory_mib=self._memory.take_mib())
         return {"row": row}
 
     def _log(self, text: str) -> None:
-        """Add lines. Not by what the trial printed to: it may have closed that."""
+        """Add lines to the log, not through the stream the trial printed to, which it may have closed."""
         with open_log(self._task.log) as log:
             log.write(text.rstrip("\n") + "\n")
 
     def _must_save(self) -> bool:
-        """Whether the trial may be moved after this epoch: it has outgrown its share of a device's memory, or
-        is measured for the first time."""
+        """Return whether the trial may be moved after this epoch, so that its state must be saved.
+
+        It may if it has outgrown its share of a device's memory, or is measured for the first time.
+        """
         share = self._task.memory
         if share is None or self._memory is None:
             return False
         return not share.is_known or self._memory.has_exceeded(share.mib)
 
     def cleanup(self) -> None:
-        """Let go of the training, its GPU memory and its meter."""
+        """Release the training, its GPU memory and its meter."""
         self._rows = None
         if self._ends:
             self._ends.close()
-        gc.collect()  # a training's cycles would keep its GPU memory
+        gc.collect()  # reference cycles of the training would keep its GPU memory
         release_memory()
-        gc.freeze()  # what is left is modules and caches: with torch a collection goes from 0.2 s to 1 ms
+        gc.freeze()  # only modules and caches are left: with torch, a collection then takes 1 ms, not 0.2 s
 
 
 def _rows(task: TrialTask, ready: Readiness, *, must_save: Callable[[], bool]) -> Iterator[EpochRow | None]:
-    """The rows of `task`; where epochs have a limit, None as soon as the first one may begin."""
+    """Yield the rows of `task`; before them, if epochs have a limit, None once the first one may begin."""
     limit_s = task.epoch_limit_s
     with metered(task) as (meter, hold):
         with _announcing_waits(task.log, limit_s and start_limit_s(limit_s)):
@@ -163,9 +165,9 @@ def _rows(task: TrialTask, ready: Readiness, *, must_save: Callable[[], bool]) -
 
 @contextlib.contextmanager
 def _announcing_waits(path: Path, limit_s: float | None) -> Iterator[None]:
-    """Write the stack of every thread into the log if the block takes longer than it may.
+    """Write every thread's stack to the log if the block exceeds its limit.
 
-    A thread of C does so, which does not wait for Python: the driver ends the process soon after.
+    A C thread does this, so it need not wait for Python: the driver ends the process soon afterwards.
     """
     if limit_s is None:
         yield
@@ -179,15 +181,15 @@ def _announcing_waits(path: Path, limit_s: float | None) -> Iterator[None]:
 
 
 def _is_rays(error: BaseException) -> bool:
-    """Whether Ray ends this process by it; a trial that calls `sys.exit()` has failed, and that is all."""
+    """Whether Ray ends this process with this error. A trial that calls `sys.exit()` has merely failed."""
     return isinstance(error, SystemExit) and hasattr(error, "ray_terminate_msg")
 
 
 @contextlib.contextmanager
 def metered(task: TrialTask, *, role: Role = "trial") -> Iterator[tuple[EnergyMeter, Callable[[], None]]]:
-    """A window at the node's meter, and what waits for its turn between two epochs.
+    """Yield a window at the node's meter, and a function that waits for the trial's turn between two epochs.
 
-    Without a meter of the node the process's own, which sees no other trial.
+    Without a node's meter it is the process's own, which sees no other trial.
     """
     if (actor := _node_meter()) is None:
         yield _own_meter(task.gpus, task.cpus), _continue_at_once
@@ -207,10 +209,10 @@ def _continue_at_once() -> None:
 _node_meter = functools.cache(node_meter)
 
 
-_readiness = functools.cache(Readiness)  # once a process: a run has one trainable
+_readiness = functools.cache(Readiness)  # once per process: a run has one trainable
 
 
 @functools.cache
 def _own_meter(gpus: float, cpus: float) -> EnergyMeter:
-    """Opened once, for probing sensors costs time."""
+    """Open the process's own meter, once, because probing sensors takes time."""
     return meter_for(gpus=gpus, cpus=cpus)
