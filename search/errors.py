@@ -47,7 +47,7 @@ class UserError(ValueError):
 
 @contextmanager
 def user_errors_as_value_error() -> Iterator[None]:
-    """Turn errors that the user can fix into `UserError`, with the original as its cause.
+    """Within the block, turn errors that the user can fix into `UserError`, with the original as its cause.
 
     Used as a decorator, it keeps the function's types.
     """

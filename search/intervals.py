@@ -145,7 +145,7 @@ def correlation_interval(
     return Interval(mean=mean, low=min(low, mean), high=max(high, mean), counts=_counts(values))
 
 
-_LEAST_FOR_CORRELATION = 4  # examples; with no more than these the variance of z is undefined
+_LEAST_FOR_CORRELATION = 4  # examples; with no more, Kendall's variance of z is undefined
 _CORRELATION_VARIANCE = {
     "spearman": lambda value, num: (1 + value**2 / 2) / (num - 3),
     "pearson": lambda value, num: 1 / (num - 3),

@@ -1,4 +1,4 @@
-"""Resolves the names that people give to runs, and words a space for the commands in messages."""
+"""Resolves the names of runs, and writes a space as the commands in messages need it."""
 
 from __future__ import annotations
 

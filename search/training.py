@@ -236,7 +236,7 @@ def _check_device(task: TrialTask, device: str) -> None:
     trainable, _ = task.load()
     try:
         trainable.check_device(device)
-    except Exception as error:  # CUDA raises many kinds; the first line says what is wrong
+    except Exception as error:  # CUDA raises errors of many kinds; the first line says what is wrong
         raise SpaceError("--device", [f"{device}: {str(error).splitlines()[0]}; or take cpu"]) from error
 
 
