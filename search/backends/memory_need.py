@@ -1,7 +1,7 @@
 """Predict a trial's memory from what similar trials were measured to need.
 
 Two trials are alike in memory if everything that decides the size of a training is equal. For the program's
-own trainables this is model, optimizer, batch size and image resolution. Nothing is known about a user's
+own trainables this is model, optimiser, batch size and image resolution. Nothing is known about a user's
 script or file, so there every value counts except fractions, which are rates far more often than sizes.
 
 Without a similar trial, one that had no less of everything counted is an upper bound: a batch of 64 needs no

@@ -82,7 +82,7 @@ def _start(added: Mapping[str, str]) -> str:
     """Start a daemon with these settings and return why it failed; empty if it runs."""
     for path in added.values():
         Path(path).mkdir()
-    # The daemon numbers the GPUs it sees, and its clients choose among them: so it must see all, as they do.
+    # The daemon numbers the GPUs it sees, and its clients choose by these numbers: it must see them all.
     environ = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
     try:
         done = _run(["-d"], {**environ, **added})

@@ -23,7 +23,7 @@ class NodeMemory:
     """What trials may use of one node.
 
     Attributes:
-        devices_mib: Usable memory of each GPU; for trials on the CPU that of the node, as one device.
+        devices_mib: Usable memory of each GPU; for trials on the CPU, that of the node as a single device.
     """
 
     num_cpus: int

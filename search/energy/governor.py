@@ -101,7 +101,7 @@ def held_governor(
 
 
 def _planned(governor: str, state: Path, cpus: Path) -> Change:
-    """Return the change to make; `before` skips what a killed run left changed.
+    """Return the change to make; its `before` is from before any change that a killed run left.
 
     Raises:
         GovernorError: The change cannot be made, or a running process holds the governor.

@@ -147,7 +147,7 @@ class NodeMeter:
                 one.gpu_memory_mib = gpu_memory_mib
 
     def begin_start(self, window: str) -> None:
-        """Count what the window uses as its start, separate from its training, until `end_start`."""
+        """Count what the window uses until `end_start` as a start, not as training."""
         with self._lock:
             one = self._window(window)
             if one.is_open and one.starting_since_s is None:
@@ -156,7 +156,7 @@ class NodeMeter:
                     self._accounts[name].begin_start(window, now_s)
 
     def end_start(self, window: str) -> None:
-        """Count what the window uses as training again."""
+        """Count what the window uses from now on as training."""
         with self._lock:
             one = self._window(window)
             if one.is_open and one.starting_since_s is not None:

@@ -148,9 +148,9 @@ class EnergySensors:
     Attributes:
         gpu_sensor: "nvml_counter", "nvml_power_integral", "amdsmi_counter" or "amdsmi_power_integral", joined
             by + if devices differ.
-        gpu_attribution: The method by which 95 % of the joules were split, if not by a better one:
-            "exclusive" is the whole device, "calibrated" by utilisation times watts at full use,
-            "utilisation" by utilisation alone, "equal" among idle windows, "reserved" by reserved share.
+        gpu_attribution: The method by which, or by a better one, 95 % of the joules were split: "exclusive"
+            is the whole device, "calibrated" by utilisation times watts at full use, "utilisation" by
+            utilisation alone, "equal" among idle windows, "reserved" by reserved share.
         gpu_model: Joined by + if devices differ; `gpu_driver_version` likewise.
         cpu_model: The node's CPU, known even without a sensor; `cpu_governor` is its present governor.
         cpu_sensor: "rapl_powercap", "estimated_user_model" or "estimated_tdp_model"; DRAM has the same

@@ -40,7 +40,7 @@ def to_millijoules(joules: float) -> int:
 
 
 def microjoules_to_mj(microjoules: int) -> int:
-    """Return whole millijoules, rounded down, from RAPL's microjoules; the remainder counts later."""
+    """Return whole millijoules, rounded down, from a sensor's microjoules: the remainder counts later."""
     return microjoules // _UJ_PER_MJ
 
 

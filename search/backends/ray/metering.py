@@ -111,7 +111,7 @@ class NodeMeters:
         self._actors: dict[str, Any] = {}
         self._lost: set[str] = set()
         self._rows: dict[str, list[dict[str, Any]]] = {}
-        self._given: set[str] = set()  # windows already returned: twice would be booked twice
+        self._given: set[str] = set()  # windows already returned; returned twice, they would be booked twice
         self._silent: dict[str, Any] = {}  # by node, the first call it has not answered yet
         self._gcs = CallThread("Ray's control service")
         self.cover_nodes()
@@ -187,7 +187,7 @@ class NodeMeters:
         return answers
 
     def _is_silent(self, node_id: str) -> bool:
-        """Whether the node still has not given the first answer that was late."""
+        """Whether the node has still not given its first late answer."""
         if node_id in self._silent and ray.wait([self._silent[node_id]], timeout=0)[0]:
             del self._silent[node_id]
         return node_id in self._silent
@@ -219,7 +219,7 @@ class TrialWindow:
 
     @property
     def sensors(self) -> EnergySensors:
-        """The sources of its joules; the reason combines what GPUs, the node's meter and its silence say."""
+        """The sources of its joules; the reason also covers missing GPUs and a meter that does not answer."""
         sensors: EnergySensors = self._of_window("sensors") or EnergySensors()
         reason = "; ".join(filter(None, [self._reason, self._silence_reason, sensors.reason]))
         return replace(sensors, reason=reason)

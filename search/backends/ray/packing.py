@@ -193,7 +193,7 @@ class Packing(Slots):
         return self._room.resize(trial_id, need) if is_other else None
 
     def _moving_reason(self, share: MemoryShare, need: MemoryNeed | None) -> str:
-        """Return why a trial with this share must be moved before its next epoch; empty if it need not."""
+        """Return why a trial with this share must move before its next epoch; empty if it stays."""
         if need is None:
             return "" if share.fraction == 1 else "its next epochs are to be measured on a device of its own"
         held = f"trials like it hold {need.mib / HEADROOM:.0f} MiB"

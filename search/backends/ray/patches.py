@@ -221,7 +221,7 @@ def _namespace(
 
 
 def _is_own_wrapper(found: Any, value: Any) -> bool:
-    """Whether `found` is torch.optim's wrapper of an optimizer class's `step`, made with its first object."""
+    """Whether `found` is torch.optim's wrapper of an optimiser class's `step`, made with its first object."""
     return getattr(found, "hooked", False) is True and getattr(found, "__wrapped__", None) is value
 
 

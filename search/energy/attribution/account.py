@@ -183,7 +183,7 @@ class DeviceAccount:
         return [*self._open.values(), *self._ended.values()]
 
     def _background_mj(self) -> int:
-        """What the background workload used, its starts included: it trains repeatedly, so none matters."""
+        """What the background workload used, starts included: no single one of its trainings matters."""
         loads = (record for record in self._records() if record.role == "background")
         return sum(record.used_mj + record.start_mj for record in loads)
 

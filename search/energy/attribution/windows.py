@@ -130,17 +130,17 @@ class WindowRecord:
     is_starting: bool = False
 
     def begin_start(self) -> None:
-        """Book from now on to a start: imports, loading data, building a model."""
+        """Count what follows as a start: imports, loading data, building a model."""
         self.start = self.start or WindowRecord(share=self.share, role=self.role)
         self.is_starting = True
 
     def end_start(self) -> None:
-        """Book from now on to the training."""
+        """Count what follows as training."""
         self.is_starting = False
 
     @property
     def current(self) -> WindowRecord:
-        """The record that is booked to now: the training's, or its start's."""
+        """The record that counts now: the training's, or its start's."""
         return self.start if self.is_starting and self.start else self
 
     @property

@@ -21,7 +21,7 @@ from search.energy.units import microjoules_to_mj
 
 POWERCAP = Path("/sys/class/powercap")
 
-# For zones without limits (all of AMD's), which state no power. The largest x86 sockets of 2025 have 500 W.
+# For zones without limits (all of AMD's), which state no power. The largest x86 sockets of 2025 draw 500 W.
 DEFAULT_MAX_POWER_UW = 600_000_000
 
 _MOST_POWER_UW = 5_000_000_000  # boards "without a limit" state 4,095 W
