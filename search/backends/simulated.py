@@ -1,6 +1,6 @@
 """A backend in virtual time: real decisions on random scores, with measured costs of epochs.
 
-The forecast simulates a search many times. What cannot be known before a search is drawn each time again (how
+The forecast simulates a search many times. What cannot be known before a search is drawn again each time (how
 good configurations are, whether expensive ones are better, how long a later start takes), so that the spread
 of the simulated searches is the range that the forecast prints.
 """

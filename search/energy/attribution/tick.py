@@ -102,8 +102,8 @@ def split(tick: Tick) -> Split:
         I = min(D, P_bare dt)    C = min(D - I, (P_ctx - P_bare) dt) if there are windows    A = D - I - C
         E_i = A w_i / W + C / n + I f_i    E_ext = A w_ext / W    E_idle = I (1 - sum f_i)
 
-    for n windows with reserved shares f_i, w_i = k_i u_i, and W the sum of all w with w_ext. A single window
-    that has reserved the whole device gets all of D unless others were seen working. Where the rest is
+    for n windows with reserved shares f_i, w_i = k_i u_i, and W the sum of all w, w_ext included. A single
+    window that has reserved the whole device gets all of D unless others were seen working. Where the rest is
     external, A and C are both split by reserved share. Without a window, A is external if a process was seen
     working and idle otherwise. Meaningless numbers (negative, infinite, NaN) count as 0, and shares that sum
     to more than 1 are scaled down.
