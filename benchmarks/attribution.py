@@ -198,7 +198,7 @@ def _trial(rng: np.random.Generator) -> Trial:
 
 
 def _slice_starts(num_trials: int) -> list[tuple[int, float]]:
-    """The start of each trial's exclusive slot, as it begins; the first trial is alone anyway."""
+    """Each trial and the start of its exclusive slot, when it begins; the first is alone anyway."""
     return [(index, EMPTY_S + WAITING_S + index * STAGGER_S) for index in range(1, num_trials)]
 
 

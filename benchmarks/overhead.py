@@ -1,4 +1,4 @@
-"""The overhead of a trial, ours (on Ray Tune, and on Ray Core alone) against stock, and of the first step.
+"""A trial's overhead, ours (on Ray Tune, or on Ray Core alone) against stock, and time to the first step.
 
 A trainable that does nothing, three rungs for every trial, at 20 and at 60 trials: the marginal cost of a
 trial is the difference divided by 40, so that starting and ending Ray cancels out. Stock is `tune.Tuner` with

@@ -3,12 +3,12 @@
 python -m benchmarks.portfolio --folder FOLDER [--seeds 5]     # a killed benchmark resumes in FOLDER
 
 A small convolutional network is searched over five hyperparameters (rate, decay, batch, dropout, label
-smoothing) on five sets of images that come with the program or its packages: digits of 8 px, windows labelled
-by photograph, faces and no faces, made-up persons labelled by camera, and shapes. The sixth set is a third of
-5,000 MNIST digits. Each of its seeds is searched twice: without a portfolio, and with that of the five. Seed
-noise is the standard deviation of five trainings of the best configuration that any search found. The result
-is the number of trials started and epochs spent when a trial first came within one such deviation of their
-mean at the top rung.
+smoothing) on five sets of images that come with the program or its packages: digits of 8 px; windows of
+photographs, labelled by photograph; faces and no faces; made-up persons, labelled by camera; and shapes. The
+sixth set is a third of 5,000 MNIST digits. Each of its seeds is searched twice: without a portfolio, and with
+that of the five. Seed noise is the standard deviation of five trainings of the best configuration that any
+search found. The result is the number of trials started and epochs spent when a trial first came within one
+such deviation of their mean at the top rung.
 """
 
 from __future__ import annotations

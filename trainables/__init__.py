@@ -1,1 +1,1 @@
-"""What can be searched: a folder for each model family. `core/contract.py` has what each must provide."""
+"""Trainables, one folder or module per model family; `core/contract.py` defines what each must provide."""

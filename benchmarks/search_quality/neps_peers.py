@@ -18,8 +18,7 @@ _FULL_TRAININGS_BEFORE_A_MODEL = 3  # out of ten
 
 
 class PriorBand:
-    """PriorBand over asynchronous Hyperband (Mallik et al. 2023), with random points and points near the
-    best.
+    """PriorBand over asynchronous Hyperband (Mallik et al. 2023): random points and points near the best.
 
     There is no prior, as a table has none. A promoted configuration continues where it was, as NePS's own
     workers can do.

@@ -43,6 +43,6 @@ class FakeProc:
         (self.root / str(pid)).rmdir()
 
     def set_busy(self, cpu_s: float) -> None:
-        """CPU time of all processes together, half of it in the kernel."""
+        """Set the CPU time of all processes together, half of it in the kernel."""
         half = round(cpu_s * TICKS_PER_S / 2)
         (self.root / "stat").write_text(f"cpu  {half} 0 {half} 999 0 0 0 0 0 0\ncpu0 1 2 3\n")

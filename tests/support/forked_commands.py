@@ -54,7 +54,7 @@ def command(name: str, *words: object, log: Path) -> Ended:
 
 
 def search(*words: object, results: Path, log: Path, accident: Accident | None = None) -> Ended:
-    """Run the search command without Ray; with an accident, its disk fails or it dies below `results`."""
+    """Run the search command without Ray; an accident fails its disk below `results`, or kills it there."""
 
     def searched() -> int:
         undone = pytest.MonkeyPatch()

@@ -31,7 +31,7 @@ class Killed(BaseException):
 
 
 class FragileLedger(Ledger):
-    """Dies right after its n-th event is on disk."""
+    """A ledger that dies right after its n-th event is on disk."""
 
     events_left = 10**9
 
@@ -48,7 +48,7 @@ class FragileLedger(Ledger):
 
 
 class CopyingLedger(Ledger):
-    """Copies its folder right before and right after each event is on disk, as a kill would leave it."""
+    """A ledger that copies its folder right before and after each event is on disk, as a kill leaves it."""
 
     num_copies = 0
 

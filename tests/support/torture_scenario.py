@@ -132,7 +132,7 @@ class Scenario:
         return int(num_operations * self._draw.random() ** 2)
 
     def _session(self, accident: Accident | None = None) -> Ended:
-        """Run the command once, and check what it may not do."""
+        """Run the command once, and check that it does nothing that it must not."""
         log = self._folder / f"session-{self.played.num_sessions}"
         self.played.num_sessions += 1
         note = log.with_suffix(".accident")

@@ -66,8 +66,7 @@ def ranking_values(scores: Tensor, is_relevant: Tensor) -> dict[str, Tensor]:
 
 
 def places(scores: Tensor) -> Tensor:
-    """The place of each file from the bottom, 1 for the lowest score; of equal scores the later file is
-    higher.
+    """The place of each file, 1 for the lowest score; of equal scores the later file is higher.
 
     torchmetrics treats files with scores of 0 or less as not retrieved, which are half of an untrained
     network's.

@@ -1,8 +1,8 @@
 """Image classification.
 
-Models: `resnet20` (He et al. 2016, "Deep Residual Learning for Image Recognition", the CIFAR network of 0.27
-M parameters), `mnist_cnn` (the two convolutions of PyTorch's example `mnist`), any image model of timm by
-name, any classifier of torchvision as `torchvision/NAME`.
+Models: `resnet20` (He et al. 2016, "Deep Residual Learning for Image Recognition", the CIFAR network of
+0.27 M parameters), `mnist_cnn` (the two convolutions of PyTorch's example `mnist`), any image model of timm
+by name, any classifier of torchvision as `torchvision/NAME`.
 
 Data: `mnist5k`, `digits`, `imagefolder:FOLDER`, `labels:FILE`, `torchvision:NAME` (see
 `engine.images.data_sources`).

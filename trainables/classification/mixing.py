@@ -34,7 +34,7 @@ class Mixing:
         self._seed = seed
 
     def mixed(self, batch: Batch, *, epoch: int, number: int) -> Batch:
-        """The batch, each example mixed with another of it; labels become shares (batch, classes).
+        """The batch, each example mixed with another of it; labels become soft ones (batch, classes).
 
         Args:
             number: Tells the batches of an epoch apart.
@@ -69,7 +69,7 @@ class MixedEpoch:
     """A `TrainEpoch` whose batches are mixed.
 
     Attributes:
-        is_mixed: True: an example depends on the others of its batch, so a batch is made as a whole.
+        is_mixed: Always true: an example depends on the others of its batch, which is made as a whole.
     """
 
     is_mixed = True

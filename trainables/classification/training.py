@@ -68,7 +68,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
 
 
 def _framing_notes(framing: Framing, data: DataSplits) -> dict[str, str]:
-    """How images of any size are framed, if as the weights' own images were and not by default."""
+    """A note on how images of any size are framed, if by the weights' own rule rather than the default."""
     if framing == WHOLE_MIDDLE or data.own_resolution is not None:
         return {}
     return {"framing": f"{framing}: as the weights' own images were"}

@@ -110,8 +110,7 @@ class LayerLocalTraining:
         restore_rng(state["rng"])
 
     def _train(self, budget: Budget) -> dict[str, float]:
-        """Take the steps of one epoch; return its rate, its examples and the mean loss of layers and
-        examples.
+        """Take the steps of one epoch; return its rate, number of examples, and mean loss of all layers.
 
         Raises:
             Diverged: The loss is NaN or infinite.

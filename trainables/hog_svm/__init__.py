@@ -2,7 +2,9 @@
 
 Model: HOG (Dalal and Triggs 2005, "Histograms of Oriented Gradients for Human Detection") by scikit-image,
 with the same number of cells per side at any resolution; one-against-rest linear SVMs by scikit-learn
-(LIBLINEAR). Data: whatever `classification` takes, split the same way. Fitting takes one epoch, on the CPU.
+(LIBLINEAR).
+
+Data: whatever `classification` takes, split the same way. Fitting takes one epoch, on the CPU.
 
 Expected result at full budget: val_accuracy 0.967, test_accuracy 0.955 on mnist5k.
 """

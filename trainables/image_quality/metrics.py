@@ -50,7 +50,7 @@ class QualityMetrics:
         self._seen.append((outputs.mean(1), batch.scores))
 
     def compute(self) -> dict[str, float]:
-        """Plain floats over all batches since the last call, which are then forgotten.
+        """Return plain floats over all batches since the last call, and start over.
 
         Raises:
             Diverged: All images got the same score, so there is no correlation (torchmetrics returns 0).

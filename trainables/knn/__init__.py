@@ -4,7 +4,8 @@ Model: any classifier of timm or torchvision (`torchvision/NAME`) without its la
     the nearest training images by cosine are weighted by exp(cosine / temperature), with the usual values for
     evaluating features: 20 neighbours, 0.07 (Wu et al. 2018, "Unsupervised Feature Learning via
     Non-Parametric Instance Discrimination"; Caron et al. 2021, "Emerging Properties in Self-Supervised Vision
-    Transformers"). Data: whatever `classification` takes, split the same way. A trial takes one epoch.
+    Transformers").
+Data: whatever `classification` takes, split the same way. A trial takes one epoch.
 """
 
 from __future__ import annotations

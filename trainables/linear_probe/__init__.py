@@ -1,9 +1,8 @@
-"""A linear layer on the features of a pretrained network: a matter of seconds, and the baseline for
-fine-tuning.
+"""A linear layer on a pretrained network's features: seconds of work, and the baseline for fine-tuning.
 
 Model: any classifier of timm or torchvision (`torchvision/NAME`) without its last layer, frozen. On its
     features, scaled to mean 0 and deviation 1, multinomial logistic regression by scikit-learn (L-BFGS).
-    Data: whatever `classification` takes, split the same way. Fitting takes one epoch.
+Data: whatever `classification` takes, split the same way. Fitting takes one epoch.
 
 On images like ImageNet's, a linear layer on a network trained on ImageNet reaches most of what fine-tuning
 does (Kornblith et al. 2019, "Do Better ImageNet Models Transfer Better?").

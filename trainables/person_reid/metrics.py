@@ -135,7 +135,7 @@ class PersonMetrics:
         self.update = self._collection.update
 
     def compute(self) -> dict[str, float]:
-        """Plain floats over all batches since the last call, which are then forgotten.
+        """Return plain floats over all batches since the last call, and start over.
 
         Raises:
             DataError: No query can be answered.
