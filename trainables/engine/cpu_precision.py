@@ -1,8 +1,8 @@
-"""What the precision `auto` means on a CPU: bf16 where the processor computes it, faster than fp32.
+"""What the precision `auto` means on a CPU: bf16 if the processor computes it, and faster than fp32.
 
 Autocast without bf16 instructions was slower (an epoch 8 %, scoring 59 %), so the flags of the processor
-come first. With them a small convolutional network takes some steps in both formats, once a machine: the
-choice must not change between two trials because a measurement is noisy.
+come first. If it has them, a small convolutional network takes some steps in both formats, once per machine:
+the choice must not change between two trials because a measurement is noisy.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from trainables.core.contract import TrainingContext
 CPUINFO = Path("/proc/cpuinfo")
 OVERRIDE = "JOULETUNE_CPU_PRECISION"
 _BF16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")  # the last is ARM's
-_LIMITS = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")  # what makes a processor act as an older one
-_MIN_SPEEDUP = 1.1  # under it the noise of a measurement would decide
+_LIMITS = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")  # these make a processor act as an older one
+_MIN_SPEEDUP = 1.1  # below this, the noise of a measurement would decide
 _NUM_STEPS, _NUM_WARM = 10, 2
-_NUM_SMALL = 20  # of the convolution that gave NaN on AMX, in some processes and not in others
+_NUM_SMALL = 20  # runs of the convolution that gave NaN on AMX, in some processes and not in others
 
 
 def choose_precision(context: TrainingContext) -> str:
     """The format that `auto` means on this machine's CPU, with the reason: "bf16: ..." or "fp32: ...".
 
-    The same for every process of the machine: the first measurement is kept in `context.cache_dir`, by model
-    of the CPU, version of torch and what limits the instructions. Empty where `context` names another device.
+    It is the same for every process of the machine: the first measurement is kept in `context.cache_dir`, by
+    CPU model, torch version and limits on the instructions. Empty if `context` names another device.
     """
     if context.device != "cpu":
         return ""
@@ -55,7 +55,7 @@ def choose_precision(context: TrainingContext) -> str:
 
 
 def _choice(measured: Mapping[str, Any], cpu: str) -> str:
-    """The format with its reason, from a measurement that may be of another process."""
+    """The format with its reason, from a measurement that another process may have made."""
     if reason := measured["failure"]:
         return f"fp32: bf16 does not work on {cpu}: {reason}"
     speedup = measured["fp32_s"] / measured["bf16_s"]
@@ -64,7 +64,7 @@ def _choice(measured: Mapping[str, Any], cpu: str) -> str:
 
 
 def _cpu() -> tuple[str, list[str]]:
-    """Its name, and which of its instructions compute bf16."""
+    """The CPU's name, and which of its instructions compute bf16."""
     try:
         lines = CPUINFO.read_text().splitlines()
     except OSError:
@@ -91,14 +91,14 @@ def _kept(folder: Path, key: Mapping[str, str]) -> Mapping[str, Any]:
         own = path.with_name(f".{uuid4().hex}.{path.name}")
         own.write_text(json.dumps({**key, **measure()}))
         with suppress(FileExistsError):
-            path.hardlink_to(own)  # unlike a rename, it leaves alone what another process was first with
+            path.hardlink_to(own)  # unlike a rename, it keeps the file of a process that was first
         own.unlink()
     kept: Mapping[str, Any] = json.loads(path.read_text())
     return kept
 
 
 def measure() -> dict[str, Any]:
-    """Seconds of a step of a small network in fp32 and in bf16, and why bf16 cannot be used, if so."""
+    """Time a step of a small network in fp32 and in bf16, or find the reason why bf16 cannot be used."""
     random, threads = torch.random.get_rng_state(), torch.get_num_threads()
     try:
         if failure := _failure():
@@ -111,7 +111,7 @@ def measure() -> dict[str, Any]:
 
 
 def _failure() -> str:
-    """Why training in bf16 cannot be trusted here; empty where it can."""
+    """Why training in bf16 cannot be trusted here; empty if it can."""
     # The shape with which finite numbers gave NaN on a CPU with AMX, in some processes and not in others:
     # hence 20 tries.
     small = nn.Conv2d(192, 96, 3, stride=2, padding=1).to(memory_format=torch.channels_last)
@@ -126,7 +126,7 @@ def _failure() -> str:
 
 
 def _steps_s(*kinds: torch.dtype) -> list[float]:
-    """The fastest of some steps in each format, by turns: on a busy machine both meet the same load."""
+    """Seconds of the fastest step in each format, in turns: on a busy machine both meet the same load."""
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU()]
     layers += [nn.Conv2d(32, 64, 3, stride=2, padding=1), nn.BatchNorm2d(64), nn.ReLU()]
@@ -143,7 +143,7 @@ def _steps_s(*kinds: torch.dtype) -> list[float]:
 
 
 def _is_finite_step(net: nn.Module, images: torch.Tensor, kind: torch.dtype) -> bool:
-    """Forward and back; whether loss and gradients are finite."""
+    """Run forward and backward; return whether loss and gradients are finite."""
     with torch.autocast("cpu", kind, enabled=kind != torch.float32):
         outputs = net(images)
     loss = outputs.float().square().mean()

@@ -1,4 +1,4 @@
-"""Weights of a file into a model: those of a library's hub, and those that a user gives."""
+"""Loading weights from a file into a model: those of a library's hub, and a user's own."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _MIN_FRACTION = 0.5  # of the backbone's matrices: a filter may change the shape
 
 @contextmanager
 def reading_weights(path: Path, model: str) -> Iterator[None]:
-    """Errors of reading `path` into the named model, in words that say what to do.
+    """Context in which errors of reading `path` into the named model become messages that say what to do.
 
-    timm lists every key that it does not know, hundreds for a file of another model: `check_loaded` says
-    it in one line.
+    timm logs every key that it does not know, hundreds for another model's file: `check_loaded` says that
+    in one line.
 
     Raises:
         WeightsError: The file is damaged or holds another model.
@@ -52,7 +52,7 @@ _REMEDY = "give a file that the same model was saved to, or weights: none"
 
 
 def _check_kind(path: Path) -> None:
-    """Raise ValueError for a file that is none of weights, with what it is in truth."""
+    """Raise ValueError for a file that does not hold weights, saying what it really is."""
     with path.open("rb") as file:
         head = file.read(64)
     is_safetensors = head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size
@@ -68,9 +68,9 @@ def _check_kind(path: Path) -> None:
 
 
 def load_prefixed(model: nn.Module, head: nn.Module, path: Path) -> str:
-    """Read a file whose names are the model's behind a prefix, as Lightning's checkpoints have `model.`.
+    """Load a file whose names are the model's behind a prefix, as Lightning's checkpoints have `model.`.
 
-    Its head is left out. Gives the prefix, empty where the file is no such one.
+    Its head is left out. Returns the prefix, empty if the file is not of this kind.
 
     Raises:
         RuntimeError: Shapes differ.
@@ -93,7 +93,7 @@ def load_prefixed(model: nn.Module, head: nn.Module, path: Path) -> str:
 def load_backbone(
     model: nn.Module, path: Path, *, heads: Sequence[str], first_conv: str | None = None
 ) -> None:
-    """Read everything but the head from a file: a state dict, or a checkpoint with one in it.
+    """Load everything but the head from a file: a state dict, or a checkpoint with one in it.
 
     Args:
         heads: Names of the last layers, which may have another number of classes in the file.
@@ -114,10 +114,10 @@ def load_backbone(
 
 
 def load_in_order(model: nn.Module, head: nn.Module, path: Path) -> int:
-    """Read a file of another implementation of the same model, whose tensors have other names.
+    """Load a file of another implementation of the same model, whose tensors have other names.
 
-    They are taken in their order if every shape outside of the head is the model's, one after the other: 245
-    shapes in a row are no accident. Gives how many were taken, 0 where the file is no such one or has the
+    They are taken in order if every shape outside the head is the model's, one after the other: 245 shapes in
+    a row are no accident. Returns the number of tensors taken, 0 if the file is not of this kind or has the
     model's own names.
     """
     own = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith(_COUNTER)}
@@ -129,7 +129,7 @@ def load_in_order(model: nn.Module, head: nn.Module, path: Path) -> int:
     of_head = {id(tensor) for tensor in head.state_dict(keep_vars=True).values()}
     in_head = [id(tensor) in of_head for tensor in _kept(model, own)]
     pairs = list(zip(own.values(), theirs.values(), in_head, strict=False))
-    # A network of features alone has no head, where the file has one: a matrix, with a bias or without.
+    # A network for features has no head, but the file may have one: a matrix, with a bias or without.
     num_more = len(theirs) - len(own)
     is_whole = num_more == 0 or (not of_head and 0 < num_more <= _MOST_OF_A_HEAD)
     is_same = is_whole and all(a.shape == b.shape or skip for a, b, skip in pairs)
@@ -143,16 +143,16 @@ def load_in_order(model: nn.Module, head: nn.Module, path: Path) -> int:
 
 
 def _kept(model: nn.Module, names: Mapping[str, Tensor]) -> list[Tensor]:
-    """The named tensors themselves, where `state_dict` gives detached views of them."""
+    """The named tensors themselves, of which a plain `state_dict` has detached views."""
     tensors = model.state_dict(keep_vars=True)
     return [tensors[name] for name in names]
 
 
 def check_loaded(model: nn.Module, head: nn.Module, path: Path) -> None:
-    """See that the backbone's weights are those of the file.
+    """Check that the backbone's weights are those of the file.
 
-    Libraries take what has the same name and leave the rest at random: a file of another model would
-    train from scratch without a sign of it.
+    Libraries load whatever has a matching name and leave the rest random: with another model's file, training
+    would silently start from scratch.
 
     Raises:
         ValueError: Fewer than half of the backbone's matrices are in the file.
@@ -170,5 +170,5 @@ def _tensors(state: Mapping[str, Tensor]) -> Iterator[Tensor]:
 
 
 def _fingerprint(tensor: Tensor) -> tuple[int, float]:
-    """Equal for one matrix under two names or in two shapes."""
+    """A key that is equal for one matrix under two names or in two shapes."""
     return tensor.numel(), float(tensor.to(torch.float32).flatten()[0])

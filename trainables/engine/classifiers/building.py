@@ -1,8 +1,8 @@
 """How a library builds a model for images of a given resolution, found by building it without computing.
 
-Libraries say neither which resolutions a model takes nor under which name it is given one. A twin on torch's
-meta device has shapes but no memory and no arithmetic: it is built in some 50 ms, and refuses what the model
-does.
+Libraries say neither which resolutions a model takes nor how the option for one is called. A twin on torch's
+meta device has shapes but no memory and no arithmetic: it is built in some 50 ms, and refuses whatever the
+model refuses.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from torch import Tensor, nn
 Options = Mapping[str, Any]
 Make = Callable[..., nn.Module]  # from keyword arguments to a model
 
-# What resolutions are multiples of: strides and patches, and windows times strides.
+# Resolutions are multiples of these: strides and patches, and windows times strides.
 _STEPS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 48, 56, 64, 96, 112, 128, 192, 224, 256)
 _ABOVE = (16, 28, 32, 42, 48, 56, 64, 70, 80, 84, 96, 112, 128, 140, 160, 192, 224, 256, 320, 384, 448, 512)
-_NEEDS_VALUES = "meta"  # torch's word where a model computes with values already to be built: few do
+_NEEDS_VALUES = "meta"  # in torch's message for a model that computes with values while it is built: few do
 _UNKNOWN_OPTION = "unexpected keyword argument"
 
 
@@ -32,7 +32,7 @@ class Resolutions:
 
     Attributes:
         takes: Whether it takes a resolution other than its own.
-        own: The resolution that it was built for; None is none in particular.
+        own: The resolution that it was built for; None means none in particular.
     """
 
     takes: Callable[[int], bool] = lambda resolution: True
@@ -56,7 +56,7 @@ class Resolutions:
 def resolutions_near(wanted: int, own: int | None) -> Iterator[int]:
     """Resolutions to try instead of `wanted`, the best first: itself, smaller ones, then larger ones.
 
-    None is as small as half of it: a grid of 1 x 1 patches, which broadcasts to any, would seem to fit.
+    All are above half of it: a grid of 1 x 1 patches, which broadcasts to any, would seem to fit.
     """
     resolutions = {wanted // step * step for step in _STEPS} | {*_ABOVE, own or 0}
     yield from sorted(
@@ -70,9 +70,9 @@ class Build:
     """How a model is built so that it takes images of a resolution.
 
     Attributes:
-        options: What the library is given.
+        options: The keyword arguments for the library.
         head: Names of the modules whose shapes depend on the number of classes.
-        has_dropout: Whether the rate that it was given is that of any layer.
+        has_dropout: Whether any layer has the requested dropout rate.
     """
 
     options: Options
@@ -82,17 +82,17 @@ class Build:
 
 
 class Builder:
-    """Tries how a library builds one model.
+    """Tries out how a library builds one model.
 
     Args:
-        make: Builds it.
-        size_options: For a resolution, the keyword arguments to try, the best first; one with nothing but
-            the resolution leaves a model that takes no other, unless it shows that it does.
-        num_classes: 0 is a backbone, whose answer does not matter.
-        own: The resolution that the library builds it for where none is given; None is unknown.
-        drop_rate: The rate that `make` gives it.
+        make: Builds the model.
+        size_options: Returns the keyword arguments to try for a resolution, the best first. With the
+            resolution as the only argument a model takes no other, unless it shows that it does.
+        num_classes: 0 means a backbone, whose output does not matter.
+        own: The resolution that the library builds it for by default; None if unknown.
+        drop_rate: The dropout rate that `make` sets.
         aspect_ratio: Width over height of the images.
-        is_right: Whether it is a right answer to two images; None asks for a score for each class.
+        is_right: Whether an output for two images is right; None requires a score for each class.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Builder:
         """How the model is built for images of `resolution`, or of the nearest that it takes.
 
         Raises:
-            ValueError: It takes no images of any resolution; the message says why.
+            ValueError: The model takes no images of any resolution; the message says why.
         """
         found = self._found(list(resolutions_near(resolution, self._own)), "meta")
         if not isinstance(found, Build) and any(_NEEDS_VALUES in reason for reason in found):
@@ -128,7 +128,7 @@ class Builder:
         raise ValueError(found[0])
 
     def _found(self, resolutions: Sequence[int], device: str) -> Build | list[str]:
-        """How it is built for the first resolution that it takes; else why it takes none of them."""
+        """How it is built for the first resolution that it takes, else the reasons why it takes none."""
         reasons = []
         for near, options in self._ways(resolutions):
             twin = self._twin(options, device)
@@ -140,7 +140,7 @@ class Builder:
         return reasons
 
     def _ways(self, resolutions: Sequence[int]) -> Iterator[tuple[int, Options]]:
-        """Ways that leave a model free come first at any resolution: it then takes the ladder's others."""
+        """Resolutions and options to try; options that leave a model free to take a ladder's others first."""
         ways = [(near, options) for near in resolutions for options in self._size_options(near)]
         kinds = {tuple(options): None for _, options in ways if len(options) > 1}
         for kind in kinds:
@@ -186,7 +186,11 @@ class Builder:
         return self._twins[key]
 
     def _refusal_reason(self, twin: nn.Module, resolution: int, device: str) -> str:
-        """Why a twin does not answer two images of this resolution as it should; empty where it does."""
+        """Why a twin does not take two images of this resolution; empty if it does.
+
+        Raises:
+            ValueError: It takes them, and its output is wrong.
+        """
         width = max(1, round(resolution * self._aspect_ratio))
         if patch := _cut_off(twin, resolution):
             return f"images of {resolution} px are no multiple of its patches of {patch} px"
@@ -202,14 +206,14 @@ class Builder:
 
 @contextmanager
 def quietly_on(device: str) -> Iterator[None]:
-    """Build on this device without warnings; random numbers that are drawn on the way are put back."""
+    """Context for building on a device without warnings; the random state is restored afterwards."""
     with torch.random.fork_rng(devices=[]), torch.device(device), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def class_modules(twin: nn.Module, other: nn.Module) -> tuple[str, ...]:
-    """Names of the modules whose parameters differ in shape between twins of two numbers of classes."""
+    """Names of modules whose parameters differ in shape between twins with different numbers of classes."""
     shapes = {name: parameter.shape for name, parameter in other.named_parameters()}
     names = [
         name.rpartition(".")[0]
@@ -226,7 +230,7 @@ def joined(model: nn.Module, names: Sequence[str]) -> nn.Module:
 
 
 def drops_at(model: nn.Module, rate: float) -> bool:
-    """Whether any layer of `model` has this rate of dropout, as a module or for itself."""
+    """Whether any layer of `model` has this dropout rate, as a dropout module or in its `drop_rate`."""
     dropouts = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
     return any(
         module.p == rate if isinstance(module, dropouts) else getattr(module, "drop_rate", None) == rate
@@ -235,7 +239,7 @@ def drops_at(model: nn.Module, rate: float) -> bool:
 
 
 def _cut_off(model: nn.Module, resolution: int) -> int:
-    """The side of the patches that images are cut into, where some pixels would be left over; else 0."""
+    """The side of the model's patches if they would leave some pixels over, else 0."""
     patch = getattr(getattr(model, "patch_embed", None), "patch_size", None)
     size = patch[0] if isinstance(patch, tuple | list) else patch
     return size if isinstance(size, int) and resolution % size else 0

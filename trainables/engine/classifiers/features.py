@@ -1,4 +1,4 @@
-"""What a network sees in an image before it decides: the input of its last layer, and heads put on it."""
+"""A network's features of an image, which are the input of its last layer, and heads fitted to them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trainables.engine.inference.preprocess import image_input
 from trainables.engine.inference.weights import load_exactly
 from trainables.engine.precision import MixedPrecision
 
-_TINY = 1e-12  # of a share: the log of none is no number
+_TINY = 1e-12  # added to shares: the log of 0 is not finite
 
 
 class Features(nn.Module):
@@ -38,7 +38,7 @@ class Features(nn.Module):
         self._seen.clear()
         answer = self.network(images)
         found: Tensor = self._seen[0] if self._has_head else answer
-        if found.ndim == 4:  # maps: their mean over all places
+        if found.ndim == 4:  # maps: their mean over all positions
             found = found.mean((2, 3))
         return found.flatten(1).float()
 
@@ -57,7 +57,7 @@ class LinearHead(nn.Module):
 
 
 class NeighbourHead(nn.Module):
-    """Logits by a vote of the nearest training images, weighted by how alike they are.
+    """Logits by a vote of the nearest training images, weighted by similarity.
 
     Wu et al. 2018, "Unsupervised Feature Learning via Non-Parametric Instance Discrimination": the weight of
     a neighbour is exp(cosine / temperature).
@@ -78,7 +78,7 @@ class NeighbourHead(nn.Module):
         alike, nearest = (functional.normalize(features, dim=1) @ self.fitted[:, :-1].T).topk(
             self._neighbours
         )
-        # Of the most alike one the exponent is 0: cosines near 1 over 0.07 would not overflow, others may.
+        # The nearest one has the exponent 0: cosines near 1 over 0.07 would not overflow, others might.
         weights = ((alike - alike[:, :1]) / self._temperature).exp()
         votes = functional.one_hot(self.fitted[:, -1].long()[nearest], self._num_classes) * weights[..., None]
         shares = votes.sum(1) / weights.sum(1, keepdim=True)
@@ -86,7 +86,7 @@ class NeighbourHead(nn.Module):
 
 
 class HeadOnFeatures(nn.Module):
-    """A frozen network and what was fitted to its features: from images to logits."""
+    """A frozen network and a head that was fitted to its features: from images to logits."""
 
     def __init__(self, features: Features, head: nn.Module) -> None:
         super().__init__()
@@ -102,10 +102,10 @@ class HeadOnFeatures(nn.Module):
 def build_features(
     name: str, *, num_classes: int, in_channels: int, weights: str, resolution: int
 ) -> tuple[Features, Classifier]:
-    """The named network in evaluation mode, on the CPU, and what is to be known of it.
+    """Build the named network in evaluation mode, on the CPU; return it with the classifier it comes from.
 
     Raises:
-        ValueError: No such model, or one of several last layers.
+        ValueError: No such model, or one with several last layers.
         WeightsError: The file of weights is missing, damaged or another model's.
     """
     has_head = name in OWN_MODELS or name.startswith("torchvision/")
@@ -122,7 +122,7 @@ def build_features(
 
 
 class FittedToFeatures(FittedClassifier):
-    """A head that is fitted to the features of a network that stays as it is."""
+    """A head that is fitted to the features of a frozen network."""
 
     def __init__(self, hparams: Any, data: DataSplits, context: TrainingContext, *, what: str) -> None:
         network, built = build_features(
@@ -147,7 +147,7 @@ class FittedToFeatures(FittedClassifier):
         self._precision = MixedPrecision.of(context)
 
     def head(self, fitted: Tensor) -> nn.Module:
-        """What decides by features, from what was learnt."""
+        """The head that maps features to logits, from `fitted`."""
         raise NotImplementedError
 
     def notes(self) -> Mapping[str, str]:
@@ -174,7 +174,7 @@ class FittedToFeatures(FittedClassifier):
         return logits
 
     def portable_model(self) -> PortableModel | None:
-        """The network with its head; none before the fit."""
+        """The network with its head; None before the fit."""
         if self.fitted is None:
             return None
         return PortableModel(
@@ -195,7 +195,7 @@ class FittedToFeatures(FittedClassifier):
 
 
 def rebuild_with(card: ModelCard, weights: Mapping[str, Tensor], head: nn.Module) -> nn.Module:
-    """A network with this head, whose values do not matter, from a card and its weights."""
+    """Rebuild a network with this head from a card and its weights, which replace the head's values."""
     network, _ = build_features(
         card.model,
         num_classes=len(card.classes),

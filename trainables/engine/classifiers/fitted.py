@@ -1,4 +1,4 @@
-"""Classifiers that are fitted in one go instead of trained: what they share as a `contract.Training`."""
+"""The base of classifiers that are fitted in one go instead of trained, as a `contract.Training`."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _AT_ONCE = 256  # images whose pixels are in memory together
 class FittedClassifier:
     """A `Training` that is done after its first epoch.
 
-    A classifier gives `features`, `fit` and `logits`; what it has learnt is the tensor `fitted`.
+    A subclass defines `features`, `fit` and `logits`; what it has learnt is the tensor `fitted`.
 
     Args:
-        what: Of the sentence that says why no epoch follows: "a linear SVM".
-        has_loss: Logits are of probabilities, so that their cross entropy means something.
+        what: The classifier in the sentence that says why no epoch follows, such as "a linear SVM".
+        has_loss: Whether logits stand for probabilities, so that their cross entropy has a meaning.
     """
 
     def __init__(
@@ -43,15 +43,15 @@ class FittedClassifier:
         self._details = Predictions(data.class_names, data.test.name, data.test_picture)
 
     def features(self, images: ImageSet, indices: Tensor) -> Tensor:
-        """What is known of some images, (n, features): at the test's resolution whatever the rung's."""
+        """Features of some images, (n, features), at the test's resolution whatever the rung's."""
         raise NotImplementedError
 
     def fit(self, features: Tensor, labels: Tensor) -> Tensor:
-        """What is learnt of the training images: `fitted` from then on. `note` says what went wrong."""
+        """Learn from the training images and return the new `fitted`; set `note` if something went wrong."""
         raise NotImplementedError
 
     def logits(self, features: Tensor) -> Tensor:
-        """(n, classes), fp32, once `fitted` is there."""
+        """Logits (n, classes), fp32, from `fitted`, which must be there."""
         raise NotImplementedError
 
     @property
@@ -78,11 +78,11 @@ class FittedClassifier:
         return {f"test_{name}": value for name, value in scores.items()}
 
     def test_tables(self) -> Mapping[str, Table]:
-        """As a classifier's; of margins the scores are their softmax, no probabilities."""
+        """The tables of any classifier; scores from margins are their softmax, not probabilities."""
         return self._details.tables()
 
     def test_images(self) -> Mapping[str, bytes]:
-        """Images of its surest mistakes."""
+        """Images of the most confident mistakes of the last `test()`."""
         return self._details.images()
 
     def notes(self) -> Mapping[str, str]:
@@ -113,7 +113,7 @@ class FittedClassifier:
         return {name: value for name, value in scores.items() if name != "loss" or self._has_loss}
 
     def _logits(self, images: ImageSet, indices: Tensor) -> Tensor:
-        """(n, classes); all alike before the fit."""
+        """Logits (n, classes); all equal before the fit."""
         if self.fitted is None:
             return torch.zeros(len(indices), len(self.data.class_names))
         return self.logits(self.features(images, indices))

@@ -1,4 +1,4 @@
-"""How well a classifier does on a whole set."""
+"""Scores of a classifier on a whole set."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _CLASSES_FOR_TOP5 = 6
 class ClassificationMetrics:
     """Accuracy, macro and weighted F1, loss and, from six classes on, top-5 accuracy; fed batch by batch.
 
-    Beside them is what guessing comes to, from the labels of the scored set: see `guesses`.
+    The scores of guessing come with them, from the labels of the scored set: see `guesses`.
 
-    Counts of our own, held to torchmetrics by tests/engine/test_metrics.py: importing it doubles the 5.4 CPU
-    seconds that a worker imports for, as it imports scipy.signal, transformers and matplotlib.
+    The counts are our own, tested against torchmetrics in tests/engine/test_metrics.py: importing it would
+    double a worker's 5.4 CPU seconds of imports, as it imports scipy.signal, transformers and matplotlib.
     """
 
     def __init__(self, num_classes: int, device: torch.device) -> None:
-        # Of each class: images of it, images taken for it, and those of both.
+        # For each class: images of it, images predicted as it, and images that are both.
         self._labels, self._predicted, self._right = torch.zeros(
             3, num_classes, dtype=torch.long, device=device
         )
@@ -30,7 +30,7 @@ class ClassificationMetrics:
         self._loss = torch.zeros((), dtype=torch.float64, device=device)  # summed over images
 
     def update(self, logits: Tensor, batch: Batch) -> None:
-        """Take in a batch and its logits (batch, classes) in fp32."""
+        """Add a batch and its logits (batch, classes) in fp32."""
         predicted = logits.argmax(1)
         ones = torch.ones_like(predicted)
         self._labels.index_add_(0, batch.labels, ones)
@@ -41,9 +41,11 @@ class ClassificationMetrics:
         self._loss += functional.cross_entropy(logits, batch.labels, reduction="sum")
 
     def compute(self) -> dict[str, float]:
-        """Plain floats over all batches since the last call, which are then forgotten."""
+        """Return plain floats over all batches since the last call, and reset."""
         num_images = int(self._labels.sum())
-        f1 = 2 * self._right.double() / (self._labels + self._predicted)  # 0 / 0: neither there nor predicted
+        f1 = (
+            2 * self._right.double() / (self._labels + self._predicted)
+        )  # 0 / 0: neither present nor predicted
         values = {
             "accuracy": int(self._right.sum()) / num_images,
             "f1_macro": float(f1.nanmean()),
@@ -63,12 +65,12 @@ class ClassificationMetrics:
 def guesses(counts: Tensor) -> dict[str, float]:
     """Scores of a model that knows how frequent the classes are and sees no image.
 
-    It predicts the commonest class for all images, and for the top five the five commonest. The F1 of a class
-    that is never predicted is 0, so the macro F1 is that of the one class divided by the number of classes in
-    the set (as in the macro F1 itself, a class that is neither there nor predicted is left out).
+    It predicts the most common class for all images, and the five most common ones as the top five. The F1 of
+    a class that is never predicted is 0, so the macro F1 is that of the one class divided by the number of
+    classes in the set (as in the macro F1 itself, a class neither present nor predicted is left out).
 
     Args:
-        counts: How many examples of the scored set have each label: (classes,), with one at least.
+        counts: Number of examples of the scored set with each label: (classes,), at least one in all.
     """
     shares = counts.double().sort(descending=True).values / counts.sum()
     accuracy = float(shares[0])
@@ -82,7 +84,7 @@ def guesses(counts: Tensor) -> dict[str, float]:
 
 
 class CrossEntropy:
-    """Cross entropy with labels (batch,), or with shares of classes (batch, classes)."""
+    """Cross entropy with labels (batch,), or with class probabilities (batch, classes)."""
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         self._label_smoothing = label_smoothing

@@ -33,19 +33,20 @@ from trainables.engine.pretrained import (
 _OWN: dict[str, type[ResNet20 | MnistCNN]] = {"resnet20": ResNet20, "mnist_cnn": MnistCNN}
 _TORCHVISION = "torchvision/"
 _NO_PATHS = "has no paths that can be dropped"
-_OTHER_SHAPE = "size mismatch"  # torch's words where weights have another shape than the model
+_OTHER_SHAPE = "size mismatch"  # torch's words if weights have another shape than the model
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """A model and what the engine must know of it.
+    """A model and what the engine must know about it.
 
     Attributes:
-        head: The new last layer, or all that there are, inside `model`; the rest is the backbone.
-        statistics: Of the images its weights were trained on; None for random weights.
-        resolutions: Of the images that it takes.
-        notes: Choices that were made for it, with their reasons.
+        head: The new last layer, or all of them if there are several, inside `model`; the rest is the
+            backbone.
+        statistics: Statistics of the images its weights were trained on; None for random weights.
+        resolutions: Resolutions of the images that it takes.
+        notes: Choices made for it, with their reasons.
     """
 
     model: nn.Module
@@ -66,13 +67,13 @@ def build_classifier(
     drop_path_rate: float = 0.0,
     aspect_ratio: float = 1.0,
 ) -> Classifier:
-    """The named model with a new head, on the CPU.
+    """Build the named model with a new head, on the CPU.
 
     Args:
-        num_classes: 0 is a backbone of timm alone; its head is empty.
+        num_classes: 0 means a backbone, for models of timm only; its head is empty.
         in_channels: 1 or 3; pretrained first layers are summed over colours for 1.
         weights: "none", "hub" or "file:PATH", whose file must be on this machine.
-        resolution: Of the images to score, in pixels. Models that are built for one resolution are built for
+        resolution: Resolution of the images to score, in pixels. Models with a fixed resolution are built for
             this one, or for the nearest that they take.
         aspect_ratio: Width over height of the images.
 
@@ -95,13 +96,13 @@ def build_classifier(
     )
     if path is None:
         return _built(wanted)
-    with reading_weights(path, name), torch.device("cpu"):  # wherever it is built: a file has values
+    with reading_weights(path, name), torch.device("cpu"):  # whatever the device: a file has values
         built = _built(wanted)
         return built if weights == "hub" else _checked(built, path)
 
 
 def _checked(built: Classifier, path: Path) -> Classifier:
-    """A model with the weights of a user's file; of another implementation's file they are taken in order.
+    """Check a model with a user's weights, loading them by prefix or in order if their names are not its own.
 
     Raises:
         WeightsError: The file is another model's.
@@ -118,7 +119,7 @@ def _checked(built: Classifier, path: Path) -> Classifier:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What `build_classifier` was asked for."""
+    """The arguments of `build_classifier`."""
 
     name: str
     num_classes: int
@@ -132,7 +133,7 @@ class _Wanted:
 
 
 def _built(wanted: _Wanted) -> Classifier:
-    """The model by the library that its name belongs to."""
+    """Build the model by the library that its name belongs to."""
     if wanted.name in _OWN:
         model = _OWN[wanted.name](wanted.num_classes, wanted.in_channels, wanted.drop_rate)
         if wanted.path:
@@ -145,7 +146,7 @@ def _built(wanted: _Wanted) -> Classifier:
 
 
 def _of_torchvision(wanted: _Wanted) -> Classifier:
-    """A classifier of torchvision with what is to be known of it."""
+    """Build a classifier of torchvision."""
     name = wanted.name.removeprefix(_TORCHVISION)
     shape = (wanted.num_classes, wanted.in_channels)
     build = torchvision_build(name, *shape, wanted.resolution, wanted.drop_rate, wanted.is_of_hub)
@@ -162,10 +163,10 @@ def _of_torchvision(wanted: _Wanted) -> Classifier:
 
 
 def _of_timm(wanted: _Wanted) -> Classifier:
-    """A classifier of timm with what is to be known of it.
+    """Build a classifier of timm.
 
-    Two things are tried again: a model that takes colours alone gets grey images three times, and weights of
-    one resolution that fit no other get the model at its own.
+    Two failures are retried: a model that takes only colours gets grey images three times, and one whose
+    weights fit only their own resolution is built for that.
     """
     shape = (wanted.num_classes, wanted.in_channels)
     options = (wanted.drop_rate, wanted.aspect_ratio, wanted.drop_path_rate)
@@ -186,7 +187,7 @@ def _of_timm(wanted: _Wanted) -> Classifier:
 
 
 def _in_colour(built: Classifier) -> Classifier:
-    """A model that takes colours alone, given grey images three times; its parameters keep their names."""
+    """A model that takes only colours, given grey images three times; its parameters keep their names."""
     built.model.register_forward_pre_hook(_thrice)
     note = {
         "channels": "the model takes colour images only: each grey one is given to it as all three colours"
@@ -214,7 +215,7 @@ def _classifier(
 
 
 def framing_of(name: str, weights: str) -> Framing:
-    """How the images were framed that the model's weights come from; the whole middle for random ones."""
+    """How the images that a model's weights come from were framed; the whole middle for random weights."""
     if weights == "none" or name in _OWN:
         return WHOLE_MIDDLE
     check_model_name(name)
@@ -275,7 +276,7 @@ def weight_files(name: str, weights: str) -> Sequence[WeightFile]:
 
 @lru_cache(maxsize=256)
 def _size_mib(name: str) -> float:
-    """What a model's weights take in fp32, as nearly all are stored: 45 MiB of resnet18, in 30 ms."""
+    """Size of a model's weights in fp32, as nearly all are stored: 45 MiB for resnet18, found in 30 ms."""
     with quietly_on("meta"):
         model = timm.create_model(name)
     tensors = itertools.chain(model.parameters(), model.buffers())
@@ -283,9 +284,9 @@ def _size_mib(name: str) -> float:
 
 
 def weights_origin(name: str, weights: str) -> dict[str, str | None]:
-    """Where a model's training began, and under which licence those weights come, where their library says.
+    """The weights that a model's training started from, and their licence if their library states it.
 
-    Of a file the name alone: a model is handed on, and its path is nobody's business.
+    For a file it is only the name: models are shared, and the path is private.
     """
     if weights.startswith("file:"):
         return {"weights": f"file:{Path(weights.removeprefix('file:')).name}", "licence": None}
@@ -305,7 +306,7 @@ def _hub_names(filename: str) -> list[str]:
 
 
 def _statistics(mean: Sequence[float], std: Sequence[float], in_channels: int) -> Statistics:
-    """Grey images get the mean over the colours."""
+    """Statistics for `in_channels`: grey images get the mean over the colours."""
     if len(mean) == in_channels:
         return Statistics(tuple(mean), tuple(std))
     return Statistics((sum(mean) / len(mean),) * in_channels, (sum(std) / len(std),) * in_channels)

@@ -26,9 +26,9 @@ class Predictions:
     """Confusion, the classes' own scores, confused pairs and mistakes; fed batch by batch.
 
     Args:
-        image_name: What to call the image that is fed first (0), second (1) and so on.
-        picture: The image with a number, its longer side at most so many pixels; gives None where it cannot
-            be shown. None: no images.
+        image_name: Returns the name of the image that is fed first (0), second (1) and so on.
+        picture: Returns an image by the same number, its longer side at most the given pixels, or None if it
+            cannot be shown. Without it there are no images.
     """
 
     def __init__(
@@ -44,14 +44,14 @@ class Predictions:
         self._surest_mistakes = torch.empty(0, dtype=torch.long)
 
     def update(self, logits: Tensor, batch: Batch) -> None:
-        """Take in a batch and its logits (batch, classes) in fp32."""
+        """Add a batch and its logits (batch, classes) in fp32."""
         shares = logits.softmax(1)
         score, predicted = shares.max(1)
         label_score = shares.gather(1, batch.labels[:, None])[:, 0]
         self._seen.append((batch.labels, predicted, score, label_score))
 
     def tables(self) -> Mapping[str, Table]:
-        """The tables that results/README.md explains; nothing where nothing was fed."""
+        """Return the tables that results/README.md explains, none if nothing was fed, and reset."""
         if not self._seen:
             return {}
         columns = [torch.cat(parts).cpu() for parts in zip(*self._seen, strict=True)]
@@ -67,9 +67,9 @@ class Predictions:
         }
 
     def images(self) -> Mapping[str, bytes]:
-        """PNGs of the first rows of the last `mistakes`, 24 at most, at 160 px at most.
+        """PNGs of the first rows of the last `mistakes`: at most 24, of at most 160 px.
 
-        Where one cannot be shown there are none: files and rows are in the same order.
+        If one cannot be shown there are none, because files and rows are in the same order.
         """
         if self._picture is None:
             return {}
@@ -84,7 +84,7 @@ class Predictions:
         return {f"{place:02}": _png(picture) for place, picture in enumerate(shown, start=1)}
 
     def _predictions(self, labels: Tensor, predicted: Tensor, score: Tensor, label_score: Tensor) -> Table:
-        """What was said of every image, in the order of the set: what the model must say of it ever after."""
+        """The prediction for every image, in the order of the set, which the saved model must reproduce."""
         columns = (values.tolist() for values in (labels, predicted, score, label_score))
         return Table(
             columns=_SAID_COLUMNS,
@@ -95,12 +95,12 @@ class Predictions:
         )
 
     def _examples(self, is_right: Tensor) -> Table:
-        """What each image brings to the accuracy, which is their mean."""
+        """The contribution of each image to the accuracy, which is their mean."""
         rows = [(self._image_name(place), value) for place, value in enumerate(is_right.double().tolist())]
         return Table(columns=("example", "accuracy"), rows=rows)
 
     def _mistakes(self, labels: Tensor, predicted: Tensor, score: Tensor, label_score: Tensor) -> Table:
-        """The wrong ones, the surest first."""
+        """The wrong predictions, the most confident first."""
         wrong = (predicted != labels).nonzero()[:, 0]
         wrong = wrong[score[wrong].argsort(descending=True, stable=True)]
         self._surest_mistakes = wrong[:_MAX_IMAGES]
@@ -121,7 +121,7 @@ def _png(image: Image.Image) -> bytes:
 
 
 def confusion_tables(names: Sequence[str], matrix: Tensor) -> dict[str, Table]:
-    """Tables of how often each class was taken for which.
+    """Tables of how often each class was predicted as which.
 
     Args:
         matrix: Numbers of images, (label, predicted), int64.
@@ -146,7 +146,7 @@ def confusion_tables(names: Sequence[str], matrix: Tensor) -> dict[str, Table]:
 
 
 def _class_rows(names: Sequence[str], matrix: Tensor) -> Iterator[Cells]:
-    """A class's accuracy (recall), precision and F1; not a number where it has no image."""
+    """Each class's number of images, accuracy (recall), precision and F1; None for 0 / 0."""
     right = matrix.diagonal().double()
     num_images, num_predicted = matrix.sum(1), matrix.sum(0)
     scores = (right / num_images, right / num_predicted, 2 * right / (num_images + num_predicted))
@@ -155,7 +155,7 @@ def _class_rows(names: Sequence[str], matrix: Tensor) -> Iterator[Cells]:
 
 
 def _pairs(matrix: Tensor, num_images: Tensor) -> list[list[int]]:
-    """(label, predicted) of every confusion, the most frequent first; of equals, the larger share."""
+    """(label, predicted) of every confusion, the most frequent first; among equals, by the larger share."""
     wrong = matrix - matrix.diagonal().diag()
     pairs: list[list[int]] = wrong.nonzero().tolist()
     return sorted(pairs, key=lambda pair: (-int(wrong[*pair]), int(num_images[pair[0]])))

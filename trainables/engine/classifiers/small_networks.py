@@ -33,13 +33,13 @@ class ResNet20(nn.Module):
 
 
 class MnistCNN(nn.Module):
-    """PyTorch's example `mnist`, for images from 5 px: two convolutions and two linear layers.
+    """PyTorch's example `mnist`, for images of 5 px or more: two convolutions and two linear layers.
 
     1,199,882 parameters for ten digits, most in the first linear layer. Whatever the resolution, pooling
     leaves 12 px: at 28 px it is the example's own, of 2 x 2.
 
     Args:
-        drop_rate: Before the last layer, and half of it after pooling: 0.5 is the example's.
+        drop_rate: Dropout before the last layer, and half of it after pooling; the example has 0.5.
     """
 
     def __init__(self, num_classes: int, in_channels: int = 1, drop_rate: float = 0.0) -> None:

@@ -25,7 +25,7 @@ def timm_options(resolution: int) -> list[Options]:
 
 
 def own_resolution(name: str) -> int | None:
-    """The resolution of the images that a model was published for."""
+    """The image resolution that a model was published for."""
     cfg = timm.get_pretrained_cfg(name)
     return None if cfg is None else int(cfg.input_size[-1])
 
@@ -43,11 +43,11 @@ def timm_build(
     """How timm builds the named classifier for images of this resolution, or the nearest that it takes.
 
     Args:
-        num_classes: 0 is a backbone whose answer does not matter.
-        resolution: None is the resolution that it was published for, and nothing is passed to the model.
+        num_classes: 0 means a backbone, whose output does not matter.
+        resolution: None means the resolution that it was published for, and none is passed to the model.
 
     Raises:
-        ValueError: It is no classifier of images; the message says why.
+        ValueError: The model is no classifier of such images; the message says why.
     """
     usual: dict[str, Any] = {"num_classes": num_classes, "in_chans": in_channels, "drop_rate": drop_rate}
     if not _takes(name, usual, "drop_rate"):
@@ -72,10 +72,10 @@ def timm_build(
 
 
 def from_timm(name: str, build: Build, path: Path | None) -> Any:
-    """The model as it was found to be built, on the CPU, with the weights of a file if there is one.
+    """Build the model as `build` says, on the CPU, with the weights of a file if there is one.
 
     Raises:
-        RuntimeError: Shapes differ: the file is another model's, or cannot be fitted to another side.
+        RuntimeError: Shapes differ: the file is another model's, or cannot be adapted to another resolution.
     """
     if path is None:
         return timm.create_model(name, **build.options)
@@ -85,12 +85,12 @@ def from_timm(name: str, build: Build, path: Path | None) -> Any:
 
 
 def _takes(name: str, options: Options, option: str) -> bool:
-    """Whether the model knows an option among these, as nearly all do `drop_rate`."""
+    """Whether the model accepts `option`, one of `options`, as nearly all accept `drop_rate`."""
     try:
         with quietly_on("meta"):
             timm.create_model(name, **options)
     except TypeError as error:
         return f"'{option}'" not in str(error)
-    except Exception:  # the search for a way to build it says why
+    except Exception:  # `Builder.build` reports why
         return True
     return True

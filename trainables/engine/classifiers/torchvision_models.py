@@ -23,10 +23,10 @@ def torchvision_build(
     """How torchvision builds the named classifier for this resolution, or the nearest that it takes.
 
     Args:
-        is_of_hub: Its own weights are for its own resolution: it is built for no other.
+        is_of_hub: Whether it gets its own weights, which fit its own resolution: it is built for no other.
 
     Raises:
-        ValueError: It is no classifier of images; the message says why.
+        ValueError: The model is no classifier of such images; the message says why.
     """
 
     def make(**options: Any) -> nn.Module:
@@ -63,7 +63,7 @@ def from_torchvision(
     path: Path | None,
     is_of_hub: bool,
 ) -> nn.Module:
-    """The model as it was found to be built, with its own weights, those of a file, or random ones."""
+    """Build the model as `build` says, with its own weights, those of a file, or random ones."""
     model: nn.Module
     if is_of_hub:
         model = torchvision.models.get_model(name, weights="DEFAULT", **build.options)
@@ -80,7 +80,7 @@ def from_torchvision(
 
 
 def _options(resolution: int, is_of_hub: bool) -> list[Options]:
-    """Keyword arguments that give a model its resolution; without auxiliary outputs if it can."""
+    """Keyword arguments that give a model its resolution, without auxiliary outputs if possible."""
     sizes: list[Options] = [{"image_size": resolution}, {"input_size": (resolution, resolution)}, {}]
     sizes = [{}] if is_of_hub else sizes
     return [{**more, **size} for more in ({"aux_logits": False, "init_weights": True}, {}) for size in sizes]
@@ -93,7 +93,7 @@ def _set_dropout(model: nn.Module, rate: float) -> None:
 
 
 def _of_classes(old: nn.Module, num_classes: int) -> nn.Module:
-    """A new last layer for other classes: a linear one, or a convolution where that is the last."""
+    """A new last layer for other classes: linear, or a convolution if the old one is."""
     if isinstance(old, nn.Conv2d):
         return nn.Conv2d(old.in_channels, num_classes, old.kernel_size, old.stride)  # type: ignore[arg-type]
     assert isinstance(old, nn.Linear)
@@ -101,7 +101,7 @@ def _of_classes(old: nn.Module, num_classes: int) -> nn.Module:
 
 
 def _change_input(model: nn.Module, in_channels: int) -> None:
-    """Replace the first convolution by one for grey images, its weights summed over the colours."""
+    """Replace the first convolution by one for grey images, with its weights summed over the colours."""
     name, old = _first_conv(model)
     new = nn.Conv2d(
         in_channels,

@@ -1,4 +1,4 @@
-"""Trained models without their training: weights from a folder, answers for images, files for other runtimes.
+"""Trained models without their training: loading them, predicting on images, exporting to other runtimes.
 
     model = load_model("results/lr_bs/promotion/trials/trial-0000/model")
     logits = model.module(model.transform("photo.jpg")[None])
@@ -31,13 +31,13 @@ def predict(
     precision: str | None = None,
     trainable: str | Path | None = None,
 ) -> Predictions:
-    """What a model says of images: files, folders with all below them, and patterns such as "photos/*.jpg".
+    """Predict on images: files, folders with everything below them, and patterns such as "photos/*.jpg".
 
     Args:
-        model: A loaded one, or its folder; `trainable` is then as of `load_model`.
-        batch_size: Images at a time; None is as many as the test scored at once.
-        threshold: A detector's boxes of a smaller score are left out.
-        precision: "fp32", "bf16" or "fp16"; None is what the test was computed in.
+        model: A loaded model, or its folder; `trainable` is then as in `load_model`.
+        batch_size: Images at a time; None means as many as the test scored at once.
+        threshold: A detector's boxes with a lower score are left out.
+        precision: "fp32", "bf16" or "fp16"; None means that of the test.
 
     Raises:
         ValueError: The model or the images cannot be used; the message says why.
@@ -52,7 +52,7 @@ def predict(
 def export_model(
     model: LoadedModel | str | Path, *, onnx: str | Path, trainable: str | Path | None = None
 ) -> OnnxExport:
-    """Write a model as an ONNX file, once ONNX Runtime's answers equal PyTorch's to 1e-4 on 32 images.
+    """Write a model as an ONNX file if ONNX Runtime's outputs match PyTorch's to 1e-4 on 32 images.
 
     Raises:
         ValueError: The model cannot be used or exported; nothing is written then.

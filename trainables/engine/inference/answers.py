@@ -1,4 +1,4 @@
-"""From what a model says of images to rows of a table: one for each image, or for each box in it."""
+"""From a model's outputs for images to rows of a table: one for each image, or for each box in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainables.core.model_folder import ModelCard
 
 Row = dict[str, str | float | None]
 
-MOST_BOXES = 100  # of an image, the surest, as COCO counts
+MOST_BOXES = 100  # of an image, by score, as COCO counts
 _BOX_COLUMNS = ("label", "score", "left_px", "top_px", "width_px", "height_px")
 
 
@@ -20,7 +20,7 @@ def answer_columns(card: ModelCard, num_features: int | None = None) -> tuple[st
     """The columns of a model's answers, after `image`.
 
     Args:
-        num_features: Of a model that gives features.
+        num_features: Number of features, for a model that outputs features.
     """
     match card.kind:
         case "classification":
@@ -36,12 +36,12 @@ def answer_columns(card: ModelCard, num_features: int | None = None) -> tuple[st
 def answers(
     card: ModelCard, outputs: Any, sizes_px: Sequence[tuple[int, int]], *, threshold: float
 ) -> list[list[Row]]:
-    """The rows of each image of a batch, in its order.
+    """The rows of each image of a batch, in order.
 
     Args:
-        outputs: What the module said, in fp32.
+        outputs: The module's outputs, in fp32.
         sizes_px: Width and height of each image's file, upright: boxes are in its pixels.
-        threshold: Boxes of a smaller score are left out.
+        threshold: Boxes with a lower score are left out.
     """
     match card.kind:
         case "classification":
@@ -58,13 +58,13 @@ def answers(
 
 
 def surest_boxes(boxes: Tensor, scores: Tensor, most: int = MOST_BOXES) -> tuple[Tensor, Tensor, Tensor]:
-    """The surest pairs of a box and a class: boxes (n, 4), scores (n,), classes (n,), the surest first.
+    """The highest-scoring pairs of a box and a class, best first: boxes (n, 4), scores (n,), classes (n,).
 
-    They are no more than there are boxes, as the authors of RT-DETR count.
+    There are at most as many pairs as boxes, as the authors of RT-DETR count.
 
     Args:
         boxes: (found, 4).
-        scores: (found, classes); a class that a box has no score for is 0.
+        scores: (found, classes); 0 for a class that a box has no score for.
     """
     found, chosen = scores.flatten().sort(descending=True, stable=True)
     chosen = chosen[: min(most, len(boxes), int((found > 0).sum()))]

@@ -1,4 +1,4 @@
-"""The images that are meant by folders, files and patterns."""
+"""Finding images by folders, files and patterns."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from trainables.engine.images.reading import endings
 
 
 class NoImages(ValueError):
-    """What was named holds no images; the message says what it holds."""
+    """The named files and folders hold no images; the message says what they hold."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """Images in the order they were named, each once; those of a folder by name.
+    """Images in the order they were named, each once; those of a folder in order of their names.
 
     Attributes:
-        num_others: Files in named folders that are no images by their ending.
+        num_others: Number of files in named folders whose endings are not those of images.
     """
 
     paths: tuple[Path, ...]
@@ -29,14 +29,13 @@ class Found:
 
 
 def find_images(named: Iterable[str | Path]) -> Found:
-    """The images that are meant: files, folders with all that is below them, and patterns such as "a/*.jpg".
+    """Find images by files, folders with everything below them, and patterns such as "a/*.jpg".
 
-    A file that is named by itself is one whatever its ending; hidden files and folders are left out of the
-    others.
+    A file that is named directly counts whatever its ending; otherwise hidden files and folders are left out.
 
     Raises:
-        NoImages: One of them does not exist, matches nothing, or there is no image in all of them: every
-            problem in one message.
+        NoImages: A name does not exist or matches nothing, or there is no image at all; the message has
+            every problem.
     """
     paths: dict[Path, None] = {}
     num_others, problems = 0, []
@@ -48,7 +47,7 @@ def find_images(named: Iterable[str | Path]) -> Found:
         elif path.exists():
             images = [path]
         elif glob.has_magic(str(each)):
-            # Not Path.glob, which takes no pattern with a root.
+            # Not Path.glob, which takes no absolute pattern.
             matched = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207
             images = [found for found in matched if found.is_file() and _is_image(found)]
             if not images:
@@ -69,7 +68,7 @@ def find_images(named: Iterable[str | Path]) -> Found:
 
 
 def _below(folder: Path) -> tuple[list[Path], int]:
-    """The images in a folder and below it, and how many other files there are."""
+    """The images in a folder and below it, and the number of other files."""
     files = [
         path
         for path in sorted(folder.rglob("*"))

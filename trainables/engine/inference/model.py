@@ -1,4 +1,4 @@
-"""A model from its folder: a module, the transform of its images, and what it is."""
+"""Loading a model from its folder: its module, the transform of its images, and its description."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A trained model, ready to be asked.
+    """A trained model, ready to predict.
 
     Attributes:
-        module: From images (batch, channels, height, width), float, to logits (batch, classes) of a
+        module: Maps images (batch, channels, height, width), float, to logits (batch, classes) of a
             classifier, `boxes` (batch, found, 4) and `scores` (batch, found, classes) of a detector,
             qualities (batch,), or features (batch, n) of length 1. In evaluation mode, on the CPU, in fp32.
-        transform: From a image (a path or a Pillow image) to one image of such a batch.
-        card: What model.json says: classes, metric, the training that it comes from.
-        folder: Where it was read from.
+        transform: Maps an image (a path or a Pillow image) to one image of such a batch.
+        card: The contents of model.json: classes, metric, the training that it comes from.
+        folder: The folder that it was read from.
     """
 
     module: nn.Module
@@ -42,11 +42,10 @@ class LoadedModel:
     def ask(
         self, images: Tensor, device: torch.device, precision: str, *, extents: Tensor | None = None
     ) -> Any:
-        """What the module says of a batch, in fp32, computed as its test was: in `precision`, as a whole
-        batch.
+        """Outputs of the module in fp32, computed as in its test: in `precision`, the whole batch at once.
 
         Args:
-            extents: What of the canvas each image takes, see `Preprocess.extents`; None is all.
+            extents: How much of the canvas each image takes, see `Preprocess.extents`; None means all.
         """
         given = [images.to(device)] if extents is None else [images.to(device), extents.to(device)]
         with torch.inference_mode(), autocast(device, precision):
@@ -54,7 +53,7 @@ class LoadedModel:
 
 
 def load_model(path: str | Path, *, trainable: str | Path | None = None) -> LoadedModel:
-    """Load the model that a promoted training or `train.py --out` left. Nothing in its folder is executed.
+    """Load the model that a promoted training or `train.py --out` saved. Nothing in its folder is executed.
 
     Args:
         path: The folder `model/`, or the training's folder with `model/` in it.
@@ -91,7 +90,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
 def precision_on(device: torch.device, card: ModelCard) -> tuple[str, str]:
     """The number format that the model's test was computed in, or the nearest that `device` has, and a note.
 
-    The note is empty where it is the test's own.
+    The note is empty if it is the test's own format.
     """
     if card.precision not in _DTYPES:
         raise UnusableModel(f"precision must be one of {', '.join(_DTYPES)}, got {card.precision!r}")
@@ -104,7 +103,7 @@ def precision_on(device: torch.device, card: ModelCard) -> tuple[str, str]:
 
 
 def _family(card: ModelCard, own_file: str | Path | None, folder: Path) -> Trainable:
-    """The trainable that builds the model: of this program by its name, or the file that the user named."""
+    """The trainable that builds the model: one of this program by name, or the user's own file."""
     if own_file is not None:
         path = Path(own_file).expanduser()
         try:

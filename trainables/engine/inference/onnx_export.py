@@ -1,4 +1,4 @@
-"""A model as an ONNX file, compared with PyTorch before it may be used."""
+"""Exporting a model as an ONNX file, compared with PyTorch before it is written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from trainables.core.model_folder import ModelCard, UnusableModel
 from trainables.engine.inference.model import LoadedModel
 
 TOLERANCE = 1e-4
-NUM_CHECKED = 32  # images that PyTorch and ONNX Runtime are compared on
+NUM_CHECKED = 32  # images on which PyTorch and ONNX Runtime are compared
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _SEED = 0
 _OUTPUTS = {
@@ -33,7 +33,7 @@ _OUTPUTS = {
 
 
 class MissingPackages(ImportError):
-    """What the export needs is not installed; the message says how to install it."""
+    """Packages that the export needs are not installed; the message says how to install them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,8 @@ class OnnxExport:
     """An ONNX file that was written.
 
     Attributes:
-        difference: The largest one between PyTorch's and ONNX Runtime's numbers over `num_checked` images, as
-            a share of the largest number where that is above 1.
+        difference: The largest difference between PyTorch's and ONNX Runtime's numbers over `num_checked`
+            images, relative to the largest number if that is above 1.
     """
 
     path: Path
@@ -52,22 +52,22 @@ class OnnxExport:
 
 
 def export_onnx(model: LoadedModel, path: Path, *, images: Tensor | None = None) -> OnnxExport:
-    """Write `model` as ONNX, for any number of images, once ONNX Runtime answers as PyTorch does.
+    """Write `model` as ONNX, for any number of images, if ONNX Runtime's outputs match PyTorch's.
 
     The file takes `images` (batch, channels, height, width), float, scaled as `model.transform` does, and
-    gives what the module gives: logits, boxes with scores, qualities or features. It carries classes and
-    scaling as metadata.
+    outputs what the module does: logits, boxes with scores, qualities or features. Classes and scaling are
+    in its metadata.
 
-    A module that is known to have no way to ONNX says why in an attribute `no_onnx_reason`.
+    A module that is known not to be exportable says why in an attribute `no_onnx_reason`.
 
     Args:
-        images: What the two are compared on; None draws 32 of the values that scaled images have.
+        images: Images to compare the two on; None draws 32 with the values of scaled images.
 
     Raises:
         MissingPackages: The extra `onnx` is not installed.
         UnusableModel: The model cannot be exported, or the two differ by more than 1e-4; nothing is written
             then.
-        OSError: The disk does not take it.
+        OSError: The file cannot be written.
     """
     reason: str = getattr(model.module, "no_onnx_reason", "")
     if model.card.images.keeps_aspect:
@@ -94,7 +94,7 @@ def export_onnx(model: LoadedModel, path: Path, *, images: Tensor | None = None)
 
 
 class _Answers(nn.Module):
-    """A module whose answer is a tuple of tensors, as ONNX has it."""
+    """A module that returns a tuple of tensors, as ONNX needs."""
 
     def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class _Answers(nn.Module):
 
 
 def _drawn(card: ModelCard) -> Tensor:
-    """Images as scaled ones are: uniform values of pixels, scaled; the same at every call."""
+    """Draw images like scaled ones: uniform pixel values, scaled; the same at every call."""
     random = torch.Generator().manual_seed(_SEED)
     given = card.images
     pixels = torch.rand(NUM_CHECKED, given.channels, given.height, given.width, generator=random)
@@ -115,10 +115,10 @@ def _drawn(card: ModelCard) -> Tensor:
 
 
 def _exported(module: _Answers, images: Tensor, card: ModelCard) -> bytes:
-    """The file's content, by torch's exporter through torch.export.
+    """Export to the content of a file, by torch's exporter through torch.export.
 
     Raises:
-        UnusableModel: It has no way to write some part of the model.
+        UnusableModel: The exporter cannot write some part of the model.
     """
     try:
         with _any_length(module), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -136,7 +136,7 @@ def _exported(module: _Answers, images: Tensor, card: ModelCard) -> bytes:
             )
         _describe(program.model, card)
         content: bytes = program.model_proto.SerializeToString()
-    except Exception as error:  # torch.export and the converter raise of everything
+    except Exception as error:  # torch.export and the converter raise anything
         reason = " ".join(str(error).split())[:300]
         raise UnusableModel(
             f"{card.model} cannot be written as ONNX by torch {torch.__version__}: {reason}"
@@ -146,10 +146,10 @@ def _exported(module: _Answers, images: Tensor, card: ModelCard) -> bytes:
 
 @contextlib.contextmanager
 def _any_length(module: nn.Module) -> Iterator[None]:
-    """Let transformers' code ask a tensor for its `len` without fixing the number of images.
+    """Let transformers' code take the `len` of a tensor without fixing the number of images.
 
-    RT-DETR and D-FINE do. Python's own gives a plain number, upon which torch's first way to export gives up
-    and its second one, which reads bytecode, takes several times as long: 20 s in all instead of 50 to 110.
+    RT-DETR and D-FINE do. Python's own gives a plain number, on which torch's first way to export gives up;
+    the second one, which reads bytecode, takes several times as long: 50 to 110 s in all instead of 20.
     """
     names = {type(each).__module__ for each in module.modules()}
     files = [sys.modules[name] for name in names if name.startswith("transformers.")]
@@ -163,13 +163,13 @@ def _any_length(module: nn.Module) -> Iterator[None]:
 
 
 def _length(values: Any) -> Any:
-    """How many there are; of a tensor under export perhaps a symbol."""
+    """The number of values; for a tensor under export it may be a symbol."""
     return values.shape[0] if isinstance(values, Tensor) else len(values)
 
 
 def _translations() -> dict[Any, Any]:
-    """What torch's exporter has no ONNX for: `_is_all_true`, which D-FINE asks of its own shapes."""
-    import onnxscript  # an extra: predicting does without
+    """ONNX for what torch's exporter cannot translate: `_is_all_true`, which D-FINE calls on its shapes."""
+    import onnxscript  # an extra that predicting does not need
 
     opset18: Any = onnxscript.opset18  # whose types are those of ONNX's own schemas
 
@@ -180,7 +180,7 @@ def _translations() -> dict[Any, Any]:
 
 
 def _describe(model: Any, card: ModelCard) -> None:
-    """Say in the file's metadata what its input and output mean."""
+    """Describe the file's input and output in its metadata."""
     meaning = {
         "jouletune.trainable": card.trainable,
         "jouletune.model": card.model,
@@ -192,7 +192,7 @@ def _describe(model: Any, card: ModelCard) -> None:
 
 
 def _compared(module: _Answers, content: bytes, images: Tensor) -> float:
-    """The largest difference between PyTorch's and ONNX Runtime's answers."""
+    """The largest difference between PyTorch's and ONNX Runtime's outputs."""
     import onnxruntime  # an extra, too
 
     options = onnxruntime.SessionOptions()
@@ -207,10 +207,10 @@ def _compared(module: _Answers, content: bytes, images: Tensor) -> float:
 
 
 def _difference(expected: np.ndarray, found: np.ndarray) -> float:
-    """The largest one; infinite where shapes differ or a value is no number.
+    """The largest difference; infinite if shapes differ or a value is not finite.
 
-    Where values are above 1 it is the share of the largest: fp32 has 7 digits, and the logits of an
-    overconfident classifier are in the hundreds.
+    If values are above 1 it is relative to the largest: fp32 has 7 digits, and the logits of an overconfident
+    classifier are in the hundreds.
     """
     if expected.shape != found.shape or not np.isfinite(found).all():
         return float("inf")
@@ -219,10 +219,10 @@ def _difference(expected: np.ndarray, found: np.ndarray) -> float:
 
 
 def _largest_unmatched(expected: np.ndarray, found: np.ndarray) -> float:
-    """The largest difference between detections and the nearest one of the other side.
+    """The largest difference between a detection and the nearest one of the other side.
 
-    A detector sorts its candidates by score before it looks closer: two that are equal to the last digit may
-    change places, which changes nothing in what was found.
+    A detector sorts its candidates by score before it refines them: two that are equal to the last digit may
+    swap places, which does not change what was found.
 
     Args:
         expected: Boxes and scores of each candidate, (images, candidates, 4 + classes); `found` likewise.

@@ -1,4 +1,4 @@
-"""What a model says of images on disk, batch by batch."""
+"""Predicting on images on disk, batch by batch."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from trainables.engine.inference.files import find_images
 from trainables.engine.inference.model import LoadedModel, precision_on
 from trainables.engine.memory import MicroBatch
 
-# As many as the test scored at once: results of a CPU depend on the batch in their last digits.
+# As many as the test scored at once: on a CPU, the last digits of results depend on the batch.
 _AT_ONCE: dict[Kind, int] = {"classification": 256, "features": 256, "detection": 32, "quality": 8}
 _SURE = 0.5
 
 
 @dataclass
 class Predictions:
-    """What was asked of a model, and what it said.
+    """A model's predictions on some images.
 
     Attributes:
-        columns: Of `rows`, `image` first.
-        rows: One for each image in the order they were named, or one for each box; a image without boxes has
+        columns: The columns of `rows`, `image` first.
+        rows: One for each image in the order they were named, or one for each box; an image without boxes has
             a row with empty cells.
         unreadable: Images that cannot be read, with the reason; they have no row.
-        num_others: Files in named folders that are no images by their ending.
-        notes: What to know of how it was computed.
+        num_others: Number of files in named folders whose endings are not those of images.
+        notes: Remarks on how they were computed.
     """
 
     columns: tuple[str, ...] = ()
@@ -54,17 +54,16 @@ def predict(
     threshold: float = _SURE,
     precision: str | None = None,
 ) -> Predictions:
-    """What `model` says of these images: files, folders and patterns such as "photos/*.jpg".
+    """Predict with `model` on images: files, folders and patterns such as "photos/*.jpg".
 
     Args:
-        batch_size: Images at a time; None is as many as the test scored at once.
-        threshold: A detector's boxes of a smaller score are left out.
-        precision: "fp32", "bf16" or "fp16"; None is what the test was computed in, so that scores are the
-            test's.
+        batch_size: Images at a time; None means as many as the test scored at once.
+        threshold: A detector's boxes with a lower score are left out.
+        precision: "fp32", "bf16" or "fp16"; None means that of the test, so that scores equal the test's.
 
     Raises:
         NoImages: Something that was named does not exist, or there is no image; a ValueError.
-        UnusableModel: The device or number format is not there, or the model answers with no numbers.
+        UnusableModel: The device or number format is not available, or the model's outputs are not finite.
     """
     found = find_images(images)
     target = _device(device)
@@ -101,7 +100,7 @@ def _device(name: str) -> torch.device:
 def _decoded(
     model: LoadedModel, paths: Sequence[Path], size: int, unreadable: dict[str, str]
 ) -> Iterator[tuple[list[Path], list[np.ndarray]]]:
-    """Batches of images that can be read, decoded by threads while the batch before is computed."""
+    """Batches of images that can be read, decoded by threads while the previous batch is computed."""
     parts = [paths[start : start + size] for start in range(0, len(paths), size)]
     with ThreadPoolExecutor(num_cores(), thread_name_prefix="decode") as pool:
 
@@ -145,7 +144,7 @@ def _add(
     outputs: Sequence[Tensor | dict[str, Tensor]],
     threshold: float,
 ) -> None:
-    """Add the rows of a batch to what was said."""
+    """Add the rows of a batch to the predictions."""
     card = model.card
     start = 0
     for part in outputs:

@@ -1,4 +1,4 @@
-"""From image files to the tensors that a model takes: the pixels that training's test set was scored on."""
+"""From image files to a model's input, with the same pixels as the test set was scored on in training."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from trainables.engine.images.resolution import WHOLE_MIDDLE, Framing, resized_s
 
 
 class Preprocess:
-    """A model's transform: call it with a image, and get what the model takes of it.
+    """A model's transform: call it with an image to get the model's input.
 
-    Both steps are training's own code, so that the pixels are the same to the bit: a file is decoded at the
-    top rung's resolution (a JPEG at its half, quarter or eighth where that is enough), and made smaller from
-    there where the model takes another one.
+    Both steps are training's own code, so that the pixels are the same bit for bit: a file is decoded at the
+    top rung's resolution (a JPEG at half, a quarter or an eighth of its size if that is enough), and made
+    smaller from there if the model takes another resolution.
     """
 
     def __init__(self, images: ImageInput) -> None:
@@ -41,7 +41,7 @@ class Preprocess:
         """One image as (channels, height, width), float.
 
         Raises:
-            OSError: The file cannot be read as a image.
+            OSError: The file cannot be read as an image.
         """
         if isinstance(image, Image.Image):
             upright = upright_rgb(image)
@@ -49,10 +49,10 @@ class Preprocess:
         return self.scaled([self.pixels(Path(image))])[0]
 
     def pixels(self, path: Path) -> np.ndarray:
-        """A file as it is decoded: (height, width, 3), uint8; in its own proportions where they are kept.
+        """Decode a file: (height, width, 3), uint8; in its own proportions if the model keeps them.
 
         Raises:
-            OSError: It is cut short or no image at all; with its path.
+            OSError: The file is truncated or no image at all; the message has its path.
         """
         decoded = self._decoded(lambda px: read_image(path, px, lambda: self._scales))
         if not self.images.keeps_aspect:
@@ -62,8 +62,8 @@ class Preprocess:
         return self._own(decoded, size)
 
     def scaled(self, pixels: Sequence[np.ndarray]) -> Tensor:
-        """Decoded images as the model takes them: (batch, channels, height, width), float."""
-        if self.images.keeps_aspect:  # scaled before they are filled up, as in training
+        """Turn decoded images into the model's input: (batch, channels, height, width), float."""
+        if self.images.keeps_aspect:  # scaled before they are padded, as in training
             images = [torch.from_numpy(each).permute(2, 0, 1)[None].float() for each in pixels]
             return on_canvas([self._scaling.scaled(each)[0] for each in images])[0]
         stacked = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
@@ -73,13 +73,13 @@ class Preprocess:
         return self._scaling.scaled(resized.float())
 
     def extents(self, pixels: Sequence[np.ndarray]) -> Tensor | None:
-        """Shares of the canvas's height and width that each of these takes, (batch, 2); None is all."""
+        """Fractions of the canvas's height and width that each image takes, (batch, 2); None means all."""
         if not self.images.keeps_aspect:
             return None
         return on_canvas([torch.empty(1, *each.shape[:2]) for each in pixels])[1]
 
     def _own(self, decoded: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """A decoded square of an image of this width and height as it is seen, where proportions are kept."""
+        """Shrink a decoded square back to its image's own proportions, if the model keeps them."""
         if not self.images.keeps_aspect:
             return decoded
         square = torch.tensor(decoded).permute(2, 0, 1)[None]  # copied: Pillow's pixels are not writable
@@ -88,7 +88,7 @@ class Preprocess:
         return shrunk
 
     def _decoded(self, opened: Callable[[int], Image.Image]) -> np.ndarray:
-        """An image that `opened` decodes for a resolution, at the size that training decodes at."""
+        """An image that `opened` decodes for a resolution, at the size at which training decodes."""
         reader = ImageReader(1, lambda index, px: opened(px), self._aspect_ratio, self._framing)
         return reader.resized(0, self.images.decoded_px)
 
@@ -103,19 +103,19 @@ def image_input(
     framing: Framing = WHOLE_MIDDLE,
     keeps_aspect: bool = False,
 ) -> ImageInput:
-    """What a model that was trained on `data` is given of a image.
+    """Describe the images that a model trained on `data` takes.
 
     Args:
-        top: The resolution that files were decoded at.
-        height: Of the images; None is the resolution that tests are scored at.
-        framing: Of images of any size; those that come as arrays are taken whole.
-        keeps_aspect: They are shrunk to their own proportions after that.
+        top: The resolution at which files were decoded.
+        height: Height of the images; None means the resolution at which tests are scored.
+        framing: Framing of images of any size; images from arrays are taken whole.
+        keeps_aspect: Shrink them to their own proportions afterwards.
     """
     source, height = data.test.source, height or data.score_resolution
     if source.own_resolution is not None and not framing.is_squashed:
         framing = WHOLE_MIDDLE
-    # Images from memory start from their own size. Those of files are decoded at the top rung's resolution,
-    # or at a larger one that the model insists on: `decoded_source` has no larger pixels to make it of.
+    # Images in memory start from their own size. Files are decoded at the top rung's resolution, or at a
+    # larger one if the model requires it: `decoded_source` has no larger pixels to make that from.
     decoded_px = source.own_resolution or max(top or height, height)
     return ImageInput(
         channels=data.channels,
@@ -133,9 +133,9 @@ def image_input(
 
 
 class _KnownScales(Scales):
-    """Scales of the training data; a image of a kind that it had none of has no scale.
+    """Scales of the training data; an image of a kind that was not among them has no scale.
 
-    By its own range every image would be as bright as any other: what training never saw.
+    Scaled by its own range, every image would be as bright as any other, which training never saw.
     """
 
     def scaled(self, image: DeepImage) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Weights as a safetensors file, and back into a module."""
+"""Writing weights to a safetensors file, and loading them into a module."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _LISTED = 5
 def write_weights(
     path: Path, weights: Mapping[str, Tensor], weights_format: WeightsFormat
 ) -> tuple[str, int]:
-    """Write `weights`; gives the file's SHA-256 and how many numbers it has.
+    """Write `weights`; return the file's SHA-256 and the number of values in it.
 
-    In fp16 a tensor with a value that fp16 has no number for (over 65,504: some running variances of
-    BatchNorm) stays fp32. Tensors that share memory are written once each: safetensors knows no sharing, and
-    a head that is tied in four places is small beside its backbone.
+    In fp16 a tensor with a value out of range (over 65,504: some running variances of BatchNorm) stays fp32.
+    Tensors that share memory are each written in full: safetensors does not support sharing, and a head that
+    is tied in four places is small beside its backbone.
     """
     kept = {name: _stored(value, weights_format) for name, value in weights.items()}
     content = save(kept, metadata={"format": "pt"})
@@ -58,8 +58,8 @@ def load_exactly(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Load `weights` into `module`, in place.
 
     Raises:
-        UnusableModel: A tensor is missing, left over or of another shape: the folder is of another version's
-            model.
+        UnusableModel: A tensor is missing, left over or of another shape: the folder is from another version
+            of the model.
     """
     own = module.state_dict()
     problems = [f"{name} is missing" for name in own if name not in weights]
@@ -77,7 +77,7 @@ def load_exactly(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 
 def in_format(weights: Mapping[str, Any], weights_format: WeightsFormat) -> dict[str, Any]:
-    """The same mapping with its tensors as a file of `weights_format` has them, however deep they lie."""
+    """The same mapping with its tensors, at any depth, as a file of `weights_format` has them."""
     return {
         name: in_format(value, weights_format)
         if isinstance(value, Mapping)
@@ -87,7 +87,7 @@ def in_format(weights: Mapping[str, Any], weights_format: WeightsFormat) -> dict
 
 
 def _stored(value: Tensor, weights_format: WeightsFormat) -> Tensor:
-    """A tensor as its file has it: on the CPU, row by row, in memory of its own."""
+    """A tensor as its file has it: on the CPU, contiguous, in memory of its own."""
     value = value.detach().cpu()
     if weights_format == "fp16" and value.dtype == torch.float32:
         half = value.half()
