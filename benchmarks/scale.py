@@ -116,10 +116,8 @@ def _measured(where: str, scheduler: str, num_trials: int) -> Scale:
 
 def _asked(*words: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.scale", "--one", *words]
-    env = {
-        **os.environ,
-        "RAY_AUTH_TOKEN": secrets.token_hex(16),
-    }  # otherwise stock writes one into the home folder
+    # Otherwise stock writes a token into the home folder.
+    env = {**os.environ, "RAY_AUTH_TOKEN": secrets.token_hex(16)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=env)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")

@@ -29,9 +29,8 @@ def make_table(kind: str, seed: int) -> Table:
     chance = np.random.default_rng([seed, sorted(_KINDS).index(kind)])
     points = chance.uniform(size=(_ROWS, _DIMENSIONS))
     final, early = (_smooth(points, chance) for _ in range(2))
-    early = _standardised(
-        early - final * (early @ final) / (final @ final)
-    )  # made uncorrelated, which sums of six bumps are not
+    # Made uncorrelated, which sums of six bumps are not.
+    early = _standardised(early - final * (early @ final) / (final @ final))
     progress = np.arange(1, _EPOCHS + 1) / _EPOCHS
     curves = _KINDS[kind](early, final, progress) + chance.normal(0, _NOISE, (_ROWS, _EPOCHS))
     return Table(name=f"{kind}-{seed}", points=points, val_accuracy=curves, seconds=np.ones((_ROWS, _EPOCHS)))

@@ -75,7 +75,7 @@ class KilledSearch:
         assert process.returncode == 0, self._log.read_text()[-4000:]
 
     def _was_refused(self, process: subprocess.Popen[bytes]) -> bool:
-        """Whether the command found no bucket and said that it started nothing; it is then typed again."""
+        """Whether the command could not reach the bucket and started nothing; it is then typed again."""
         return process.returncode == 2 and "nothing was started" in self._log.read_text()[-400:]
 
     def check(self) -> int:

@@ -13,10 +13,8 @@ from trainables.core.contract import DataError
 from trainables.core.data_summary import LeftOut
 from trainables.engine.images.folder_tree import FolderTree, is_image
 
-JUNK, DISTRACTOR = (
-    -1,
-    0,
-)  # Market-1501's numbers for useless boxes, and for persons who are not searched for
+# Market-1501's numbers for useless boxes, and for persons who are not searched for.
+JUNK, DISTRACTOR = -1, 0
 PLACES = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 _NAME = re.compile(r"(-1|\d+)_c(\d+)")
 _LISTED = 5
