@@ -9,7 +9,7 @@ _MOSTLY_FREE = 0.8
 
 
 def check_gpus(device: str) -> list[str]:
-    """What is to be known of the GPUs this process sees, after each has multiplied a matrix.
+    """Have each GPU that this process sees multiply a matrix, and describe it.
 
     Args:
         device: Device of a training; nothing is checked for "cpu".
@@ -30,7 +30,7 @@ def check_gpus(device: str) -> list[str]:
 
 
 def _answer(index: int) -> str:
-    """What is to be known of one GPU: its name and how much memory is free.
+    """Test one GPU and describe it: its name and how much memory is free.
 
     Raises:
         RuntimeError: It cannot multiply, or multiplies wrongly.

@@ -1,4 +1,4 @@
-"""What baselines on a frozen network's features have in common: their network, and all but the fit itself."""
+"""What baselines on a frozen network's features share: their network, and everything but the fit itself."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _RULES: dict[str, Rule] = {
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureHparams:
-    """The network whose features are taken.
+    """The network whose features are used.
 
     Attributes:
         model: Any classifier of timm, or of torchvision as `torchvision/NAME`; its last layer is left out.
-        weights: "hub" is the model's own from where its library keeps them, "file:PATH" a file of this
-            model's, by absolute path; "none" is random ones, which is no baseline but a control.
+        weights: "hub" for the model's own from its library, "file:PATH" for a file of this model's, by
+            absolute path, or "none" for random ones, which are a control and not a baseline.
     """
 
     RULES: ClassVar[Mapping[str, Rule]] = {}

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from trainables.core.contract import DataError
 from trainables.core.data_summary import LeftOut
 
-_WORDED = 5  # problems that are of no kind
+_WORDED = 5  # problems without a kind that are listed
 _NAMED = 3  # places of each kind that are named; all are counted
 
 
 class Findings:
-    """Problems, for which data is refused, what is left out, and what is not taken as it stands."""
+    """Problems, for which data is refused, what is left out, and notes on what is changed."""
 
     def __init__(self) -> None:
         self._problems: dict[str, list[str]] = defaultdict(list)
@@ -21,20 +21,20 @@ class Findings:
         self._notes: dict[tuple[str, str], list[str]] = defaultdict(list)
 
     def add_problem(self, what: str, where: str = "") -> None:
-        """Of a kind, in the singular, with the file and annotation that have it."""
+        """Add a problem by its kind, in the singular, with the file and annotation that have it."""
         self._problems[what].append(where)
 
     def leave_out(self, what: str, where: str) -> None:
-        """A thing of a kind, in the singular, with its name or file and annotation."""
+        """Add something left out by its kind, in the singular, with its name or file and annotation."""
         self._left_out[what].append(where)
 
     def add_note(self, topic: str, what: str, where: str = "") -> None:
-        """A sentence under a topic such as "boxes", with the file and annotation it is about."""
+        """Add a sentence under a topic such as "boxes", with the file and annotation it is about."""
         self._notes[topic, what].append(where)
 
     @property
     def problems(self) -> list[str]:
-        """A line for each kind."""
+        """A line for each kind of problem."""
         return [line_of(what, places) for what, places in self._problems.items()]
 
     @property
@@ -46,7 +46,7 @@ class Findings:
 
     @property
     def notes(self) -> dict[str, str]:
-        """By topic."""
+        """Notes by topic."""
         lines: dict[str, list[str]] = defaultdict(list)
         for (topic, what), places in self._notes.items():
             lines[topic].append(line_of(what, places))
@@ -61,7 +61,7 @@ class Findings:
 
 
 def refuse(source: str, problems: Sequence[str]) -> None:
-    """Raise DataError with problems of whatever kind, the first few in words."""
+    """Raise DataError if there are problems, listing the first few."""
     if problems:
         listed = "; ".join(problems[:_WORDED]) + ("; ..." if len(problems) > _WORDED else "")
         raise DataError(f"{source} has {len(problems)} problems: {listed}")

@@ -1,4 +1,4 @@
-"""What is known of the numbers that trainables report: scores by their names without `val_`, and measures.
+"""The scales of the numbers that trainables report: scores by name without `val_`, and measures.
 
 No torch here.
 """
@@ -21,7 +21,7 @@ OF_MODELS = {
     "params_m": Measure(mode="min", unit="millions"),
     "macs_g": Measure(mode="min", unit="billions"),  # multiply-adds of one example
     "latency_ms": Measure(mode="min", unit="ms"),  # of one example
-    "peak_memory_mib": Measure(mode="min", unit="MiB"),  # of training; on a GPU alone
+    "peak_memory_mib": Measure(mode="min", unit="MiB"),  # of training; on a GPU only
     "train_s": Measure(mode="min", unit="s"),  # of an epoch
 }
 MEASURES_OF_CLASSIFIERS = {
@@ -29,7 +29,7 @@ MEASURES_OF_CLASSIFIERS = {
     "val_loss": Measure(mode="min"),
     "val_f1_macro": Measure(mode="max"),
     "val_f1_weighted": Measure(mode="max"),
-    "val_top5_accuracy": Measure(mode="max"),  # from six classes on
+    "val_top5_accuracy": Measure(mode="max"),  # with six classes or more
 }
 OF_TWO_CLASSES = {
     "accuracy": MEAN_FRACTION,

@@ -1,4 +1,4 @@
-"""Tables that people bring: CSV as a spreadsheet, a labelling tool or a script has written it."""
+"""Users' tables: CSV as written by a spreadsheet, a labelling tool or a script."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """The names of a table's columns, and its rows by them; a cell that is missing is empty.
+    """Read the names of a table's columns, and its rows by those names; a missing cell is empty.
 
-    UTF-8 or UTF-16, with a byte-order mark or without, between commas, semicolons or tabs, whichever the
-    header has, or else blanks; blanks around cells do not count, nor do lines without any cell.
+    The file is UTF-8, or UTF-16 with a byte-order mark. Cells are separated by commas, semicolons or tabs,
+    whichever the header has most of, or else by blanks; blanks around cells and empty lines are ignored.
 
     Raises:
-        DataError: No such file, another encoding, or rows with more cells than the header has names: each
-            would be read under another's name.
+        DataError: No such file, another encoding, or rows with more cells than the header has names, which
+            would be read under the wrong names.
     """
     csv.field_size_limit(_LONGEST_CELL)
     text = _text(path)

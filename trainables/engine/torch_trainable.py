@@ -1,7 +1,7 @@
-"""What trainables of torch have in common: checks of GPUs and precision, and the files that they start from.
+"""What torch trainables share: checks of GPUs and precision, and the files that they start from.
 
-A family says in its `TRAINABLE` what is its own; what nine families would repeat stands here. Nothing heavy
-is imported: what needs torch is named as `deferred`.
+A family declares in its `TRAINABLE` what is its own; what nine families would repeat is here. Nothing heavy
+is imported: whatever needs torch is `deferred`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CLASSIFIER_FILES = deferred("trainables.engine.classifiers.models:weight_files"
 class TorchTrainable(Trainable):
     """A `Trainable` whose hparams inherit `engine.hparams.TrainingHparams` and whose steps are torch's.
 
-    Any of the defaults can be given another value: forward-forward has a schedule only, for example.
+    Any default can be replaced: forward-forward has only a schedule, for example.
     """
 
     check_device: Callable[[str], Sequence[str]] = _CHECK_GPUS
@@ -39,20 +39,20 @@ class TorchTrainable(Trainable):
 
 @dataclass(frozen=True)
 class PretrainedWeights:
-    """The files that `start` reads for given hparams: what a family gives as `weights`.
+    """The files that `start` reads for given hparams: the `weights` of a family's trainable.
 
     Args:
-        files: From a model's name and the hyperparameter `weights` ("none", "hub" or "file:PATH") to the
-            files; raises ValueError where there is no such model, or no hub has weights for it. Without it
-            models are the image classifiers of timm, torchvision and ours.
-        model: The model's name in the hparams, where that is not the value of `model`.
+        files: Maps a model's name and the hyperparameter `weights` ("none", "hub" or "file:PATH") to the
+            files; raises ValueError if there is no such model, or no hub has weights for it. By default
+            models are the image classifiers of timm, torchvision and this program.
+        model: Returns the model's name from the hparams; by default the value of `model`.
     """
 
     files: Callable[[str, str], Sequence[WeightFile]] = _CLASSIFIER_FILES
     model: Callable[[Any], str] = attrgetter("model")
 
     def __call__(self, hparams: Any) -> Sequence[WeightFile]:
-        """The files for `hparams`; empty where weights are random.
+        """The files for `hparams`; empty if weights are random.
 
         Raises:
             ValueError: There is no such model, or it has no weights on a hub.

@@ -1,4 +1,4 @@
-"""Scores of guessing with two classes, one of which is to be found."""
+"""Scores of guessing with two classes, one of which is the positive one."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from trainables.core.contract import by_guessing
 
 
 def guesses_of_two(num_positive: int, num_examples: int) -> dict[str, float]:
-    """Scores of a model that sees no example, and how many examples there are.
+    """Scores of a model that sees no example, and the number of examples.
 
-    Accuracy is the share of the commoner class. Of all guesses the one that says "positive" every time has
-    the largest F1 (Lipton, Elkan and Narayanaswamy 2014); its precision is the share of positives, which is
-    also the area under the curve of precision and recall of random scores.
+    Accuracy is the fraction of the more common class. Of all guesses, "positive" every time has the largest
+    F1 (Lipton, Elkan and Narayanaswamy 2014); its precision is the fraction of positives, which is also the
+    area under the precision-recall curve of random scores.
 
     Args:
         num_examples: At least 1.

@@ -1,1 +1,1 @@
-"""Labelled images: sources, decoding once a node, splits, batches and their augmentation."""
+"""Labelled images: sources, decoding once per node, splits, batches and their augmentation."""

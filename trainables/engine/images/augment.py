@@ -1,4 +1,4 @@
-"""Augmentation of whole batches, whose randomness belongs to the example and not to the batch."""
+"""Augmentation of whole batches, with randomness that belongs to the example, not to the batch."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class Augment:
     With `padding` it is the plain recipe of many papers instead: pad with black, crop at random, mirror.
 
     Args:
-        strength: 0 is none, 0.5 light, 1 strong.
+        strength: 0 means none, 0.5 light, 1 strong.
         flip: Mirror half of the images. Right for photographs; wrong for digits and text.
-        rand_augment: Strength of RandAugment, which comes first; 0 is none.
-        padding: Pixels on each side, as a fraction of the height, that a window of the image's size is
-            moved within; black comes in at the borders.
-        random_erasing: Share of images of which a rectangle is blanked at last (Zhong et al. 2020).
+        rand_augment: Strength of RandAugment, which comes first; 0 means none.
+        padding: Black pixels added on each side, as a fraction of the height, before a window of the
+            image's size is placed at random.
+        random_erasing: Fraction of images in which a rectangle is blanked in the end (Zhong et al. 2020).
     """
 
     strength: float
@@ -68,7 +68,7 @@ class Augment:
         """From a strength or its name: none, crop, light or strong.
 
         Args:
-            padding: What "crop" pads with, as a fraction of the height.
+            padding: Padding of "crop", as a fraction of the height.
         """
         number = AUGMENT_STRENGTHS[strength] if isinstance(strength, str) else strength
         return cls(number, flip, rand_augment, padding if strength == "crop" else 0.0, random_erasing)
@@ -100,7 +100,7 @@ class Augment:
         return black_outside(moved, down, right, is_mirrored) if self.padding else moved
 
     def light(self, images: Tensor, draws: Tensor) -> Light:
-        """How brightness and contrast change float images; for `Scaling`, which makes both one step.
+        """How brightness and contrast change float images, for `Scaling`, which applies both in one step.
 
         Args:
             images: (batch, channels, height, width), channels last in memory.
@@ -127,7 +127,7 @@ class Augment:
 
 
 def _offsets(side: int, draws: Tensor, reach: int) -> Tensor:
-    """From as many pixels as a window may be moved to one side to as many to the other, each as likely."""
+    """Offsets in whole pixels from -reach to reach, all equally likely; reach is below `side`."""
     reach = min(reach, side - 1)
     return (draws * (2 * reach + 1)).long() - reach
 
@@ -135,13 +135,13 @@ def _offsets(side: int, draws: Tensor, reach: int) -> Tensor:
 def rand_augmented(images: Tensor, draws: Tensor, strength: float) -> Tensor:
     """Two random operations on each image (Cubuk et al. 2020, "RandAugment").
 
-    Image by image, as each has operations of its own: 0.4 ms for one of 28 px, 2.7 ms for 3 x 224 x 224 px,
-    on one core.
+    It works image by image, as each has operations of its own: 0.4 ms for one of 28 px, 2.7 ms for
+    3 x 224 x 224 px, on one core.
 
     Args:
         images: (batch, channels, height, width), uint8.
         draws: Random numbers of each example, (batch, any); the bits of the first seed its operations.
-        strength: In (0, 1], of torchvision's magnitudes.
+        strength: In (0, 1], as a fraction of torchvision's largest magnitude.
     """
     magnitude = round(strength * (_NUM_MAGNITUDES - 1))
     augment = v2.RandAugment(_NUM_OPERATIONS, magnitude, _NUM_MAGNITUDES)

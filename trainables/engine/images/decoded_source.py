@@ -38,17 +38,17 @@ def decoded_source(
     top: int | None,
     num_threads: int,
 ) -> ImageSource:
-    """A source of images, which are all decoded at `top` now if the cache does not have them.
+    """A source of images, which are all decoded at `top` now unless the cache has them.
 
-    Smaller images are made from those: 20 times as fast as decoding, and as near to it as
-    one way of decoding is to another. So a ladder's next resolution need not be prepared ahead. Where
-    the cache has no room, cannot lock files, or another process decodes without getting on, images are
-    decoded whenever they are needed, to the same values.
+    Smaller images are made from those: 20 times as fast as decoding, and as close to it as one way of
+    decoding is to another. So a ladder's next resolution need not be prepared ahead. If the cache has
+    no room or cannot lock files, or another process decodes without making progress, images are decoded
+    whenever they are needed, to the same values.
 
     Args:
-        name: What the cache calls the images; names their content, for which all files may have to be read.
+        name: The images' name in the cache, which identifies their content; that may need all files read.
         top: Resolution in pixels of the top rung's images.
-        num_threads: Threads that decode where the cache has no room.
+        num_threads: Number of decoding threads if the cache has no room.
 
     Raises:
         DataError: No resolution is given, or over 1 % of the images cannot be read.
@@ -75,7 +75,7 @@ def decoded_source(
 def _undecoded(
     reader: ImageReader, labels: Tensor, parts: np.ndarray, class_names: Sequence[str], num_threads: int
 ) -> ImageSource:
-    """A source whose images are decoded one by one when they are asked for, and taken for readable."""
+    """A source whose images are decoded one by one on demand, and assumed to be readable."""
     return ImageSource(
         labels=labels.long(),
         parts=parts,
@@ -92,7 +92,7 @@ def _undecoded(
 
 @dataclass(frozen=True)
 class _ImageStore:
-    """Where the decoded pixels of a set of images come from: the cache, or its files again."""
+    """Provides the decoded pixels of a set of images, from the cache or from its files again."""
 
     reader: ImageReader
     cache: CacheFolder
@@ -100,7 +100,7 @@ class _ImageStore:
     num_threads: int
 
     def decoded(self, resolution: int) -> tuple[Pixels, np.ndarray, dict[str, str]]:
-        """Pixels from the files, which images can be read, and why the cache does not have them."""
+        """Pixels at `resolution`, which images can be read, and a note if the cache does not have them."""
         shape = shape_px(resolution, self.reader.aspect_ratio)
         try:
             file, decoded = self._decoded_file(f"{self.name}-{resolution}px", resolution, kept=shape)
@@ -114,7 +114,7 @@ class _ImageStore:
         return streamed, is_readable, {"cache": note}
 
     def at_any_resolution(self, largest: Pixels, top: int) -> Callable[[int], Pixels]:
-        """What gives pixels: below `top` made from the largest, above it decoded; the latest are kept."""
+        """A cached function from resolution to pixels: below `top` from the largest, above it decoded."""
 
         @lru_cache(RESOLUTIONS_KEPT)
         def pixels(resolution: int) -> Pixels:
@@ -136,7 +136,7 @@ class _ImageStore:
         return checked.is_readable
 
     def resized(self, larger: Pixels, larger_resolution: int, resolution: int) -> Pixels:
-        """Pixels from larger ones, themselves kept if those are and the cache has room."""
+        """Pixels made from larger ones, and stored if those are and the cache has room."""
         aspect_ratio, interpolation = self.reader.aspect_ratio, self.reader.framing.interpolation
         if not isinstance(larger, StoredPixels):
             return ResizedPixels(larger, resolution, aspect_ratio, interpolation)
@@ -173,7 +173,7 @@ class _ImageStore:
         return file, Decoded.view(file.content, num_images, kept)
 
     def _decode(self, decoded: Decoded, resolution: int, *, flush: Callable[[], None]) -> Iterator[float]:
-        """Decode, and show how far that is."""
+        """Decode, reporting progress."""
         num_images, progress = self.reader.num_images, ProgressWriter(self.cache.progress_file)
         progress.begin("decoding", num_images)
         try:
@@ -185,9 +185,9 @@ class _ImageStore:
 
 
 def _images(pixels: np.ndarray) -> Tensor:
-    """(n, height, width, 3) as (n, 3, height, width), the memory shared."""
+    """(n, height, width, 3) as (n, 3, height, width), sharing memory."""
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
 def _no_flush() -> None:
-    """For marks that lie in memory."""
+    """Do nothing: the marks are only in memory."""

@@ -1,4 +1,4 @@
-"""Images of any size decoded to one, in parallel, resumed where a kill ended it."""
+"""Decoding images of any size to one size, in parallel, and resuming after a kill."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ImageReader:
-    """Images by number.
+    """Reads images by index.
 
     Attributes:
-        opened: Decodes one for a resolution in pixels, upright and in RGB; its shorter side may come reduced
-            to twice that. Anything it raises means that the image cannot be read.
-        aspect_ratio: Width over height of what is made of them. Squares are cut out of the middle; to
-            other shapes images are stretched.
-        framing: Of squares.
+        opened: Decodes an image for a resolution in pixels, upright and in RGB; its shorter side may be
+            reduced to twice that. Any exception means that the image cannot be read.
+        aspect_ratio: Width over height of the results. Squares are cut out of the middle; images are
+            stretched to other shapes.
+        framing: How squares are cut and resized.
     """
 
     num_images: int
@@ -42,7 +42,7 @@ class ImageReader:
         """One image as (resolution, width, 3), uint8.
 
         Raises:
-            OSError: It cannot be read.
+            OSError: The image cannot be read.
         """
         try:
             image = self.opened(index, resolution)
@@ -52,18 +52,18 @@ class ImageReader:
             return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
         except MemoryError:
             raise
-        except Exception as error:  # Pillow's decoders raise of everything for broken files
+        except Exception as error:  # Pillow's decoders raise anything for broken files
             raise OSError(str(error)) from error
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """Views of a block of bytes that holds what decoding gave.
+    """Views of a block of bytes that holds the results of decoding.
 
     Attributes:
-        images: (n, height, width, 3), uint8; black where an image cannot be read. With a height of 0
+        images: (n, height, width, 3), uint8; black for an image that cannot be read. With a height of 0
             no pixels are kept.
-        marks: (n,), 0 where an image has not been decoded, 1 where it can be read, 2 where not.
+        marks: (n,), 0 for an image that is not decoded yet, 1 if it can be read, 2 if not.
     """
 
     images: np.ndarray
@@ -90,11 +90,11 @@ def decode_all(
 ) -> Iterator[float]:
     """Decode what `decoded` does not have yet, with a thread per core; yields the fraction done.
 
-    Processes are no faster than threads on few cores, for Pillow decodes outside Python's lock.
+    Processes are no faster than threads on few cores, as Pillow decodes outside Python's lock.
 
     Args:
-        resolution: In pixels, also where `decoded` keeps none.
-        flush: Brings pixels to the disk; they are marked after that, so that a mark can be trusted.
+        resolution: Resolution in pixels, even if `decoded` keeps none.
+        flush: Writes pixels to disk; they are marked only after that, so that a mark can be trusted.
 
     Raises:
         DataError: More than 1 % of the images cannot be read.
@@ -125,7 +125,7 @@ def decode_all(
 
 
 def num_cores() -> int:
-    """Cores that this process may run on. A trial's own share does not count: the others wait for it."""
+    """Cores that this process may run on, whatever the trial's share: the other trials wait for it."""
     return len(os.sched_getaffinity(0))
 
 

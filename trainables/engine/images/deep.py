@@ -1,8 +1,8 @@
-"""Images beyond 8 bits a channel (16-bit, signed, 32-bit, floats): their values, and what becomes of them.
+"""Images of more than 8 bits per channel (16-bit, signed, 32-bit, floats): reading and scaling their values.
 
-Pillow opens the grey ones as they are, cuts those of colour to their upper 8 bits and does not know the
-others, so that 12 bits in a 16-bit file would all be black. Scaling is by the range of a whole data set,
-never by that of one image: a dark image stays darker than a bright one.
+Pillow opens grey ones unchanged, cuts colour ones to their upper 8 bits and does not know the others, so that
+12 bits in a 16-bit file would all be black. Scaling is by the range of a whole data set, never by that of one
+image: a dark image stays darker than a bright one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PNG_MAGIC = b"\x89PNG"
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether an opened and not yet loaded image has more than Pillow's 8 bits a channel to say."""
+    """Whether an opened and not yet loaded image has more than Pillow's 8 bits per channel."""
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         return True
     if image.format == "PNG":
@@ -43,7 +43,7 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def is_tiff(content: bytes) -> bool:
-    """Whether a file is a TIFF, though Pillow may not know its kind."""
+    """Whether a file is a TIFF, even if Pillow does not know its kind."""
     return content.startswith(_TIFF_MAGIC)
 
 
@@ -53,9 +53,9 @@ class DeepImage:
 
     Attributes:
         values: (height, width, channels): grey, grey and alpha, RGB, or RGB and alpha.
-        declared_max: What the file says is white; None where it does not say.
-        orientation: As EXIF counts it; 1 is upright.
-        is_inverted: The least value is white.
+        declared_max: The value that the file declares to be white; None if it declares none.
+        orientation: Orientation as in EXIF; 1 is upright.
+        is_inverted: Whether the smallest value is white.
     """
 
     values: np.ndarray
@@ -75,7 +75,7 @@ class DeepImage:
 
     @property
     def range(self) -> tuple[float, float]:
-        """The least and the largest finite value, alpha apart; (0, 0) where there is none."""
+        """The smallest and the largest finite value, alpha aside; (0, 0) if there is none."""
         colours = self.values[..., :-1] if self.has_alpha else self.values
         finite = colours[np.isfinite(colours)]
         return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
@@ -83,11 +83,11 @@ class DeepImage:
 
 @dataclass(frozen=True)
 class Scales:
-    """From the values of a data set's deep images to 8 bits.
+    """Scales the values of a data set's deep images to 8 bits.
 
     Attributes:
-        ranges: The least and the largest value of each kind in the whole data set, those of files that
-            declare their white apart.
+        ranges: The smallest and the largest value of each kind in the whole data set, without files that
+            declare their white.
     """
 
     ranges: Mapping[Kind, tuple[float, float]] = field(default_factory=dict)
@@ -100,8 +100,8 @@ class Scales:
     def black_and_white(self, kind: Kind) -> tuple[float, float]:
         """The values that become 0 and 255.
 
-        Of 16 bits as many count as the data use, floats in [0, 1] stay what they are, and everything else
-        is scaled by its own range.
+        16-bit values are scaled by the number of bits that the data use, floats in [0, 1] are kept, and
+        everything else is scaled by its own range.
         """
         low, high = self.ranges.get(kind, (0.0, 0.0))
         if kind == "16-bit":
@@ -109,9 +109,9 @@ class Scales:
         return (0.0, 1.0) if kind == "float" and low >= 0 and high <= 1 else (low, high)
 
     def scaled(self, deep: DeepImage) -> Image.Image:
-        """An image of 8 bits a channel, turned as the file has it: "L", "LA", "RGB" or "RGBA".
+        """An image of 8 bits per channel, oriented as in the file: "L", "LA", "RGB" or "RGBA".
 
-        What is not a number becomes black.
+        NaN becomes black.
         """
         black, white = self.black_and_white(deep.kind)
         if deep.declared_max is not None:
@@ -131,7 +131,7 @@ def read_deep(content: bytes) -> DeepImage:
     """The values of a file that `is_deep`, or of a TIFF that Pillow does not know.
 
     Raises:
-        Exception: Of any kind: it cannot be read, or its channels make no image.
+        Exception: Any exception: the file cannot be read, or its channels make no image.
     """
     if is_tiff(content):
         return _read_tiff(content)
@@ -145,7 +145,7 @@ def read_deep(content: bytes) -> DeepImage:
 
 
 def _read_png(content: bytes) -> np.ndarray:
-    """All 16 bits, where Pillow has no mode for them: their upper 8 and their lower 8, decoded apart."""
+    """All 16 bits; if Pillow has no mode for them, from the upper and the lower 8, decoded separately."""
     with Image.open(io.BytesIO(content)) as image:
         mode = str(image.tile[0].args)
         if mode.startswith("LA"):
@@ -158,7 +158,7 @@ def _read_png(content: bytes) -> np.ndarray:
 
 
 def _png_bytes(content: bytes, mode: str, order: str) -> np.ndarray:
-    """The first ("B") or the second ("L") byte of each sample: what Pillow takes for the upper one."""
+    """The first ("B") or the second ("L") byte of each sample, which Pillow takes for the upper one."""
     with Image.open(io.BytesIO(content)) as image:
         (tile,) = image.tile
         image.tile = [tile._replace(args=mode.replace("16B", f"16{order}"))]
@@ -166,7 +166,7 @@ def _png_bytes(content: bytes, mode: str, order: str) -> np.ndarray:
 
 
 def _grey_and_alpha(content: bytes) -> np.ndarray:
-    """Two samples of 16 bits are four of 8 once the header (depth, colours, its checksum) says so."""
+    """Two samples of 16 bits, read as four of 8 by changing the header (depth, colours, its checksum)."""
     header = content[12:24] + bytes([8, 6]) + content[26:29]
     patched = content[:12] + header + zlib.crc32(header).to_bytes(4, "big") + content[33:]
     with Image.open(io.BytesIO(patched)) as image:
@@ -179,7 +179,7 @@ def _read_tiff(content: bytes) -> DeepImage:
         orientation = page.tags.valueof(ORIENTATION) or 1
         try:
             values = page.asarray()
-        except (ValueError, NotImplementedError, ImportError):  # of a compression that Pillow may know
+        except (ValueError, NotImplementedError, ImportError):  # a compression that Pillow may know
             values, orientation = _opened_by_pillow(content, page), 1
         else:
             values = np.moveaxis(values, 0, -1) if page.axes == "SYX" else values
@@ -192,7 +192,7 @@ def _read_tiff(content: bytes) -> DeepImage:
 
 
 def _opened_by_pillow(content: bytes, page: Any) -> np.ndarray:
-    """The values of a TIFF with LZW and the like; of colours their upper 8 bits, as 16."""
+    """The values of a TIFF with LZW and the like; for colours only the upper 8 bits, as 16."""
     with Image.open(io.BytesIO(content)) as image:
         values = np.asarray(image)
     if values.dtype != np.uint8:
@@ -203,10 +203,10 @@ def _opened_by_pillow(content: bytes, page: Any) -> np.ndarray:
 
 
 def _colours(values: np.ndarray, page: Any) -> np.ndarray:
-    """Grey or RGB with the alpha that there is, without channels of other things such as infrared.
+    """Grey or RGB with alpha if there is any, without other channels such as infrared.
 
     Raises:
-        ValueError: They are other colours, or several channels of which none is marked as a colour.
+        ValueError: The colours are of another kind, or several channels have none marked as a colour.
     """
     kind, num_channels = page.photometric, values.shape[-1]
     if kind == _INKS and num_channels == 4 and values.dtype.kind == "u":
@@ -223,7 +223,7 @@ def _colours(values: np.ndarray, page: Any) -> np.ndarray:
 
 
 def _declared_max(page: Any, dtype: np.dtype[Any]) -> float | None:
-    """White by the bits of a sample where they are no whole bytes, or by the tag for it."""
+    """White by the bits of a sample if they are not whole bytes, or by the tag for it."""
     declared = page.tags.valueof(_MAX_VALUE)
     declared = 0 if declared is None else int(np.max(declared))
     if dtype.kind == "u" and page.bitspersample % 8:
@@ -232,10 +232,10 @@ def _declared_max(page: Any, dtype: np.dtype[Any]) -> float | None:
 
 
 def _shaped(values: np.ndarray) -> np.ndarray:
-    """(height, width, channels) of numbers.
+    """Values as (height, width, channels).
 
     Raises:
-        ValueError: They are of another shape, or complex.
+        ValueError: They have another shape, or are not real numbers.
     """
     values = values[..., None] if values.ndim == 2 else values
     if values.ndim != 3 or values.dtype.kind not in "uif":

@@ -1,4 +1,4 @@
-"""Images on disk: which there are, and what identifies their content."""
+"""Images on disk: their files, and what identifies their content."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainables.core.data_summary import LeftOut
 from trainables.engine.images.reading import read_image
 from trainables.engine.images.survey import Survey, survey_files
 
-_ONE_SURVEY = threading.Lock()  # threads that decode may all want it at once
+_ONE_SURVEY = threading.Lock()  # decoding threads may all need the survey at once
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class ImageFiles:
     Every source of images on disk reads them through this, so that pixels mean the same everywhere.
 
     Attributes:
-        left_out: What the folder has beside them.
-        remarks: What should be known of how the folder was understood, a sentence each.
+        left_out: What else the folder has.
+        remarks: How the folder was interpreted, as far as the user should know, a sentence each.
     """
 
     root: Path
@@ -37,11 +37,11 @@ class ImageFiles:
     _surveyed: dict[str, Survey] = field(default_factory=dict, repr=False, compare=False)
 
     def survey(self, known: Path | None = None, *, most_s: float | None = None) -> Survey:
-        """What the files are: sizes, kinds of pixels, content; read once, see `survey_files`.
+        """Survey the files' sizes, kinds of pixels and content; they are read once, see `survey_files`.
 
         Args:
             known: Folder where surveys of files with these sizes and times are kept.
-            most_s: Read as many as that time allows; None reads all.
+            most_s: Seconds after which no more files are read; None reads all.
         """
         with _ONE_SURVEY:
             if "whole" not in self._surveyed:
@@ -53,19 +53,19 @@ class ImageFiles:
             return self._surveyed["whole"]
 
     def content_key(self, known: Path) -> str:
-        """Changes when a file is added, removed, renamed or has other bytes; not when the folder moves."""
+        """A key that changes if a file is added, removed, renamed or edited, but not if the folder moves."""
         return self.survey(known).content_key([self._name(path) for path in self.paths])
 
     def opened(self, index: int, resolution: int) -> Image.Image:
         """Decode one file, upright and in RGB; a JPEG may be reduced to twice `resolution`, see `reading`.
 
         Raises:
-            OSError: It is cut short or no image at all; with its path.
+            OSError: The file is truncated or no image at all; the message has its path.
         """
         return read_image(self.paths[index], resolution, lambda: self.survey().scales)
 
     def name(self, index: int) -> str:
-        """The path of a file below the folder."""
+        """The path of a file relative to the folder."""
         return self._name(self.paths[index])
 
     def _name(self, path: Path) -> str:

@@ -1,6 +1,6 @@
 """Names that mean the same in every folder of data: the parts of a split, and what is never data.
 
-Every reader of folders asks here (class folders, COCO, VOC), so that all keep one rule, which
+Every reader of folders (class folders, COCO, VOC) uses these functions, so that all follow one rule, which
 docs/own-images.md states.
 """
 
@@ -23,7 +23,7 @@ _NAME = re.compile(
     r"([-_. ]?(19|20)\d\d)?"  # train2017
 )
 _WORD = re.compile(rf"(?<![^\W\d_])({'|'.join(_PART_BY_NAME)})(?![^\W\d_])")
-# Of file managers, archives, file systems, NAS and Python, beside whatever is hidden. In lower case.
+# Left by file managers, archives, file systems, NAS and Python, in addition to hidden files. In lower case.
 _NEVER_DATA = {
     "__macosx",
     "__pycache__",
@@ -44,9 +44,9 @@ _NEVER_DATA = {
 
 
 def part_of(name: str) -> Part | None:
-    """The part of a split that a folder or a list of this name holds; None where it names none.
+    """The part of a split that a folder or a list of this name holds; None if it names none.
 
-    In any case, and with set, split, data, images or a year behind it: "Training", "test_set", "train2017".
+    Case is ignored, and set, split, data, images or a year may follow: "Training", "test_set", "train2017".
     `trainval` is training data, so a reader that finds `train` beside it must choose one of them.
     """
     match = _NAME.fullmatch(name.strip().lower())
@@ -54,10 +54,10 @@ def part_of(name: str) -> Part | None:
 
 
 def part_in(name: str) -> Part | None:
-    """The part that a longer name mentions as a word, such as "instances_val2017"; None where it does not.
+    """The part that a longer name mentions as a word, such as "instances_val2017"; None if it has none.
 
-    The first one counts ("image_info_test-dev2017" is of the test part); train and val together are
-    training data, as in "train_val2014".
+    The first one counts ("image_info_test-dev2017" is the test part's); train and val together are training
+    data, as in "train_val2014".
     """
     if part := part_of(name):
         return part
@@ -68,7 +68,7 @@ def part_in(name: str) -> Part | None:
 
 
 def part_and_rest(name: str) -> tuple[Part, str] | None:
-    """The one part that a longer name mentions, and the name without it: of "seg_train" train and "seg_".
+    """The one part that a longer name mentions, and the name without it: train and "seg_" for "seg_train".
 
     Folders whose names have the same rest are parts of one data set.
     """
@@ -79,6 +79,6 @@ def part_and_rest(name: str) -> tuple[Part, str] | None:
 def is_never_data(name: str) -> bool:
     """Whether a file or folder of this name is hidden or left behind by a system, whatever it holds.
 
-    Names of the data's own folder and those above it are not to be asked about.
+    Do not apply it to the data's own folder and those above it.
     """
     return name.startswith(".") or name.lower() in _NEVER_DATA

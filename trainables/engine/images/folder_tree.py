@@ -1,4 +1,4 @@
-"""A folder with what lies in it, links followed, and a record of what is left out."""
+"""The content of a folder, with links followed and a record of what is left out."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Listing:
 
 
 class FolderTree:
-    """What lies below a folder, each folder listed once; nothing is left out without a record.
+    """Everything below a folder, each folder listed once; nothing is left out without a record.
 
-    Never data is what `is_never_data` knows. Links are followed, but for dead ones and those that lead
-    back to a folder above or to one that was read in the same walk.
+    `is_never_data` decides what is never data. Links are followed, except for dead ones and those that
+    lead back to a folder above or to one that was read in the same walk.
     """
 
     def __init__(self, root: Path) -> None:
@@ -35,13 +35,13 @@ class FolderTree:
         self._left_out: defaultdict[str, list[str]] = defaultdict(list)
 
     def listing(self, folder: Path) -> Listing:
-        """The content of one folder that may be data; empty where it cannot be read."""
+        """The content of one folder that may be data; empty if it cannot be read."""
         if folder not in self._listings:
             self._listings[folder] = self._listed(folder)
         return self._listings[folder]
 
     def images(self, folder: Path) -> list[Path]:
-        """All files with an image's ending below a folder, sorted; what else is there is left out."""
+        """All files with an image's ending below a folder, sorted; other files are left out."""
         above = {_identity(path) for path in (*folder.absolute().parents, *folder.resolve().parents)}
         found: list[Path] = []
         self._walk(folder, above, found)
@@ -53,7 +53,7 @@ class FolderTree:
         self._left_out[reason].append(name.encode(errors="replace").decode())
 
     def leave_file(self, path: Path, *, otherwise: str) -> None:
-        """Record a file by its ending where that is no image's, else for the reason `otherwise`."""
+        """Record that a file is not used: by its ending if that is no image's, else as `otherwise`."""
         if is_image(path):
             self.leave(otherwise, path)
         else:
@@ -70,7 +70,7 @@ class FolderTree:
         )
 
     def _listed(self, folder: Path) -> Listing:
-        """The content of a folder, links followed; what is no data is recorded."""
+        """List a folder with links followed, recording whatever is not data."""
         folders, files = [], []
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -85,7 +85,7 @@ class FolderTree:
                 files.append(path)
             elif path.is_dir():
                 folders.append(path)
-            elif path.is_file():  # by a link
+            elif path.is_file():  # through a link
                 files.append(path)
             else:
                 self.leave("dead link" if entry.is_symlink() else "special file", path)
@@ -108,7 +108,7 @@ class FolderTree:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file has the ending of images that can be read."""
+    """Whether a file has the ending of an image that can be read."""
     return path.suffix.lower() in endings()
 
 

@@ -1,4 +1,4 @@
-"""Images that a data set has more than once, by the bytes of their files: what that spoils, in words."""
+"""Messages about images that a data set has more than once, by the bytes of their files."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _NAMED = 3
 def in_two_parts(
     identical: Sequence[Sequence[int]], parts: Sequence[tuple[str, Tensor]], name: Callable[[int], str]
 ) -> str:
-    """That images are trained on and scored, or validated and tested with; empty where none is.
+    """A message on images in two parts, such as both trained on and scored; empty if there are none.
 
     Args:
-        identical: Rows that have the same content.
-        parts: What each part is called, with its rows.
-        name: What to call a row.
+        identical: Groups of rows with the same content.
+        parts: The name of each part, with its rows.
+        name: Returns the name of a row's image.
     """
     if not identical:
         return ""
@@ -35,7 +35,7 @@ def in_two_parts(
 def in_two_classes(
     identical: Sequence[Sequence[int]], labels: Sequence[int], name: Callable[[int], str]
 ) -> str:
-    """That images have two labels, of which one is wrong; empty where none has."""
+    """A message on images with two labels, of which one is wrong; empty if there are none."""
     pairs = []
     for rows in identical:
         first = {labels[row]: row for row in reversed(rows)}
@@ -45,7 +45,7 @@ def in_two_classes(
 
 
 def more_than_once(identical: Sequence[Sequence[int]], name: Callable[[int], str]) -> str:
-    """How many images are copies of others, wherever they lie; empty where none is."""
+    """A message on how many images are copies of others, wherever they are; empty if none is."""
     if not identical:
         return ""
     num_copies = sum(len(rows) - 1 for rows in identical)

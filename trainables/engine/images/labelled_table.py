@@ -1,4 +1,4 @@
-"""A table of images and their classes, as competitions and labelling tools hand it out."""
+"""Reading a table of images and their classes, as competitions and labelling tools provide it."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ from trainables.engine.images.folder_names import PARTS, part_in, part_of
 from trainables.engine.images.folder_tree import FolderTree, is_image
 from trainables.engine.tables import read_table
 
-# What a column may be called, in any case, with blanks or dashes for _; the first that is there counts.
+# Names that a column may have, in any case, with blanks or dashes for _; the first that is present counts.
 _IMAGE = (
     *("image", "filename", "file_name", "file", "filepath", "filepaths", "file_path", "path", "image_path"),
     *("image_name", "image_id", "img", "images", "name", "id"),
 )
 _LABEL = ("label", "labels", "class", "class_name", "category", "target", "species", "breed", "class_id", "y")
 _PART = ("part", "split", "set", "subset", "data_set", "dataset")
-_TRIED = 50  # images that are sought in each folder
-_MAX_MISSING_FRACTION = 0.01  # of the images, as of those that cannot be read
+_TRIED = 50  # images to look for in each folder
+_MAX_MISSING_FRACTION = 0.01  # of the images, the same as for unreadable ones
 
 Row = Mapping[str, str]
 
 
 def read_labelled_table(table: Path, given: Path | None) -> ImageFiles:
-    """The images that a table names, with its classes and parts.
+    """Read the images that a table names, with their classes and parts.
 
-    A cell may name an image with folders in any spelling, or without its ending. In place of a column of
-    classes there may be one for each class, with a 1 for one of them. Rows without a class are left out.
+    A cell may name an image with folders, which need not match, or without its ending. Instead of a column
+    of classes there may be one for each class, with a 1 in one of them. Rows without a class are left out.
 
     Args:
-        given: The folder of the images; None is the table's, or the one in it that has most of them.
+        given: The folder of the images; None means the table's, or the one in it that has most of them.
 
     Raises:
-        DataError: The table cannot be read, or contradicts itself or its images; all problems at once.
+        DataError: The table cannot be read, or contradicts itself or its images; the message has all
+            problems.
     """
     header, rows = read_table(table)
     columns = _Columns.of_first_row(header) or _Columns.of(table, header, rows)
@@ -70,7 +71,7 @@ def read_labelled_table(table: Path, given: Path | None) -> ImageFiles:
 
 @dataclass(frozen=True)
 class _Columns:
-    """Which columns say what: `labels` is one of classes, or several of which one has a 1."""
+    """The roles of the columns: `labels` is one column of classes, or several of which one has a 1."""
 
     image: str
     labels: tuple[str, ...]
@@ -79,7 +80,7 @@ class _Columns:
 
     @classmethod
     def of_first_row(cls, header: Sequence[str]) -> _Columns | None:
-        """Of an image and its class, where the first line is one already; None of any other."""
+        """The columns of a table whose first line is already an image and its class, else None."""
         images = [name for name in header if is_image(Path(name))]
         if len(header) != 2 or len(images) != 1:
             return None
@@ -115,7 +116,7 @@ class _Columns:
 
 
 def _is_one_of(rows: Sequence[Row], names: Sequence[str]) -> bool:
-    """Whether these columns say by a single 1 which class a row has."""
+    """Whether these columns mark the class of each row with a single 1."""
     return len(names) > 1 and all(
         sum(_is_one(row[name]) for name in names) == 1
         and all(row[name] in ("0", "0.0", "1", "1.0") for name in names)
@@ -128,13 +129,13 @@ def _is_one(cell: str) -> bool:
 
 
 class _Folder:
-    """A folder in which images are sought by what cells say."""
+    """A folder in which images are looked up by the names in cells."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def find(self, name: str) -> Path | None:
-        """By the whole name, or by its last part, with its ending or without, where one image has it."""
+        """Find an image by its whole name, or by its last part, with or without ending, if that is unique."""
         path = self.root / name.replace("\\", "/")
         return path if self.has(name) else self._by_last_part.get(path.name)
 
@@ -144,24 +145,24 @@ class _Folder:
 
     @cached_property
     def _by_last_part(self) -> Mapping[str, Path]:
-        """Of all in the folder and below: names that one image has, with endings and without."""
+        """The images in the folder and below by file name, with and without ending, if that is unique."""
         images = FolderTree(self.root).images(self.root)
         names = Counter(name for path in images for name in {path.name, path.stem})
         return {name: path for path in images for name in (path.name, path.stem) if names[name] == 1}
 
 
 def _folder_with_most(names: Sequence[str], table: Path, given: Path | None) -> _Folder:
-    """The folder that has most of the images, of the one given or those at the table.
+    """The folder that has most of the images: the one given, or one of those beside the table.
 
     Raises:
-        DataError: Several have as many, and none is named like the table's part.
+        DataError: Several have equally many, and none is named like the table's part.
     """
     beside = table.parent
     inner = FolderTree(beside).listing(beside).folders
     folders = [_Folder(root) for root in ([given] if given else [*inner, beside])]
     tried = [name for name in names[:: max(1, len(names) // _TRIED)] if name]
     counts = {folder: sum(map(folder.has, tried)) for folder in folders}
-    if not any(counts.values()):  # which lists all that lies below, if it must
+    if not any(counts.values()):  # only then, as `find` lists everything below a folder
         counts = {folder: sum(folder.find(name) is not None for name in tried) for folder in folders}
     tied = [folder for folder in folders if counts[folder] == max(counts.values())]
     named = [folder for folder in tied if part_of(folder.root.name) == (part_in(table.stem) or PARTS[0])]
@@ -208,7 +209,7 @@ def _found(
 
 
 def _beside(found: Iterable[Path]) -> list[Path]:
-    """Other images in the folders of those that were found."""
+    """Other images in the same folders as those that were found."""
     known = set(found)
     folders = sorted({path.parent for path in known})
     files = [path for folder in folders for path in FolderTree(folder).listing(folder).files]
@@ -216,6 +217,6 @@ def _beside(found: Iterable[Path]) -> list[Path]:
 
 
 def _class_names(labels: Sequence[str]) -> list[str]:
-    """In the order of their numbers, or of their letters where they are none."""
+    """The classes in numerical order, or alphabetically if they are not all numbers."""
     names = sorted(Counter(labels))
     return sorted(names, key=int) if all(name.isdecimal() for name in names) else names

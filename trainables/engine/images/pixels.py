@@ -23,15 +23,15 @@ class Pixels(Protocol):
     """Images by their row: (batch, channels, height, width), uint8, channels last in memory."""
 
     def pick(self, rows: Tensor) -> Tensor:
-        """The images of these rows (on the CPU), on the device where they lie."""
+        """The images of these rows, which are on the CPU, on the device that stores the images."""
         ...
 
     def expect(self, rows: Tensor) -> None:
-        """Prepare for these rows, in this order; what was expected before no longer is."""
+        """Prepare for these rows, in this order, instead of those expected before."""
         ...
 
     def on(self, device: torch.device) -> Pixels:
-        """The same images there, if they fit."""
+        """The same images on `device`, if they fit."""
         ...
 
 
@@ -40,7 +40,7 @@ class StoredPixels:
 
     Args:
         images: (n, channels, height, width), uint8, channels last in memory.
-        held: What must live as long, such as the open file.
+        held: An object that must live as long, such as the open file.
     """
 
     def __init__(self, images: Tensor, *, held: Any = None) -> None:
@@ -54,21 +54,20 @@ class StoredPixels:
         return chosen.permute(0, 3, 1, 2)
 
     def expect(self, rows: Tensor) -> None:
-        """Nothing: they are there."""
+        """Do nothing: the images are there."""
 
     def on(self, device: torch.device) -> StoredPixels:
         if device.type != "cuda":
             return self
         if device not in self._copies:
             num_free, _ = torch.cuda.mem_get_info(device)
-            # Copied once for all trials of a process: an epoch then moves row numbers to the GPU and no
-            # pixels.
+            # Copied once for all trials of a process: an epoch then moves only row numbers to the GPU.
             fits = self.images.nbytes <= _DEVICE_FRACTION * num_free
             self._copies[device] = self._copy(device) if fits else self
         return self._copies[device]
 
     def where(self) -> str:
-        """In words, with the size."""
+        """Where the images are, in words, with their size."""
         return f"{self.images.nbytes / _GIB:.3g} GiB in the memory of {self.images.device}"
 
     def _copy(self, device: torch.device) -> StoredPixels:
@@ -76,7 +75,7 @@ class StoredPixels:
 
 
 class ResizedPixels:
-    """Images of other pixels made smaller whenever they are picked."""
+    """Images made from larger ones whenever they are picked."""
 
     def __init__(
         self,
@@ -101,8 +100,8 @@ class ResizedPixels:
 class StreamedPixels:
     """Images decoded from their files whenever they are picked, by threads that read ahead.
 
-    Not torch's DataLoader: it would fork a process that holds threads of Ray and torch, for each epoch.
-    Decoding runs outside Python's lock, and what is random happens later, on whole batches.
+    This is not torch's DataLoader, which would fork a process with threads of Ray and torch for each epoch.
+    Decoding runs outside Python's lock, and anything random happens later, on whole batches.
     """
 
     def __init__(

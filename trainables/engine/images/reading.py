@@ -1,4 +1,4 @@
-"""From a file to an upright RGB image of 8 bits: what its pixels mean, whatever kind of file it is."""
+"""Reading files of any kind as upright 8-bit RGB images: what their pixels mean."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ with suppress(ImportError):  # the extra heic
     from pillow_heif import register_heif_opener
 
     register_heif_opener()
-# Pillow's own limit, against files that are bombs, is 179 million; phones take photographs of 200.
+# Pillow's own limit, against decompression bombs, is 179 million; phones take photographs of 200 million.
 Image.MAX_IMAGE_PIXELS = 2**28
-# Part of the key of the cache: another number and everything is decoded again.
+# Part of the key of the cache: if it changes, everything is decoded again.
 MEANING = 2
 _BACKGROUND = "white"  # of transparent images: what pages, slides and most viewers show
-# By the orientation that EXIF says, how to turn the image upright.
+# How to turn an image upright, by its EXIF orientation.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -34,7 +34,7 @@ _TURNS = {
 _HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")  # brands of ISO's container
 HEIC_REMEDY = "`pip install pillow-heif` reads it, or save it as JPEG"
 _ACROSS = 5  # orientations from here on swap width and height
-# Formats that Pillow names but cannot decode, or only with a program beside it.
+# Formats that Pillow names but cannot decode, or only with another program.
 _NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "PALM", "WMF"}
 
 
@@ -47,27 +47,27 @@ def endings() -> frozenset[str]:
 
 
 def read_image(path: Path, resolution: int, scales: Callable[[], Scales]) -> Image.Image:
-    """One file, upright and in RGB; a JPEG may come smaller, with twice `resolution` in pixels at least.
+    """Read a file, upright and in RGB; a JPEG may be reduced, to at least twice `resolution` in pixels.
 
-    It is decoded at its half, quarter or eighth then. The margin is Pillow's own for thumbnails: at 64 px it
-    halves the time of photographs of 400 to 640 px, and changes values by 0.5 of 255.
+    It is then decoded at half, a quarter or an eighth of its size. The margin is Pillow's own for thumbnails:
+    at 64 px it halves the time for photographs of 400 to 640 px, and changes values by 0.5 of 255.
 
     Args:
-        scales: Of the data set that the file belongs to; asked for where it has more than 8 bits.
+        scales: Returns the scales of the file's data set; called only if the file has more than 8 bits.
 
     Raises:
-        OSError: It is cut short or no image at all; with its path.
+        OSError: The file is truncated or no image at all; the message has its path.
     """
     try:
         return _read(path, resolution, scales)
     except MemoryError:
         raise
-    except Exception as error:  # Pillow's decoders raise of everything for broken files
+    except Exception as error:  # Pillow's decoders raise anything for broken files
         raise OSError(f"{path}: {error}") from error
 
 
 def _read(path: Path, resolution: int, scales: Callable[[], Scales]) -> Image.Image:
-    """Decode a file by Pillow, or by the reader of deep images where it has more than 8 bits."""
+    """Decode a file with Pillow, or with the reader of deep images if it has more than 8 bits."""
     try:
         image = Image.open(path)
     except UnidentifiedImageError:
@@ -86,7 +86,7 @@ def _read(path: Path, resolution: int, scales: Callable[[], Scales]) -> Image.Im
 
 
 def _other_kind(content: bytes) -> str:
-    """What a file with the name of an image is in truth; empty where that is unclear."""
+    """What a file with the name of an image really is; empty if that is unclear."""
     if content.startswith(GIT_LFS_POINTER):
         return "it is a pointer of Git LFS; fetch the images with `git lfs pull`"
     if content[4:8] == b"ftyp" and content[8:12] in _HEIC:
@@ -95,31 +95,31 @@ def _other_kind(content: bytes) -> str:
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """An image of 8 bits as a viewer shows it: upright, and on white where it is transparent.
+    """An 8-bit image as a viewer shows it: upright, and on white if it is transparent.
 
-    Colours are converted by their plain formulas: of an embedded profile nothing is made.
+    Colours are converted by plain formulas; an embedded profile is ignored.
     """
     return _turned(_rgb(image), orientation_of(image))
 
 
 def orientation_of(image: Image.Image) -> int:
-    """What EXIF or XMP says of an image, 1 to 8; 1, upright, where neither does."""
+    """The orientation of an image by EXIF or XMP, 1 to 8; 1, upright, if neither has one."""
     found = image.getexif().get(ORIENTATION, 1)
     return found if found in _TURNS else 1
 
 
 def _of_deep(content: bytes, scales: Scales) -> Image.Image:
-    """An image of more than 8 bits, scaled to 8 as its whole set is, and turned upright."""
+    """An image of more than 8 bits, scaled to 8 bits like its whole set, and turned upright."""
     deep = read_deep(content)
     return _turned(_rgb(scales.scaled(deep)), deep.orientation)
 
 
 def _turned(image: Image.Image, orientation: int) -> Image.Image:
-    """The image as EXIF's orientation says that it is to be seen."""
+    """The image turned upright by its EXIF orientation."""
     if orientation not in _TURNS:
         return image
     turned = image.transpose(_TURNS[orientation])
-    turned.info.clear()  # or the next reader of its EXIF turns it once more
+    turned.info.clear()  # or the next reader of its EXIF would turn it again
     return turned
 
 
@@ -143,20 +143,20 @@ def _on_background(image: Image.Image) -> Image.Image:
 
 
 def _rgb_of_lab(image: Image.Image) -> Image.Image:
-    """L*a*b* as sRGB, by Little CMS: Pillow's `convert` does not know how."""
+    """L*a*b* as sRGB, by Little CMS, as Pillow's `convert` cannot do it."""
     lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
     converted = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
-    assert converted is not None  # it is for images that are changed in place
+    assert converted is not None  # None is for images that are changed in place
     return converted
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """Width and height of a image as a viewer shows it; (0, 0) where Pillow cannot open it."""
+    """Width and height of an image as a viewer shows it; (0, 0) if Pillow cannot open it."""
     try:
         with Image.open(path) as image:
             width, height = image.size
-            # Of a TIFF Pillow gives the upright size already.
+            # For a TIFF, Pillow's size is already upright.
             is_turned = orientation_of(image) >= _ACROSS and image.format != "TIFF"
             return (height, width) if is_turned else (width, height)
-    except Exception:  # Pillow raises of everything for broken files; decoding says what
+    except Exception:  # Pillow raises anything for broken files; decoding reports what
         return 0, 0

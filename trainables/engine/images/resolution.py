@@ -1,4 +1,4 @@
-"""Images of a wanted resolution, square or of another shape, from tensors and from Pillow images alike."""
+"""Resizing to a wanted resolution, square or of another shape, for tensors and Pillow images alike."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def shape_px(resolution: int, aspect_ratio: float) -> tuple[int, int]:
 class Framing:
     """Which part of an image becomes a square image, and how it is resized.
 
-    Pretrained weights have seen images in one way: 224 px of the 256 that the shorter side was resized to
-    are a crop of 0.875. Random weights have no such habit and are given the whole middle.
+    Pretrained weights expect the framing of their training: 224 px of the 256 that the shorter side was
+    resized to are a crop of 0.875. Random weights expect none and get the whole middle.
 
     Attributes:
         crop: Fraction of the shorter side that is kept, in the middle.
-        interpolation: A name of Pillow's and torchvision's, in lower case.
-        is_squashed: The whole image is stretched to a square first, so that nothing of its longer side is
-            cut off but by `crop`.
+        interpolation: The method's name in Pillow and torchvision, in lower case.
+        is_squashed: Stretch the whole image to a square first, so that only `crop` cuts anything off its
+            longer side.
     """
 
     crop: float = 1.0
@@ -38,7 +38,7 @@ class Framing:
 
     @property
     def suffix(self) -> str:
-        """What tells images framed like this from others in the cache; empty for the whole middle."""
+        """Distinguishes images with this framing from others in the cache; empty for the whole middle."""
         if self == Framing():
             return ""
         return f"-{self.interpolation}-{self.crop:g}{'-squashed' if self.is_squashed else ''}"
@@ -76,13 +76,13 @@ def resized_set(
     aspect_ratio: float = 1.0,
     interpolation: str = "bilinear",
 ) -> Tensor:
-    """A whole set at another side: (n, channels, any, any) to (n, channels, height, width), uint8.
+    """Resize a whole set: (n, channels, any, any) to (n, channels, height, width), uint8.
 
-    Returns the set itself where nothing has to change.
+    Returns the set itself if nothing has to change.
 
     Args:
-        aspect_ratio: Width over height. Squares are cut out of the middle; to other shapes, which sets
-            have already, images are stretched.
+        aspect_ratio: Width over height. Squares are cut out of the middle; images are stretched to other
+            shapes, which sets already have.
     """
     if resolution is None or images.shape[-2:] == shape_px(resolution, aspect_ratio):
         return images

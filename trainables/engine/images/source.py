@@ -1,4 +1,4 @@
-"""What every data source becomes: labelled images that can be had at any resolution."""
+"""The common form of every data source: labelled images, available at any resolution."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ class ImageSource:
 
     Attributes:
         labels: (n,), int64.
-        parts: "train", "val", "test" or "unreadable" for each image, as the source brings them; (n,).
-        own_resolution: Resolution of the images as they are, in pixels, which is their height where they are
-            not square; None where they differ.
-        pixels: All images at a resolution in pixels. The last few resolutions are kept.
+        parts: "train", "val", "test" or "unreadable" for each image, as the source defines them; (n,).
+        own_resolution: The images' own resolution in pixels, which is their height if they are not square;
+            None if they differ.
+        pixels: Returns all images at a resolution in pixels. The last few resolutions are kept.
         notes: Automatic choices with their reasons.
-        num_for_statistics: Images that mean and deviation are taken from, at most.
-        name: What to call the image with a number: its file, where there is one.
-        identical: Rows of images whose files have the same bytes, together.
-        num_val: Images of a validation part that the source lacks; None is 15 % of its training part.
-        deep_ranges: Of files of more than 8 bits, by their kind, the least and the largest value.
-        picture: The image with a number, whole as its file has it, its shorter side at least as many pixels
-            as asked for if the file has them; None where images are not in files.
+        num_for_statistics: Maximum number of images for the mean and deviation.
+        name: Returns the name of the image in a row: its file, if there is one.
+        identical: Groups of rows whose image files have the same bytes.
+        num_val: Number of validation images if the source has no such part; None means 15 % of its training
+            part.
+        deep_ranges: The smallest and the largest value in files of more than 8 bits, by their kind.
+        picture: Returns the image in a row, whole as in its file, its shorter side at least the given pixels
+            if the file has them; None if images are not in files.
     """
 
     labels: Tensor
@@ -56,7 +57,7 @@ class ImageSource:
 
 
 def with_files(source: ImageSource, files: ImageFiles, known: Path) -> ImageSource:
-    """The same source with what its files are: names, copies, and notes of what is left out or unusual.
+    """Add what is known of its files to a source: names, copies, and notes on what is left out or unusual.
 
     Args:
         known: Folder where surveys are kept, see `ImageFiles.survey`.
@@ -85,10 +86,10 @@ def in_memory_source(
     class_names: Sequence[str],
     aspect_ratio: float = 1.0,
 ) -> ImageSource:
-    """A source of images that lie decoded in memory: (n, channels, height, width), uint8.
+    """A source of decoded images in memory: (n, channels, height, width), uint8.
 
     Args:
-        aspect_ratio: Width over height of what is made of them; see `resized_set`.
+        aspect_ratio: Width over height of the images made from them; see `resized_set`.
     """
     height, width = images.shape[-2:]
 

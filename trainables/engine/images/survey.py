@@ -1,4 +1,4 @@
-"""What the files of a data set are, read once: content, sizes, kinds of pixels, and which are identical."""
+"""A survey of a data set's files, read once: content, sizes, kinds of pixels, and which are identical."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _RECORD = np.dtype(
 
 
 class Fact(IntFlag):
-    """What is to be known of a file's pixels."""
+    """Facts about a file and its pixels."""
 
     SEEN = 1
     UNREADABLE = 2
@@ -77,7 +77,7 @@ class Survey:
     """The files of a data set, in its order.
 
     Attributes:
-        records: One for each file; those that were not read for want of time are all zeros.
+        records: One for each file; all zeros for a file that there was no time to read.
     """
 
     records: np.ndarray
@@ -92,17 +92,17 @@ class Survey:
 
     @property
     def is_unreadable(self) -> np.ndarray:
-        """Which are no images by their first bytes, or cannot be opened at all: (n,), bool."""
+        """Which files are no images by their first bytes, or cannot be opened at all: (n,), bool."""
         return self._has(Fact.UNREADABLE)
 
     @property
     def sizes_px(self) -> np.ndarray:
-        """Width and height of each image as it is read, which is upright: (n, 2); 0 where unknown."""
+        """Width and height of each image as it is read, upright: (n, 2); 0 if unknown."""
         return np.stack([self.records["width"], self.records["height"]], axis=1).astype(np.int64)
 
     @cached_property
     def scales(self) -> Scales:
-        """How images of more than 8 bits are brought to 8."""
+        """How images of more than 8 bits are scaled to 8."""
         ranges: dict[Kind, tuple[float, float]] = {}
         for kind, fact in _DEEP.items():
             of_kind = self.records[self._has(fact) & ~self._has(Fact.DECLARED)]
@@ -111,19 +111,19 @@ class Survey:
         return Scales(ranges)
 
     def content_key(self, names: Sequence[str]) -> str:
-        """Changes when a file is added, removed, renamed or has other bytes, and with how pixels are read."""
+        """A key that changes if a file is added, removed, renamed or edited, or pixels are read otherwise."""
         digests = (bytes(digest).hex() for digest in self.records["digest"])
         return _digest([f"read {MEANING}", *map("|".join, zip(names, digests, strict=True))])
 
     def identical(self) -> list[tuple[int, ...]]:
-        """The files that have the same bytes, by their numbers: those of each content that is there twice."""
+        """Groups of two or more files with the same bytes, by index."""
         rows: dict[bytes, list[int]] = defaultdict(list)
         for row in np.flatnonzero(self._has(Fact.SEEN) & ~self.is_unreadable).tolist():
             rows[bytes(self.records["digest"][row])].append(row)
         return [tuple(same) for same in rows.values() if len(same) > 1]
 
     def smallest_median_largest_px(self) -> tuple[tuple[int, int], ...]:
-        """Width and height, by area; empty where none is known."""
+        """Width and height of three images, by area; empty if no size is known."""
         known = self.sizes_px[self.sizes_px.prod(1) > 0]
         if not len(known):
             return ()
@@ -132,7 +132,7 @@ class Survey:
         return tuple((width, height) for width, height in chosen)
 
     def notes(self) -> list[str]:
-        """What is done with pixels of an unusual kind, a sentence for each."""
+        """How pixels of unusual kinds are treated, a sentence for each kind."""
         counts = {fact: int(self._has(fact).sum()) for fact in (*_FACT_TEXTS, *_DEEP.values())}
         plain = [f"images {text}: {counts[fact]}" for fact, text in _FACT_TEXTS.items() if counts[fact]]
         return plain + [
@@ -159,15 +159,15 @@ def _scaling(kind: Kind, scales: Scales) -> str:
 def survey_files(
     paths: Sequence[Path], names: Sequence[str], known: Path | None, *, most_s: float | None = None
 ) -> Survey:
-    """Read every file once, with a thread per core, and keep what was found.
+    """Read every file once, with a thread per core, and keep the results.
 
-    That takes a thirtieth of decoding them, and is repeated only for files whose sizes and times have
+    That takes a thirtieth of the time to decode them, and is repeated only if a path, size or time has
     changed.
 
     Args:
         known: Folder where surveys are kept; None keeps nothing.
-        most_s: Give what was seen by then, evenly spread over the files; the next survey resumes from
-            there. None reads all.
+        most_s: Seconds after which reading stops, with the files that were read evenly spread over all; the
+            next survey resumes from there. None reads all.
     """
     note = known and known / f"survey-{_stat_key(paths, names)}.npy"
     kept = None if note is None else _kept(note, len(paths))
@@ -181,13 +181,13 @@ def survey_files(
             if deadline_s is not None and monotonic() > deadline_s:
                 break
     if note is not None and len(order):
-        with suppress(OSError), replacing(note) as temporary:  # a full disk is the cache's own to say
+        with suppress(OSError), replacing(note) as temporary:  # the cache itself reports a full disk
             np.save(temporary, records)
     return Survey(records)
 
 
 def _kept(note: Path, num_files: int) -> np.ndarray | None:
-    """What an earlier survey found; files it could not read are tried again."""
+    """The records of an earlier survey; files it could not read are tried again."""
     try:
         records: np.ndarray = np.load(note, allow_pickle=False)
     except (OSError, ValueError, EOFError):
@@ -203,7 +203,7 @@ def _stat_key(paths: Sequence[Path], names: Sequence[str]) -> str:
     for path, name in zip(paths, names, strict=True):
         try:
             found = path.stat()
-        except OSError:  # it went, and will be found unreadable
+        except OSError:  # it is gone, and will be found unreadable
             lines.append(f"{path}|{name}")
         else:
             lines.append(f"{path}|{name}|{found.st_size}|{found.st_mtime_ns}")
@@ -225,7 +225,7 @@ def _record(path: Path) -> tuple[np.ndarray, int, int, int, float, float]:
         return digest, *_pixels_of(content)
     except MemoryError:
         raise
-    except Exception:  # Pillow's readers raise of everything for broken files; decoding says what
+    except Exception:  # Pillow's readers raise anything for broken files; decoding reports what
         return digest, 0, 0, int(unreadable), 0.0, 0.0
 
 
@@ -248,7 +248,7 @@ def _pixels_of(content: bytes) -> tuple[int, int, int, float, float]:
     facts |= Fact.TURNED if orientation > 1 else 0
     facts |= Fact.TRANSPARENT if is_transparent else 0
     facts |= Fact.INKS if is_of_inks else 0
-    is_across = orientation >= _ACROSS and image.format != "TIFF"  # whose size is the upright one
+    is_across = orientation >= _ACROSS and image.format != "TIFF"  # a TIFF's size is already upright
     return *((height, width) if is_across else (width, height)), int(facts), 0.0, 0.0
 
 
@@ -262,7 +262,7 @@ def _orientation(image: Image.Image, content: bytes) -> int:
 
 
 def _frames(image: Image.Image) -> Fact:
-    """Whether there are several; what a phone adds to its photographs does not count."""
+    """Whether there are several frames; what a phone adds to its photographs does not count."""
     has_frames = image.format != "MPO" and getattr(image, "n_frames", 1) > 1
     return Fact.FRAMES if has_frames else Fact(0)
 

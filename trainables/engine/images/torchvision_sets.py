@@ -37,9 +37,9 @@ def load_torchvision(
     num_threads: int,
     framing: Framing = WHOLE_MIDDLE,
 ) -> ImageSource:
-    """The data set `torchvision.datasets.NAME` from $JOULETUNE_DATA or ~/.cache/jouletune/datasets.
+    """Load the data set `torchvision.datasets.NAME` from $JOULETUNE_DATA or ~/.cache/jouletune/datasets.
 
-    The parts it officially has are kept, its test part above all.
+    Its official parts are kept, above all the test part.
 
     Raises:
         DataError: No such data set, or it is not on disk.
@@ -96,10 +96,10 @@ def official_parts(name: str, *, download: bool) -> dict[str, Any]:
 
 
 def _parts_by_split(dataset_class: type, settings: dict[str, Any]) -> dict[str, Any]:
-    """The parts of a data set that has a `split`, by whichever spelling it takes.
+    """The parts of a data set that has a `split`, in whichever spelling it accepts.
 
     Raises:
-        DataError: It has no training part.
+        DataError: The data set has no training part.
     """
     parts: dict[str, Any] = {}
     for part, spellings in _SPELLINGS.items():
@@ -122,7 +122,7 @@ def _channels_first(images: Tensor) -> Tensor:
 
 
 def class_counts(datasets: Sequence[Any]) -> dict[str, int]:
-    """How many images each class has, where that is known without decoding; empty where it is not."""
+    """Number of images of each class if that is known without decoding, else empty."""
     if not all(hasattr(dataset, "data") for dataset in datasets):
         return {}
     labels = torch.cat([_labels_in_memory(dataset) for dataset in datasets])
@@ -130,12 +130,12 @@ def class_counts(datasets: Sequence[Any]) -> dict[str, int]:
 
 
 def _labels_in_memory(dataset: Any) -> Tensor:
-    """torchvision calls them `targets`, or `labels` in SVHN and STL10."""
+    """The labels, which torchvision calls `targets`, or `labels` in SVHN and STL10."""
     return torch.as_tensor(dataset.targets if hasattr(dataset, "targets") else dataset.labels)
 
 
 def _labels_one_by_one(dataset: ConcatDataset[Any], path: Path) -> Tensor:
-    """Labels of a data set that gives them only with the image; decoding for that is done once."""
+    """Labels of a data set that has them only with the images, which are decoded once for that."""
     if not path.is_file():
         with replacing(path) as temporary:
             np.save(temporary, np.array([int(dataset[index][1]) for index in range(len(dataset))]))

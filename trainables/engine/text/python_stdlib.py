@@ -1,4 +1,4 @@
-"""Functions of the running Python's own library: real source code on any machine."""
+"""Functions of the running Python's standard library: real source code on any machine."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 
 PYTHON = f"{platform.python_implementation()} {platform.python_version()}"
-_MAX_BYTES = 60_000  # of a module: the few longer ones are half of the parsing time
-_LEFT_OUT = {"site-packages", "test", "idlelib", "lib2to3", "turtledemo"}  # no library, or a third of all
+_MAX_BYTES = 60_000  # of a module: the few longer ones take half of the parsing time
+_LEFT_OUT = {"site-packages", "test", "idlelib", "lib2to3", "turtledemo"}  # not library, or a third of all
 _LINES = range(3, 13)  # of a function: getters carry no signal, and the longest cost most
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef
@@ -20,10 +20,10 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True, eq=False)
 class StdlibFunction:
-    """A function as a tree, which is not to be changed.
+    """A function as a syntax tree, which must not be changed.
 
     Attributes:
-        name: With the classes and functions it stands in, such as `Path.is_file`.
+        name: Its name behind those of the classes and functions around it, such as `Path.is_file`.
     """
 
     module: str

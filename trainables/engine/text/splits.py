@@ -21,9 +21,9 @@ class LabelledRows:
     """Some examples of a source, numbered from 0.
 
     Attributes:
-        rows: Which of the source's they are, (n,), int64.
-        labels: (n,), int64; subsets hold them in their proportions.
-        seed: The run's; it decides which examples a subset has.
+        rows: Their rows in the source, (n,), int64.
+        labels: (n,), int64; subsets keep their proportions.
+        seed: The run's seed, which decides which examples a subset has.
     """
 
     rows: Tensor
@@ -34,11 +34,11 @@ class LabelledRows:
         return len(self.rows)
 
     def subset(self, wanted: float | int | None) -> Tensor:
-        """Numbers of the examples in a fraction, a count or None, all; see `nested_subset`."""
+        """Indices of the examples in a fraction, a count, or None for all; see `nested_subset`."""
         return self._order[: num_kept(self.labels, wanted)]
 
     def expect(self, indices: Tensor, resolution: int) -> None:
-        """Nothing: token ids lie in memory."""
+        """Do nothing: token ids are in memory."""
 
     @cached_property
     def _order(self) -> Tensor:
@@ -50,7 +50,7 @@ class LabelledSplits:
     """The three parts of a run's examples.
 
     Attributes:
-        score_resolution: Tokens that are read of each test example.
+        score_resolution: Number of tokens that are read of each test example.
     """
 
     train: LabelledRows
@@ -59,17 +59,17 @@ class LabelledSplits:
     score_resolution: int
 
     def train_resolution(self, wanted: int | None) -> int:
-        """Tokens that are read of each training example; None is as many as in the test."""
+        """Number of tokens that are read of each training example; None means as many as in the test."""
         return wanted or self.score_resolution
 
 
 def labelled_splits(
     labels: Tensor, parts: np.ndarray, *, source: str, seed: int, score_resolution: int
 ) -> LabelledSplits:
-    """The examples of each part; see `subset.split_rows` for what is missing.
+    """The examples of each part; see `subset.split_rows` for missing parts.
 
     Raises:
-        DataError: A part is without examples of one of the labels: it could not be scored.
+        DataError: A part has examples of only one label, and so could not be scored.
     """
     kept = split_rows(labels, parts, seed=seed)
     train, val, test = (LabelledRows(rows, labels[rows], seed) for rows in kept)
@@ -84,7 +84,7 @@ def labelled_splits(
 
 
 def grouped_parts(labels: Sequence[int], groups: Sequence[str], *, seed: int) -> np.ndarray:
-    """ "train", "val" or "test" of each example, such that no group is in two of them: (n,).
+    """ "train", "val" or "test" for each example, such that no group is in two of them: (n,).
 
     Validation and test are a seventh each, as nearly as the groups' sizes and labels allow.
 

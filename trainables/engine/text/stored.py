@@ -1,4 +1,4 @@
-"""Arrays that are made once on a node and then read."""
+"""Arrays that are made once per node and then read."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _log = logging.getLogger(__name__)
 
 
 def stored_arrays(folder: Path, name: str, make: Callable[[], Arrays]) -> Arrays:
-    """The arrays that `make` gives, from a file of this name if there is one, else written to it.
+    """Return the arrays that `make` returns, read from a file of this name if it exists, else written to it.
 
-    Processes that make them at the same time write the same. Where the disk has no room they are made
-    again by the next process, which is logged.
+    Processes that make them at the same time write the same. If the disk has no room, that is logged and
+    the next process makes them again.
 
     Args:
-        name: Says all that the arrays depend on: a file of this name is never checked against them.
+        name: Must state everything that the arrays depend on: an existing file is never checked.
     """
     path = folder / f"{name}.npz"
     if path.is_file():
@@ -39,7 +39,7 @@ def stored_arrays(folder: Path, name: str, make: Callable[[], Arrays]) -> Arrays
 
 
 def digest(*parts: str | bytes) -> str:
-    """Sixteen letters that differ whenever one of the parts does."""
+    """Sixteen hexadecimal digits that differ whenever one of the parts does."""
     found = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part

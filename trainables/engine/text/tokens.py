@@ -12,11 +12,11 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """Many sequences behind each other.
+    """Many sequences, one after another.
 
     Attributes:
-        ids: Of all sequences, (tokens,), int32.
-        starts: Where each begins, and where the last one ends, (n + 1,), int64.
+        ids: Token ids of all sequences, (tokens,), int32.
+        starts: Where each sequence begins, and where the last one ends, (n + 1,), int64.
     """
 
     ids: np.ndarray
@@ -24,7 +24,7 @@ class Tokens:
 
     @classmethod
     def joined(cls, sequences: Sequence[Sequence[int]]) -> Tokens:
-        """From one list of ids a sequence."""
+        """Join sequences, each given as its token ids."""
         lengths = np.array([len(sequence) for sequence in sequences], np.int64)
         ids = np.fromiter((number for sequence in sequences for number in sequence), np.int32)
         return cls(ids, np.concatenate([[0], lengths.cumsum()]))
@@ -34,14 +34,14 @@ class Tokens:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each sequence: (n,), int64."""
+        """Number of tokens in each sequence: (n,), int64."""
         return np.diff(self.starts)
 
     def padded(self, rows: Tensor, *, most: int, padding: int) -> tuple[Tensor, Tensor]:
-        """The sequences of these rows, cut after `most` tokens and filled up to the longest.
+        """The sequences of these rows, cut after `most` tokens and padded to the longest.
 
         Returns:
-            Ids (batch, longest) and the numbers of those that are no padding (batch,), both int64.
+            Ids (batch, longest) and the number of tokens before the padding (batch,), both int64.
         """
         chosen = rows.numpy()
         starts = self.starts[chosen]
