@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from search.backends.backend import LaunchableBackend
-from search.launch import Launch, launch, naming_the_way_on
+from search.launch import Launch, launch, resume_hint
 from search.ledger import Ledger, LedgerError, fresh_folder
-from search.ledger.history import GOES_ON, History, TrialRecord
+from search.ledger.history import UNFINISHED, History, TrialRecord
 from search.output import Output
 from search.printable import counted
 from search.promotion import (
@@ -113,7 +113,7 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
     how = _how(request, ledger, folders[ledger.promotion_folder], history.sessions.auto_precision)
     resume = f"to train the rest, promote again: {command_line(how.command)}"
     last = output.last
-    with naming_the_way_on(how.folder, resume, last):
+    with resume_hint(how.folder, resume, last):
         promoted, trainings = wanted.pop(ledger.promotion_folder)
         spread = replace(how, spread_over=_num_to_spread(space, request, len(trainings)))
         run, reason = launch(promoted, spread, make_sampler=lambda _: FixedList(trainings), output=output)
@@ -229,7 +229,7 @@ def _newest_alike(first: Path, space: Space, proposed: Sequence[Proposal]) -> _L
         except (LedgerError, SpaceError):
             continue  # has other settings or is damaged: it stays as it is
         if {(identity(each.hparams), each.seed) for each in tried} <= listed:
-            have_ended = all(each.status not in GOES_ON for each in tried)
+            have_ended = all(each.status not in UNFINISHED for each in tried)
             return _Left(ledger.folder, has_all=have_ended and len(tried) == len(proposed))
     return None
 
@@ -276,8 +276,8 @@ def _promoted_space(space: Space, request: FullTraining, output: Output) -> Spac
 
 def _num_to_spread(space: Space, request: FullTraining, num_trainings: int) -> int | None:
     """Return how many trainings idle GPUs are divided among; None if each keeps what it has."""
-    is_said = request.num_processes or request.should_share_gpus or request.background
-    return None if is_said or not space.trainable.load().is_data_parallel else num_trainings
+    is_chosen = request.num_processes or request.should_share_gpus or request.background
+    return None if is_chosen or not space.trainable.load().is_data_parallel else num_trainings
 
 
 def _size_text(ledger: Ledger, trials: Sequence[TrialRecord], num_seeds: int) -> str:

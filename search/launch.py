@@ -139,7 +139,7 @@ def run_search(space: Space, how: Launch, *, should_report: bool, output: Output
         print_packing(space, output)
     last = output.last
     resume = f"resume: {resume_command(how.command, how.folder)}"
-    with naming_the_way_on(how.folder, resume, last):
+    with resume_hint(how.folder, resume, last):
         run, reason = launch(space, how, make_sampler=partial(make_sampler, known=known), output=output)
     print_summary(run, last)
     if should_report:
@@ -151,7 +151,7 @@ def run_search(space: Space, how: Launch, *, should_report: bool, output: Output
 
 
 @contextmanager
-def naming_the_way_on(folder: Path, resume: str, output: Output) -> Iterator[None]:
+def resume_hint(folder: Path, resume: str, output: Output) -> Iterator[None]:
     """Print the line `resume` if a second Ctrl-C ends the block at once and there is a run in `folder`.
 
     Raises:

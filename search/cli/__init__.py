@@ -29,7 +29,7 @@ COMMANDS = {
     "init-script": "write a space for a training script of yours, from its flags",
     "new": "write a trainable of your own to start from, with its space and test",
 }
-_OF_MODELS = ("predict", "export-model")
+_MODEL_COMMANDS = ("predict", "export-model")
 _NEEDED_BY_MODELS = ("torch", "torchvision", "timm", "safetensors")
 _NEEDED = (
     "pydantic",
@@ -106,7 +106,7 @@ def _unread(error: BrokenPipeError) -> int:
 
 
 def _run(command: str, arguments: Sequence[str] | None, *, prog: str | None) -> int:
-    needed = _NEEDED_BY_MODELS if command in _OF_MODELS else _NEEDED
+    needed = _NEEDED_BY_MODELS if command in _MODEL_COMMANDS else _NEEDED
     if missing := [name for name in needed if not _is_installed(name)]:
         python = sys.executable or "this Python"
         print(
@@ -122,7 +122,7 @@ def _run(command: str, arguments: Sequence[str] | None, *, prog: str | None) -> 
 
     complete(parser)
     options = parser.parse_args(arguments)
-    if command in _OF_MODELS:  # does without the search, and prints its own errors
+    if command in _MODEL_COMMANDS:  # does without the search, and prints its own errors
         return _run_alone(module.main, options)
     # Both load pydantic, which --help does without.
     from search.errors import USER_ERRORS, SearchInterrupted, UserError, exit_status

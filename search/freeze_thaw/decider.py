@@ -165,28 +165,28 @@ class FreezeThaw:
         if (epoch := self._curves.next_epoch(trial_id)) is not None:
             self._curves.add(trial_id, epoch, math.nan)
 
-    def learn_memory(self, hparams: Mapping[str, Any], *, fits: bool) -> None:
+    def learn_feasibility(self, hparams: Mapping[str, Any], *, fits: bool) -> None:
         """Record whether a trial was feasible: it had enough memory and broke no constraint.
 
         New points keep away from infeasible ones.
         """
         if self._points.contains(hparams):
-            self._points.memory.learn(self._points.codes(hparams), fits=fits)
+            self._points.feasibility.learn(self._points.codes(hparams), fits=fits)
 
     def new_point(self, chosen: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         """Return the chosen point, or a random one if that was tried before or is unlikely to be feasible.
 
         If no draw is likely to be feasible, return the likeliest; None if each repeats a point tried before.
         """
-        memory, unlikely = self._points.memory, []
+        feasibility, unlikely = self._points.feasibility, []
         for draw in range(MOST_DRAWS):
             point = self._random_point(draw) if chosen is None or draw else chosen
             if identity(point) in self._seen:
                 continue
             codes = self._points.codes(point)
-            if memory.is_likely(codes):
+            if feasibility.is_likely(codes):
                 return point
-            unlikely.append((memory.clearance(codes), point))
+            unlikely.append((feasibility.clearance(codes), point))
         return max(unlikely, key=itemgetter(0))[1] if unlikely else None
 
     def _random_point(self, draw: int) -> Mapping[str, Any]:
@@ -225,7 +225,7 @@ class FreezeThaw:
         if not may_start:  # the search is ending: only what ranks have chosen
             due = self._due_by_rungs(lowest_rung)
             return None if due is None else Choice(due, "rung")
-        return self._best_by_model(chance, may_start=may_start)
+        return self._best_by_model(chance)
 
     def _start(self, shares: Any, decided_by: Decider, score: float | None = None) -> Choice:
         return Choice(None, decided_by, self._points.hparams(shares), score)
@@ -269,12 +269,10 @@ class FreezeThaw:
     def _chosen_by_ranks(self) -> set[str]:
         return {trial_id for rung in range(len(self._ends) - 1) for trial_id in self._passing(rung)}
 
-    def _best_by_model(self, chance: np.random.Generator, *, may_start: bool) -> Choice | None:
+    def _best_by_model(self, chance: np.random.Generator) -> Choice:
         self._fit()
         forgotten = self._curves.without_rows(self._rows)
         paused = [each for each in self._paused if each not in forgotten]
-        if not paused and not may_start:
-            return None
         rows, values = self._rows_with_running()
         known = [each for each in self._curves.trials if each not in forgotten]
         features = [self._curves.point(trial_id) for trial_id in known]
@@ -288,7 +286,7 @@ class FreezeThaw:
         found: list[tuple[float, str | None, Any]] = [
             (float(scores[at[each]]), each, None) for each in paused
         ]
-        if may_start and (untried := self._untried(chance, best)):
+        if untried := self._untried(chance, best):
             shares, new = zip(*untried, strict=True)
             new_means, new_deviations = self._beliefs(rows, values, new, [-1] * len(new))
             new_scores = log_expected_improvement(new_means, new_deviations, best_seen)
@@ -306,7 +304,7 @@ class FreezeThaw:
         for shares in candidates(chance, self._points.num_parameters, centres):
             hparams = self._points.hparams(shares)
             is_new = identity(hparams) not in self._seen
-            if is_new and self._points.memory.is_likely(self._points.codes(hparams)):
+            if is_new and self._points.feasibility.is_likely(self._points.codes(hparams)):
                 found.append((shares, self._points.features(hparams)))
         return found
 

@@ -39,7 +39,7 @@ class Points:
         self._space, self._defaults = space, dict(defaults)
         self._axes: dict[str, Axis] = {name: axis_of(each) for name, each in space.parameters.items()}
         self._order = list(space.search_order())
-        self.memory = Feasibility(self._axes)
+        self.feasibility = Feasibility(self._axes)
 
     @property
     def num_parameters(self) -> int:

@@ -138,7 +138,7 @@ class FreezeThawSampler:
         if status == "diverged":
             self._search.on_diverged(trial_id)
         if cause in INFEASIBLE or status != "failed":
-            self._search.learn_memory(self._hparams[trial_id], fits=cause not in INFEASIBLE)
+            self._search.learn_feasibility(self._hparams[trial_id], fits=cause not in INFEASIBLE)
         self._paused.discard(trial_id)
         self._search.withdraw(trial_id)
 

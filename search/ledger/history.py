@@ -17,7 +17,7 @@ from search.trial import EpochRow
 Status = Literal[
     "running", "paused", "finished", "stopped", "diverged", "failed", "infeasible", "interrupted"
 ]
-GOES_ON = frozenset({"running", "paused", "interrupted"})  # a trial with another status has ended for good
+UNFINISHED = frozenset({"running", "paused", "interrupted"})  # a trial with another status has ended for good
 ProposedBy = Literal["default", "initial", "portfolio", "sampler", "list", "design", "promotion"]
 Event = Mapping[str, Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from search.ledger.history import GOES_ON, Event
+from search.ledger.history import UNFINISHED, Event
 from search.ledger.journal import StorageError
 from search.run import Run
 from search.trial.checkpoints import drop_previous
@@ -73,7 +73,7 @@ class CheckpointRetention:
         if event["status"] == "paused":
             self._paused_bytes[event["trial"]] = self._size(event["trial"])
             self._check_paused()
-        elif event["status"] not in GOES_ON:
+        elif event["status"] not in UNFINISHED:
             self._drop_ended(event["trial"])
 
     def _drop_ended(self, trial_id: str) -> None:
@@ -96,7 +96,7 @@ class CheckpointRetention:
         best = self._run.ranking.best()
         best_id = best.trial_id if best else None
         for trial_id in (*ended, self._best):
-            if trial_id is None or self._run.history.trials[trial_id].status in GOES_ON:
+            if trial_id is None or self._run.history.trials[trial_id].status in UNFINISHED:
                 continue
             if trial_id != best_id or self._run.ledger.trial(trial_id).best.is_file():
                 self._delete(trial_id)

@@ -116,7 +116,7 @@ def test_a_default_outside_of_the_ranges_is_seen_at_the_nearest_end(tmp_path: Pa
     assert search._points.features(outside).tolist() == pytest.approx([0.0, 0.0, 1.0, 0.5, 1.0])
     search.on_asked("t0", outside)
     train(search, "t0", {1: 0.1})
-    search.learn_memory(outside, fits=False)  # not a point of the space: it says nothing of others
+    search.learn_feasibility(outside, fits=False)  # not a point of the space: it says nothing of others
 
 
 @pytest.mark.parametrize("values", ["[a]", "[a, b]", "[a, b, c, d, e]"])
