@@ -58,7 +58,7 @@ def assemble(
         portable: The model for use without its training; its weights and number format are filled in at
             the end.
     """
-    # This holds for the whole process, so it is set for each training: a worker runs one trial after another.
+    # A process-wide setting, so it is set for each training: a worker runs one trial after another.
     torch.set_float32_matmul_precision("high" if hparams.tf32 else "highest")
     # Before the optimiser is built: it takes only the parameters that are trainable then.
     frozen = freeze(model, head, hparams.freeze_fraction)

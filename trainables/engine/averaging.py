@@ -19,7 +19,7 @@ _SETTLED_ON, _SETTLED_AT_ONCE = 1024, 256  # examples; 1,024 cost an eighth of a
 
 
 class WeightAverage:
-    """An average of a model's weights: exponential with a decay, polynomial without, for an unknown end.
+    """An average of a model's weights: exponential with a decay, else polynomial, which needs no known end.
 
     Without a decay step t has the weight t ** 8 (polynomial decay: Shamir and Zhang 2013, "Stochastic
     Gradient Descent for Non-smooth Optimization"), so the mean age of the averaged weights is a tenth of

@@ -31,7 +31,8 @@ LARGEST, SMALLEST = 1024, 2  # beyond the first, steps get no faster; BatchNorm 
 CPU_MIB = 4096.0  # what a trial on a CPU may take, whatever the machine has
 _COPIES = 4  # of the weights: themselves, their gradients, and two in AdamW's state
 _MIB = 2**20
-# Hyperparameters that save memory in some trials, at values that save none; and weights, which need a file.
+# Hyperparameters that save memory in some trials, at values that save none; and random weights, as no file
+# is needed for the count.
 _WORST = {"freeze_fraction": 0.0, "unfreeze_epoch": None, "weights": "none"}
 _PLAIN = {"effective_batch_size": None, "grad_accum_steps": 1}
 

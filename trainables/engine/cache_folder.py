@@ -116,7 +116,7 @@ class CacheFolder:
                 content = np.memmap(file, np.uint8, "r+", shape=(num_bytes,))
                 for fraction in fill(content) or ():
                     lock.fraction = fraction
-                os.fsync(file.fileno())  # unlike flush(), it lets this process go on beating
+                os.fsync(file.fileno())  # unlike flush(), it does not stop the beating
                 content.flush()
             except Exception:  # unlike a kill, it would happen again
                 _unfinished(path).unlink(missing_ok=True)

@@ -28,7 +28,7 @@ class CacheUnavailable(Exception):
 
 
 class CacheLock:
-    """The right to make a file, held by this process. The system frees it if the process dies.
+    """The right to make a file, held by this process. The system releases it if the process dies.
 
     Attributes:
         fraction: Fraction of the file that is done, in [0, 1]; None while it is not reported.

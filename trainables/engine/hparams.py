@@ -112,7 +112,7 @@ class TrainingHparams:
 
     @property
     def examples_at_once(self) -> int:
-        """Examples per forward pass, in equal batches of a step."""
+        """Examples per forward pass, which split a step into equal batches."""
         return -(-self.step_size // -(-self.step_size // self._largest_batch))
 
     @property

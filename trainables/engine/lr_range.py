@@ -33,7 +33,7 @@ def range_steps(
     high: float,
     num_steps: int,
 ) -> Iterator[LrRangeStep]:
-    """Take steps at rising rates, until a loss is not finite or, smoothed, over four times its lowest.
+    """Take steps at rising rates until the smoothed loss exceeds four times its lowest or is not finite.
 
     Groups keep the ratio of their rates: a backbone at a tenth of the head's rate stays there.
 

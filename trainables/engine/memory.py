@@ -61,7 +61,7 @@ class MicroBatch:
         """Note the failure, and halve the size from now on.
 
         The memory that the failed attempt held is released: the smaller batch has no use for blocks of
-        those sizes and would fail too, of fragmentation.
+        those sizes, and fragmentation would make it fail too.
         """
         first = self.note.partition(";")[0] or f"{size} examples at once were too much ({where})"
         # Rounded up: 5 becomes 3, so that 3 and 2 pass. From 128 to 1 there are at most 7 failures.

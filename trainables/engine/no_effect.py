@@ -52,7 +52,7 @@ def _reasons(hparams: TrainingHparams, budget: Budget, context: TrainingContext)
 
 
 def _schedule_reasons(hparams: TrainingHparams) -> Iterator[tuple[str, str]]:
-    """Reasons of those that only some schedules, or a weight decay, use."""
+    """Reasons for hyperparameters that need certain schedules or a weight decay."""
     if hparams.schedule != "step":
         yield "decay_milestones", f"the schedule {hparams.schedule} has no milestones"
     if hparams.schedule not in ("step", "exponential", "plateau"):
@@ -62,7 +62,7 @@ def _schedule_reasons(hparams: TrainingHparams) -> Iterator[tuple[str, str]]:
 
 
 def _optimizer_reasons(hparams: TrainingHparams) -> Iterator[tuple[str, str]]:
-    """Reasons of those that depend on the optimiser."""
+    """Reasons for hyperparameters that depend on the optimiser."""
     name = hparams.optimizer
     if hparams.base_lr != hparams.lr:
         yield "lr", f"{name} learns at sgd_lr"

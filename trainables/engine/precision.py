@@ -171,5 +171,5 @@ class MixedPrecision:
 
 
 def may_be_of_precision(error: Exception) -> bool:
-    """Whether mixed precision may be why an epoch failed; of several processes, all then fail alike."""
+    """Whether mixed precision may be why an epoch failed; with several processes, all of them then fail."""
     return isinstance(error, Diverged) or _NOT_IMPLEMENTED in str(error)

@@ -18,7 +18,7 @@ class Batch(Protocol):
     def __len__(self) -> int: ...
 
     def split(self, size: int) -> Sequence[Self]:
-        """The same examples in as few even pieces of at most `size` as possible."""
+        """Split the examples into as few even pieces of at most `size` as possible."""
         ...
 
 

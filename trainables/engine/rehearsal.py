@@ -16,7 +16,7 @@ Start = Callable[[Any, Budget, TrainingContext], Training]
 Rehearse = Callable[[Any, Sequence[Budget], TrainingContext], Sequence[str]]
 
 _MAX_EXAMPLES = 2  # of a batch: the fewest that BatchNorm accepts
-_MIN_FRACTION = 1e-9  # of validation: one example a class
+_MIN_FRACTION = 1e-9  # of validation: one example per class
 _PLAIN_ERRORS = (DataError, WeightsError)  # these say what is wrong on any device
 
 

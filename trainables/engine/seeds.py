@@ -17,7 +17,7 @@ _NUMBERED = ("order", "augment", "mix", "pair", "negative", "identity", "patch")
 
 
 def derived_seed(purpose: str, *numbers: int) -> int:
-    """A separate seed for each purpose and numbers, such as the trial's seed and the epoch.
+    """A separate seed for each combination of a purpose and numbers, such as the trial's seed and the epoch.
 
     A resumed training therefore draws the same as an uninterrupted one. Any word can be a purpose: its draws
     do not depend on which other purposes exist.

@@ -29,7 +29,7 @@ from trainables.engine.seeds import restore_rng, rng_state
 from trainables.engine.step import Stepper
 from trainables.engine.stopping import Stopping
 
-_STEPS_PER_CHECK = 32  # reading a loss waits for the GPU, so losses are read many at a time
+_STEPS_PER_CHECK = 32  # reading a loss waits for the GPU, so losses are read together
 
 
 class SupervisedTraining(Generic[B]):
@@ -256,7 +256,7 @@ class SupervisedTraining(Generic[B]):
         self._notes["processes"] = leader.note
 
     def follow(self, state: Mapping[str, Any]) -> None:
-        """Catch up with rank 0, from the state that it gave its leader for the other ranks."""
+        """Catch up with rank 0 from the state that its leader has sent."""
         if "model" in state:
             self.load_state_dict(state)
             return

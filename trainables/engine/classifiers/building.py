@@ -140,7 +140,7 @@ class Builder:
         return reasons
 
     def _ways(self, resolutions: Sequence[int]) -> Iterator[tuple[int, Options]]:
-        """Resolutions and options to try; options that leave a model free to take a ladder's others first."""
+        """Resolutions and options to try, first those that leave a model free to take a ladder's others."""
         ways = [(near, options) for near in resolutions for options in self._size_options(near)]
         kinds = {tuple(options): None for _, options in ways if len(options) > 1}
         for kind in kinds:

@@ -51,7 +51,7 @@ class FittedClassifier:
         raise NotImplementedError
 
     def logits(self, features: Tensor) -> Tensor:
-        """Logits (n, classes), fp32, from `fitted`, which must be there."""
+        """Logits (n, classes), fp32; called only once `fitted` is set."""
         raise NotImplementedError
 
     @property

@@ -121,7 +121,7 @@ def _png(image: Image.Image) -> bytes:
 
 
 def confusion_tables(names: Sequence[str], matrix: Tensor) -> dict[str, Table]:
-    """Tables of how often each class was predicted as which.
+    """Tables of how often each label was predicted as each class.
 
     Args:
         matrix: Numbers of images, (label, predicted), int64.

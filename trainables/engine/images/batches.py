@@ -26,7 +26,7 @@ class Batch:
         return len(self.labels)
 
     def split(self, size: int) -> list[Batch]:
-        """The same examples in as few even pieces of at most `size` as possible."""
+        """Split the examples into as few even pieces of at most `size` as possible."""
         num_pieces = -(-len(self) // size)
         pieces = zip(self.images.tensor_split(num_pieces), self.labels.tensor_split(num_pieces), strict=True)
         return [Batch(*piece) for piece in pieces] if num_pieces > 1 else [self]

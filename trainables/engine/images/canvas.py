@@ -28,7 +28,7 @@ def own_shape(size: tuple[float, float], resolution: int) -> tuple[int, int]:
 
 
 def on_canvas(images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Put images (3, any, any) into the upper left of one canvas size, padded with zeros.
+    """Put images (3, any, any) into the upper left of canvases of one size, padded with zeros.
 
     Returns:
         (batch, 3, height, width), sides multiples of 32 px, channels last; and the fractions of height and

@@ -90,7 +90,7 @@ def _part_folders(tree: FolderTree, remarks: list[str]) -> dict[Part, Path]:
 
 
 def _parts_by_word(tree: FolderTree, folders: Sequence[Path]) -> dict[Part, Path]:
-    """Parts named such as `seg_train`, with class folders in it, and `seg_test`; empty if there are none."""
+    """Parts by folders named like `seg_train`, with class folders in it, and `seg_test`; else empty."""
     by_rest: defaultdict[str, dict[Part, Path]] = defaultdict(dict)
     for folder in folders:
         if found := part_and_rest(folder.name):

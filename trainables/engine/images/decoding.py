@@ -81,7 +81,7 @@ class Decoded:
 
     @property
     def is_readable(self) -> np.ndarray:
-        """(n,), bool."""
+        """Which images can be read, (n,), bool."""
         return np.asarray(self.marks == _READABLE)
 
 

@@ -23,7 +23,7 @@ class ImageFiles:
     Every source of images on disk reads them through this, so that pixels mean the same everywhere.
 
     Attributes:
-        left_out: What else the folder has.
+        left_out: Other content of the folder, which is not used.
         remarks: How the folder was interpreted, as far as the user should know, a sentence each.
     """
 

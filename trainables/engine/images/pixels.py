@@ -23,7 +23,7 @@ class Pixels(Protocol):
     """Images by their row: (batch, channels, height, width), uint8, channels last in memory."""
 
     def pick(self, rows: Tensor) -> Tensor:
-        """The images of these rows, which are on the CPU, on the device that stores the images."""
+        """Return the images of `rows`, a tensor on the CPU, on the device that stores them."""
         ...
 
     def expect(self, rows: Tensor) -> None:

@@ -81,8 +81,8 @@ def resized_set(
     Returns the set itself if nothing has to change.
 
     Args:
-        aspect_ratio: Width over height. Squares are cut out of the middle; images are stretched to other
-            shapes, which sets already have.
+        aspect_ratio: Width over height. Squares are cut out of the middle; for other ratios, which the set
+            already has, images are stretched.
     """
     if resolution is None or images.shape[-2:] == shape_px(resolution, aspect_ratio):
         return images

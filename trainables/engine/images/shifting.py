@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def shifted(images: Tensor, down: Tensor, right: Tensor, is_mirrored: Tensor) -> Tensor:
-    """Each image seen through a shifted window, and then mirrored left to right if it is to be.
+    """Move a window over each image, then mirror what it shows left to right if `is_mirrored`.
 
     Args:
         images: (batch, channels, height, width), uint8, channels last in memory; so is the result.

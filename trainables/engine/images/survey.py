@@ -74,7 +74,7 @@ _FACT_TEXTS = {
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """The files of a data set, in its order.
+    """The files of a data set, in order.
 
     Attributes:
         records: One for each file; all zeros for a file that there was no time to read.

@@ -18,7 +18,7 @@ class NoImages(ValueError):
 
 @dataclass(frozen=True)
 class Found:
-    """Images in the order they were named, each once; those of a folder in order of their names.
+    """Images in the order they were named, each once; those of a folder are sorted.
 
     Attributes:
         num_others: Number of files in named folders whose endings are not those of images.

@@ -219,7 +219,7 @@ def _difference(expected: np.ndarray, found: np.ndarray) -> float:
 
 
 def _largest_unmatched(expected: np.ndarray, found: np.ndarray) -> float:
-    """The largest difference between a detection and the nearest one of the other side.
+    """The largest difference between a detection and the nearest one of the other runtime.
 
     A detector sorts its candidates by score before it refines them: two that are equal to the last digit may
     swap places, which does not change what was found.

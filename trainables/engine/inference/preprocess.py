@@ -1,4 +1,4 @@
-"""From image files to a model's input, with the same pixels as the test set was scored on in training."""
+"""From image files to a model's input: the same pixels that training would score a test image on."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Ranks:
 
     Args:
         rank: Number of this process, from 0, the process that runs the trial.
-        number: How many ranks there are.
+        number: Number of ranks.
         meeting: A file where they find each other, new for each group.
         device: The device of this rank, where gradients are added up.
 

@@ -23,7 +23,7 @@ class StdlibFunction:
     """A function as a syntax tree, which must not be changed.
 
     Attributes:
-        name: Its name behind those of the classes and functions around it, such as `Path.is_file`.
+        name: Qualified by the classes and functions around it, such as `Path.is_file`.
     """
 
     module: str

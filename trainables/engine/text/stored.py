@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 def stored_arrays(folder: Path, name: str, make: Callable[[], Arrays]) -> Arrays:
-    """Return the arrays that `make` returns, read from a file of this name if it exists, else written to it.
+    """Return the arrays of `make`, read from a file of this name if it exists, else written to it.
 
     Processes that make them at the same time write the same. If the disk has no room, that is logged and
     the next process makes them again.
