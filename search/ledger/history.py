@@ -17,7 +17,7 @@ from search.trial import EpochRow
 Status = Literal[
     "running", "paused", "finished", "stopped", "diverged", "failed", "infeasible", "interrupted"
 ]
-UNFINISHED = frozenset({"running", "paused", "interrupted"})  # a trial with another status has ended for good
+UNFINISHED = frozenset({"running", "paused", "interrupted"})  # any other status is final
 ProposedBy = Literal["default", "initial", "portfolio", "sampler", "list", "design", "promotion"]
 Event = Mapping[str, Any]
 
@@ -30,14 +30,14 @@ class TrialRecord:
         proposed_by: Who proposed it.
         parent_trial: What it repeats: a trial of an earlier run (promotion, portfolio), or a recipe.
         status: "running" until a trial_ended event; "interrupted" when the run ended first.
-        attempts_here: Those of this session, since the trial got further than ever before: a worker
-            lost every few hours is not the trial's fault.
-        rows: Every epoch that was run, those repeated after a lost worker too.
+        attempts_here: Attempts in this session since the trial last made progress: a worker lost every few
+            hours is not the trial's fault.
+        rows: Every epoch that was run, including those repeated after a lost worker.
         failures: One entry for each attempt that failed.
-        measures: Of a trial that a constraint ended before its first epoch: what was measured by then.
-        control_rungs: Rungs above which it continued although its value did not let it.
-        moves: Each time it left its place for one with another share of a device's memory: the `rung` that
-            it was at, and the `memory_mib` that it is known to need there, if it is.
+        measures: What had been measured when a constraint ended the trial before its first epoch.
+        control_rungs: Rungs above which it continued although its value did not qualify.
+        moves: Each move to another share of a device's memory: the `rung` that it was at, and the
+            `memory_mib` that it is known to need there, if known.
     """
 
     trial_id: str
@@ -64,7 +64,7 @@ class TrialRecord:
 
     @property
     def curve(self) -> dict[int, EpochRow]:
-        """The row of each epoch; of an epoch that was repeated, the last one."""
+        """The row of each epoch; for a repeated epoch, the last one."""
         return dict(sorted({row.epoch: row for row in self.rows}.items()))
 
     @property
@@ -73,40 +73,40 @@ class TrialRecord:
 
     @property
     def rung(self) -> int | None:
-        """The highest rung the trial has ended."""
+        """The highest rung the trial has completed."""
         return max((rung for row in self.rows if (rung := row.ended_rung) is not None), default=None)
 
     @property
     def last_metrics(self) -> Mapping[str, float]:
-        """All metrics of the last epoch, those of the test set too; a script may report anything here.
+        """All metrics of the last epoch, including the test set's; a script may report anything here.
 
-        Before the first epoch, what was measured of the model by then.
+        Before the first epoch, what has been measured of the model.
         """
         if not self.rows:
             return self.measures
         return {**self.rows[-1].metrics, **(self.rows[-1].test or {})}
 
     def next_rung(self, ladder: Ladder) -> int:
-        """At whose budget its next epoch runs."""
+        """The rung at whose budget the next epoch runs."""
         above = 0 if self.rung is None else min(self.rung + 1, len(ladder.rungs) - 1)
         return above if ladder.joules else ladder.rung_for(self.epochs)
 
     def knows(self, row: EpochRow) -> bool:
-        """Whether `row` is known already: no further epoch, and no higher rung.
+        """Whether `row` is known already: neither a further epoch nor a higher rung.
 
-        Repeated after a lost worker an epoch may use more joules than it had, and so end a rung.
+        An epoch repeated after a lost worker may use more joules than before, and so complete a rung.
         """
         is_higher = row.ended_rung is not None and (self.rung is None or row.ended_rung > self.rung)
         return row.epoch <= self.epochs and not is_higher
 
     @property
     def seconds(self) -> float:
-        """Wall time of all epochs that were run, repeated ones too."""
+        """Wall time of all epochs that were run, including repeated ones."""
         return sum(row.seconds for row in self.rows)
 
     @property
     def memory_mib(self) -> float | None:
-        """The most that it held of its device; None where that was not measured."""
+        """The most memory that it held on its device; None where that was not measured."""
         return max((row.memory_mib for row in self.rows if row.memory_mib is not None), default=None)
 
     @property
@@ -129,8 +129,10 @@ class TrialRecord:
 
     @property
     def unseen_parts(self) -> tuple[str, ...]:
-        """The parts of `energy` whose sensor had no tick while the trial trained: 0 mJ is what was seen of
-        them, not what was used."""
+        """The parts of `energy` whose sensor had no tick while the trial trained.
+
+        Their 0 mJ is what was seen of them, not what was used.
+        """
         trained_s = self.joules.closed_s or sum(row.total_s for row in self.rows)
         if not 0 < trained_s < LONGEST_TICK_S:
             return ()
@@ -143,19 +145,21 @@ class TrialRecord:
         return self.joules.start_total
 
     def value(self, metric: str) -> float | None:
-        """The metric at the highest rung the trial has ended; before the first one, the latest."""
-        curve = list(self.curve.values())  # not the rows: a training that starts over ends low rungs again
+        """The metric at the highest rung the trial has completed; before the first one, the latest."""
+        curve = list(self.curve.values())  # not the rows: a training that starts over repeats low rungs
         rows = [row for row in curve if row.ended_rung is not None] or curve
         return _finite(rows[-1].metrics.get(metric)) if rows else None
 
     def value_at(self, metric: str, rung: int) -> float | None:
-        """The metric at the end of `rung`; None if the trial did not end it."""
+        """The metric at the end of `rung`; None if the trial did not complete it."""
         rows = [row for row in self.rows if row.ended_rung == rung]
         return _finite(rows[-1].metrics.get(metric)) if rows else None
 
     def best(self, metric: str, mode: str) -> tuple[int, float] | None:
-        """Epoch and value of the best epoch at the highest rung it trained at: where validation
-        follows the rung's resolution, values of different rungs do not compare."""
+        """Epoch and value of the best epoch at the highest rung the trial trained at.
+
+        Where validation follows the rung's resolution, values of different rungs cannot be compared.
+        """
         rung = max((row.rung for row in self.rows), default=0)
         rows = [row for row in self.curve.values() if row.rung == rung]
         known = [
@@ -170,9 +174,9 @@ class ExpectedGain:
     """What a further trial was expected to gain, by a model of the curves so far, in units of the metric.
 
     Attributes:
-        num_trials, num_epochs: How many there were by then.
-        expected_gain: Of the most promising one.
-        least_gain: The smallest that means anything; `least_is` says what it is.
+        num_trials, num_epochs: Trials and epochs of the run by then.
+        expected_gain: Gain of the most promising trial.
+        least_gain: The smallest gain that means anything; `least_is` says what it is.
     """
 
     num_trials: int
@@ -197,18 +201,18 @@ def _finite(value: float | None) -> float | None:
 
 
 class History:
-    """All trials of a run, in the order they were asked for.
+    """All trials of a run, in the order they were proposed.
 
     Attributes:
-        run_id: Of the journal, made when it began; checkpoints bear it.
-        energy: Of all trials together; `start_energy` of their starts. What devices used beside them is in
-            `sessions`.
-        gains: What further trials were expected to gain, the latest last.
-        num_epochs: Of all trials; one that was repeated counts once.
-        epochs_at_end: The same when a trial last left its worker, other than by an interruption.
-        ended: Why the last session ended; None while one runs, or when it was killed.
-        pause_is_latest: The latest that happened to any trial is that one paused, or since then that paused
-            ones were given up: what else follows from the pause may not have been written before a kill.
+        run_id: Id of the journal, made when it began; checkpoints carry it.
+        energy: Energy of all trials together; `start_energy` is that of their starts. What devices used
+            beside the trials is in `sessions`.
+        gains: What further trials were expected to gain, the latest estimate last.
+        num_epochs: Epochs of all trials; a repeated one counts once.
+        epochs_at_end: `num_epochs` when a trial last left its worker, other than by an interruption.
+        ended: Why the last session ended; None while one runs, or if it was killed.
+        pause_is_latest: The latest event of any trial is a pause, or paused trials given up since then: what
+            else follows from the pause may not have been written before a kill.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
@@ -230,7 +234,7 @@ class History:
 
     @property
     def reported_mj(self) -> int | None:
-        """What all trials have reported, starts included; None where nothing was measured."""
+        """Millijoules that all trials have reported, starts included; None where nothing was measured."""
         return (self.energy + self.start_energy).total_mj
 
     @property
@@ -239,10 +243,10 @@ class History:
         return to_joules(self.energy.total_mj or 0) / max(1, self._num_rows)
 
     def apply(self, event: Event) -> None:
-        """Take in one event of the journal. Events of other kinds leave trials as they are.
+        """Apply one event of the journal. Events of other kinds leave trials as they are.
 
         The live run and every reader call this with the same lines, so that the console, a table made a year
-        later and a resumed run cannot differ in what has happened.
+        later and a resumed run cannot disagree about what has happened.
         """
         self.sessions.on_event(event)
         match event["event"]:
@@ -263,8 +267,11 @@ class History:
                 self._apply_to_trial(self.trials[event["trial"]], event)
 
     def _apply_to_trial(self, trial: TrialRecord, event: Event) -> None:
-        """Take in an event of a trial. The end of a window is none of what `pause_is_latest` counts: it comes
-        from the meters, whenever they answer."""
+        """Apply an event of a trial.
+
+        The end of a window does not count for `pause_is_latest`: it comes from the meters, whenever they
+        answer.
+        """
         if event["event"] != "window_closed":
             self.pause_is_latest = event["event"] == "trial_ended" and (
                 event["status"] == "paused" or (self.pause_is_latest and trial.status == "paused")
@@ -283,7 +290,7 @@ class History:
                 trial.notes["memory"] = event["reason"]
             case "window_closed":
                 self._close_window(trial, event)
-            case "attempt_failed" if event["failure"]["cause"] == "constraint":  # it is no failure
+            case "attempt_failed" if event["failure"]["cause"] == "constraint":  # not a failure
                 measures = event["failure"].get("measures", {})
                 trial.measures = {name: float(value) for name, value in measures.items()}
             case "attempt_failed":
@@ -311,13 +318,13 @@ class History:
         )
 
     def _resume(self, trial: TrialRecord) -> None:
-        """It runs again, as if it had not ended: its rows, failures and attempts stay."""
+        """Mark the trial as running, as if it had not ended: its rows, failures and attempts stay."""
         trial.status, trial.cause, trial.message, trial.ended_at = "running", "", "", None
         self._running[trial.trial_id] = trial
 
     def _epoch(self, trial: TrialRecord, event: Event) -> None:
         row = EpochRow.from_dict(event["row"])
-        if row.epoch > trial.epochs:  # further than ever: what was lost before was no fault of the trial
+        if row.epoch > trial.epochs:  # progress: what was lost before was not the trial's fault
             trial.attempts_here = 1
             self.num_epochs += 1
         row = trial.joules.book(row, trial.rows)

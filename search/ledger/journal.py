@@ -20,27 +20,27 @@ class LedgerError(RuntimeError):
 
 
 class StorageError(LedgerError):
-    """A file of the run could not be written or read; what was written before is as it was."""
+    """A file of the run could not be written or read; what was written before is unchanged."""
 
 
 class JournalError(StorageError):
-    """The journal took no event, so that the run must end."""
+    """The journal could not record an event, so that the run must end."""
 
 
 class DamagedJournal(LedgerError):
-    """A journal holds lines that cannot be believed; the message says which, and what is whole."""
+    """A journal holds lines that cannot be trusted; the message says which, and what is intact."""
 
 
 class Journal:
     """Events on disk, in the order they happened.
 
-    An event is written whole, flushed and fsynced (0.1 ms on a local disk), so that a kill at any
-    moment loses at most the line being written. When one cannot be written, what there is of it is
-    taken back, and no further one is taken: what was decided since is recorded nowhere.
+    An event is written whole, flushed and fsynced (0.1 ms on a local disk), so that a kill at any moment
+    loses at most the line being written. If one cannot be written, any part of it is removed and no further
+    event is accepted, as what was decided since is recorded nowhere.
 
     Args:
-        path: Never made by `append`: a journal that was removed must not begin again in silence.
-        make_check: Makes what each event of a file is checked by, beside its place and checksum; it is
+        path: The file. `append` never creates it: a journal that was removed must not silently begin again.
+        make_check: Makes the function that checks each event of a file beside its place and checksum; it is
             called with the event and its line's number from 0 and raises `BadLine`.
         clock: Seconds since the epoch.
     """
@@ -56,14 +56,14 @@ class Journal:
         self._make_check = make_check or (lambda: lambda event, seq: None)
         self._clock = clock
         self._lost: JournalError | None = None
-        self._end: tuple[int, ChainEnd] | None = None  # of the file, as this object left or found it
+        self._end: tuple[int, ChainEnd] | None = None  # end of the file, as this object left or found it
 
     def begin(self) -> None:
-        """Make the file, with its first line.
+        """Create the file with its first line.
 
         Raises:
-            FileExistsError: There is one.
-            JournalError: It cannot be written; nothing of it stays.
+            FileExistsError: The file exists.
+            JournalError: It cannot be written; nothing of it is left.
         """
         with self.path.open("xb"):
             pass
@@ -74,10 +74,10 @@ class Journal:
             raise
 
     def append(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Write one event with its time and give it as a later reader will see it.
+        """Write one event with its time and return it as a later reader will see it.
 
         Raises:
-            JournalError: It cannot be written, or an earlier one could not.
+            JournalError: The event cannot be written, or an earlier one could not.
             DamagedJournal: The file cannot be continued.
         """
         if self._lost:
@@ -100,7 +100,7 @@ class Journal:
         """Every event, oldest first. A last line that a kill cut short is left out.
 
         Raises:
-            DamagedJournal: There is a line that cannot be believed, and no kill left it so.
+            DamagedJournal: A line cannot be trusted, and no kill left it so.
         """
         found = self.scan()
         if found.problem and not found.is_torn:
@@ -108,7 +108,7 @@ class Journal:
         return found.events
 
     def scan(self) -> Scan:
-        """What the file holds, up to the first line that cannot be believed.
+        """Read the file up to the first line that cannot be trusted.
 
         Raises:
             StorageError: It cannot be read.
@@ -116,10 +116,10 @@ class Journal:
         return scan(self._read(), self._make_check())
 
     def drop_torn_line(self) -> str | None:
-        """Make the file fit to append to after a kill, and say what was dropped, if anything.
+        """Make the file fit to append to after a kill; return a sentence on what was dropped, if anything.
 
-        A last line that is whole but for its line end gets it; one that was cut short goes. What it did
-        is read again before anything is appended.
+        A last line that lacks only its line end gets one; a line that was cut short is removed. The result is
+        read back before any event is appended.
 
         Raises:
             DamagedJournal: It is damaged in a way that no kill leaves; nothing was changed.
@@ -145,11 +145,11 @@ class Journal:
         return f"the journal's last line was cut short by a kill; its {len(found.rest)} bytes are dropped"
 
     def repair(self) -> tuple[Path, Scan]:
-        """Cut a damaged journal behind its last whole line; gives the copy of what it was, and what it held.
+        """Cut a damaged journal after its last intact line; return the original's copy, and what was kept.
 
         Raises:
-            DamagedJournal: It has no whole line, so that nothing would be left of it.
-            JournalError: The copy or the cut cannot be written; the journal is as it was.
+            DamagedJournal: It has no intact line, so that nothing would be left of it.
+            JournalError: The copy or the cut cannot be written, or the result does not read back as expected.
         """
         found = self.scan()
         if not found.events:
@@ -200,7 +200,7 @@ class Journal:
 
 
 def unwritten(path: Path, error: OSError) -> str:
-    """Which file could not be written, why, and what is needed."""
+    """The message that a file could not be written: which, why, and what is needed."""
     reason = error.strerror or str(error)
     if isinstance(error, FileNotFoundError):
         return f"{path} cannot be written: it is gone; if the run's folder was moved away, put it back"
@@ -217,9 +217,9 @@ def _free_text(path: Path) -> str:
 
 
 def _append_whole(path: Path, line: bytes, *, at: int) -> int:
-    """Add `line` to the file on disk, whose end is expected at `at`, and give where it ends now.
+    """Append `line` to the file on disk, whose end is expected at `at`, and return where it ends now.
 
-    Of a line that does not fit, nothing stays.
+    A line that does not fit leaves nothing behind.
     """
     with path.open("r+b", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)

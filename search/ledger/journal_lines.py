@@ -1,11 +1,11 @@
-"""The lines of a journal: how an event becomes one, and how far a file of them can be believed. Pure.
+"""The lines of a journal: how an event becomes one, and how far a file of them can be trusted. Pure.
 
     {"time": 1764361032.118, "seq": 41, "event": "epoch", ..., "crc": "5f0c91d2"}
 
-`seq` counts lines from 0. `crc` is the CRC-32 of the line's own text from `"seq"` up to itself, begun with
-the `crc` of the line before: a line that was changed, lost, doubled or moved breaks the chain where it
-happened, and everything before it stays proven. `time` is not part of what is summed: it is for people, and
-nothing is computed from it (durations come from `elapsed_s`), so a corrected clock is no damage.
+`seq` counts lines from 0. `crc` is the CRC-32 of the line's own text from `"seq"` up to itself, seeded with
+the `crc` of the line before: a line that was changed, lost, duplicated or moved breaks the chain at that
+point, and everything before it stays proven. `time` is not covered by the checksum: it is for people, and
+nothing is computed from it (durations come from `elapsed_s`), so a corrected clock does no damage.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _STAMP = re.compile(rb'\{"time": [^,]*, (?="seq": (\d+)[,}])')
 
 
 class BadLine(ValueError):
-    """A line that cannot be believed; the message says what is wrong with it."""
+    """A line that cannot be trusted; the message says what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class Scan:
     """What a journal's bytes hold.
 
     Attributes:
-        events: Those of the whole lines, oldest first, without `seq` and `crc`.
-        size: Bytes of the whole lines; what follows cannot be believed.
+        events: Events of the intact lines, oldest first, without `seq` and `crc`.
+        size: Bytes of the intact lines; what follows cannot be trusted.
         chain: Where the next line continues.
-        problem: What is wrong with the first line that is not whole; empty where all are.
-        rest: Everything behind the whole lines.
+        problem: What is wrong with the first line that is not intact; empty if all are.
+        rest: Everything after the intact lines.
     """
 
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -62,19 +62,19 @@ class Scan:
     def is_torn(self) -> bool:
         """Whether the rest is what a kill leaves: the beginning of one line, and nothing else.
 
-        Each line is on the disk before the next one is begun, so that two bad lines, or a last one that
-        is an event after all, were no kill.
+        Each line is on disk before the next one is begun, so a kill leaves neither two bad lines nor a last
+        line that is a complete event.
         """
         return bool(self.rest) and b"\n" not in self.rest.rstrip(b"\n") and not _is_object(self.rest)
 
     @property
     def num_following(self) -> int:
-        """Lines behind the first bad one."""
+        """Lines after the first bad one."""
         return max(0, len(self.rest.rstrip(b"\n").split(b"\n")) - 1)
 
 
 def encode(time_s: float, event: Mapping[str, Any], chain: ChainEnd) -> tuple[bytes, ChainEnd]:
-    """The line of `event`, its end included, and where the next one continues.
+    """Encode `event` as a line with its line end; also return where the next line continues.
 
     Raises:
         ValueError: The event has numbers that JSON lacks.
@@ -86,10 +86,10 @@ def encode(time_s: float, event: Mapping[str, Any], chain: ChainEnd) -> tuple[by
 
 
 def decode(line: bytes, chain: ChainEnd) -> tuple[dict[str, Any], ChainEnd]:
-    """The event in `line`, without its end, and where the next one continues.
+    """Decode the event in `line`, given without its line end; also return where the next line continues.
 
     Raises:
-        BadLine: It is no event, or not the one that belongs here.
+        BadLine: The line is no event, or not the one that belongs here.
     """
     stamp, seal = _STAMP.match(line), _CRC.search(line)
     if stamp is None or seal is None:
@@ -108,11 +108,11 @@ def decode(line: bytes, chain: ChainEnd) -> tuple[dict[str, Any], ChainEnd]:
 
 
 def scan(content: bytes, check: Callable[[dict[str, Any], int], None], chain: ChainEnd = ChainEnd()) -> Scan:
-    """Read a journal up to the first line that cannot be believed.
+    """Read a journal up to the first line that cannot be trusted.
 
     Args:
-        check: Called with each event and its line's number; raises `BadLine` where it is none that
-            may follow those before.
+        check: Called with each event and its line's number; raises `BadLine` for one that may not follow
+            those before.
         chain: Where `content` begins, if that is not the journal's beginning.
     """
     found = Scan(chain=chain)

@@ -1,4 +1,4 @@
-"""The record of a run, written: the journal, which is the only truth, and the files that are made from it."""
+"""Writing the record of a run: the journal, its only source of truth, and the files made from that."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from search.printable import csv_cell
 from trainables.core.command_lines import typed_command
 from trainables.core.files import SCRATCH, replacing
 
-_LEAST_KIB = 64  # journal, tables and settings of a small run, its checkpoints not among them
+_LEAST_KIB = 64  # journal, tables and settings of a small run, without its checkpoints
 
 
 class Ledger(RunFolder):
-    """A run's folder that is written to.
+    """A run's folder, for writing.
 
-    Everything but the journal and the checkpoints can be made again from the journal; those files are
-    replaced atomically, so that a kill leaves the old one or the new one.
+    Everything but the journal and the checkpoints can be rebuilt from the journal; these files are replaced
+    atomically, so that a kill leaves either the old one or the new one.
 
     Args:
         folder: `results/<run>`.
@@ -40,7 +40,7 @@ class Ledger(RunFolder):
 
     @classmethod
     def create(cls, folder: Path, *, clock: Callable[[], float] = time.time) -> Ledger:
-        """A ledger in a new folder.
+        """Create a ledger in a new folder.
 
         Raises:
             LedgerError: The folder already holds a run, or cannot be made.
@@ -50,7 +50,7 @@ class Ledger(RunFolder):
         return ledger
 
     def begin(self) -> None:
-        """Make the folder and the journal of a new run.
+        """Create the folder and the journal of a new run.
 
         Raises:
             LedgerError: The folder already holds a run, or cannot be made.
@@ -65,11 +65,11 @@ class Ledger(RunFolder):
             ) from error
 
     def check_free(self) -> None:
-        """See that the folder can take a new run.
+        """Check that the folder can take a new run.
 
         Raises:
-            LedgerError: It already holds one, or trials whose journal is gone: a new trial would go
-                on from the checkpoint of another one with its number.
+            LedgerError: It already holds one, or trials whose journal is gone: a new trial would resume from
+                the checkpoint of another one with its number.
         """
         if self.has_run:
             raise LedgerError(f"{self.folder} already holds a run; give another --name")
@@ -80,10 +80,10 @@ class Ledger(RunFolder):
             )
 
     def check_writable(self) -> None:
-        """See that the folder, or what it will be made in, takes files.
+        """Check that files can be written to the folder, or to the one it will be created in.
 
         Raises:
-            LedgerError: It does not.
+            LedgerError: They cannot.
         """
         where = next(path for path in (self.folder, *self.folder.parents) if path.exists())
         probe = where / f".{uuid4().hex}.probe"
@@ -102,10 +102,10 @@ class Ledger(RunFolder):
                 probe.unlink(missing_ok=True)
 
     def lock(self) -> None:
-        """Keep the run to this process until it ends, however it ends.
+        """Lock the run for this process until it ends, however it ends.
 
         Raises:
-            LedgerError: Another process has it, or the folder cannot be written.
+            LedgerError: Another process holds it, or the folder cannot be written.
         """
         try:
             self._held = hold(self.lock_file, self.folder)
@@ -119,14 +119,14 @@ class Ledger(RunFolder):
 
     @property
     def lost_holder(self) -> str:
-        """The process of this machine that had the run and is gone; empty where none is known to be."""
+        """The process of this machine that held the run and is gone; empty if none is known."""
         return lost_holder(self.lock_file)
 
     def delete(self, path: Path) -> None:
-        """Delete a file of the run's folder, if it is there.
+        """Delete a file of the run's folder, if it exists.
 
         Raises:
-            StorageError: The disk does not take it.
+            StorageError: It cannot be deleted.
         """
         try:
             path.unlink(missing_ok=True)
@@ -134,12 +134,12 @@ class Ledger(RunFolder):
             raise StorageError(f"{path} cannot be deleted: {error.strerror or error}") from error
 
     def tidy(self) -> None:
-        """Delete what killed writers left, wherever in the run. Only for the holder of the lock.
+        """Delete what killed writers left anywhere in the run. Only for the holder of the lock.
 
-        Promotions and baselines are runs of their own, and may be at work.
+        Promotions and baselines are skipped: they are runs of their own, and may be active.
 
         Raises:
-            StorageError: The disk does not take it.
+            StorageError: A file cannot be deleted.
         """
         others = [ledger.folder for ledger in self.parts()]
         for path in self.folder.rglob(".*"):
@@ -148,7 +148,7 @@ class Ledger(RunFolder):
                 self.delete(path)
 
     def drop_torn_line(self) -> str | None:
-        """Make the journal fit to append to after a kill, and say what was dropped, if anything.
+        """Make the journal fit to append to after a kill; return a sentence on what was dropped, if anything.
 
         Raises:
             LedgerError: It is damaged in a way that no kill leaves, or does not know all trials that have
@@ -165,13 +165,13 @@ class Ledger(RunFolder):
         return self.journal.drop_torn_line()
 
     def unknown_trials(self) -> list[str]:
-        """Trials that have a folder and are in no line of the journal."""
+        """Trials that have a folder but are in no line of the journal."""
         found = self.journal.scan()
         known = {event["trial"] for event in found.events if event["event"] == "trial_asked"}
         return sorted({path.name for path in self.trials_folder.glob("*")} - known)
 
     def write_csv(self, name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-        """Replace a table; a reader sees the old one or the new one. None is an empty cell."""
+        """Replace a table atomically. None becomes an empty cell."""
         self.write_text(name, csv_text(columns, rows))
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
@@ -188,7 +188,7 @@ class Ledger(RunFolder):
             scratch.write_text(text, encoding="utf-8")
 
     def keep_copy(self, path: Path, folder: str, name: str) -> None:
-        """Copy a file of the user's into a subfolder, unless a copy of that name is there.
+        """Copy a user's file into a subfolder, unless it already has a copy of that name.
 
         Raises:
             StorageError: It cannot be read or written.
@@ -203,7 +203,7 @@ class Ledger(RunFolder):
 
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[None]:
-        """Errors of the disk in the words of the run: which file, why, what is needed."""
+        """Turn disk errors into a `StorageError` that says which file, why, and what is needed."""
         try:
             yield
         except OSError as error:
@@ -211,7 +211,7 @@ class Ledger(RunFolder):
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """A table as a file holds it. None is an empty cell; no text is a formula."""
+    """Format a table as CSV. None becomes an empty cell, and no text is read as a formula."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(map(csv_cell, columns))

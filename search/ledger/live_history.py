@@ -1,7 +1,7 @@
-"""A journal that is read while it grows: each time only what was appended since, from the last whole line on.
+"""Following a journal while it grows: each update reads only what was appended since the last whole line.
 
 A reader that follows a search of hours would otherwise read all of it again for each line. The chain of
-checksums goes on where it was left, so that a line is believed here exactly as `Journal.events` believes it.
+checksums continues where it stopped, so that a line is trusted here exactly as `Journal.events` trusts it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from search.ledger.journal_lines import ChainEnd, scan
 
 
 class LiveHistory:
-    """What a run's journal holds, as far as `update` has read it.
+    """The content of a run's journal, as far as `update` has read it.
 
-    A last line without its end is waited for: it is being written, or was cut short by a kill.
+    A last line without a line end is not read yet: it is being written, or was cut short by a kill.
 
     Attributes:
         events: Oldest first.
-        history: Made of them; replaced, as `events` is, where the journal is another one than before.
+        history: The history made from the events. Both are replaced if the journal is a different one.
     """
 
     def __init__(self, journal: Path) -> None:
@@ -37,10 +37,10 @@ class LiveHistory:
         self._size, self._inode = 0, -1
 
     def update(self) -> bool:
-        """Take in what was appended; gives whether anything is new.
+        """Read what was appended; return whether anything is new.
 
         Raises:
-            DamagedJournal: There is a line that cannot be believed, and no kill left it so.
+            DamagedJournal: A line cannot be trusted, and no kill left it so.
             StorageError: The journal cannot be read.
         """
         try:
@@ -63,10 +63,10 @@ class LiveHistory:
         return bool(found.events)
 
     def _read_anew(self, *, was_whole: bool) -> bool:
-        """Read the journal from its beginning, where it may have been cut and continued since it was read.
+        """Read the journal from its beginning, as it may have been cut and continued since it was read.
 
         Raises:
-            DamagedJournal: That was tried, or there was nothing before; the message says what is wrong.
+            DamagedJournal: It was read from its beginning already; the message says what is wrong.
         """
         self._begin()
         if was_whole:

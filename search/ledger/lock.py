@@ -1,4 +1,4 @@
-"""A lock file: what it guards is one process's until that ends, however it ends; its text says whose."""
+"""Lock files: one process holds a lock until it ends, however it ends, and the file's text names it."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _HOLDER = re.compile(r"process (?P<pid>\d+) on (?P<node>.*)")
 
 
 class InUse(LedgerError):
-    """Another process holds it; the message says which."""
+    """Another process holds the lock; the message says which."""
 
 
 def hold(lock: Path, guarded: Path, *, should_wait: bool = False) -> BinaryIO:
-    """Hold a lock file until what is returned is closed, or this process ends.
+    """Hold a lock file until the returned file is closed, or this process ends.
 
     Args:
         guarded: What is in use while the lock is held, as a message names it.
-        should_wait: Wait until whoever holds it is done.
+        should_wait: Wait until the process that holds it is done.
 
     Raises:
         InUse: Another process holds it.
-        OSError: The file cannot be made.
+        OSError: The file cannot be created or locked.
     """
     file = lock.open("a+b")
     try:
@@ -48,9 +48,9 @@ def hold(lock: Path, guarded: Path, *, should_wait: bool = False) -> BinaryIO:
 
 
 def lost_holder(lock: Path) -> str:
-    """The process of this machine that held a lock file and is gone; empty where none is known to be.
+    """The process of this machine that held a lock file and is gone; empty if none is known.
 
-    Only the file's text is read: to try the lock would be in the way of who takes it.
+    Only the file's text is read: trying the lock could get in the way of a process that takes it.
     """
     try:
         holder = _HOLDER.fullmatch(lock.read_text(encoding="utf-8"))

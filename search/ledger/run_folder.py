@@ -1,6 +1,6 @@
-"""Where a run keeps its files, and how what is there is read: every file name under results/ is written here.
+"""Where a run keeps its files, and how they are read: every file name under results/ is defined here.
 
-Names in the folder of one training are in `search/trial/trial_folder.py`; those of tables are in
+Names in the folder of one training are in `search/trial/trial_folder.py`; names of tables are in
 `search/tables/`.
 """
 
@@ -26,14 +26,14 @@ _MOST_LISTED = 5  # runs in a message
 
 
 class RunFolder:
-    """One run's folder, to read.
+    """A run's folder, for reading.
 
     Args:
         folder: `results/<run>`.
         clock: Seconds since the epoch.
 
     Attributes:
-        journal: What happened, line by line: the only truth.
+        journal: What happened, line by line: the only source of truth.
     """
 
     def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
@@ -42,7 +42,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """The folder of an earlier run.
+        """Open the folder of an earlier run.
 
         Raises:
             LedgerError: There is no run in it.
@@ -64,7 +64,7 @@ class RunFolder:
 
     @property
     def journal_file(self) -> Path:
-        """Where the journal is: there is a run where it is."""
+        """The journal, whose presence makes the folder a run's."""
         return self.folder / _JOURNAL
 
     @property
@@ -73,12 +73,12 @@ class RunFolder:
 
     @property
     def bucket_file(self) -> Path:
-        """The address of the run in a bucket, whose state on this machine this folder is."""
+        """The file with the address of the run in a bucket, if this folder is its state on this machine."""
         return self.folder / ".bucket"
 
     @property
     def address(self) -> str:
-        """What names the run in a command: its address in a bucket, if it has one, else its folder."""
+        """How a command names the run: by its address in a bucket, if it has one, else by its folder."""
         try:
             text = self.bucket_file.read_text(encoding="utf-8").strip()
         except (OSError, ValueError):
@@ -92,12 +92,12 @@ class RunFolder:
 
     @property
     def environment_file(self) -> Path:
-        """What the latest session ran on and with."""
+        """The machine and versions of the latest session."""
         return self.folder / "environment.json"
 
     @property
     def forecast_file(self) -> Path:
-        """The first forecast, which the end is compared with."""
+        """The first forecast, which the outcome is compared with."""
         return self.folder / "forecast.json"
 
     @property
@@ -135,34 +135,34 @@ class RunFolder:
         return self.folder / "slurm.sh"
 
     def slurm_log(self, job: str) -> Path:
-        """What the search prints in the job of this number."""
+        """The output of the search in the job of this number."""
         return self.folder / f"slurm-{job}.log"
 
     def baseline_folder(self, name: str) -> Path:
-        """The run of a baseline that promoted trials are compared with, by its trainable."""
+        """The run of a baseline that promoted trials are compared with, named by its trainable."""
         return self.folder / f"{_BASELINE}-{name}"
 
     def part_folders(self) -> list[Path]:
-        """The folders of its promotions and their baselines, repeated ones too, with a journal yet or not."""
+        """The folders of promotions and their baselines, repeated ones too, with or without a journal."""
         first = (self.promotion_folder.name, _BASELINE)
         return [path for name in first for path in sorted(self.folder.glob(f"{name}*"))]
 
     def parts(self) -> list[Self]:
-        """The runs of its promotions and their baselines, repeated ones too."""
+        """The runs of promotions and their baselines, including repeated ones."""
         return [part for folder in self.part_folders() if (part := type(self)(folder)).has_run]
 
     def trial(self, trial_id: str) -> TrialFolder:
-        """The folder of a trial, whether it is there or not."""
+        """The folder of a trial, whether or not it exists."""
         return TrialFolder(self.trials_folder / trial_id)
 
     def trial_folder(self, trial_id: str) -> Path:
         return self.trial(trial_id).path
 
     def read_space(self, overrides: Sequence[Override] = (), *, is_of_run: bool = True) -> Space:
-        """The space of the run.
+        """Read the space of the run.
 
         Args:
-            overrides: Keys and values as they are written after --set.
+            overrides: Keys and values as written after --set.
             is_of_run: Never import the trainable: a run's folder may come from others, and reading it
                 must run nothing. False is for commands that train anyway.
 
@@ -178,10 +178,10 @@ class RunFolder:
         )
 
     def read_history(self) -> History:
-        """What has happened to each trial, from the journal.
+        """Read what has happened to each trial from the journal.
 
         Raises:
-            LedgerError: The journal cannot be believed.
+            LedgerError: The journal cannot be trusted.
         """
         return History(self.events())
 
@@ -189,12 +189,12 @@ class RunFolder:
         """Every event, oldest first. A last line that a kill cut short is left out.
 
         Raises:
-            LedgerError: A line before the last is no event.
+            LedgerError: A line cannot be trusted, and no kill left it so.
         """
         return self.journal.events()
 
     def environment(self) -> dict[str, Any]:
-        """What environment.json has of the last session; empty where it is not there or is torn."""
+        """What environment.json says of the last session; empty if it is missing or damaged."""
         try:
             content = json.loads(self.environment_file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -203,7 +203,7 @@ class RunFolder:
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """The folders of the runs in `folder`, the one that was written to last first."""
+    """The folders of the runs in `folder`, the most recently written first."""
     journals = [path for path in folder.glob(f"*/{_JOURNAL}") if path.is_file()]
     return [path.parent for path in sorted(journals, key=lambda path: -path.stat().st_mtime)]
 
@@ -235,7 +235,7 @@ def fresh_folder(folder: Path) -> Path:
 def suggest_run(folder: Path) -> str:
     """The end of a sentence that names the run nearest to `folder`, or the newest there are.
 
-    Empty where there is no run in the folder or beside it.
+    Empty if there is no run in the folder, beside it, or in a `results` folder beside it.
     """
     if inside := runs_in(folder):
         return _runs_text(inside, "in it are the runs ")

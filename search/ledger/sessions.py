@@ -14,16 +14,16 @@ _CHOICES = ("auto_precision", "batch_sizes", "portfolio")  # of a session, in it
 
 @dataclass
 class RunSession:
-    """One process's life on a run, from its first event to its last.
+    """One process's work on a run, from its first event to its last.
 
     Attributes:
-        elapsed_s: How long it lasted, until its latest event, by a clock that cannot be set.
+        elapsed_s: How long it lasted, up to its latest event, by a monotonic clock.
         devices: What each device had used at the latest reading: rows of devices.csv.
         auto_precision: What the precision "auto" meant on its CPUs, with the reason; empty without a choice.
         batch_sizes: What batch_size "auto" meant, by model, with the reason.
         portfolio: The points that the search begins with after the default configuration, as plain data; None
             without a portfolio.
-        is_closed: That reading came after the last trial's end; not so if the session was killed.
+        is_closed: The latest reading came after the last trial's end; False if the session was killed.
     """
 
     elapsed_s: float = 0.0
@@ -41,7 +41,7 @@ class RunSessions:
     all: list[RunSession] = field(default_factory=list)
 
     def on_event(self, event: Mapping[str, Any]) -> None:
-        """Take in any event of the journal."""
+        """Apply an event of the journal, of any kind."""
         if event["event"] == "session_started":
             choices = {name: event[name] for name in _CHOICES if name in event}
             self.all.append(RunSession(**choices))
@@ -58,7 +58,7 @@ class RunSessions:
 
     @property
     def learnt_w(self) -> dict[str, dict[str, float]]:
-        """By model of GPU and kind of work, the watts that the meters learnt; the latest of each."""
+        """The watts that the meters learnt, by GPU model and kind of work; the latest of each."""
         learnt: dict[str, dict[str, float]] = {}
         for session in self.all:
             for row in session.devices:
@@ -67,17 +67,17 @@ class RunSessions:
 
     @property
     def auto_precision(self) -> str:
-        """What the first session chose: its trials and those that come compare."""
+        """The choice of the first session that made one, kept so that all trials can be compared."""
         return next((session.auto_precision for session in self.all if session.auto_precision), "")
 
     @property
     def batch_sizes(self) -> dict[str, str]:
-        """By model what the first session chose that had to."""
+        """For each model, the choice of the first session that made one."""
         return {model: text for session in reversed(self.all) for model, text in session.batch_sizes.items()}
 
     @property
     def portfolio(self) -> Sequence[Mapping[str, Any]] | None:
-        """The points that the first session chose; None where it chose none."""
+        """The points of the first session that had a portfolio; None if none had."""
         return next((each.portfolio for each in self.all if each.portfolio is not None), None)
 
     def choices(
@@ -87,11 +87,11 @@ class RunSessions:
         batch_sizes: Mapping[str, str],
         portfolio: Sequence[Mapping[str, Any]] | None,
     ) -> dict[str, Any]:
-        """The choices for the first event of a further session: what an earlier one chose stays.
+        """The choices for the first event of a further session: what an earlier session chose stays.
 
         Args:
             auto_precision: Empty without a choice; `batch_sizes` likewise.
-            portfolio: The space's: of a run that is resumed it is the earlier one already. It may be empty.
+            portfolio: The space's own, which in a resumed run is already the earlier one. It may be empty.
         """
         found = {
             "auto_precision": self.auto_precision or auto_precision,
@@ -102,14 +102,14 @@ class RunSessions:
 
     @property
     def beside_mj(self) -> int:
-        """What all devices used for the run beside its trials, as far as it was read."""
+        """Millijoules that all devices used for the run beside its trials, as far as they were read."""
         return sum(beside_trials_mj(row) for session in self.all for row in session.devices)
 
 
 def millijoules(row: DeviceRow, column: str) -> int:
-    """A column of joules as the whole number of millijoules that it was made of.
+    """A column of joules as the whole number of millijoules that it was made from.
 
-    A column that was not there yet when the row was written had nothing in it.
+    A column that did not exist yet when the row was written counts as 0.
     """
     return to_millijoules(float(row.get(column, 0)))
 

@@ -1,7 +1,7 @@
-"""The joules of one trial: what its rows report, when they settle, what its windows used beside. Pure.
+"""The joules of one trial: what its rows report, when they settle, and what its windows used besides. Pure.
 
-Two things keep a row's joules from being the truth at once. Sensors tick: an epoch of 30 ms falls between two
-steps of a GPU's counter (100 ms), and a shared device is split up once a second, so `Settlement` shares out
+Two things keep a row's joules from being final at once. Sensors tick: an epoch of 30 ms falls between two
+steps of a GPU's counter (100 ms), and a shared device is split up once a second, so `Settlement` distributes
 by time what arrives later. And a window, the attempt's account at its meter, stays open a little after the
 last row: what its final figures have beyond the rows is a remainder, booked at the rung where the attempt
 ended.
@@ -17,19 +17,19 @@ from search.energy.reading import KINDS, EnergyReading, EnergySummary
 from search.trial import EpochRow
 
 _GPU_PARTS = ("gpu_active_mj", "gpu_context_mj", "gpu_idle_share_mj")
-_SAME_S = 1e-6  # two sums of the same seconds
+_SAME_S = 1e-6  # tolerance between two sums of the same seconds
 
 
 @dataclass
 class TrialEnergy:
-    """Adds up to the millijoule to what the meters gave the trial.
+    """The joules of a trial, which add up to the millijoule to what the meters gave it.
 
     A window is an attempt's account. While it is open its rows are all that is known; once it is closed its
     own figures are the truth, and what they have beyond the rows (the end of a killed attempt, the moment
-    between the last row and the end) is a remainder. Starts are counted apart.
+    between the last row and the end) is a remainder. Starts are counted separately.
 
     Attributes:
-        remainders: By window, the rung it ended in and the remainder.
+        remainders: For each window, the rung it ended in and the remainder.
         closed: The figures of each closed window, oldest first.
     """
 
@@ -41,9 +41,9 @@ class TrialEnergy:
     _settlements: dict[str, Settlement] = field(default_factory=dict, repr=False, compare=False)
 
     def book(self, row: EpochRow, rows: list[EpochRow]) -> EpochRow:
-        """Add the row to `rows`, and to those before it what it brings for them; gives what it adds in all.
+        """Add the row to `rows`, give earlier rows their part of its joules, and return what it adds in all.
 
-        A row whose window is closed adds nothing: it is in there already.
+        A row whose window is closed adds nothing: the window includes it already.
         """
         if row.start_s is not None:
             self._windows_with_start.add(row.window)
@@ -60,7 +60,7 @@ class TrialEnergy:
         return row
 
     def close(self, summary: EnergySummary, rows: list[EpochRow]) -> tuple[EnergyReading, EnergyReading]:
-        """Take in the account of a window that ended; gives its remainder, and that of its starts.
+        """Close a window with its final account; return its remainder, and that of its starts.
 
         Rows that waited for their joules get their share of the remainder.
         """
@@ -73,8 +73,10 @@ class TrialEnergy:
         return remainder, _beyond(summary.start, self._of_starts.get(window))
 
     def end_own(self) -> None:
-        """Drop the settlement of the trial's own meter: its account is never closed, and the next attempt has
-        another."""
+        """Drop the settlement of the trial's own meter.
+
+        Its account is never closed, and the next attempt has another one.
+        """
         self._settlements.pop("", None)
 
     @property
@@ -84,7 +86,7 @@ class TrialEnergy:
 
     @property
     def start_total(self) -> EnergyReading:
-        """Of all starts."""
+        """The energy of all starts."""
         return EnergyReading.sum(self.starts_by_window().values())
 
     @property
@@ -99,16 +101,16 @@ class TrialEnergy:
         return float(sum(self.closed[window].start_s for window in unseen))
 
     def by_window(self) -> dict[str, EnergyReading]:
-        """What each attempt used; of one whose account was never closed, what its rows have."""
+        """What each attempt used: by its account or, if that was never closed, by its rows."""
         return self._of_rows | {name: summary.reading for name, summary in self.closed.items()}
 
     def starts_by_window(self) -> dict[str, EnergyReading]:
-        """The same for starts."""
+        """What the starts of each attempt used, in the same way."""
         return self._of_starts | {name: summary.start for name, summary in self.closed.items()}
 
     @property
     def rungs(self) -> set[int]:
-        """Those that have a remainder."""
+        """The rungs that have a remainder."""
         return {rung for rung, _ in self.remainders.values()}
 
     def at_rung(self, rung: int) -> EnergyReading:
@@ -120,18 +122,18 @@ class Settlement:
     """Gives each row of one attempt its joules when they are known up to the row's end.
 
     A shared device is settled once a second, and a GPU's counter moves in steps of up to 100 ms.
-    What a row reports was used up to `lag_s` before its end, from where the row before it left off. It is
-    shared out by time: between two ticks the power is taken as constant.
+    What a row reports was used from where the row before it left off up to `lag_s` before its own end. It is
+    distributed by time: between two ticks the power is taken as constant.
     """
 
     def __init__(self) -> None:
-        self._end_s = 0.0  # of the attempt's rows, on a clock that stops during starts
+        self._end_s = 0.0  # end of the attempt's rows, on a clock that stops during starts
         self._reached_s = dict.fromkeys(KINDS, 0.0)
         self._spans: dict[int, tuple[float, float]] = {}
         self._shares: dict[tuple[int, str], EnergyReading] = {}
 
     def add(self, rows: list[EpochRow]) -> None:
-        """Take in the last of `rows`. In place, rows that wait lose what is not known whole, or get it."""
+        """Settle the last of `rows` in place: rows have no joules of a part until these are known in full."""
         place, row = len(rows) - 1, rows[-1]
         begin_s, self._end_s = self._end_s, self._end_s + row.total_s
         self._spans[place] = begin_s, self._end_s
@@ -142,7 +144,7 @@ class Settlement:
                 self._spread(rows, kind, arrived, places, self._end_s - lag_s)
 
     def close(self, rows: list[EpochRow], remainder: EnergyReading, seconds: float) -> EnergyReading:
-        """Share out what was used beyond the rows' reports; gives the part of the time after the last one.
+        """Distribute what was used beyond the rows' reports; return the part that falls after the last row.
 
         Args:
             seconds: How long the attempt lasted, starts left out.
@@ -175,7 +177,7 @@ class Settlement:
 
 
 def _beyond(total: EnergyReading, of_rows: EnergyReading | None) -> EnergyReading:
-    """What is in `total` beyond the rows; a part that no row knew is there as a whole."""
+    """What `total` has beyond the rows; a part that no row has is included in full."""
     if of_rows is None:
         return total
     kinds = [kind for kind in KINDS if of_rows.part_mj(kind) is None]
@@ -192,7 +194,7 @@ def _with(row: EpochRow, kind: str, energy: EnergyReading, *, is_whole: bool) ->
 
 
 def _split(energy: EnergyReading, seconds: Sequence[float]) -> list[EnergyReading]:
-    """Whole millijoules by time, which add up to `energy`; all of it to the last where no time passed."""
+    """Split `energy` by time into whole millijoules that add up to it; all to the last if no time passed."""
     total_s = sum(seconds)
     ends = [end_s / total_s if total_s else 0.0 for end_s in (0.0, *accumulate(seconds))]
     ends[-1] = 1.0
@@ -204,6 +206,6 @@ def _between(energy: EnergyReading, low: float, high: float) -> EnergyReading:
 
 
 def _with_gpu_sum(share: EnergyReading) -> EnergyReading:
-    """Each part was rounded by itself."""
+    """Recompute the GPU's sum, as each part was rounded by itself."""
     parts = [getattr(share, name) for name in _GPU_PARTS]
     return share if None in parts else replace(share, gpu_mj=sum(parts))

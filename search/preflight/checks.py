@@ -1,4 +1,4 @@
-"""From what a node has to what will fail there. Pure."""
+"""What will fail on a node, judging by what it has. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from search.preflight.request import Problem, WeightRow
 
-_WORKER_GIB = 0.8  # its own: 0.73 with torch and timm after an epoch of a ResNet-20, and Ray's
+_WORKER_GIB = 0.8  # its own memory: 0.73 with torch and timm after an epoch of a ResNet-20, and Ray's
 _LEAST_CHECKPOINT_MIB = 20.0
 _STATES_PER_TRAINING = 2  # the newest, and the one before it or the one that is being written
 _STATE_PER_WEIGHT = 3  # weights, momentum, and an average or a second moment
@@ -25,7 +25,7 @@ def disk_findings(
 ) -> tuple[list[Problem], list[str]]:
     """Whether checkpoints fit: an error if not even those of the running trials, a note if not all.
 
-    A checkpoint is taken to be three times the largest file of weights, and 20 MiB at least.
+    A checkpoint is assumed to be three times the largest file of weights, and at least 20 MiB.
     """
     weights_mib = max((row.size_mib or 0.0 for row in rows), default=0.0)
     each_gib = max(_STATE_PER_WEIGHT * weights_mib, _LEAST_CHECKPOINT_MIB) / 1024
@@ -43,7 +43,7 @@ def disk_findings(
 
 
 def memory_findings(free_gib: float | None, *, workers: int) -> tuple[list[Problem], list[str]]:
-    """Whether the workers fit beside each other; their data and larger models come on top."""
+    """Whether the workers fit into memory together; their data and larger models come on top."""
     if free_gib is None or free_gib >= _WORKER_GIB * workers:
         return [], []
     text = f"memory: {free_gib:.1f} GiB free, a worker takes at least {_WORKER_GIB} GiB"
@@ -63,7 +63,7 @@ def version_problems(lacks: Sequence[str]) -> list[Problem]:
 def sensor_findings(
     scope: str, reason: str, *, measures: Sequence[str], cpu_power_key: str, has_other_limit: bool
 ) -> tuple[list[Problem], list[str]]:
-    """Whether joules can be counted: an error where the run cannot do without them.
+    """Whether joules can be counted: an error if the run cannot do without them.
 
     A limit on energy that nothing measures is an error if it is the only limit.
     """

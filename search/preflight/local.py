@@ -1,4 +1,4 @@
-"""The checks of this machine, in a process of its own beside whatever else starts, or of every node."""
+"""Running the checks: of this machine, in a separate process beside whatever else starts, or of each node."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from trainables.core.command_lines import typed_command
 from trainables.core.subprocess_pool import LoadedProcess, fresh_processes
 
 Examine = Callable[[PreflightRequest], Report]
-_POLL_EVERY_S = 0.2  # the line on a terminal follows the check this closely
+_POLL_EVERY_S = 0.2  # how often the line on a terminal is updated
 _FIRST_LINE_S, _LINE_EVERY_S = 30.0, 600.0
 
 
 @dataclass(frozen=True)
 class NodeCheck:
-    """A check of this machine that has begun.
+    """A running check of this machine.
 
     Args:
-        progress: The file in which it writes what it is doing.
+        progress: The file in which the check writes what it is doing.
     """
 
     report: Future[Report]
     progress: Path
 
     def doing(self) -> str:
-        """What it is doing just now, in a few words."""
+        """What the check is doing now, in a few words."""
         with suppress(OSError):
             return self.progress.read_text(encoding="utf-8")
         return ""
@@ -47,10 +47,10 @@ class NodeCheck:
 
 @contextmanager
 def examining(request: PreflightRequest) -> Iterator[NodeCheck]:
-    """A check that has begun, in a fresh Python that has this process's environment, as workers have.
+    """Start a check in a fresh Python process with this process's environment, as workers have.
 
-    In this process it would load torch, which takes 0.5 GiB, and a user's file could end it. The process
-    ends with the check, not with the context, which may be a whole search.
+    In this process the check would load torch, which takes 0.5 GiB, and a user's file could end it. The new
+    process ends with the check, not with the context, which may last a whole search.
     """
     with fresh_processes(1) as pool, _examining(request, pool.submit) as check:
         check.report.add_done_callback(lambda _: pool.shutdown(wait=False))
@@ -73,13 +73,14 @@ def now_and_then(
     first: Say,
     instead: str,
 ) -> Say:
-    """A function that passes what it is given to `say`, with the time so far, after 30 s and every 10 min.
+    """Return a function that passes its text to `say`, with the time so far, after 30 s and every 10 min.
 
-    For logs, in which a line that changes is a new line each time: a check of 40 min is five lines long.
+    For logs, where each update is a new line: a check of 40 min takes five lines.
 
     Args:
-        first: Given what is being done after the first second, so that no log is silent for longer.
-        instead: What to do rather than wait, after the time.
+        first: Called once with what is being done, after the first second, so that no log is silent for
+            longer.
+        instead: What to do rather than wait, to be printed after the time.
     """
     began_s = clock()
     say_at_s = began_s + _FIRST_LINE_S
@@ -98,13 +99,13 @@ def now_and_then(
 
 
 def await_report(check: NodeCheck, *, say: Callable[[str], None] = lambda doing: None) -> Report:
-    """Wait for the check and give what it found.
+    """Wait for the check and return what it found.
 
     Args:
-        say: Called every 0.2 s with what it is doing, as long as it takes.
+        say: Called every 0.2 s with what the check is doing, for as long as it runs.
 
     Raises:
-        PreflightError: It died on the way.
+        PreflightError: The check's process died.
     """
     while not wait([check.report], timeout=_POLL_EVERY_S).done:
         say(f"preflight: {check.doing() or 'starting'}")
@@ -121,10 +122,10 @@ def await_reports(
     *,
     instead: str = "; --skip-preflight starts without it",
 ) -> Sequence[Report]:
-    """What the checks found; while they run, a line shows what they are doing.
+    """Wait for the checks and return what they found; meanwhile a line shows what they are doing.
 
-    Where nobody watches (a log file) it is a line after a second and a note now and then, as weights may take
-    minutes to load.
+    Where nobody watches (a log file), it is a line after a second and a note now and then, as weights may
+    take minutes to load.
 
     Args:
         instead: What to do rather than wait; empty for a command that is the check itself.
@@ -138,17 +139,17 @@ def await_reports(
 
 @contextmanager
 def examining_here(request: PreflightRequest) -> Iterator[Callable[[Callable[[str], None]], list[Report]]]:
-    """A check of this machine that has begun; gives what waits for its report and says what it is doing."""
+    """Start a check of this machine; yield a function that waits for its report and tells its progress."""
     offer_worker_env()
     with examining(replace(request, may_use_cpu=True)) as check:
         yield lambda say: [await_report(check, say=say)]
 
 
 def examine_in_fork(request: PreflightRequest, loaded: LoadedProcess, output: Output) -> Report:
-    """The check of this machine in a fork of `loaded`, from whose libraries other forks gain as well.
+    """Check this machine in a fork of `loaded`, whose libraries other forks share too.
 
     Raises:
-        PreflightError: It died on the way.
+        PreflightError: The check's process died.
     """
     offer_worker_env()
     with _examining(replace(request, may_use_cpu=True), loaded.submit) as check:
@@ -166,11 +167,11 @@ def examine_space(
     backend: LaunchableBackend,
     output: Output,
 ) -> Sequence[Report]:
-    """A report for each node on what the trials of `space` will need.
+    """Check what the trials of `space` will need, and return a report for each node.
 
     Args:
-        source: What stands after --space, for the commands in messages.
-        folder: Where its run would be written.
+        source: What to write after --space, for the commands in messages.
+        folder: Where the run would be written.
     """
     if should_download:
         os.environ["HF_HUB_OFFLINE"] = "0"  # read once, when the child imports the hub's client
@@ -190,7 +191,7 @@ def download_weights(
     """Fetch the pretrained weights that the trials of `space` will read, where they will run.
 
     Raises:
-        PreflightError: Something cannot be had, or is wrong beside it.
+        PreflightError: Something cannot be fetched, or something else is wrong.
     """
     reports = examine_space(
         space,

@@ -1,4 +1,4 @@
-"""What a node has left: disk, memory, and whether a folder takes files."""
+"""What a node has left: disk, memory, and whether files can be written to a folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def nearest_folder(path: Path) -> Path:
-    """`path`, or the folder above it in which it will be made."""
+    """`path`, or the folder above it in which it will be created."""
     return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
@@ -22,7 +22,7 @@ def free_disk_gib(path: Path) -> float:
 
 
 def unwritable_reason(path: Path) -> str | None:
-    """Why no file can be made in the folder, or in the one that it will be made in."""
+    """Why no file can be created in the folder, or in the one it will be created in; None if one can."""
     folder = nearest_folder(path)
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -33,15 +33,15 @@ def unwritable_reason(path: Path) -> str | None:
 
 
 def memory_gib(*, meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> float | None:
-    """Memory that there is here, within the container's limit; None is unknown."""
+    """Memory of this machine, within the container's limit; None if unknown."""
     known = [_line_gib(meminfo, "MemTotal")]
-    with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
+    with contextlib.suppress(OSError, ValueError):  # "max", which is no number, means no limit
         known.append(int((cgroup / "memory.max").read_text()) / GIB)
     return min((gib for gib in known if gib is not None), default=None)
 
 
 def free_memory_gib(*, meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> float | None:
-    """Memory that new processes can have here, within the container's limit; None is unknown."""
+    """Memory that new processes can have here, within the container's limit; None if unknown."""
     known = [gib for gib in (_line_gib(meminfo, "MemAvailable"), _of_cgroup(cgroup)) if gib is not None]
     return min(known, default=None)
 
@@ -55,7 +55,7 @@ def _line_gib(meminfo: Path, name: str) -> float | None:
 
 
 def _of_cgroup(cgroup: Path) -> float | None:
-    """The limit less what is used and cannot be given back: inactive files can."""
+    """The limit less what is used and cannot be reclaimed, as inactive file pages can."""
     try:
         most = (cgroup / "memory.max").read_text().strip()
         used = int((cgroup / "memory.current").read_text())

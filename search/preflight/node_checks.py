@@ -1,6 +1,6 @@
 """The checks of one node, in the environment of its workers: weights, data, GPUs, folders, sensors.
 
-All are made whatever fails first, so that one run of `preflight` names everything there is to fix.
+All of them run, whatever fails first, so that one run of `preflight` names everything there is to fix.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from trainables.core.weights import (
 class _Found:
     """What has been found so far.
 
-    Each problem once: fifty points of a space that share a missing file of weights have one problem.
+    Each problem is kept once: fifty points of a space that share a missing weights file have one problem.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -66,8 +66,8 @@ def examine(request: PreflightRequest) -> Report:
     """Check everything on this node, whatever fails first, and report what was found.
 
     The order matters twice: weights and data are checked before the rehearsal, which starts models without
-    what is known to be missing instead of failing on it again; and an epoch is trained only where nothing
-    was found, since it would fail on the same.
+    what is known to be missing instead of failing on it again; and an epoch is trained only if no problem was
+    found, since it would fail on the same one.
     """
     started_s, found, device = time.monotonic(), _Found(), _device(request)
     found.problems += checks.version_problems(unmet(request.requirements))
@@ -102,13 +102,13 @@ def examine(request: PreflightRequest) -> Report:
 def _loaded(request: PreflightRequest, found: _Found) -> Trainable | None:
     try:
         return request.task.trainable.load()
-    except Exception as error:  # it was found on the machine that asks
+    except Exception as error:  # it did load on the machine that asks
         found.problem(f"trainable: {error}", "fix it; on a cluster the file must be on every node")
     return None
 
 
 def _check_processes(request: PreflightRequest, trainable: Trainable, found: _Found) -> None:
-    """That the trainable can be parted; on several GPUs a user's own may use them in its one process."""
+    """Check that the training can be split; a user's own may use several GPUs in its one process."""
     ref, number = request.task.trainable, request.task.training.num_processes
     is_left_to_it = ref.command is not None or (ref.path is not None and bool(request.gpus))
     if number > 1 and not trainable.is_data_parallel and not is_left_to_it:
@@ -119,7 +119,7 @@ def _check_processes(request: PreflightRequest, trainable: Trainable, found: _Fo
 
 
 def _check_weights(request: PreflightRequest, trainable: Trainable, found: _Found) -> set[WeightFile]:
-    """The files that no training can read."""
+    """Check the weights of every point; return the files that no training can read."""
     usable: dict[WeightFile, bool] = {}
     if request.is_fetching:
         _print_downloads(request, trainable)
@@ -197,7 +197,7 @@ def _row(model: str, file: WeightFile, *, is_there: bool) -> WeightRow:
 
 
 def _check_data(request: PreflightRequest, trainable: Trainable, found: _Found) -> bool:
-    """Whether it can be used."""
+    """Check the data, and return whether it can be used."""
     try:
         data = trainable.check_data(request.task.context())
     except DataError as error:
@@ -237,15 +237,15 @@ def _rehearse(
 
 
 def _reason(problem: Problem) -> str:
-    """What went wrong, without the words for where: other checks say the same of other parts."""
+    """What went wrong, without where: other checks may report the same for other parts."""
     return problem.what.partition(" does not start: ")[2] or problem.what
 
 
 def _report_progress(request: PreflightRequest, doing: str) -> None:
     """Write what is being done where the waiting process reads it.
 
-    A line of progress is not worth a failed check, so a disk that takes no file is ignored here; the check
-    of the folders names it.
+    A line of progress is not worth a failed check, so a disk that cannot be written is ignored here; the
+    check of the folders reports it.
     """
     if request.progress:
         with suppress(OSError):
@@ -277,7 +277,7 @@ def _check_folders(request: PreflightRequest, found: _Found) -> None:
 
 
 def _check_gpus(request: PreflightRequest, trainable: Trainable, device: str, found: _Found) -> str:
-    """See that torch computes on them; gives the device that trials will train on."""
+    """Check that torch computes on the GPUs; return the device that trials will train on."""
     try:
         found.notes += [f"gpu: {note}" for note in trainable.check_device(device)]
     except Exception as error:  # whatever CUDA raises, its first line says it
@@ -291,7 +291,7 @@ def _check_gpus(request: PreflightRequest, trainable: Trainable, device: str, fo
 
 
 def _choose_precision(request: PreflightRequest, trainable: Trainable, device: str, found: _Found) -> None:
-    """What "auto" means on this node's CPU, if that is what trials will compute on."""
+    """Choose what precision "auto" means on this node's CPU, if trials will compute on it."""
     if request.task.training.precision != "auto" or device != "cpu":
         return
     try:
@@ -303,7 +303,7 @@ def _choose_precision(request: PreflightRequest, trainable: Trainable, device: s
 
 
 def _choose_batch_sizes(request: PreflightRequest, trainable: Trainable, device: str, found: _Found) -> None:
-    """What batch_size "auto" comes to on this node, for each model that a trial may have."""
+    """Choose what batch_size "auto" means on this node, for each model that a trial may have."""
     task = request.task
     context = replace(task.context(), device=device, folder=None, auto_precision=found.auto_precision)
     for model, point in points_by_model(request.points).items():
@@ -313,7 +313,7 @@ def _choose_batch_sizes(request: PreflightRequest, trainable: Trainable, device:
             found.batch_sizes[model] = trainable.choose_batch_size(
                 trainable.start, trainable.hparams(**point), task.ladder.rungs, context, request.gpus or 1.0
             )
-        except Exception as error:  # of the model or the device; a trial of it would say the same
+        except Exception as error:  # of the model or the device; a trial would fail in the same way
             found.problem(
                 f"batch_size of {title}: {type(error).__name__}: {str(error).splitlines()[0]}",
                 "write a number instead of auto",
@@ -323,7 +323,7 @@ def _choose_batch_sizes(request: PreflightRequest, trainable: Trainable, device:
 
 
 def _device(request: PreflightRequest) -> str:
-    """What trials here will train on: a GPU if there is one, unless the space says."""
+    """What trials here will train on: as the space says, else a GPU if there is one."""
     has_gpu = bool(visible_gpus(os.environ).uuids) if request.gpus is None else request.gpus > 0
     return "cuda" if has_gpu else "cpu"
 
@@ -345,5 +345,5 @@ def _check_sensors(request: PreflightRequest, found: _Found) -> None:
 
 
 def _workers(request: PreflightRequest) -> int:
-    """Concurrent trials here, if the space does not say: as many as its cores give `cpus_per_trial`."""
+    """Concurrent trials here: as the space says, else as many as have `cpus_per_trial` cores each."""
     return request.workers or max(1, int((os.cpu_count() or 1) / request.task.cpus))

@@ -17,12 +17,12 @@ Point = Mapping[str, Any]
 
 
 def points_of(space: Space, defaults: Point) -> list[Point]:
-    """Hparams that stand for everything the space can ask for, the default configuration first.
+    """Hparams that cover everything the space can ask for, the default configuration first.
 
-    A list or design gives its own points. Of a searched space every combination of choices among
-    names (and of true, false and null) is taken, for those decide which model is built; numbers stay
-    at their defaults, and a parameter that is switched off too. Where there are more than 5,000
-    combinations, each pair of choices is taken instead.
+    A list or design gives its own points. For a searched space these are all combinations of choices among
+    names (and true, false and null), since those decide which model is built; numbers, and parameters that
+    are switched off, stay at their defaults. With more than 5,000 combinations, each pair of choices is
+    combined instead.
     """
     listed = [proposal.hparams for proposal in designed(space, defaults)]
     started = [{**defaults, **point} for point in space.initial_points]
@@ -31,11 +31,11 @@ def points_of(space: Space, defaults: Point) -> list[Point]:
 
 
 def rehearsed_points(points: Sequence[Point], space: Space, defaults: Point) -> list[Point]:
-    """Those of `points` that are tried before a run, the ones nearest to the default configuration first.
+    """The points to try before a run, those nearest to the default configuration first.
 
-    Each pair of names (of models, weights, optimisers, ...) that occurs together is in one of them, and each
-    model with all numbers at their lowest and at their highest. Of a list, the points with the lowest and
-    the highest of each number.
+    They include each pair of names (of models, weights, optimisers, ...) that occurs together, and each model
+    with all numbers at their lowest and at their highest; for a list instead of the latter, the points with
+    the lowest and the highest of each number.
     """
     ordered = sorted(
         points, key=lambda point: sum(identity(defaults[name]) != identity(point[name]) for name in point)
@@ -68,13 +68,13 @@ def _extremes(points: Sequence[Point]) -> Iterator[Point]:
 
 
 def _at_end(space: Space, point: Point, end: Callable[[Iterable[Any]], Any]) -> Point:
-    """The point with the lowest or the highest of each searched number."""
+    """The point with each searched number at its lowest or its highest."""
     ends = {name: end(numbers) for name, each in space.parameters.items() if (numbers := _numbers(each))}
     return _with(space, point, ends)
 
 
 def _numbers(parameter: Parameter) -> list[float]:
-    """The ends of a range; values that are numbers. A normal distribution has no ends."""
+    """The ends of a range, or the numbers of a choice; none for a normal distribution."""
     if isinstance(parameter, Choice):
         return [value for value in parameter.values if is_number(value)]
     return [] if isinstance(parameter, Normal) else [parameter.low, parameter.high]
@@ -85,7 +85,7 @@ def _combinations(space: Space) -> Iterator[Point]:
 
 
 def _with(space: Space, defaults: Point, chosen: Point) -> Point:
-    """The defaults with what is chosen, but for parameters whose condition is not met."""
+    """The defaults with the chosen values, except for parameters whose condition is not met."""
     whole = {**defaults, **chosen}
     return {**defaults, **{name: value for name, value in chosen.items() if space.is_active(name, whole)}}
 

@@ -1,4 +1,4 @@
-"""Every kind of point of a space, started as a trial starts it, without training."""
+"""Every kind of point of a space, started as a trial would be, without training."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from trainables.core.contract import (
 
 Point = Mapping[str, Any]
 
-_MOST_POINTS = 200  # further ones are counted in a note, never left out in silence
-_MOST_S = 20.0  # after so long no further point of a trainable without a rehearsal of its own is started
+_MOST_POINTS = 200  # further ones are counted in a note, never left out silently
+_MOST_S = 20.0  # after this, no further point of a trainable without its own `rehearse` is started
 _DATA_REMEDY = "or name other data in search.data"
 _POINT_REMEDY = "fix it, or leave the value out of the space"
 
@@ -30,14 +30,14 @@ _POINT_REMEDY = "fix it, or leave the value out of the space"
 class Rehearsal:
     """Starts the points of a request one after another, each as a trial would be started.
 
-    A value that no model takes would otherwise fail the trial that draws it, perhaps after hours, and the
-    sampler would have spent a trial on it. Where the trainable gives `rehearse`, a start trains nothing.
+    A value that no model accepts would otherwise fail the trial that draws it, perhaps after hours, and the
+    sampler would have wasted a trial on it. If the trainable has `rehearse`, a start trains nothing.
 
     Args:
-        is_data_good: Whether the data passed its check. Where it did not, models are started with the
-            trainable's example data, so that wrong data hides no wrong model.
-        bad_files: Files of weights that are named as missing or damaged already: models that want them
-            are started with random weights.
+        is_data_good: Whether the data passed its check. If it did not, models are started with the
+            trainable's example data, so that bad data hides no bad model.
+        bad_files: Files of weights already reported as missing or damaged: models that want them are
+            started with random weights.
         report_progress: Called with what is being done.
     """
 
@@ -62,7 +62,7 @@ class Rehearsal:
         return list(problems), list(notes)
 
     def _outcomes(self) -> Iterator[tuple[Point, Exception | Sequence[str]]]:
-        """Of each point why it does not start, or the notes of its start."""
+        """Yield each point with why it does not start, or with the notes of its start."""
         ends_s = time.monotonic() + _MOST_S
         points = self.request.rehearsed[:_MOST_POINTS]
         for number, point in enumerate(points):
@@ -87,7 +87,10 @@ class Rehearsal:
     def _started_on(self, data: DataSpec, point: Point) -> Sequence[str]:
         context = replace(self.request.task.context(), data=data, device="cpu", folder=None)
         if "weights" in point and self._wants_bad_files(point):
-            point = {**point, "weights": "none"}  # named already; the hub would be asked again, 23 s a file
+            point = {
+                **point,
+                "weights": "none",
+            }  # reported already; the hub would be asked again, 23 s a file
         return self._started_in(context, point)
 
     def _started_in(self, context: TrainingContext, point: Point) -> Sequence[str]:
@@ -101,7 +104,7 @@ class Rehearsal:
         return any(file in self.bad_files for file in self.trainable.weights(self.trainable.hparams(**point)))
 
     def _problems(self, point: Point, error: Exception, known: Sequence[str]) -> list[Problem]:
-        """The problem that an error is, unless another part of preflight or an earlier point has named it."""
+        """The problem behind an error, unless another check or an earlier point has reported it."""
         text = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, DataError):
             return [Problem(what=f"data: {text}", remedy=_DATA_REMEDY)] if self.is_data_good else []

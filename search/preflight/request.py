@@ -1,4 +1,4 @@
-"""What is to be checked before a run, and what was found: plain data that travels to a node and back."""
+"""What to check before a run, and what was found: plain data that is sent to a node and back."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class WeightRow:
 
     Attributes:
         source: "none", "torchvision", "hub", "url" or "file".
-        size_mib: On disk, or what the library says; None is unknown.
+        size_mib: Size on disk, or as the library states it; None if unknown.
     """
 
     model: str
@@ -74,22 +74,22 @@ class PreflightRequest:
 
     Attributes:
         task: The default configuration as a trial. Its folder tells where checkpoints will go.
-        points: Hparams that stand for all that the space can ask for.
-        rehearsed: Those of them that are started, without training; see `rehearsed_points`.
+        points: Hparams that cover everything the space can ask for.
+        rehearsed: The points that are started, without training; see `rehearsed_points`.
         space: What to write after --space, for the commands in remedies.
-        gpus: As the space says: None takes what there is.
-        may_use_cpu: Where the space does not say and torch can use no GPU, trials may train on the CPU.
+        gpus: GPUs per trial, as the space says; None means whatever there is.
+        may_use_cpu: If the space does not say and torch can use no GPU, trials may train on the CPU.
         workers: Concurrent trials on one node, as far as is known.
-        num_trials: Maximum number of trials; None is without limit.
+        num_trials: Maximum number of trials; None means no limit.
         measures: What needs a sensor, such as "search.limits.kwh".
-        cpu_power_key: The key by which the user states what the CPUs draw, which stands in for a sensor.
+        cpu_power_key: The key that states the CPUs' power, which stands in for a sensor.
         has_other_limit: The run would end without a limit on energy.
-        requirements: The program's, such as "torch>=2.8".
-        shared_file: A file beside the results that every node must see; None checks none.
+        requirements: The program's requirements, such as "torch>=2.8".
+        shared_file: A file beside the results that every node must see; None means no such check.
         is_fetching: Download what is missing first.
-        is_trying: Train an epoch of each point on a tiny budget.
-        chooses_batch_size: Find out what batch_size "auto" comes to, if the space has it.
-        progress: A file that takes what is being done, as one line; None for no such file.
+        is_trying: Train an epoch of each model on a tiny budget.
+        chooses_batch_size: Find out what batch_size "auto" means, if the space has it.
+        progress: A file for one line on what is being done; None for no such file.
     """
 
     task: TrialTask
@@ -119,10 +119,10 @@ class Report:
     Attributes:
         auto_precision: What the precision "auto" would mean on its CPU, with the reason; empty without a
             choice.
-        batch_sizes: What batch_size "auto" would come to on it, by model.
+        batch_sizes: What batch_size "auto" would mean on it, by model.
         no_gpu_reason: Why torch can use none of its GPUs, which the trials may do without.
-        data: What the data source holds; None where the trainable gives notes, or nothing.
-        seconds: How long the check took; None where the node gave no answer.
+        data: What the data source holds; None if the trainable gives notes, or nothing.
+        seconds: How long the check took; None if the node gave no answer.
     """
 
     node: str = field(default_factory=platform.node)
@@ -167,7 +167,7 @@ def request_for(space: Space, *, source: str, folder: Path) -> PreflightRequest:
 
 
 def auto_precision_of(reports: Sequence[Report]) -> str:
-    """What "auto" means for trials on any of these nodes: bf16 only where every node is for it."""
+    """What "auto" means for trials on any of these nodes: bf16 only if every node chose it."""
     chosen = [(report.auto_precision, report.node) for report in reports if report.auto_precision]
     against = [(choice, node) for choice, node in chosen if not choice.startswith("bf16")]
     choice, node = next(iter(against or chosen), ("", ""))
@@ -180,7 +180,7 @@ def batch_sizes_of(reports: Sequence[Report]) -> dict[str, str]:
 
 
 def downloadable_weights(reports: Sequence[Report]) -> list[WeightRow]:
-    """The weights that a download would bring, if these are all that is wrong; else none."""
+    """The weights to download, if nothing else is wrong and all can be downloaded; else none."""
     rows = {row.location: row for report in reports for row in report.weights if not row.is_there}
     problems = [problem for report in reports for problem in report.problems]
     is_enough = len(rows) and all(problem.what.startswith("weights: ") for problem in problems)
@@ -189,7 +189,7 @@ def downloadable_weights(reports: Sequence[Report]) -> list[WeightRow]:
 
 
 def size_text(rows: Sequence[WeightRow]) -> str:
-    """How many files these are and how large, as "2 files, about 143 MiB"."""
+    """How many files these are and how large, such as "2 files, about 143 MiB"."""
     sizes = [row.size_mib for row in rows]
     files = "1 file" if len(sizes) == 1 else f"{len(sizes)} files"
     known = [size for size in sizes if size is not None]
@@ -198,7 +198,7 @@ def size_text(rows: Sequence[WeightRow]) -> str:
 
 
 def problems_of(reports: Sequence[Report]) -> list[str]:
-    """All problems, each once; with the node's name where not every node has it."""
+    """All problems, each once, with the names of its nodes if not every node has it."""
     nodes: dict[str, list[str]] = {}
     for report in reports:
         for problem in report.problems:
@@ -210,7 +210,7 @@ def problems_of(reports: Sequence[Report]) -> list[str]:
 
 
 def data_of(reports: Sequence[Report]) -> dict[str, Any] | list[str] | None:
-    """What was found in the data, as the first node says it: a summary, notes, or nothing."""
+    """What was found in the data, by the first node that reports any: a summary, notes, or nothing."""
     for report in reports:
         if report.data:
             return report.data.to_dict()

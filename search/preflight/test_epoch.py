@@ -20,9 +20,10 @@ _SCORED = 64
 def train_test_epochs(
     request: PreflightRequest, trainable: Trainable, *, device: str
 ) -> tuple[list[Problem], list[str]]:
-    """Train each kind of point for one epoch of 64 examples: what fails, and what each took.
+    """Train each model for one epoch of 64 examples; return what fails, and how long each took.
 
-    A command trains its lowest rung: it takes shares or counts as its ladder has, and may score only its end.
+    A command trains its lowest rung: it takes fractions or counts as in its ladder, and may score only its
+    end.
     """
     problems, notes = [], []
     lowest = request.task.ladder.rungs[0]
@@ -47,7 +48,7 @@ def train_test_epochs(
 
 
 def _one_a_model(request: PreflightRequest) -> dict[str, Mapping[str, Any]]:
-    """The first point of each model and its weights; of a trainable without the two, the default."""
+    """The first point of each model and weights; for a trainable with neither, the default."""
     named: dict[str, Mapping[str, Any]] = {}
     for point in request.points:
         words = [str(point[key]) for key in ("model", "weights") if key in point]

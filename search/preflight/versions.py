@@ -1,4 +1,4 @@
-"""Which versions of packages the program asks for, and whether they are installed."""
+"""Which versions of packages the program requires, and whether they are installed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 def requirements() -> tuple[str, ...]:
-    """What pyproject.toml asks for; of an installed program, what its metadata does."""
+    """The requirements in pyproject.toml or, for an installed program, in its metadata."""
     if _PYPROJECT.is_file():
         dependencies = tomllib.loads(_PYPROJECT.read_text(encoding="utf-8"))["project"]["dependencies"]
         return tuple(map(str, dependencies))
@@ -24,7 +24,7 @@ def requirements() -> tuple[str, ...]:
 
 
 def unmet(requirements: tuple[str, ...]) -> list[str]:
-    """What this Python lacks of them, as in "timm is 0.9.2, the program needs >=1.0.20"."""
+    """The requirements this Python does not meet, as in "timm is 0.9.2, the program needs >=1.0.20"."""
     lacks = []
     for requirement in map(Requirement, requirements):
         if requirement.marker and not requirement.marker.evaluate():

@@ -1,4 +1,4 @@
-"""One search: what it decides, and how it resumes after a kill. It decides; others execute. No Ray."""
+"""One search: what it decides, and how it resumes after a kill. Backends execute. No Ray."""
 
 from __future__ import annotations
 

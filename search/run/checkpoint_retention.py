@@ -13,24 +13,24 @@ from trainables.core.checkpoint import previous_of
 
 _TRAINS = {"running", "interrupted"}
 _GIB = 2**30
-# Paused trials are examined after every 8th result at a rung: finding the hopeless ones compares all that
-# wait, which at each pause would cost more with every trial.
+# Paused trials are examined after every 8th result at a rung: finding the hopeless ones compares all paused
+# trials, which at each pause would cost more with every trial.
 _PAUSES_PER_CHECK = 8
 
 
-NO_LONGER_PROMOTABLE = "can no longer be promoted"  # message of a paused trial whose checkpoint went
+NO_LONGER_PROMOTABLE = "can no longer be promoted"  # message of a paused trial that is given up for this
 
 
 class CheckpointRetention:
     """Follows a run and deletes the checkpoints it no longer needs.
 
-    Full state is kept for every trial that is under way, interrupted or paused, and for the best of
-    those that ended, unless it has left its weights (best.pt): an optimiser's state is of no use then.
-    A paused trial that can no longer be promoted is given up, and over `limits.disk_gib` the worst
-    paused ones are. Everything else a trial left (its log, its weights) stays.
+    Full state is kept for every trial that is running, interrupted or paused, and for the best of those that
+    ended, unless it has left its weights (best.pt): an optimiser's state is of no use then. A paused trial
+    that can no longer continue is given up, as are the worst paused ones over `limits.disk_gib`. Everything
+    else a trial left (its log, its weights) stays.
 
-    Made for a resumed run, it first catches up with what a kill kept it from: it deletes, and examines the
-    paused trials where nothing has happened since one paused. At any other moment it would give up what an
+    For a resumed run it first catches up with what a kill prevented: it deletes, and examines the paused
+    trials if nothing has happened since one paused. At any other moment it would give up trials that an
     undisturbed run still keeps, or never gives up.
     """
 
@@ -41,7 +41,7 @@ class CheckpointRetention:
         self._limit_gib = run.space.limits.disk_gib
         trials = run.history.trials
         for trial_id, trial in trials.items():
-            if trial.status not in _TRAINS:  # the kill came before the worker did
+            if trial.status not in _TRAINS:  # a kill may have kept the worker from it
                 drop_previous(self._checkpoint(trial_id))
         self._paused_bytes = {
             trial_id: self._size(trial_id) for trial_id, trial in trials.items() if trial.status == "paused"
@@ -55,7 +55,7 @@ class CheckpointRetention:
         """After a trial's end or pause, delete what has become useless.
 
         Raises:
-            StorageError: Something could not be deleted; what is to be given up was given up all the same.
+            StorageError: Something could not be deleted; trials were given up regardless.
         """
         self._follow(event)
         self._say_undeleted()
@@ -81,14 +81,14 @@ class CheckpointRetention:
         self._keep_best(trial_id)
 
     def _check_paused(self) -> None:
-        """Give up paused trials that can no longer be promoted, and the worst ones over `limits.disk_gib`.
+        """Give up paused trials that can no longer continue, and the worst ones over `limits.disk_gib`.
 
-        Interrupted by a kill and repeated, it gives up the same trials: those over the limit follow a fixed
-        order, and every hopeless one goes, those included that became hopeless by the loss of another.
+        If it is interrupted by a kill and repeated, it gives up the same trials: those over the limit follow
+        a fixed order, and every hopeless one goes, including those that the loss of another made hopeless.
         """
         if self._limit_gib is not None:
             self._hold_disk_limit(self._limit_gib * _GIB)
-        # Counted by the rungs, which a resumed run rebuilds: it checks when an undisturbed run would.
+        # Counted by the rungs, which a resumed run rebuilds, so it checks when an undisturbed run would.
         if sum(self._run.rungs.counts()[:-1]) % _PAUSES_PER_CHECK == 0:
             self._give_up_hopeless()
 
@@ -122,11 +122,13 @@ class CheckpointRetention:
 
     def _give_up(self, trial_id: str, why: str) -> None:
         self._run.give_up(trial_id, why)
-        self._drop_ended(trial_id)  # also while it is made, when no event comes here yet
+        self._drop_ended(trial_id)  # needed in the constructor, when no event arrives here yet
 
     def _size(self, trial_id: str) -> int:
-        """Bytes of a trial's checkpoint, a script's own included: 0 where the disk took none, or no limit
-        asks for it. While it trains the one before counts too; its worker drops that as it leaves."""
+        """Bytes of a trial's checkpoint, including a script's own: 0 if there is none, or no limit.
+
+        While the trial trains, the previous checkpoint counts too; its worker drops that as it leaves.
+        """
         if self._limit_gib is None:
             return 0
         checkpoint = self._checkpoint(trial_id)
@@ -141,8 +143,8 @@ class CheckpointRetention:
     def _delete(self, trial_id: str) -> None:
         """Delete a trial's checkpoint; a script's own stays in a promotion, where it alone has the model."""
         checkpoint = self._checkpoint(trial_id)
-        for path in (checkpoint, previous_of(checkpoint)):  # the second where a kill ended its training
-            if not path.is_dir():  # a damage, and nothing of ours
+        for path in (checkpoint, previous_of(checkpoint)):  # the second if a kill ended its training
+            if not path.is_dir():  # a folder would be damage, and not ours
                 try:
                     self._run.ledger.delete(path)
                 except StorageError as error:  # reported at the end: what is given up must not depend on it

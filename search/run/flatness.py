@@ -1,7 +1,7 @@
 """When further trials are unlikely to gain: how often that is estimated, and what follows. Pure.
 
-An estimate is an event of the journal. So a resumed run, the page and a reader a year later have the same
-numbers, and a search that ends for one is ended by its journal.
+Each estimate is an event of the journal, so that a resumed run, the page and a reader a year later have the
+same numbers, and a search that ends because of one is ended by its journal.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Any
 from search.ledger.history import ExpectedGain, History
 from search.space import Space
 
-# Before four trials have been trained in full the model guesses where curves end: on recorded curves searches
-# that ended at two or three lost up to 0.28 of regret, and none that ended later.
+# Before four trials have completed the ladder the model guesses where curves end: on recorded curves,
+# searches that ended after two or three lost up to 0.28 of regret, and those that ended later lost none.
 _FEWEST_FINISHED, _FEWEST_TRIALS = 4, 20
 _GROWTH_PERCENT = 10  # of all epochs, from one estimate to the next: each costs a fit, 0.2 s at most
 FLAT = "further trials are unlikely to gain"
-_IN_A_ROW = 2  # estimates: new configurations are drawn by chance
+_IN_A_ROW = 2  # estimates, since new configurations are drawn at random
 
 
 class Flatness:
     """Whether a run's further trials are unlikely to gain, by the estimates in its journal.
 
     Args:
-        is_estimated: Further estimates are made. A list is trained whole, the gain in several objectives is
-            no number, and made-up scores have none.
+        is_estimated: Make further estimates. None make sense for a list, which is trained whole, or for
+            made-up scores; with several objectives, whose gain is no number, none are made in any case.
     """
 
     def __init__(self, space: Space, history: History, *, is_estimated: bool) -> None:
@@ -40,15 +40,15 @@ class Flatness:
 
     @property
     def end_reason(self) -> str | None:
-        """Why the run ends for it, where the space asks for that."""
+        """Why the run ends because of it, if the space asks for that; None otherwise."""
         is_asked = self._space.limits.stop_when_flat and self._is_estimated
         return f"{FLAT}: {reason}" if is_asked and (reason := self.reason) else None
 
     def estimate_if_due(self, num_finished: int) -> Mapping[str, Any] | None:
-        """What the event of an estimate holds; None where none is due, or can be made.
+        """Return the content of an estimate's event; None if none is due, or none can be made.
 
         Args:
-            num_finished: Trials that have ended the ladder.
+            num_finished: Trials that have completed the ladder.
         """
         num_trials = len(self._history.trials)
         if not self._is_estimated or not is_due(
@@ -59,10 +59,10 @@ class Flatness:
 
 
 def is_due(history: History, *, num_trials: int, num_finished: int) -> bool:
-    """Whether the gain of further trials is to be estimated now.
+    """Whether to estimate the gain of further trials now.
 
     Args:
-        num_finished: Trials that have ended the ladder.
+        num_finished: Trials that have completed the ladder.
     """
     latest = history.gains[-1].num_epochs if history.gains else 0
     grown = 100 * history.epochs_at_end >= (100 + _GROWTH_PERCENT) * latest
@@ -71,7 +71,7 @@ def is_due(history: History, *, num_trials: int, num_finished: int) -> bool:
 
 
 def gain_estimate(space: Space, history: History) -> Mapping[str, Any] | None:
-    """What the event of an estimate holds; None where none can be made."""
+    """The content of an estimate's event; None if no estimate can be made."""
     from search.freeze_thaw.expected_gain import expected_gain  # SciPy: 0.5 s, and short runs need none
 
     if (gain := expected_gain(space, history)) is None:

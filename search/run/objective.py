@@ -1,10 +1,10 @@
-"""What trials are compared by: the metric and, where the space names them, numbers beside it. Pure.
+"""The values that trials are compared by: the metric and, if the space names them, others beside it. Pure.
 
-Rungs, sampler, front, tables and exports have each value from here. Most are as the trial reported them;
+Rungs, sampler, front, tables and exports take each value from here. Most are as the trial reported them;
 joules are not.
 
 Joules spent would make a trial that was stopped early seem cheap. What counts is what its epochs predict for
-full training, or cost per example.
+full training, or their cost per example.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from search.trial import EpochRow
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Joules of full training, or of one example: what the space names beside its metric.
+    """Joules of full training, or of one example, whichever the space names beside its metric.
 
     Attributes:
-        uncertainty_j: To be expected, either way. Smaller differences are ties.
-        scope: The parts in it, such as "gpu+cpu": joules of other parts do not compare.
+        uncertainty_j: The error to expect in either direction. Smaller differences are ties.
+        scope: The parts included, such as "gpu+cpu": joules of different parts cannot be compared.
     """
 
     joules: float
@@ -43,8 +43,8 @@ class ObjectiveValues:
     """What a trial's epochs show of each of a space's objectives.
 
     Attributes:
-        numbers: The metric, then those beside it in the space's order, at the highest rung the trial ended.
-        cost: Of the objective in joules, whose number is the last one; None where there is none.
+        numbers: The metric, then those beside it in the space's order, at the highest completed rung.
+        cost: Cost for the objective in joules, whose number is the last one; None without such an objective.
     """
 
     numbers: tuple[float, ...]
@@ -52,7 +52,7 @@ class ObjectiveValues:
 
     @property
     def uncertainty(self) -> float:
-        """Of the last number, either way: joules are estimates, all others are taken as reported."""
+        """Uncertainty of the last number: joules are estimates, all others are taken as reported."""
         return self.cost.uncertainty_j if self.cost else 0.0
 
     def score(self, space: Space) -> Score:
@@ -64,10 +64,10 @@ class ObjectiveValues:
 class Objective:
     """The values by which rungs and sampler compare trials.
 
-    Deterministic: the same questions in the same order have the same answers, so a resumed run decides alike.
+    Deterministic: the same questions in the same order get the same answers, so a resumed run decides alike.
 
     Attributes:
-        no_energy_reason: Why no joules can be known, where the first trial that was asked for had none.
+        no_energy_reason: Why joules cannot be known, if the first trial asked for them had none.
     """
 
     def __init__(self, space: Space) -> None:
@@ -87,7 +87,7 @@ class Objective:
             value: The metric at the latest of the trial's rows.
 
         Raises:
-            Unmeasured: The space asks for joules, and the trial has none that compare.
+            Unmeasured: The space asks for joules, and the trial has none that can be compared.
         """
         metrics, beside = trial.rows[-1].metrics, self._space.beside
         numbers = [value, *(metrics.get(each.name, math.nan) for each in beside if not each.is_joules)]
@@ -104,7 +104,7 @@ class LadderEnergy:
     """Checks the joules of each row on a ladder of joules. Deterministic, as `Objective` is.
 
     Attributes:
-        no_energy_reason: Why no rung can end, where the first trial that was to end one could not.
+        no_energy_reason: Why no rung can be completed, if the first trial that was to complete one could not.
     """
 
     def __init__(self, ladder: Ladder) -> None:
@@ -119,7 +119,7 @@ class LadderEnergy:
         """Check that the row's joules may decide at which rung its trial is.
 
         Raises:
-            Unmeasured: Its joules are not known, or are to end a rung and cannot.
+            Unmeasured: Its joules are unknown, or would complete a rung and cannot be used for that.
         """
         if not self._is_asked:
             return
@@ -132,17 +132,17 @@ class LadderEnergy:
 
 
 def cost_of(space: Space, trial: TrialRecord) -> Cost | None:
-    """The joules that `space` minimises, as far as the trial's epochs are known; None is unknown."""
+    """The joules that `space` minimises, as far as the trial's epochs are known; None if unknown."""
     if space.joules_objective == "energy_per_example":
         return _per(trial, _num_examples(_measured_epochs(trial) or list(trial.curve.values())))
     return projected_full(space, trial)
 
 
 def projected_full(space: Space, trial: TrialRecord) -> Cost | None:
-    """What full training would use, from the epochs done and the share of its work they are.
+    """Estimate what full training would use, from the epochs done and their share of its work.
 
-    Unlike the joules spent it compares a trial that was stopped with one that continued. Repeated epochs
-    and what attempts used beside their epochs are left out, and so are epochs some sensor missed.
+    Unlike joules spent, this can be compared between a trial that was stopped and one that continued.
+    Repeated epochs and what attempts used beside their epochs are left out, as are epochs some sensor missed.
 
     On a ladder of joules full training is what promotion runs: every epoch up to the cap at the top rung's
     budget.
@@ -158,7 +158,7 @@ def projected_full(space: Space, trial: TrialRecord) -> Cost | None:
 
 
 def values_of(space: Space, trial: TrialRecord) -> ObjectiveValues | None:
-    """The value of each objective of `space`; None where the trial does not show one of them."""
+    """The value of each objective of `space`; None if one of them is unknown for the trial."""
     names = [space.metric, *(each.name for each in space.beside if not each.is_joules)]
     known = [number for name in names if (number := trial.value(name)) is not None]
     cost = None if space.joules_objective is None else cost_of(space, trial)
@@ -170,8 +170,8 @@ def values_of(space: Space, trial: TrialRecord) -> ObjectiveValues | None:
 def pareto_front(space: Space, trials: Iterable[TrialRecord]) -> list[tuple[TrialRecord, ObjectiveValues]]:
     """The trials that no other one dominates, the best by metric first.
 
-    Only those that ended the highest rung any has ended: a stopped trial's metric is not final. A trial
-    dominates another if it is worse in no objective, and better in one.
+    Only trials that completed the highest rung any has completed are taken: a stopped trial's metric is not
+    final. A trial dominates another if it is worse in no objective, and better in one.
     """
     sound = [trial for trial in trials if is_comparable(trial, space.metric)]
     top = max((trial.rung or 0 for trial in sound), default=0)
@@ -188,16 +188,16 @@ def pareto_front(space: Space, trials: Iterable[TrialRecord]) -> list[tuple[Tria
 
 
 def _measured_epochs(trial: TrialRecord) -> list[EpochRow]:
-    """The epochs that every sensor of the trial has measured: joules of other parts would not add up."""
+    """The epochs that every sensor of the trial has measured: joules of different parts would not add up."""
     rows = list(trial.curve.values())
     scope = EnergyReading.sum(row.energy for row in rows).scope
     return [row for row in rows if scope and row.energy.scope == scope]
 
 
 def _per(trial: TrialRecord, amount: float | None) -> Cost | None:
-    """The joules of the trial's measured epochs divided by `amount`; None where either is unknown or 0."""
+    """The joules of the trial's measured epochs per `amount`; None if either is unknown, or `amount` is 0."""
     rows = _measured_epochs(trial)
-    # A row that was lost with its worker has no joules of its own, its attempt has: too many, never too few.
+    # Joules of a row that was lost with its worker are known for its attempt only: too many, never too few.
     energy = EnergyReading.sum(row.energy for row in rows) if rows else trial.energy
     if energy.total_mj is None or not amount:
         return None

@@ -1,4 +1,4 @@
-"""Who follows a run: the console, tables, the forecast, what deletes checkpoints."""
+"""Observers of a run: the console, tables, the forecast, the deletion of checkpoints."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ class Observer(Protocol):
     """Follows a run."""
 
     def on_event(self, event: Event) -> None:
-        """Take in an event, which is in the journal and in the run's history by now."""
+        """Handle an event, which is already in the journal and in the run's history."""
         ...
 
 
 class DiskGuard:
-    """Passes each event to its observers in the order in which they were added, and turns their disk
-    errors into warnings.
+    """Passes each event to its observers, in the order they were added, and turns disk errors into warnings.
 
-    A lost journal ends the run, as further decisions would be recorded nowhere. Tables can be made again from
-    it, and a lost checkpoint costs repeated training at most, so neither ends anything. They are not passed
-    over in silence either: the first error of each observer is a warning, and `reason` makes the command end
-    with an error.
+    A lost journal ends the run, as further decisions would be recorded nowhere. Tables can be rebuilt from
+    it, and a lost checkpoint costs repeated training at most, so neither ends anything. Nor are they ignored: the
+    first error of each observer is printed as a warning, and `reason` makes the command end with an error.
 
     Args:
         warn: Prints a warning.
@@ -36,12 +34,12 @@ class DiskGuard:
         self._reasons: dict[Observer, str] = {}
 
     def add(self, observer: Observer) -> None:
-        """Pass on all further events to this one too."""
+        """Pass all further events to `observer` too."""
         self._observers.append(observer)
 
     @property
     def reason(self) -> str:
-        """Why the files of the ended run are not the latest; empty where they are."""
+        """Why the files of the ended run are out of date; empty if they are not."""
         return next(iter(self._reasons.values()), "")
 
     def on_event(self, event: Event) -> None:

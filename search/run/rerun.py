@@ -1,4 +1,4 @@
-"""What trying the failed trials of a run again will cost, by the run's own epochs."""
+"""What running the failed trials of a run again will cost, judging by the run's own epochs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ Range = tuple[float, float]  # the least and the most
 
 @dataclass(frozen=True, kw_only=True)
 class RerunEstimate:
-    """The cost of running failed trials again: at the least each ends at its next rung, at the most each
-    reaches the top.
+    """The cost of running failed trials again.
+
+    At the least each ends at its next rung; at the most each reaches the top.
 
     Attributes:
         causes: How many trials failed for each cause.
-        seconds: Of training, all workers together; None where no epoch of the run has ended.
-        joules: None where no epoch was measured.
-        scaled: Rungs at which no trial has trained: scaled from another one, by examples and pixels.
+        seconds: Training time, all workers together; None if no epoch of the run has ended.
+        joules: None if no epoch was measured.
+        scaled: Rungs at which no trial has trained, with costs scaled from another rung by examples and
+            pixels.
     """
 
     causes: Mapping[str, int]
@@ -40,10 +42,10 @@ class RerunEstimate:
 
 
 def rerun_estimate(history: History, space: Space, has_state: Callable[[str], bool]) -> RerunEstimate:
-    """What the failed trials of `history` will use.
+    """Estimate what the failed trials of `history` will use.
 
     Args:
-        has_state: Whether a trial's checkpoint is there: it then resumes from it, else it starts over.
+        has_state: Returns whether a trial has a checkpoint: it then resumes from it, else it starts over.
     """
     failed = [trial for trial in history.trials.values() if trial.status == "failed"]
     rows = [row for trial in history.trials.values() for row in trial.rows]
@@ -64,7 +66,7 @@ def rerun_estimate(history: History, space: Space, has_state: Callable[[str], bo
 
 
 def estimate_rerun(ledger: Ledger, space: Space) -> RerunEstimate:
-    """What the failed trials of the run in `ledger` will use, each from its checkpoint where it has one."""
+    """Estimate what the run's failed trials will use, each from its checkpoint if it has one."""
     return rerun_estimate(
         ledger.read_history(),
         space,
@@ -73,7 +75,7 @@ def estimate_rerun(ledger: Ledger, space: Space) -> RerunEstimate:
 
 
 def _by_rung(rows: Iterable[EpochRow], cost: Callable[[EpochRow], float | None]) -> dict[int, float]:
-    """The mean cost of an epoch at each rung, where one is known."""
+    """The mean cost of an epoch at each rung where a cost is known."""
     costs: dict[int, list[float]] = {}
     for row in rows:
         if (known := cost(row)) is not None:
@@ -82,7 +84,7 @@ def _by_rung(rows: Iterable[EpochRow], cost: Callable[[EpochRow], float | None])
 
 
 def _next_end(space: Space, trial: TrialRecord) -> int:
-    """Epochs at which the trial can be stopped first; on rungs of joules any epoch may end one."""
+    """Epochs after which the trial can first be stopped; on rungs of joules, after any epoch."""
     ladder = space.ladder
     if space.scheduler.mode == "none":
         return ladder.ends[-1]

@@ -1,11 +1,10 @@
-"""Resuming a run: whether it may be, what its journal has, and the command that does.
+"""Resuming a run: whether that is possible, what its journal says, and the command for it.
 
 Ray's own restore loses what came after its last snapshot (10 s or more) and the scheduler's state entirely,
-and starts a new run in silence where its state file is torn. Here nothing is saved but the journal. Every
-decision is a function of the results in their order, so replaying the journal rebuilds rungs, sampler and
-ranking as they were; what a kill kept from being written (a pause after an epoch's line, say) follows from
-the lines again and is written then. SIGKILL after 10 of 24 trials kept 10, resumed 2 in flight and finished
-24.
+and silently starts a new run if its state file is torn. Here nothing is saved but the journal. Every decision
+is a function of the results in their order, so replaying the journal rebuilds rungs, sampler and ranking as
+they were; what a kill kept from being written (such as a pause after an epoch's line) follows from the lines
+again and is written then. SIGKILL after 10 of 24 trials kept 10, resumed 2 in flight and finished 24.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ from trainables.core.data_source import data_text
 
 
 def prepare_to_resume(ledger: Ledger, space: Space, output: Output) -> None:
-    """Take over the run in `ledger`: locked, compared with the space, its journal repaired after a kill.
+    """Take over the run in `ledger`: lock it, compare it with the space, repair its journal after a kill.
 
     Raises:
-        LedgerError: Another process has it, it has other settings or no record of them, or its
-            folder cannot be written.
+        LedgerError: Another process holds it, it has other settings or no record of them, or its folder
+            cannot be written.
     """
     ledger.lock()
     ledger.check_writable()
@@ -46,10 +45,10 @@ def prepare_to_resume(ledger: Ledger, space: Space, output: Output) -> None:
 
 
 def check_same_settings(ledger: Ledger, space: Space) -> None:
-    """Check that trials of `space` compare with those of the run.
+    """Check that trials of `space` can be compared with those of the run.
 
     Raises:
-        LedgerError: They do not, or the run has no record of its settings.
+        LedgerError: They cannot, or the run has no record of its settings.
     """
     if before := _space_before(ledger):
         if is_same_code(ledger.folder, before.trainable, space.trainable):  # the file may have moved
@@ -93,16 +92,16 @@ def disk_remedy(command: Sequence[str], folder: Path, *, is_promotion: bool = Fa
 
 
 def has_batch_sizes(folder: Path) -> bool:
-    """Whether a run that is resumed knows what batch_size "auto" means: what it chose first stays.
+    """Whether a run to be resumed knows what batch_size "auto" means: its first choice stays.
 
-    It reads the whole journal, which of 5,000 trials takes seconds.
+    This reads the whole journal, which takes seconds for 5,000 trials.
     """
     ledger = Ledger(folder)
     return ledger.has_run and bool(ledger.read_history().sessions.batch_sizes)
 
 
 def search_command(folder: Path, backend: str, results: str) -> list[str]:
-    """The command that resumes a run of the library from a shell, with the space as the run has it.
+    """The shell command that resumes a run started from Python, with the run's own copy of its space.
 
     Args:
         results: Where runs are: a folder, or the address of a bucket.
@@ -121,10 +120,10 @@ def resume_command(command: Sequence[str], folder: Path) -> str:
 
 
 def check_resumable(folder: Path, before: Space, now: Space) -> None:
-    """Check that trials of `now` compare with those that `before` left in `folder`.
+    """Check that trials of `now` can be compared with those that `before` left in `folder`.
 
     Raises:
-        LedgerError: They do not; the message lists every difference.
+        LedgerError: They cannot; the message lists every difference.
     """
     was, is_now = before.comparable_settings(), now.comparable_settings()
     lines = [
@@ -153,10 +152,10 @@ def _shown(name: str, value: Any) -> str:
 
 @dataclass
 class Pending:
-    """What follows from the lines of a journal and was not written before the kill, by trial.
+    """What follows from the lines of a journal but was not written before the kill, by trial.
 
     Attributes:
-        controls: The rung above which the trial continues.
+        controls: The rung above which the trial continues as a control trial.
     """
 
     endings: dict[str, Ending] = field(default_factory=dict)
@@ -170,11 +169,11 @@ class Pending:
 
 
 def replay(events: Iterable[Event], history: History, scheduler: TrialScheduler) -> Pending:
-    """Bring `history` and `scheduler` to where they were when the last of `events` was written."""
+    """Bring `history` and `scheduler` to their state when the last of `events` was written."""
     pending = Pending()
     for event in events:
         trial = history.trials.get(event.get("trial", ""))
-        # Asked before the event is applied: afterwards the trial knows every row.
+        # Determined before the event is applied: afterwards the trial knows every row.
         is_new = bool(
             trial and event["event"] == "epoch" and not trial.knows(EpochRow.from_dict(event["row"]))
         )
@@ -189,7 +188,7 @@ def replay(events: Iterable[Event], history: History, scheduler: TrialScheduler)
 def _replay_event(
     event: Event, trial: TrialRecord, scheduler: TrialScheduler, pending: Pending, *, is_new: bool
 ) -> None:
-    """Take in one event of a trial; an epoch that is not new was repeated after a lost worker."""
+    """Replay one event of a trial; an epoch that is not new was repeated after a lost worker."""
     match event["event"]:
         case "epoch" if is_new:
             pending.take(trial, scheduler.on_epoch(trial, trial.rows[-1]))

@@ -41,23 +41,23 @@ Answer = Literal["continue", "stop"]
 class Run:
     """A live run: a backend asks it for tasks and reports their results.
 
-    Each change of state is one line of the journal first and is then taken in from that line. A run
-    whose journal has lines already takes them in and continues where they end: a finished trial is reported
-    to the sampler, an unfinished one is the next task, from its last checkpoint.
+    Each change of state is first written as one line of the journal and then applied from that line. A run
+    whose journal already has lines applies them and continues where they end: a finished trial is reported to
+    the sampler, an unfinished one is the next task, from its last checkpoint.
 
     Args:
-        should_test: Promotion: the last epoch of each trial is followed by the test set.
-        metering: The meters of the nodes; None where trials have meters of their own.
+        should_test: For a promotion: test after the last epoch of each trial.
+        metering: The meters of the nodes; None if trials have their own meters.
         auto_precision: What the precision "auto" means on the run's CPUs, with the reason. What an earlier
             session of the run chose stays.
-        batch_sizes: What batch_size "auto" means, by model, with the reason; as of `auto_precision`.
+        batch_sizes: What batch_size "auto" means, by model, with the reason; as for `auto_precision`.
         background: The workload that the backend trains beside the trials.
-        estimates_gain: Record now and then what further trials are expected to gain. Not of made-up scores.
+        estimates_gain: Record now and then what further trials are expected to gain; not for made-up scores.
         clock: Monotonic seconds.
 
     Attributes:
         ranking: The trials that have a score, of all sessions.
-        has_failed: It was ended by a failure that is no trial's.
+        has_failed: The run was ended by a failure that is no trial's.
     """
 
     def __init__(
@@ -94,14 +94,14 @@ class Run:
         self._has_promoted_all = False
         self._interrupted_by: str | None = None
         self.has_failed = False
-        # Twice: `_replay` records what a kill kept from being written, and recording updates a ranking.
+        # Built twice: `_replay` records what a kill kept from being written, and recording updates a ranking.
         self.ranking = self._ranking_of_history()
         self._replay()
         self.ranking = self._ranking_of_history()
         self._begin_session(auto_precision, batch_sizes or {})
 
     def _begin_session(self, auto_precision: str, batch_sizes: Choices) -> None:
-        """Write down that a session begins, what it chose, and which devices it has."""
+        """Record that a session begins, what it chose, and which devices it has."""
         self._account.begin(self.history)
         with_load = {"background": self._background.to_dict()} if self._background else {}
         chosen = self.history.sessions.choices(
@@ -113,7 +113,7 @@ class Run:
         self._account.open_devices()
 
     def observe(self, observer: Observer) -> None:
-        """Have `observer` take in each further event."""
+        """Pass each further event to `observer`."""
         self._observers.append(observer)
 
     @property
@@ -144,8 +144,8 @@ class Run:
     def is_exhausted(self) -> bool:
         """Whether no further task will come.
 
-        Paused trials count as tasks to come for as long as anything may still promote them: a rung without a
-        trial to promote now may have one after the next result.
+        Paused trials count as tasks to come for as long as they may still continue: a rung that has no trial
+        to pass on now may have one after the next result.
         """
         if self.stop_reason() is not None:
             return True
@@ -159,7 +159,7 @@ class Run:
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether a signal asked it to end; it can then be resumed."""
+        """Whether a signal asked the run to end; it can then be resumed."""
         return self._interrupted_by is not None and not self.has_failed
 
     def interrupt(self, reason: str, *, is_failure: bool = False) -> None:
@@ -178,7 +178,7 @@ class Run:
                 self._unfinished.append(trial.trial_id)
 
     def next_task(self) -> TrialTask | None:
-        """The next trial to start or to resume, or None when there is none now."""
+        """Return the next trial to start or to resume, or None if there is none now."""
         self._account.refresh()
         if self.is_exhausted:
             return None
@@ -187,13 +187,13 @@ class Run:
             return None
         if self._unfinished:  # of an earlier session first: their epochs are paid for
             return self._task(self._unfinished.popleft())
-        # Promotion before new trials, as in ASHA: a slot goes to the best that a rung has, and the bottom
-        # grows only while no rung has a trial to promote. The last call promotes what waits for results that
-        # will not come any more.
+        # Paused trials before new ones, as in ASHA: a slot goes to the best that a rung has, and the bottom
+        # grows only while no rung has a trial to pass on. The last call resumes trials that wait for results
+        # which will no longer come.
         return self._promote_paused() or self._ask_sampler() or self._promote_paused(is_last_call=True)
 
     def _promote_paused(self, *, is_last_call: bool = False) -> TrialTask | None:
-        """Promote a paused trial, if one is due; on the last call, with nothing running, the best one."""
+        """Resume a paused trial, if one is due; on the last call, with nothing running, the best one."""
         if is_last_call and (self.num_training or not self._has_asked_all):
             return None
         trial_id = self._scheduler.promotable(may_start=not self._has_asked_all, is_last_call=is_last_call)
@@ -233,16 +233,16 @@ class Run:
         return self._task(trial_id)
 
     def on_epoch(self, trial_id: str, row: EpochRow) -> Answer:
-        """Take in an epoch; say whether its trial continues with the next one.
+        """Record an epoch and return whether its trial continues.
 
-        An epoch that was reported before (its worker was lost since) counts for time and
-        energy only, and a replayed row for nothing.
+        An epoch that was reported before (its worker was lost since) counts only for time and energy, and a
+        replayed row for nothing.
         """
         trial = self.history.trials[trial_id]
         if trial.status != "running":
             return "stop"
         # Known rows come after a lost worker: its trial goes back to its last checkpoint and reports those
-        # epochs a second time. They cost time and joules; rungs and sampler have had their values.
+        # epochs a second time. They cost time and joules; rungs and sampler already have their values.
         is_known = trial.knows(row)
         if is_known and row.is_replay:
             return "continue"
@@ -257,7 +257,7 @@ class Run:
         return "continue" if ending is None else self._end(trial_id, ending)
 
     def _notes(self, trial: TrialRecord) -> dict[str, str]:
-        """What the run chose for a trial, for its row."""
+        """Notes for a trial's row on what the run chose for it."""
         notes = {"background": self._background.note} if self._background else {}
         if is_auto(self.space.fixed) and not self.should_test:  # a promoted trial has its search's
             reason = reason_for(trial.hparams, self.history.sessions.batch_sizes)
@@ -268,7 +268,7 @@ class Run:
         """Record, once per trial, that its current epoch takes much longer than the median.
 
         Args:
-            seconds: What it has taken so far.
+            seconds: Time that the epoch has taken so far.
             has_start: Whether these include the training's start.
         """
         rung = self.history.trials[trial_id].next_rung(self.space.ladder)
@@ -277,10 +277,10 @@ class Run:
             self._record("epoch_overdue", trial_id, seconds=round(seconds, 3), median_s=median_s)
 
     def on_failure(self, trial_id: str, failure: Failure) -> bool:
-        """Take in a failed attempt; say whether the trial is to be tried again.
+        """Record a failed attempt and return whether the trial is tried again.
 
-        One that would be, had the run not to end, is interrupted and counts for nothing: a head node that is
-        preempted takes workers along before the run knows that Ray is lost.
+        If the run has to end, a trial that would be tried again is interrupted instead, and the failure does
+        not count: a head node that is preempted takes workers along before the run knows that Ray is lost.
         """
         will_retry = failure.may_pass(self.history.trials[trial_id].attempts_here)
         if will_retry and (reason := self.stop_reason()):
@@ -297,15 +297,15 @@ class Run:
         return replace(task, known_epochs=self.history.trials[task.trial_id].epochs)
 
     def move(self, trial_id: str, *, need_mib: float | None, reason: str) -> TrialTask | None:
-        """Take in that a trial leaves its place for one with another share of a device's memory.
+        """Record that a trial moves to another share of a device's memory.
 
-        That is no failure and costs no attempt: it continues from its checkpoint.
+        That is no failure and costs no attempt: the trial continues from its checkpoint.
 
         Args:
-            need_mib: What it is known to need at least; None where it is to be measured.
+            need_mib: Memory it is known to need at least; None if that is to be measured.
 
         Returns:
-            The task for its new place; None where the run is to end, and the trial with it.
+            The task for its new place; None if the run has to end, and the trial with it.
         """
         if reason_to_end := self.stop_reason():
             self._end(trial_id, Ending("interrupted", message=reason_to_end))
@@ -316,7 +316,7 @@ class Run:
         return self._task(trial_id)
 
     def give_up(self, trial_id: str, why: str) -> None:
-        """End a paused trial for good: it will not be promoted."""
+        """End a paused trial permanently: it will not continue."""
         self._end(trial_id, Ending("stopped", message=why))
 
     def training_name(self, trial_id: str) -> str:
@@ -324,8 +324,10 @@ class Run:
         return f"{trial_id} rung {self.history.trials[trial_id].next_rung(self.space.ladder)}"
 
     def num_open(self) -> int | None:
-        """Trials that are running or may still be started, by the journal alone; None where nothing limits
-        them. That the sampler has no further point is known only when it is asked."""
+        """Trials that are running or may still be started, by the journal alone; None without a limit.
+
+        That the sampler has no further point is known only when it is asked.
+        """
         limit, num_left = self.space.limits.trials, self._scheduler.num_left
         to_come = [] if limit is None else [max(0, limit - len(self.history.trials))]
         to_come += [] if num_left is None else [num_left]
@@ -337,11 +339,11 @@ class Run:
         return self._scheduler.trust
 
     def hopeless(self) -> list[str]:
-        """The paused trials that will not be trained further, or hardly."""
+        """The paused trials that will not, or most likely not, be trained further."""
         return self._scheduler.hopeless(num_open=self.num_open())
 
     def end(self) -> str:
-        """Close the session: no trial is left running. Gives the reason it ended."""
+        """Close the session, leaving no trial running, and return why it ended."""
         reason = self.stop_reason() or completed_reason(
             self.history, self.space.limits, no_more_reason=self._no_more_reason or ""
         )
@@ -397,15 +399,15 @@ class Run:
         return "stop"
 
     def _estimate_gain_if_due(self) -> None:
-        """Record what a further trial is expected to gain, if that is not known of as many epochs."""
+        """Record what a further trial is expected to gain, if an estimate is due."""
         if estimate := self.flatness.estimate_if_due(num_finished=self.rungs.counts()[-1]):
             self._record("gain_estimated", None, **estimate)
 
     def _record(self, kind: str, trial_id: str | None, **content: Any) -> None:
         trial = {} if trial_id is None else {"trial": trial_id}
-        # Monotonic, beside the journal's own stamp: a clock set back or forth changes no duration.
+        # Monotonic, beside the journal's own time: setting the clock changes no duration.
         elapsed = {"elapsed_s": round(self._clock() - self._started_s, 3)}
-        # Written and fsynced first (0.1 ms), then taken in from the line as a reader would see it: what the
+        # Written and fsynced first (0.1 ms), then applied from the line as a reader would see it: what the
         # live run decides by is exactly what a resumed one reads, down to the rounding of its numbers.
         event = self.ledger.journal.append({"event": kind, **trial, **elapsed, **_bounded(content)})
         self.history.apply(event)
@@ -415,10 +417,10 @@ class Run:
             observer.on_event(event)
 
     def _replay(self) -> None:
-        """Take in the journal of earlier sessions, and line up what they left unfinished.
+        """Apply the journal of earlier sessions, and queue what they left unfinished.
 
-        What follows from its lines and was not written before the kill is written first: which trials
-        continue as controls, which have ended, which run again.
+        What follows from its lines but was not written before the kill is written first: which trials
+        continue as control trials, which have ended, which run again.
         """
         events = self.ledger.journal.events()
         pending = replay(events, self.history, self._scheduler)
@@ -429,12 +431,12 @@ class Run:
         for trial in self.history.trials.values():
             if trial.status == "interrupted":
                 self._record("trial_resumed", trial.trial_id)
-        # Only where the kill came between the two: at any other moment an undisturbed run would make none.
+        # Only if the kill came between an end and its estimate: otherwise an undisturbed run would make none.
         if events and events[-1]["event"] == "trial_ended" and events[-1]["status"] != "interrupted":
             self._estimate_gain_if_due()
         self._unfinished.extend(trial.trial_id for trial in self.history.running())
 
 
 def _bounded(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The event with its texts cut to what a journal takes; a trial's hparams stay what they are."""
+    """The event with its texts cut to a journal's limit; a trial's hparams stay unchanged."""
     return {name: value if name == "hparams" else bounded(value) for name, value in content.items()}

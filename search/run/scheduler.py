@@ -1,4 +1,4 @@
-"""What follows from what a trial reports, and how trials and runs end: the same live and on resume."""
+"""What follows from a trial's reports, and how trials and runs end: the same live and on resume."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ALIKE = 3
 
 @dataclass(frozen=True)
 class Ending:
-    """How a trial leaves its worker, for good or, paused, until it is promoted."""
+    """How a trial leaves its worker: permanently or, paused, until it continues."""
 
     status: Status
     cause: str = ""
@@ -36,12 +36,12 @@ class Ending:
 
 @dataclass(frozen=True)
 class Decision:
-    """What an epoch leads to.
+    """What follows from an epoch.
 
     Attributes:
         ending: None lets the trial continue.
-        is_control: It continues although its value does not let it, to measure whether the rung's ranking can
-            be trusted.
+        is_control: The trial continues although its value does not qualify, to measure whether the rung's
+            ranking can be trusted.
     """
 
     ending: Ending | None = None
@@ -91,11 +91,11 @@ class TrialScheduler:
         return self._sampler.num_left
 
     def promotable(self, *, may_start: bool, is_last_call: bool = False) -> str | None:
-        """The paused trial to train further now; None if there is none, or a new one is worth more.
+        """Choose the paused trial to train further now; None if there is none, or a new one is worth more.
 
         Args:
             may_start: A new trial could be started instead.
-            is_last_call: As of `Rungs.promotable`.
+            is_last_call: As for `Rungs.promotable`.
         """
         if self._chooser is None:
             return self.rungs.promotable(is_last_call=is_last_call)
@@ -108,7 +108,7 @@ class TrialScheduler:
         return trial_id
 
     def hopeless(self, *, num_open: int | None) -> list[str]:
-        """The paused trials that will not be trained further, or hardly: their checkpoints can go.
+        """The paused trials that will not, or most likely not, be trained further: their checkpoints can go.
 
         Args:
             num_open: Trials that run now or may still be started; None where nothing limits them.
@@ -119,11 +119,11 @@ class TrialScheduler:
 
     @property
     def choice(self) -> Mapping[str, Any]:
-        """Who chose what `promotable` or `ask` gave last and the model's score, for the journal."""
+        """Who made the latest choice of `promotable` or `ask`, and the model's score, for the journal."""
         return self._chooser.choice_record if self._chooser else {}
 
     def ending_record(self, trial_id: str, status: Status) -> Mapping[str, Any]:
-        """What a model had foreseen of the trial, for the event of its end; an interruption is none."""
+        """What a model had predicted for the trial, for the event of its end; empty for an interruption."""
         return self._chooser.ending_record(trial_id) if self._chooser and status != "interrupted" else {}
 
     @property
@@ -132,19 +132,19 @@ class TrialScheduler:
         return self._chooser.trust if self._chooser else None
 
     def ask(self, trial_id: str) -> Proposal | None:
-        """The point that trial `trial_id` trains; None when there is no further one."""
+        """Return the point that trial `trial_id` is to train; None if there is no further one."""
         return self._sampler.ask(trial_id)
 
     def replay(self, event: Event) -> None:
-        """Take in a point that was proposed before the run was resumed."""
+        """Replay a point that was proposed before the run was resumed."""
         self.rungs.on_asked(event["trial"], event["number"], start_rung=event.get("start_rung", 0))
         hparams, proposed_by = event["hparams"], event["proposed_by"]
-        if proposed_by != "promotion":  # which repeats a trial, with its number
+        if proposed_by != "promotion":  # a promotion repeats a trial, batch size included
             hparams = as_proposed(hparams, self._space.fixed)
         self._sampler.replay(event["trial"], hparams, proposed_by)
 
     def on_epoch(self, trial: TrialRecord, row: EpochRow) -> Decision:
-        """Take in the latest of the rows of `trial`, which is new, and decide what follows."""
+        """Record `row`, the latest of `trial` and a new one, and decide what follows."""
         metric, value = self._space.metric, row.metrics.get(self._space.metric)
         if value is not None and not math.isfinite(value):  # at once: a diverged loss does not recover
             return Decision(Ending("diverged", "diverged", f"{metric} is {value}"))
@@ -177,7 +177,8 @@ class TrialScheduler:
     def pauses_after(self, trial_id: str, epoch: int) -> bool:
         """Whether the trial pauses between rungs, so that another can be chosen.
 
-        Not below the rung that it is judged from: its bracket's, or the one that a control trial goes to.
+        It does not below the lowest rung at which it competes: its bracket's, or the one to which a control
+        trial continues.
         """
         ladder = self._space.ladder
         judged_from = ladder.ends[self.rungs.judged_from(trial_id)]
@@ -225,8 +226,8 @@ class TrialScheduler:
         """Report that a trial which had left its worker runs again.
 
         Args:
-            why: "promoted" of a paused trial, which the rungs gave; "failed" of one that is tried again.
-                One that was merely interrupted, "", never stopped running for rungs and sampler.
+            why: "promoted" for a paused trial that was chosen to continue, "failed" for one tried again. A
+                trial that was merely interrupted, "", never stopped running for rungs and sampler.
         """
         if why == "failed":
             self.rungs.readmit(trial_id)
@@ -237,8 +238,10 @@ class TrialScheduler:
 
 
 def _newly_ended(trial: TrialRecord) -> int | None:
-    """The rung that the trial's latest row ended, if it had not ended it before: a training that went back
-    to an older state ends low rungs again, and the first report counts."""
+    """The rung that the trial's latest row completed for the first time; None if there is none.
+
+    A training that went back to an older state completes low rungs again, and the first report counts.
+    """
     *before, row = trial.rows
     ended = (rung for other in before if (rung := other.ended_rung) is not None)
     return row.ended_rung if row.ended_rung is not None and row.ended_rung > max(ended, default=-1) else None
@@ -260,7 +263,7 @@ def all_fail_alike(history: History) -> str | None:
 
 
 def completed_reason(history: History, limits: Limits, *, no_more_reason: str) -> str:
-    """Why a run ended that no limit on time or energy, signal or failure ended.
+    """Why a run ended, if not because of a limit on time or energy, a signal or a failure.
 
     Args:
         no_more_reason: Why nothing further could be proposed; empty when the limit on trials was reached.
