@@ -21,8 +21,8 @@ class DiskGuard:
     """Passes each event to its observers, in the order they were added, and turns disk errors into warnings.
 
     A lost journal ends the run, as further decisions would be recorded nowhere. Tables can be rebuilt from
-    it, and a lost checkpoint costs repeated training at most, so neither ends anything. Nor are they ignored: the
-    first error of each observer is printed as a warning, and `reason` makes the command end with an error.
+    it, and a lost checkpoint costs repeated training at most, so neither ends anything. Nor are they ignored:
+    the first error of each observer is a warning, and `reason` makes the command end with an error.
 
     Args:
         warn: Prints a warning.
