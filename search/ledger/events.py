@@ -43,7 +43,7 @@ _ENERGY -= {"lag_s"}  # belongs to a live reading; a row has its own
 
 
 class EventChecker:
-    """Checks that each event may follow those before it, so that replaying code can rely on its form."""
+    """Checks that each event may follow those before it, so that replaying code can rely on their form."""
 
     def __init__(self) -> None:
         self._trials: set[str] = set()

@@ -1,4 +1,4 @@
-"""The journal of a run: one JSON object a line, chained by checksums, only ever appended to."""
+"""The journal of a run: one JSON object per line, chained by checksums, only ever appended to."""
 
 from __future__ import annotations
 

@@ -87,10 +87,8 @@ class Rehearsal:
     def _started_on(self, data: DataSpec, point: Point) -> Sequence[str]:
         context = replace(self.request.task.context(), data=data, device="cpu", folder=None)
         if "weights" in point and self._wants_bad_files(point):
-            point = {
-                **point,
-                "weights": "none",
-            }  # reported already; the hub would be asked again, 23 s a file
+            # Reported already; the hub would be asked again, 23 s a file.
+            point = {**point, "weights": "none"}
         return self._started_in(context, point)
 
     def _started_in(self, context: TrainingContext, point: Point) -> Sequence[str]:

@@ -41,7 +41,7 @@ class CheckpointRetention:
         self._limit_gib = run.space.limits.disk_gib
         trials = run.history.trials
         for trial_id, trial in trials.items():
-            if trial.status not in _TRAINS:  # a kill may have kept the worker from it
+            if trial.status not in _TRAINS:  # a kill may have kept the worker from doing so
                 drop_previous(self._checkpoint(trial_id))
         self._paused_bytes = {
             trial_id: self._size(trial_id) for trial_id, trial in trials.items() if trial.status == "paused"

@@ -177,7 +177,7 @@ class TrialScheduler:
     def pauses_after(self, trial_id: str, epoch: int) -> bool:
         """Whether the trial pauses between rungs, so that another can be chosen.
 
-        It does not below the lowest rung at which it competes: its bracket's, or the one to which a control
+        It never does below the lowest rung at which it competes: its bracket's, or the one to which a control
         trial continues.
         """
         ladder = self._space.ladder

@@ -108,7 +108,7 @@ def load_space(
 def _content(
     source: SpaceSource, overrides: Sequence[Override], spaces_dir: Path, problems: Problems
 ) -> tuple[str, Path, Content | None]:
-    """The space's title in messages, its path, and its content: None, with the reason added to `problems`.
+    """The space's title in messages, its path, and its content or None, with the reason added to `problems`.
 
     A mapping is treated as a file "search" in the current folder: that is its name unless it gives another.
     """
@@ -149,9 +149,8 @@ class _Reading:
             is_listed=self._section.design is not None or self._sampler == "grid",
         )
         entries = self._declared.entries
-        if is_of_sweep(
-            self._file, self._section
-        ):  # `epochs: {value: 10}` fills {epochs} of the command: no hyperparameter
+        # `epochs: {value: 10}` fills {epochs} of the command and is no hyperparameter.
+        if is_of_sweep(self._file, self._section):
             given = args_of_sweep(entries)
             entries = {name: entry for name, entry in entries.items() if name not in given}
         self._named = NamedSettings(

@@ -1,6 +1,7 @@
 """What a user should know about a space although it is no error.
 
-One list of functions of the space and its draft, printed in this order before a search and by --dry-run.
+`NOTICES` lists functions of a space and its draft, whose lines are printed in this order before a search and
+by --dry-run.
 """
 
 from __future__ import annotations

@@ -24,9 +24,8 @@ JOULES: Mapping[str, Measure] = {
     "energy": Measure(mode="min", unit="J"),  # of full training
     "energy_per_example": Measure(mode="min", unit="J"),
 }
-_MOST_BESIDE = (
-    2  # with four or more objectives nearly all trials are on the front: Deb and Jain 2014, NSGA-III
-)
+# With four or more objectives nearly all trials are on the front: Deb and Jain 2014, NSGA-III.
+_MOST_BESIDE = 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """How an unquoted word in a space file is read: as by PyYAML, which W&B uses for sweep files.
 
-PyYAML follows YAML 1.1, where `no` is false, `010` is 8 and `12:30` is 750. Unlike there, `1e-4`, which is
+PyYAML follows YAML 1.1, where `no` is false, `010` is 8 and `12:30` is 750. There are two exceptions: `1e-4`,
 text to PyYAML for want of a dot, is a number here, since nobody means the text; and dates are text.
 """
 

@@ -331,7 +331,7 @@ def _check_freeze_thaw(draft: Draft, problems: Problems) -> None:
 
 
 def _check_flat(draft: Draft, problems: Problems) -> None:
-    """Searches of which it cannot be told whether they still gain."""
+    """What `limits.stop_when_flat` cannot be combined with."""
     section = draft.section
     if not section.limits.stop_when_flat:
         return

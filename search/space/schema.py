@@ -46,7 +46,7 @@ class LadderAxes(Section):
     """The axes of a ladder: on each, a list with one value per rung, or one value for all rungs.
 
     With `resource: energy_j` the joules say where rungs end, and `epochs` is a single number, the cap of a
-    training. `validation` caps the examples scored at a rung, which would otherwise dominate small rungs.
+    training. `validation` caps the examples scored at a rung, as their cost would dominate a small rung.
     """
 
     resource: Resource = "epochs"

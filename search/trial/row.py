@@ -77,7 +77,7 @@ class EpochRow:
 
     @property
     def ended_rung(self) -> int | None:
-        """The rung that this epoch has a result for; None without one, as if its joules cannot end a rung."""
+        """The rung that this epoch has a result for; None if for none, or if its joules cannot end a rung."""
         is_unfit = self.used is not None and self.used.unusable_reason != ""
         return self.rung + self.rungs_skipped if self.completes_rung and not is_unfit else None
 

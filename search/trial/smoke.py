@@ -1,4 +1,4 @@
-"""The smoke test: a minute of checks, each with a result, whether a trainable works on this machine.
+"""The smoke test: whether a trainable works on this machine, in a minute of checks with a result each.
 
 Each check is a promise that a search relies on: a search resumes checkpoints, compares trials of one seed,
 reads the metric at each rung, and may change precision. A trainable that breaks one would fail in the middle
@@ -59,9 +59,8 @@ class SmokeTest:
         self._trainable, self._hparams, self._is_script = trainable, hparams, is_script
         self._context = replace(context, validation_subset=num_examples)
         self._budget = Budget(epochs=2 * num_epochs, subset=num_examples, resolution=resolution)
-        self._first_half = replace(
-            self._budget, epochs=num_epochs
-        )  # only a budget's last epoch must be scored
+        # A budget of its own, as only a budget's last epoch must be scored.
+        self._first_half = replace(self._budget, epochs=num_epochs)
 
     def results(self) -> Iterator[CheckResult]:
         """Yield the result of each check; an error fails its check, and the others still run."""

@@ -245,9 +245,8 @@ class _EpochLoop:
         if progress.is_start_due:
             with self._stretch.starting():
                 progress.start()
-        if (
-            self._final_outputs and self._trainable.has_test
-        ):  # before the first epoch, as all of them would be lost otherwise
+        # Checked before the first epoch, as all epochs would be lost otherwise.
+        if self._final_outputs and self._trainable.has_test:
             check_test(progress.training, self._trainable.start)
         with self._stretch.in_epoch():
             metrics = {**self._measured, **progress.run_epoch()}
