@@ -72,7 +72,7 @@ CONFIGURATION_TABLE: Table[ConfigurationRow] = [
     Column(
         "trial_id",
         "",
-        "the oldest repeat with a score: promotion takes the configuration by its name",
+        "the oldest repeat with a score; promotion knows the configuration by its name",
         lambda row: row.found.first.trial_id,
     ),
     Column("proposed_by", "", "as in trials.csv", lambda row: row.found.first.proposed_by),
@@ -80,31 +80,41 @@ CONFIGURATION_TABLE: Table[ConfigurationRow] = [
     Column(
         "value_std",
         "the metric's",
-        "sample standard deviation over the repeats; empty for one",
+        "sample standard deviation over the repeats; empty with one repeat",
         lambda row: row.found.spread,
     ),
-    Column("value_min", "the metric's", "of the repeats", lambda row: min(row.found.values)),
-    Column("value_max", "the metric's", "of the repeats", lambda row: max(row.found.values)),
-    Column("num_repeats", "trials", "in the mean", lambda row: len(row.found.scored)),
-    Column("num_failed", "trials", "failed, diverged or infeasible", lambda row: row.found.num_failed),
-    Column("num_open", "trials", "that neither failed nor ended a rung", lambda row: row.found.num_open),
+    Column("value_min", "the metric's", "lowest value of the repeats", lambda row: min(row.found.values)),
+    Column("value_max", "the metric's", "highest value of the repeats", lambda row: max(row.found.values)),
+    Column("num_repeats", "trials", "repeats in the mean", lambda row: len(row.found.scored)),
+    Column(
+        "num_failed",
+        "trials",
+        "repeats that failed, diverged or are infeasible",
+        lambda row: row.found.num_failed,
+    ),
+    Column(
+        "num_open",
+        "trials",
+        "repeats that neither failed nor completed a rung",
+        lambda row: row.found.num_open,
+    ),
     Column(
         "rung",
         "",
-        "the highest rung that all repeats with a score have ended",
+        "the highest rung that all repeats with a score have completed",
         lambda row: row.found.rung,
     ),
-    Column("num_higher", "trials", "that ended a higher one", lambda row: row.found.num_higher),
+    Column("num_higher", "trials", "repeats that completed a higher rung", lambda row: row.found.num_higher),
     Column(
         "seconds",
         "s",
-        "of all repeats, their starts left out",
+        "of all repeats, without their starts",
         lambda row: round(sum(trial.seconds for trial in row.found.trials), 3),
     ),
     Column(
         "energy_j",
         "J",
-        "of all repeats, as in trials.csv; empty where that of one is unknown",
+        "of all repeats, as in trials.csv; empty if that of any repeat is unknown",
         lambda row: row.energy_j,
     ),
     hparams_group(lambda row: row.found.first.hparams),
@@ -126,22 +136,22 @@ PARETO_TABLE: Table[ParetoRow] = [
         "*the other objectives*",
         "its own",
         "each under its own name. `energy` (J): what full training would use, as "
-        "`energy_projected_full_j`; `energy_per_example` (J): joules of its epochs by their examples",
+        "`energy_projected_full_j`; `energy_per_example` (J): joules of its epochs divided by their examples",
         lambda row: row.beside,
     ),
     Column("status", "", "as in trials.csv", lambda row: row.trial.status),
     Column("rung", "", "the same in all rows", lambda row: row.trial.rung),
-    Column("epochs", "epochs", "run, as in trials.csv", lambda row: row.trial.epochs),
+    Column("epochs", "epochs", "epochs run, as in trials.csv", lambda row: row.trial.epochs),
     Column(
         "energy_uncertainty_j",
         "J",
-        "of an objective in joules: its error to be expected, either way",
+        "expected error (±) of an objective in joules",
         lambda row: row.values.cost and row.values.cost.uncertainty_j,
     ),
     Column(
         "energy_scope",
         "",
-        "of an objective in joules: the parts in it; trials with other parts than the first are left out",
+        "the parts included in an objective in joules; trials with other parts than the first are left out",
         lambda row: row.values.cost and row.values.cost.scope,
     ),
     Column("energy_quality", "", "as in trials.csv", lambda row: row.trial.sensors.get("quality", "")),
@@ -152,19 +162,19 @@ PARETO_TABLE: Table[ParetoRow] = [
 # rung_correlation.csv: whether a rung ranks trials like the next one. `better_half_value` is the one to read:
 # over all trials, the hopeless ones, which are last at any budget, make every ranking look consistent.
 RUNG_CORRELATION_TABLE: Table[RungCorrelation] = [
-    Column("rung", "", "whose ranking is checked, from 0", lambda rung: rung.rung),
-    Column("next_rung", "", "against which it is checked", lambda rung: rung.rung + 1),
-    Column("num_trials", "trials", "that ended both", lambda rung: rung.num_trials),
+    Column("rung", "", "the rung whose ranking is checked, from 0", lambda rung: rung.rung),
+    Column("next_rung", "", "the rung that it is checked against", lambda rung: rung.rung + 1),
+    Column("num_trials", "trials", "trials that completed both", lambda rung: rung.num_trials),
     Column(
         "num_control_trials",
         "trials",
-        "of these: continued although their value did not let them",
+        "control trials among them, which continued whatever their value",
         lambda rung: rung.num_control_trials,
     ),
     Column(
         "overall_value",
         "",
-        "-1 (reversed) to 1 (the same order); empty with fewer than four trials",
+        "correlation over all trials, from -1 (reversed) to 1 (the same order); empty with fewer than four",
         lambda rung: rung.overall and rung.overall.value,
     ),
     Column("overall_low", "", "lower end of its interval", lambda rung: rung.overall and rung.overall.low),
@@ -172,7 +182,7 @@ RUNG_CORRELATION_TABLE: Table[RungCorrelation] = [
     Column(
         "better_half_value",
         "",
-        "over the half that the lower rung ranks higher, where the winner is decided",
+        "correlation over the half that the lower rung ranks higher, where the winner is decided",
         lambda rung: rung.better_half and rung.better_half.value,
     ),
     Column(
@@ -182,28 +192,29 @@ RUNG_CORRELATION_TABLE: Table[RungCorrelation] = [
         lambda rung: rung.better_half and rung.better_half.low,
     ),
     Column("better_half_high", "", "upper end", lambda rung: rung.better_half and rung.better_half.high),
-    Column(
-        "warning", "", "why the lower rung's ranking is not to be trusted", lambda rung: rung.warning or ""
-    ),
+    Column("warning", "", "why the lower rung's ranking cannot be trusted", lambda rung: rung.warning or ""),
 ]
 # duplicate_curves.csv: groups of trials whose scores are equal to the last bit although their hparams differ.
 DUPLICATE_CURVES_TABLE: Table[DuplicateCurves] = [
     Column(
-        "trials", "", "their names, the one that trained longest first", lambda group: " ".join(group.trials)
+        "trials",
+        "",
+        "names of the trials, the one that trained longest first",
+        lambda group: " ".join(group.trials),
     ),
     Column(
         "hparams",
         "",
-        "as JSON: those that differ, each with its values in the order of the trials",
+        "the hyperparameters that differ, as JSON, each with its values in the order of the trials",
         lambda group: json.dumps(group.hparams),
     ),
     Column(
         "num_epochs",
         "epochs",
-        "that all of them trained: what differs may have an effect later",
+        "epochs that all of them trained; the difference may have an effect later",
         lambda group: group.num_epochs,
     ),
-    Column("warning", "", "the sentence that the last screen of the run shows", lambda group: group.warning),
+    Column("warning", "", "the warning that is printed at the end of the run", lambda group: group.warning),
 ]
 CONFIGURATION_COLUMNS = tuple(name for name in column_names(CONFIGURATION_TABLE) if name != METRIC)
 PARETO_COLUMNS = tuple(name for name in column_names(PARETO_TABLE) if name != METRIC)

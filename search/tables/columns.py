@@ -56,7 +56,7 @@ Table = Sequence[Column[Item] | ColumnGroup[Item]]
 
 def hparams_group(values: Callable[[Taken], Mapping[str, Any]]) -> ColumnGroup[Taken]:
     """The columns of the hyperparameters: a script may call one `rank`, or `seconds`."""
-    meaning = f"each under its own name; as `{_HPARAMS}NAME` where another column has that name"
+    meaning = f"each under its own name, or as `{_HPARAMS}NAME` if another column has that name"
     return ColumnGroup("*hyperparameters*", "", meaning, values, prefix=_HPARAMS)
 
 

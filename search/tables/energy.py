@@ -34,36 +34,42 @@ def _joules(name: str, meaning: str, part: Callable[[EnergyReading], int | None]
 JOULES = [
     _joules(
         "energy_j",
-        "all that is known of all attempts, failed ones included, but for their starts: "
-        "measured plus estimated. The time between epochs is in it. Empty where the whole "
-        "trial was shorter than a tick of its sensor (`energy_reason`)",
+        "all known joules, measured plus estimated, of all attempts, failed ones included; with the time "
+        "between epochs, without starts. Empty if the whole trial was shorter than a tick of its sensor "
+        "(`energy_reason`)",
         lambda reading: reading.total_mj,
     ),
-    _joules("energy_measured_j", "of sensors: GPU, CPU and memory", lambda reading: reading.measured_mj),
+    _joules(
+        "energy_measured_j", "measured by sensors: GPU, CPU and memory", lambda reading: reading.measured_mj
+    ),
     _joules(
         "energy_estimated_j",
-        "by watts the user stated, where no sensor can be read",
+        "estimated from what the user stated, where no sensor can be read",
         lambda reading: reading.estimated_mj,
     ),
     _joules("energy_gpu_j", "GPU", lambda reading: reading.gpu_mj),
-    _joules("energy_gpu_active_j", "of it, what work drew", lambda reading: reading.gpu_active_mj),
+    _joules(
+        "energy_gpu_active_j",
+        "the part of `energy_gpu_j` drawn by work",
+        lambda reading: reading.gpu_active_mj,
+    ),
     _joules(
         "energy_gpu_context_j",
-        "of it, what the mere presence of processes on the GPU drew",
+        "the part drawn by the mere presence of processes on the GPU",
         lambda reading: reading.gpu_context_mj,
     ),
     _joules(
         "energy_gpu_idle_share_j",
-        "of it, what the GPU draws without any process, by reserved share",
+        "the part that the GPU draws without any process, split by reserved shares",
         lambda reading: reading.gpu_idle_share_mj,
     ),
     _joules(
         "energy_gpu_uncertainty_j",
-        "error of `energy_gpu_j` to be expected, either way",
+        "expected error (±) of `energy_gpu_j`",
         lambda reading: reading.gpu_uncertainty_mj,
     ),
     _joules("energy_cpu_j", "CPU packages", lambda reading: reading.cpu_mj),
-    _joules("energy_dram_j", "memory, where it has a counter of its own", lambda reading: reading.dram_mj),
+    _joules("energy_dram_j", "memory, if it has a counter of its own", lambda reading: reading.dram_mj),
 ]
 
 # The short form, for tables that have a row for each part of a trial: a rung, an epoch. The GPU's three
@@ -102,17 +108,19 @@ def _energy(row: RungRow) -> EnergyReading:
 
 ENERGY_TABLE: Table[RungRow] = [
     Column("trial_id", "", "as in trials.csv", lambda row: row.trial.trial_id),
-    Column("rung", "", "at whose budget the epochs ran, from 0", lambda row: row.rung),
+    Column("rung", "", "the rung at whose budget the epochs ran, from 0", lambda row: row.rung),
     # What the joules bought, as far as a rung shows it: the same budget costs different joules at another
     # batch size.
-    Column("epochs", "epochs", "run at this rung, repeated ones included", lambda row: len(row.epochs)),
+    Column(
+        "epochs", "epochs", "epochs run at this rung, repeated ones included", lambda row: len(row.epochs)
+    ),
     Column(
         "seconds",
         "s",
         "training and evaluation of these epochs",
         lambda row: round(sum(epoch.seconds for epoch in row.epochs), 3),
     ),
-    Column("num_examples", "examples", "trained on", lambda row: num_examples(row.epochs)),
+    Column("num_examples", "examples", "examples trained on", lambda row: num_examples(row.epochs)),
     *lifted(SPENT, _energy, "as in trials.csv"),
     Column("energy_scope", "", "as in trials.csv", lambda row: row.trial.sensors.get("scope", "")),
     Column("energy_quality", "", "as in trials.csv", lambda row: row.trial.sensors.get("quality", "")),
@@ -120,13 +128,13 @@ ENERGY_TABLE: Table[RungRow] = [
 # `used = trials + starts + background + external + idle + unaccounted` for each row. The names follow
 # energy/: a counter's reading in mJ as the driver shows it, everything derived from it in J.
 DEVICE_TABLE: Table[Mapping[str, Any]] = [
-    plain("session", "", "0 is the first; each restart begins another"),
+    plain("session", "", "number of the session, from 0; each restart begins another"),
     plain(
         "is_closed",
         "",
         (
-            "the row was read after the last trial's end; `False` where the session was killed or "
-            "the node lost: the last reading before it"
+            "whether the row was read after the last trial ended; `False` if the session was killed or the "
+            "node lost: the row is then the last reading before that"
         ),
     ),
     plain("node", "", "host, and the node's id in the cluster"),
@@ -136,40 +144,43 @@ DEVICE_TABLE: Table[Mapping[str, Any]] = [
     # From the counter's own reading at the session's start to the one in this row. If a counter was reset in
     # between (a driver that was reloaded), the jump is in `energy_unaccounted_j`, which is then negative.
     plain("counter_start_mj", "mJ", "the counter at the session's start"),
-    plain("counter_end_mj", "mJ", "and at the reading"),
-    plain("energy_device_j", "J", "all the device used"),
+    plain("counter_end_mj", "mJ", "the counter at the reading"),
+    plain("energy_device_j", "J", "everything that the device used"),
     # Where it went: six parts, with each joule in exactly one. The run accounts for the first three and for
     # idling, and these count against `search.limits.kwh`; external work and gaps do not.
-    plain("energy_trials_j", "J", "by this run's trials, their starts left out"),
+    plain("energy_trials_j", "J", "used by this run's trials, without their starts"),
     plain(
         "energy_starts_j",
         "J",
-        "by starts of this run's trials",
+        "used by the starts of this run's trials",
     ),
     plain(
         "energy_background_j",
         "J",
-        "by the workload of `--background`, which is no trial",
+        "used by the workload of `--background`",
     ),
-    plain("energy_external_j", "J", "by processes that are neither"),
-    plain("energy_idle_j", "J", "while nothing used it"),
+    plain("energy_external_j", "J", "used by processes that are not part of the run"),
+    plain("energy_idle_j", "J", "drawn while nothing used the device"),
     plain(
         "energy_unaccounted_j",
         "J",
-        ("resets of the counter, gaps in sampling, and what was lost with a meter (`reason`)"),
+        ("counter resets, gaps in sampling, and what was lost with a meter (`reason`)"),
     ),
-    plain("residual_j", "J", "what is missing from these six: always 0"),
+    plain("residual_j", "J", "`energy_device_j` minus these six: always 0"),
     # What the split is based on, for readers who want to check it. Levels that were never seen are empty, and
     # idling is then in the trials' active part.
-    plain("idle_power_w", "W", "power without any process, where it was learnt"),
-    plain("context_power_w", "W", "power with an idle process, where it was learnt"),
+    plain("idle_power_w", "W", "power without any process, if it was learnt"),
+    plain("context_power_w", "W", "power with an idle process, if it was learnt"),
     plain(
         "counter_power_ratio",
         "",
-        ("counter against power in the first seconds; outside 0.8 to 1.25 power is integrated instead"),
+        (
+            "the counter relative to integrated power in the first seconds; outside 0.8 to 1.25, power is "
+            "integrated instead"
+        ),
     ),
     plain("sampler_cpu_s", "s", "CPU time of the meter"),
-    plain("driver_version", "", "of the device, where it has one"),
+    plain("driver_version", "", "driver version of the device, if it has one"),
     plain(
         "reason",
         "",

@@ -148,7 +148,7 @@ ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
     Column(
         "energy_start_j",
         "J",
-        "used in `start_s`, measured plus estimated; in none of the columns above",
+        "joules used in `start_s`, measured plus estimated; in none of the columns above",
         lambda row: to_joules(row.trial.start_energy.total_mj),
     ),
     # Scope and quality show what may be compared with what: joules of gpu+cpu are not those of gpu alone, and
@@ -162,9 +162,9 @@ ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
     Column(
         "energy_quality",
         "",
-        "of the worst part: A counter and exclusive, B counter and calibrated shares, C counter"
+        "grade of the worst part: A counter and exclusive, B counter and calibrated shares, C counter"
         " and plain utilisation or exclusive integral, D reserved or equal shares, E estimated;"
-        " empty: none",
+        " empty if nothing is known",
         lambda row: max((one.quality for one in row.sensors), default=""),
     ),
     Column(
@@ -178,104 +178,111 @@ ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
     Column(
         "co2e_g",
         "g",
-        "CO2 equivalents of `energy_j`: kilowatt-hours times what `co2e_basis` says",
+        "CO2 equivalents of `energy_j`, on the basis in `co2e_basis`",
         lambda row: row.tariff.co2e_g(to_joules(row.energy.total_mj)),
     ),
     Column(
         "co2e_basis",
         "",
-        "grams for a kilowatt-hour with their origin, and the PUE, by `search.report`; or why it is empty",
+        "grams per kilowatt-hour with their source, and the PUE, from `search.report`; or why there are none",
         lambda row: row.tariff.co2e_basis,
     ),
     Column(
         "cost",
         "currency",
-        "of `energy_j`, in the currency of `search.report`",
+        "cost of `energy_j`, in the currency of `search.report`",
         lambda row: row.tariff.cost(to_joules(row.energy.total_mj)),
     ),
     Column(
         "cost_basis",
         "",
-        "the price of a kilowatt-hour, and the PUE; or why `cost` is empty",
+        "the price per kilowatt-hour, and the PUE; or why `cost` is empty",
         lambda row: row.tariff.cost_basis,
     ),
     _label("gpu_sensor", "`nvml_counter` or `nvml_power_integral`"),
     _label(
         "gpu_attribution",
         "how a shared GPU was split: `exclusive` (it was not), `calibrated` (utilisation times "
-        "watts at full use; where an earlier run learnt these, see `energy_reason`), `utilisation`, "
+        "watts at full use; `energy_reason` says if an earlier run learnt these), `utilisation`, "
         "`equal`, `reserved`",
     ),
     _label(
-        "cpu_sensor", "`rapl_powercap`, `estimated_user_model` by watts, or `estimated_tdp_model` by a TDP"
+        "cpu_sensor",
+        "`rapl_powercap`, `estimated_user_model` (stated watts) or `estimated_tdp_model` (a TDP)",
     ),
     _label("cpu_attribution", "as for the GPU"),
-    _label("gpu_model", "joined by + where attempts ran on different ones; so are the next three"),
+    _label("gpu_model", "joined by + if attempts ran on different ones, as are the next three"),
     _label("gpu_driver_version", "such as `580.65.06`"),
-    _label("cpu_model", "of the node"),
+    _label("cpu_model", "CPU of the node"),
     _label(
         "cpu_governor",
         "frequency governor of the node's cores when the trial ended, such as `performance`; "
-        "joined by + where cores differ; empty where the node has none to show",
+        "joined by + if cores differ; empty if the node has none",
     ),
     # How much of the numbers is measured and how much is split: with both at 1 the joules are the counter's
     # own. Under 1 the second means that the sampler missed something, such as a machine that was suspended.
     _mean(
         "exclusive_fraction",
         "fraction",
-        "of its training's time alone on its GPUs, or on its CPUs where it has no GPU",
+        "part of its training time that it was alone on its GPUs, or on its CPUs if it has no GPU",
     ),
     _mean(
         "coverage_fraction",
         "fraction",
-        "of its training's time for which the counters' increments are in its joules",
+        "part of its training time for which the counters' increments are in its joules",
     ),
     # Readings of the whole device: on a shared GPU these include the neighbours' work, so they explain a
     # trial's joules (throttled, starved, cool) but do not measure them.
-    _mean("gpu_power_mean_w", "W", "of its whole GPUs while it trained, others' work included"),
-    _mean("gpu_util_mean", "fraction", "of the GPU"),
-    _mean("gpu_temp_mean_c", "°C", "of the GPU's core"),
-    _mean("gpu_sm_clock_mean_mhz", "MHz", "of the GPU's cores; below its usual value: throttled"),
-    _mean("gpu_memory_clock_mean_mhz", "MHz", "of the GPU's memory"),
+    _mean("gpu_power_mean_w", "W", "mean power of its whole GPUs while it trained, others' work included"),
+    _mean("gpu_util_mean", "fraction", "mean utilisation of the GPU"),
+    _mean("gpu_temp_mean_c", "°C", "mean temperature of the GPU's core"),
+    _mean("gpu_sm_clock_mean_mhz", "MHz", "mean clock of the GPU's cores; lower than usual means throttled"),
+    _mean("gpu_memory_clock_mean_mhz", "MHz", "mean clock of the GPU's memory"),
     # Extremes over all attempts, since a mean would hide that one of them was throttled.
     Column(
         "gpu_power_min_w",
         "W",
-        "the smallest sample while it trained; with several GPUs the sum of each one's",
+        "the smallest sample while it trained; with several GPUs, the sum of theirs",
         lambda row: row.extreme(min, "gpu_power_min_w"),
     ),
-    Column("gpu_power_max_w", "W", "the largest sample", lambda row: row.extreme(max, "gpu_power_max_w")),
+    Column(
+        "gpu_power_max_w",
+        "W",
+        "the largest sample, likewise",
+        lambda row: row.extreme(max, "gpu_power_max_w"),
+    ),
     Column(
         "gpu_power_limit_w",
         "W",
-        "as it was set",
+        "the power limit that was set",
         lambda row: row.windows[-1].gpu_power_limit_w if row.windows else None,
     ),
     _per("energy_per_example_j", "`energy_j` / `num_examples`", lambda row: row.num_examples),
     _per(
         "energy_per_epoch_j",
-        "`energy_j` / epochs run, repeated ones included: what `search.ladder.joules` can be chosen by",
+        "`energy_j` / epochs run, repeated ones included; helps to choose `search.ladder.joules`",
         lambda row: len(row.trial.rows),
     ),
     # The following compare trials that were stopped at different epochs. Cumulative joules do not: of two
     # trials the one that was stopped first would always look cheaper.
-    Column("energy_to_best_j", "J", "spent until its best epoch ended", lambda row: row.energy_to_best_j),
+    Column(
+        "energy_to_best_j", "J", "joules spent until its best epoch ended", lambda row: row.energy_to_best_j
+    ),
     Column(
         "energy_projected_full_j",
         "J",
-        "what full training would use: joules of its epochs by their share of its examples "
-        "times pixels, epochs that some sensor missed left out. It compares stopped trials with"
-        " finished ones. With a ladder of joules full training is every epoch up to the cap at "
-        "the top rung's budget, as promotion trains",
+        "what full training would use: the joules of its epochs divided by their share of full training's "
+        "examples times pixels, without epochs that a sensor missed. Makes stopped and finished trials "
+        "comparable. With a ladder of joules, full training is every epoch up to the cap at the top "
+        "rung's budget, as in a promotion",
         lambda row: row.energy_projected_full_j,
     ),
     Column(
         "energy_rungs_j",
         "J",
-        "with a ladder of joules: what its rungs have counted, which is the joules of the "
-        "epochs that made the training what it is: of its GPUs (of CPU and memory where it has "
-        "none), without starts, waiting, and epochs that were run again after a lost worker. "
-        "Empty with other ladders",
+        "with a ladder of joules, what its rungs have counted: the joules of the epochs that led to its "
+        "present state, of its GPUs (of CPU and memory if it has none), without starts, waiting, and "
+        "epochs that were run again after a lost worker. Empty with other ladders",
         lambda row: row.energy_rungs_j,
     ),
 ]

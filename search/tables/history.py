@@ -29,34 +29,34 @@ def _energy(attempts: Sequence[EpochRow]) -> EnergyReading:
 # An item is one epoch: the rows of all its attempts, in order.
 HISTORY_TABLE: Table[Sequence[EpochRow]] = [
     Column("epoch", "", "from 1", lambda attempts: attempts[-1].epoch),
-    Column("rung", "", "at whose budget it ran, from 0", lambda attempts: attempts[-1].rung),
+    Column("rung", "", "the rung at whose budget it ran, from 0", lambda attempts: attempts[-1].rung),
     Column(
         "seconds",
         "s",
-        "training and evaluation; in the last the test too",
+        "training and evaluation; in the last epoch also the test",
         lambda attempts: sum(row.seconds for row in attempts),
     ),
     Column(
         "start_s",
         "s",
-        "of a start before it: in the first, and after an interruption",
+        "a start before the epoch: before the first, and after an interruption",
         lambda attempts: _sum(row.start_s for row in attempts),
     ),
     Column(
         "overhead_s",
         "s",
-        "since the epoch before, what is neither",
+        "time since the previous epoch that is neither",
         lambda attempts: _sum(row.overhead_s for row in attempts),
     ),
     *lifted(
         SPENT,
         _energy,
-        "since the epoch before, as in trials.csv",
+        "since the previous epoch, as in trials.csv",
     ),
     Column(
         "energy_start_j",
         "J",
-        "used in `start_s`",
+        "joules used in `start_s`",
         lambda attempts: to_joules(EnergyReading.sum(row.start_energy for row in attempts).total_mj),
     ),
     ColumnGroup(

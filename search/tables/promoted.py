@@ -35,10 +35,10 @@ PROMOTED_TABLE: Table[Mapping[str, Any]] = [
     plain(
         "trial_id",
         "",
-        ("the trial of the search, or the baseline's trainable: one training at its defaults, on the CPU"),
+        ("the trial of the search, or a baseline's trainable: one training with its defaults, on the CPU"),
     ),
-    plain("is_default", "", "the default configuration, which the others are compared with"),
-    plain("num_seeds", "", "trainings that ended well"),
+    plain("is_default", "", "whether it is the default configuration, which the others are compared with"),
+    plain("num_seeds", "", "trainings that finished with a score"),
     plain("num_failed", "", "trainings that did not"),
     plain("val_mean", "the metric's", "mean over seeds on validation, after the last epoch"),
     plain("test_mean", "the metric's", "mean over seeds on the test set; empty without one"),
@@ -48,46 +48,46 @@ PROMOTED_TABLE: Table[Mapping[str, Any]] = [
         "test_interval",
         "",
         (
-            "what it counts: `seeds+examples`, `examples` (one seed: the spread over seeds is "
-            "not included), `seeds`; or `none: ` and why"
+            "what the interval counts: `seeds+examples`, `examples` (one seed: the spread over seeds is "
+            "not included), `seeds`; or `none: ` and the reason"
         ),
     ),
     plain(
         "num_examples",
         "examples",
-        ("of the test set, or of validation where there is none; empty where it is not reported"),
+        ("size of the test set, or of the validation set if there is no test set; empty if not reported"),
     ),
     plain(
         "guessing",
         "the metric's",
         (
-            "what guessing comes to there: the share of the commonest class for accuracy, 0 for a "
-            "correlation; empty where it is unknown"
+            "the score of guessing on that set: the share of the commonest class for accuracy, 0 for a "
+            "correlation; empty if unknown"
         ),
     ),
     plain(
         "gain_mean",
         "the metric's",
         (
-            "what test is better by than the default's, paired by seed (minus the difference where "
-            "less is better); validation where there is no test set"
+            "test score minus the default's, paired by seed, with the sign reversed if less is better; on "
+            "validation if there is no test set"
         ),
     ),
     plain("gain_low", "the metric's", "lower end of the 95 % interval of the mean gain"),
     plain("gain_high", "the metric's", "upper end"),
-    plain("gain_interval", "", "as `test_interval`; `, paired` where examples are paired"),
+    plain("gain_interval", "", "as `test_interval`, then `, paired` if examples are paired"),
     plain(
         "conclusion",
         "",
         (
             "`no better than guessing` (`guessing` is in the interval of the score, or beyond "
             "it), `better`, `worse`, `tie` (0 is in the interval of the gain), `one seed`, or `no"
-            " interval`; without a test set `, on validation` follows, which flatters what was "
-            "chosen by it"
+            " interval`; without a test set, then `, on validation`, which favours configurations "
+            "that were chosen by it"
         ),
     ),
-    plain("seconds", "s", "all trainings together, their starts left out"),
-    plain("energy_j", "J", "all trainings together, their starts left out"),
+    plain("seconds", "s", "all trainings together, without their starts"),
+    plain("energy_j", "J", "all trainings together, without their starts"),
     plain("energy_reason", "", "why `energy_j` is empty"),
     hparams_group(lambda row: {name: value for name, value in row.items() if name not in PROMOTED_COLUMNS}),
 ]

@@ -72,11 +72,10 @@ TRIAL_TABLE: Table[TrialRow] = [
         "status",
         "",
         (
-            "`finished` (whole ladder, or as far as the training had anything to learn: `message`),"
-            " `stopped` (at a rung, below `early_stop_threshold`, or out of patience), `paused` (at"
-            " a rung, and not among those that were promoted), `diverged`, `failed`, `infeasible` "
-            "(it broke one of `search.constraints`: `message`), `interrupted` (the run ended first), "
-            "`running`"
+            "`finished` (completed the ladder, or had nothing left to learn: see `message`), `stopped` (at a "
+            "rung, worse than `early_stop_threshold`, or out of patience), `paused` (at a rung, and not "
+            "continued), `diverged`, `failed`, `infeasible` (broke one of `search.constraints`: see "
+            "`message`), `interrupted` (the run ended first), `running`"
         ),
         lambda row: row.trial.status,
     ),
@@ -84,9 +83,9 @@ TRIAL_TABLE: Table[TrialRow] = [
         "cause",
         "",
         (
-            "of a failure: `diverged`, `out_of_memory`, `weights_missing`, `network`, `data`, "
+            "cause of a failure: `diverged`, `out_of_memory`, `weights_missing`, `network`, `data`, "
             "`disk`, `crash`, `lost_worker`, `timeout` (an epoch took longer than "
-            "`limits.epoch_minutes`), `bad_result`; of an infeasible trial `constraint`"
+            "`limits.epoch_minutes`), `bad_result`; `constraint` for an infeasible trial"
         ),
         lambda row: row.trial.cause,
     ),
@@ -100,28 +99,30 @@ TRIAL_TABLE: Table[TrialRow] = [
         "parent_trial",
         "",
         (
-            "promotion: the trial of the search that is trained in full; portfolio: the run and trial, or "
-            "the publication, that the point is from"
+            "in a promotion, the trial of the search that is trained in full; for a point of a portfolio, "
+            "the run and trial, or the publication, that it comes from"
         ),
         lambda row: row.trial.parent_trial,
     ),
     Column(
         METRIC,
         "its own",
-        ("under its own name, such as `val_accuracy`: the value at the highest rung the trial ended"),
+        ("under its own name, such as `val_accuracy`: the value at the highest rung the trial completed"),
         lambda row: row.trial.value(row.space.metric),
     ),
     # The budget of the score. Scores of different rungs do not compare, so a plot of the metric over a
     # hyperparameter needs a filter on `rung` first.
-    Column("rung", "", "the highest rung the trial ended, from 0", lambda row: row.trial.rung),
-    Column("epochs", "epochs", "run, those before a new start included", lambda row: row.trial.epochs),
+    Column("rung", "", "the highest rung the trial completed, from 0", lambda row: row.trial.rung),
+    Column(
+        "epochs", "epochs", "epochs run, including those before a new start", lambda row: row.trial.epochs
+    ),
     Column(
         "horizon",
         "",
         (
-            "what learning-rate schedules spanned: `full` (the whole ladder, one training), `rung` "
-            "(each rung's epochs, each a new training), `anytime` (nothing: a constant rate, "
-            "averaged weights are scored)"
+            "what the learning-rate schedule spans: `full` (the whole ladder, in one training), `rung` (one "
+            "rung, with a new training for each), `anytime` (nothing: the rate is constant, and averaged "
+            "weights are scored)"
         ),
         lambda row: row.space.ladder.horizon,
     ),
@@ -129,15 +130,15 @@ TRIAL_TABLE: Table[TrialRow] = [
         "subset",
         "fraction or count",
         (
-            "of the training set, at that rung; with a ladder of joules of the epoch that ended it,"
-            " which may have jumped there from a lower one"
+            "part of the training set used at that rung; with a ladder of joules, by the epoch that "
+            "completed the rung, which may have jumped there from a lower one"
         ),
         lambda row: row.budget and row.budget.subset,
     ),
     Column(
         "resolution",
         "px",
-        "side of the training images, at that rung",
+        "side length of the training images at that rung",
         lambda row: row.budget and row.budget.resolution,
     ),
     hparams_group(lambda row: row.trial.hparams),
@@ -146,13 +147,13 @@ TRIAL_TABLE: Table[TrialRow] = [
     Column(
         "best_value",
         "the metric's",
-        "of the epochs at the highest rung the trial trained at",
+        "best value of the epochs at the highest rung the trial trained at",
         lambda row: row.best and row.best[1],
     ),
     Column(
         "best_epoch",
         "",
-        "the epoch it was reached in, from 1, counted as in `epochs`",
+        "the epoch that reached it, from 1, counted as in `epochs`",
         lambda row: row.best and row.best[0],
     ),
     # Three clocks that share no second. `seconds` compares trials. `start_s` depends on which trial came
@@ -160,16 +161,16 @@ TRIAL_TABLE: Table[TrialRow] = [
     Column(
         "seconds",
         "s",
-        ("wall time of training and evaluation: of its epochs, repeated ones included, and nothing else"),
+        ("wall time of training and evaluation alone, repeated epochs included"),
         lambda row: round(row.trial.seconds, 3),
     ),
     Column(
         "start_s",
         "s",
         (
-            "wall time of its starts: imports (those of a worker's first trial are for all that "
-            "follow), reading or decoding data, building the model, loading weights and "
-            "checkpoints. A script starts within its first epoch"
+            "wall time of its starts: imports (a worker's first trial does them for all that follow), "
+            "reading or decoding data, building the model, loading weights and checkpoints. The start "
+            "of a script is part of its first epoch"
         ),
         lambda row: _rounded(row.trial.start_s),
     ),
@@ -177,8 +178,8 @@ TRIAL_TABLE: Table[TrialRow] = [
         "overhead_s",
         "s",
         (
-            "wall time between its epochs: checkpoints, waiting for the search's answer or for a "
-            "turn alone on the GPU"
+            "wall time between its epochs: checkpoints, waiting for the search's answer or for an "
+            "exclusive slot on the GPU"
         ),
         lambda row: _rounded(row.trial.overhead_s),
     ),
@@ -186,25 +187,30 @@ TRIAL_TABLE: Table[TrialRow] = [
         "memory_mib",
         "MiB",
         (
-            "the most that its processes held of the device that they shared, where `resources: "
-            "{pack: memory}` measured it: of a GPU's memory, or on the CPU what is theirs alone (libraries "
-            "that are mapped from files left out)"
+            "peak memory of its processes on the device that they shared, if `resources: {pack: memory}` "
+            "measured it: GPU memory, or on the CPU memory of their own (without libraries mapped from "
+            "files)"
         ),
         lambda row: None if row.trial.memory_mib is None else round(row.trial.memory_mib, 1),
     ),
-    Column("num_examples", "examples", "trained on, repeated epochs included", lambda row: row.num_examples),
+    Column(
+        "num_examples",
+        "examples",
+        "examples trained on, repeated epochs included",
+        lambda row: row.num_examples,
+    ),
     # How often the trial was begun. Metrics are those of the attempt that got furthest; seconds and joules
     # are those of all.
     Column(
         "attempts",
         "",
         (
-            "2 where a worker was lost and the trial continued; a trial fails that loses two without "
-            "getting further"
+            "number of attempts: 2 if a worker was lost and the trial continued; a trial that loses two "
+            "workers without getting further fails"
         ),
         lambda row: row.trial.attempts,
     ),
-    Column("seed", "", "of weights, order and augmentation", lambda row: row.trial.seed),
+    Column("seed", "", "seed of weights, order and augmentation", lambda row: row.trial.seed),
     # Joules, where they come from, and how far they can be relied on; see `energy_columns`.
     *ENERGY_OF_TRIAL,
     Column(
@@ -213,7 +219,7 @@ TRIAL_TABLE: Table[TrialRow] = [
     Column(
         "ended_at",
         "UTC",
-        "when it ended; empty while it runs or is interrupted",
+        "when it ended; empty if it is running or interrupted",
         lambda row: _clock_time(row.trial.ended_at),
     ),
     Column(
@@ -226,9 +232,9 @@ TRIAL_TABLE: Table[TrialRow] = [
         "notes",
         "",
         (
-            "automatic choices with their reasons, such as the precision, and of `batch_size: auto` the "
-            "number; a checkpoint that could not be written or read; an epoch that took over 20 times the "
-            "median; why it was moved to another share of a device's memory"
+            "automatic choices with their reasons, such as the precision or the batch size that `auto` "
+            "stands for; a checkpoint that could not be written or read; an epoch that took over 20 times "
+            "the median; why the trial was moved to another share of a device's memory"
         ),
         lambda row: "; ".join(f"{name}: {text}" for name, text in row.trial.notes.items()),
     ),
@@ -236,9 +242,9 @@ TRIAL_TABLE: Table[TrialRow] = [
         "*other metrics*",
         "",
         (
-            "of the last epoch, under their own names; `val_num_examples` is how many examples were"
-            " scored, `val_accuracy_by_guessing` what accuracy comes to by guessing (the share of "
-            "the commonest class in the scored set), and so on"
+            "metrics of the last epoch, under their own names; `val_num_examples` is the number of examples "
+            "scored, `val_accuracy_by_guessing` the accuracy of guessing (the share of the commonest "
+            "class in the scored set), and so on"
         ),
         lambda row: row.trial.last_metrics,
     ),
