@@ -164,8 +164,8 @@ class Pending:
     def take(self, trial: TrialRecord, decision: Decision) -> None:
         if decision.ending:
             self.endings[trial.trial_id] = decision.ending
-        if decision.is_control:
-            self.controls[trial.trial_id] = trial.rows[-1].rung
+        if decision.is_control and (rung := trial.rows[-1].ended_rung) is not None:
+            self.controls[trial.trial_id] = rung
 
 
 def replay(events: Iterable[Event], history: History, scheduler: TrialScheduler) -> Pending:

@@ -8,8 +8,11 @@ import pytest
 
 from search.backends.local import execute_here
 from search.ledger import Ledger, LedgerError
+from search.ledger.history import TrialRecord
 from search.run import Run
-from search.run.resume import check_resumable
+from search.run.resume import Pending, check_resumable
+from search.run.scheduler import Decision
+from search.trial import EpochRow
 from tests.support.ray_sessions import FATES, cut, outcome, session, whole, whole_with_cuts
 from tests.support.toy_runs import SteadyMeter, fateful_space, listed, made_space, sampler_for
 
@@ -147,6 +150,17 @@ def test_killed_at_every_event_control_trials_are_neither_lost_nor_doubled(tmp_p
         assert (outcome(again), controls(again)) == (outcome(undisturbed), controls(undisturbed))
         for trial_id, trial in undisturbed.history.trials.items():
             assert again.history.trials[trial_id].control_rungs == trial.control_rungs
+
+
+def test_a_control_trial_that_jumped_a_rung_is_resumed_above_the_rung_that_it_ended() -> None:
+    """An epoch of many joules may complete two rungs at once; the journal has the higher one."""
+    row = EpochRow(
+        epoch=1, rung=0, completes_rung=True, rungs_skipped=1, metrics={"val_accuracy": 0.5}, seconds=1
+    )
+    trial = TrialRecord("trial-0000", 0, "random", {}, seed=1, asked_at=0, rows=[row])
+    pending = Pending()
+    pending.take(trial, Decision(is_control=True))
+    assert pending.controls == {"trial-0000": 1}
 
 
 def controls(run: Run) -> list[tuple[str, int]]:
