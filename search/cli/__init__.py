@@ -13,21 +13,21 @@ from typing import Any
 
 COMMANDS = {
     "search": "search a space within a budget, rank its trials and measure their energy",
-    "slurm": "run a search as a job of Slurm's, over as many time limits as it takes",
+    "slurm": "run a search as a Slurm job, over as many time limits as it takes",
     "promote": "train the best trials of a run in full, and compare them with the default on the test set",
     "train": "train or check one configuration in this process",
     "preflight": "check what a search will need, and fetch weights",
     "report": "write the page of a run, or one that compares two",
     "ui": "show all runs of a folder in a browser, live",
-    "predict": "predictions of a trained model for images",
+    "predict": "print what a trained model predicts for images",
     "export-model": "write a trained model as an ONNX file",
-    "ship": "send to its bucket what this machine alone has of a run",
+    "ship": "send what only this machine has of a run to its bucket",
     "fetch": "fetch a whole run from its bucket into a folder",
     "export": "write a run for Optuna, W&B, TensorBoard or MLflow",
     "check": "check a run's record, and repair it",
-    "check-energy": "add up a run's energy tables again",
-    "init-script": "write a space for a training script of yours, from its flags",
-    "new": "write a trainable of your own to start from, with its space and test",
+    "check-energy": "check that a run's energy tables add up",
+    "init-script": "write a space for your own training script, from its flags",
+    "new": "write a trainable to start from, with its space and test",
 }
 _MODEL_COMMANDS = ("predict", "export-model")
 _NEEDED_BY_MODELS = ("torch", "torchvision", "timm", "safetensors")

@@ -18,14 +18,14 @@ _EPILOG = """examples:
   {command} lr_bs-20261121-090000
   {command} lr_bs-20261121-090000 --repair
 
-exit status: 0 the record is whole; 1 it is not, or was not before the repair; 2 no run there"""
+exit status: 0 the record is whole; 1 it is not, or was not before the repair; 2 no such run"""
 
 
 def parser(prog: str = "check.py") -> CommandParser:
     """The flags of the command."""
     flags = CommandParser(
         prog=prog,
-        description="Say which part of a run's record is whole. Only --repair changes anything.",
+        description="Report which parts of a run's record are whole. Only --repair changes anything.",
         epilog=_EPILOG,
     )
     flags.add_run()
@@ -47,7 +47,7 @@ def main(options: argparse.Namespace) -> int:
 
     address = run_address(options.run, options.results)
     if options.repair and address:
-        options.refuse(f"--repair is for folders: jouletune fetch {address}, then repair that")
+        options.refuse(f"--repair takes a folder: jouletune fetch {address}, then repair that")
     run = Ledger.open(run_folder(options.run, options.results, with_states=True))
     num_problems = 0
     for ledger in (run, *run.parts()):

@@ -10,14 +10,14 @@ from search.cli.parser import CommandParser
 _EPILOG = """example:
   {command} results/lr_bs-20261121-090000
 
-exit status: 0 everything adds up; 1 something does not; 2 no run there"""
+exit status: 0 everything adds up; 1 something does not; 2 no such run"""
 
 
 def parser(prog: str = "check_energy.py") -> CommandParser:
     """The flags of the command."""
     flags = CommandParser(
         prog=prog,
-        description="Re-add trials.csv, energy.csv and devices.csv of a run to the millijoule.",
+        description="Check that trials.csv, energy.csv and devices.csv of a run add up, to the millijoule.",
         epilog=_EPILOG,
     )
     flags.add_run()

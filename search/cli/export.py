@@ -19,7 +19,7 @@ def parser(prog: str = "export.py") -> CommandParser:
     """The flags of the command."""
     flags = CommandParser(
         prog=prog,
-        description="Write a run, even an unfinished one, as other programs' files. Overwrites nothing.",
+        description="Write a run, even an unfinished one, as files of other programs. Overwrites nothing.",
         epilog=_EPILOG,
     )
     add = flags.add_argument
@@ -29,8 +29,8 @@ def parser(prog: str = "export.py") -> CommandParser:
         "--sweep",
         type=Path,
         metavar="FILE",
-        help="the space as a W&B sweep file; beside sweep.yaml, as sweep-runs.csv, the runs as W&B "
-        "exports them",
+        help="the space as a W&B sweep file, with the runs beside it as W&B exports them: sweep-runs.csv for "
+        "sweep.yaml",
     )
     add("--tensorboard", type=Path, metavar="DIR", help="event files: curves and hyperparameters")
     add("--mlflow", type=Path, metavar="DIR", help="an experiment in DIR/mlflow.db; needs mlflow")

@@ -12,10 +12,10 @@ from search.printable import printable
 _EPILOG = """examples:
   {command} results/lr_bs/promotion/trials/trial-0000/model --onnx digits.onnx
 
-The file is written once ONNX Runtime answers 32 images as PyTorch does, to 1e-4. It takes any number of
+The file is written once ONNX Runtime and PyTorch agree on 32 images, to 1e-4. It takes any number of
 images of the model's size, scaled as model.json says.
 
-exit status: 0 written; 2 unusable input, a package is missing, or the answers differ: nothing is written"""
+exit status: 0 written; 2 unusable input, a package is missing, or the outputs differ: nothing is written"""
 
 
 def parser(prog: str = "jouletune export-model") -> CommandParser:

@@ -11,16 +11,16 @@ _EPILOG = """examples:
   {command} s3://bucket/experiments/lr_bs
   {command} lr_bs --results s3://bucket/experiments --out winner
 
-exit status: 0 the run is there; 2 no run in the bucket, no answer, or the folder exists; 3 disk full or
-not writable"""
+exit status: 0 the run was fetched; 2 no such run, no answer from the bucket, or the folder exists;
+3 disk full or not writable"""
 
 
 def parser(prog: str = "fetch") -> CommandParser:
     """The flags of the command."""
     flags = CommandParser(
         prog=prog,
-        description="Fetch a whole run from its bucket, checkpoints and models included. What is done to the "
-        "folder afterwards does not reach the bucket.",
+        description="Fetch a whole run from its bucket, checkpoints and models included. Later changes to "
+        "the folder do not reach the bucket.",
         epilog=_EPILOG,
     )
     flags.add_run()

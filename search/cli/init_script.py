@@ -21,20 +21,20 @@ def parser(prog: str = "jouletune init-script") -> CommandParser:
     """The flags of `jouletune init-script`."""
     flags = CommandParser(
         prog=prog,
-        description="Write a space for a training script of yours, from the flags it has. The script runs "
-        "until it would parse them.",
+        description="Write a space for your own training script, from its flags. The script is run up to "
+        "the point where it parses them.",
         epilog=_EXAMPLES,
     )
     add = flags.add_argument
-    add("script", type=Path, metavar="SCRIPT", help="a script in Python, or any program with --help")
+    add("script", type=Path, metavar="SCRIPT", help="a Python script, or any program with --help")
     add(
         "--out",
         type=Path,
         metavar="FILE",
-        help="the space (default: the script's name with .yaml, beside it)",
+        help="the space to write (default: beside the script, with its name and .yaml)",
     )
-    add("--arguments", default="", metavar="WORDS", help="what comes before its flags, such as a subcommand")
-    add("--python", metavar="FILE", default=sys.executable, help="its Python (default: this one)")
+    add("--arguments", default="", metavar="WORDS", help="words before its flags, such as a subcommand")
+    add("--python", metavar="FILE", default=sys.executable, help="Python to run it with (default: this one)")
     return flags
 
 

@@ -21,7 +21,8 @@ def parser(prog: str = "jouletune new") -> CommandParser:
     """The flags of `jouletune new`."""
     flags = CommandParser(
         prog=prog,
-        description="Write a trainable to start from, with its space and test: it trains on digits.",
+        description="Write a trainable to start from, with its space and test. As written it trains on "
+        "digits.",
         epilog=_EXAMPLES,
     )
     flags.add_argument("kind", choices=["trainable"], help="what to write")
@@ -30,7 +31,7 @@ def parser(prog: str = "jouletune new") -> CommandParser:
         "--folder",
         type=Path,
         metavar="DIR",
-        help="write files of your own there (default: a family of this repository, when run inside it)",
+        help="where to write the files (default: a new family in this repository, if run inside it)",
     )
     return flags
 
@@ -42,7 +43,7 @@ def main(options: argparse.Namespace) -> int:
     folder = None if options.folder is None else options.folder.expanduser()
     try:
         if folder is None and not Path.cwd().is_relative_to(ROOT):
-            raise NewTrainableError(f"this is not jouletune's own folder ({ROOT}); give --folder DIR")
+            raise NewTrainableError(f"this folder is not inside jouletune's own ({ROOT}); give --folder DIR")
         written = write_trainable(options.name, folder=folder)
     except NewTrainableError as error:
         print(error, file=sys.stderr)

@@ -71,13 +71,13 @@ class CommandParser(argparse.ArgumentParser):
             "model",
             type=Path,
             metavar="MODEL",
-            help="the folder model/ that a promoted training or train.py --out left, or the folder it is in",
+            help="the folder model/ of a promoted training or of train.py --out, or its parent folder",
         )
         self.add_argument(
             "--trainable",
             type=Path,
             metavar="FILE",
-            help="the Python file of a trainable of your own, whose code is run; models of others need none",
+            help="the Python file of your own trainable, whose code is run; built-in trainables need none",
         )
 
     def add_set(self, what: str = "override a key of the space; dotted, repeatable") -> None:
@@ -89,7 +89,7 @@ class CommandParser(argparse.ArgumentParser):
         self.add_argument(
             "--data",
             metavar="DATA",
-            help="what to train on, as search.data says it: a folder or file, or a name such as mnist5k",
+            help="what to train on, as in search.data: a folder, a file, or a name such as mnist5k",
         )
 
     def add_budget(self) -> None:
@@ -122,7 +122,7 @@ class CommandParser(argparse.ArgumentParser):
         self.add_argument(
             "--plain",
             action="store_true",
-            help="print lines only, as into a log: no live view, no colour",
+            help="print lines only, as in a log: no live view, no colour",
         )
         self.add_argument(
             "--json",
@@ -137,13 +137,13 @@ class CommandParser(argparse.ArgumentParser):
             choices=("ray", "ray-core", "local"),
             default="ray",
             help=f"what executes the {what}: Ray Tune's workers, Ray's without Tune, or this process, "
-            "one trial after another, where a breakpoint in a trainable stops (default: ray)",
+            "one trial after another, so that breakpoints work (default: ray)",
         )
         self.add_argument(
             "--address",
             metavar="HOST:PORT",
-            help="join a running Ray cluster; DIR must be on storage that all nodes share (of a bucket: "
-            "JOULETUNE_STAGING)",
+            help="join a running Ray cluster; DIR must be on storage that all nodes share (for a bucket, "
+            "JOULETUNE_STAGING must be)",
         )
 
     def add_machine(self) -> None:
@@ -156,7 +156,7 @@ class CommandParser(argparse.ArgumentParser):
         self.add_argument(
             "--background",
             metavar="SPACE",
-            help="repeatedly train this space's default configuration on the same device meanwhile",
+            help="meanwhile, train this space's default configuration repeatedly on the same device",
         )
         self.add_argument(
             "--background-share",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.cli.parser import CommandParser, count, fraction
-from search.printable import csv_cell, printable
+from search.printable import counted, csv_cell, printable
 
 if TYPE_CHECKING:
     from trainables.engine.inference import Predictions
@@ -23,10 +23,10 @@ _EPILOG = """examples:
   {command} model 'photos/*.jpg' more/photo.png --out predictions.csv
   {command} detector/model street.jpg --threshold 0.3
 
-Answers are CSV, a row for each image (of a detector, for each box), or in a terminal a table. Nothing in the
-folder of a model is executed.
+Predictions are printed as CSV, a row for each image (or each box of a detector), and in a terminal as a
+table. Nothing in the folder of a model is executed.
 
-exit status: 0 done; 1 some images cannot be read, the others are answered; 2 unusable input"""
+exit status: 0 done; 1 some images cannot be read, and have no row; 2 unusable input"""
 _MOST_NAMED = 20
 _TABLE_COLUMNS = 7
 
@@ -35,14 +35,14 @@ def parser(prog: str = "jouletune predict") -> CommandParser:
     """The flags of the command."""
     flags = CommandParser(
         prog=prog,
-        description="Ask a trained model about images: classes with probabilities, boxes, qualities, or "
-        "the features that a person is found again by.",
+        description="Print what a trained model predicts for images: classes with probabilities, boxes, "
+        "quality scores, or the features by which a person is re-identified.",
         epilog=_EPILOG,
     )
     add = flags.add_argument
     flags.add_model()
     add(
-        "images", nargs="+", metavar="IMAGES", help="files, folders (with all below them), or quoted patterns"
+        "images", nargs="+", metavar="IMAGES", help="files, folders (with all subfolders), or quoted patterns"
     )
     add("--out", type=Path, metavar="FILE", help="write the CSV here (default: to standard output)")
     add(
@@ -50,19 +50,19 @@ def parser(prog: str = "jouletune predict") -> CommandParser:
         type=fraction,
         default=0.5,
         metavar="S",
-        help="least score of a detector's boxes (default: 0.5)",
+        help="minimum score of a detector's boxes (default: 0.5)",
     )
     add("--device", default="cpu", help="a torch device (default: cpu)")
     add(
         "--batch-size",
         type=count,
         metavar="N",
-        help="images at a time (default: as many as the test scored at once)",
+        help="images at a time (default: as in the model's test)",
     )
     add(
         "--precision",
         choices=("fp32", "bf16", "fp16"),
-        help="number format to compute in (default: that of the model's test, which repeats its scores)",
+        help="number format to compute in (default: that of the model's test, which reproduces its scores)",
     )
     return flags
 
@@ -120,7 +120,7 @@ def _print_table(said: Predictions) -> None:
 
     columns = said.columns[:_TABLE_COLUMNS]
     left = len(said.columns) - len(columns)
-    table = Table(*columns, caption=f"and {left} columns more: --out FILE has all" if left else None)
+    table = Table(*columns, caption=f"{counted(left, 'more column')}: --out FILE has all" if left else None)
     for row in said.rows:
         table.add_row(*(_text(row.get(name)) for name in columns))
     Console(markup=False, highlight=False).print(table)
@@ -136,12 +136,12 @@ def _remarks(said: Predictions) -> list[str]:
     """What a reader of the answers should know: files that were left out, and why."""
     lines = [f"note: {note}" for note in said.notes]
     if said.num_others:
-        are = (
-            "1 file is no image by its"
+        skipped = (
+            "1 file skipped: not an image by its ending"
             if said.num_others == 1
-            else f"{said.num_others} files are no images by their"
+            else f"{said.num_others} files skipped: not images by their endings"
         )
-        lines.append(f"note: {are} ending, left out")
+        lines.append(f"note: {skipped}")
     if said.unreadable:
         named = list(said.unreadable.items())
         lines.append(f"warning: {len(named)} of {said.num_images} images cannot be read, and have no row:")

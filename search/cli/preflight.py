@@ -11,8 +11,8 @@ _EPILOG = """examples:
   {command} --space lr_bs.yaml --download
   {command} --space spaces/*.yaml --trial --json
 
-exit status: 0 no problem found; 2 problems, each with its remedy; 4 the Ray of --address was lost
-meanwhile"""
+exit status: 0 no problem found; 2 problems, each with its remedy; 4 the Ray cluster of
+--address was lost"""
 
 
 def parser(prog: str = "preflight.py") -> CommandParser:
@@ -30,7 +30,7 @@ def parser(prog: str = "preflight.py") -> CommandParser:
     flags.add_budget()
     add("--download", action="store_true", help="fetch missing weights; nothing else uses the network")
     add("--trial", action="store_true", help="also train each model for an epoch of 64 examples")
-    flags.add_results("where runs are to be written")
+    flags.add_results("where runs will be written")
     add("--address", metavar="HOST:PORT", help="check every node of a running Ray cluster")
     add("--json", action="store_true", help="print the findings as JSON")
     return flags

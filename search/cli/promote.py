@@ -35,9 +35,9 @@ def parser(prog: str = "promote.py") -> CommandParser:
         action="append",
         default=[],
         choices=("hog_svm", "linear_probe", "knn"),
-        help="add a row, repeatable: histograms of gradients with a linear SVM; a linear layer, or the vote "
-        "of the nearest images, on the features of the winner's pretrained network; on the same data, on the "
-        "CPU",
+        help="add a baseline on the same data, trained on the CPU; repeatable: histograms of gradients with "
+        "a linear SVM, or a linear layer or nearest neighbours on the features of the winner's pretrained "
+        "network",
     )
     flags.add_results()
     add("--workers", type=count, metavar="N", help="number of concurrent trainings (default: as many as fit)")
@@ -50,7 +50,7 @@ def parser(prog: str = "promote.py") -> CommandParser:
         "--processes-per-trial",
         type=count,
         metavar="N",
-        help="train each in N processes, a GPU or cores of its own each (default: 1, or as many as there are "
+        help="train each in N processes, each with its own GPU or cores (default: 1, or as many as there are "
         "GPUs for each training)",
     )
     add("--skip-preflight", action="store_true", help="start without checking what the trainings will need")

@@ -14,7 +14,7 @@ _EPILOG = """examples:
   {command} lr_bs --watch 5
   {command} --compare lr_bs lr_bs-2
 
-exit status: 0 the page is written; 2 no run there; 3 disk full or not writable"""
+exit status: 0 the page is written; 2 no such run; 3 disk full or not writable"""
 
 
 def parser(prog: str = "report.py") -> CommandParser:
@@ -52,9 +52,9 @@ def main(options: argparse.Namespace) -> int:
     if (options.run is None) == (options.compare is None):
         options.refuse("give RUN, or --compare RUN1 RUN2")
     if options.out and not options.compare:
-        options.refuse("--out is for --compare; the page of one run lies in its folder")
+        options.refuse("--out is for --compare; the page of one run is in its folder")
     if options.watch and options.compare:
-        options.refuse("--watch follows one run: leave --compare out")
+        options.refuse("--watch follows one run: leave out --compare")
     run, against = options.compare or (options.run, None)
     written = api.report(
         run, results=options.results, against=against, path=options.out, watch_every_s=options.watch

@@ -21,7 +21,7 @@ _EPILOG = """examples:
 exit status: 0 the run ended and has a best trial; 1 it ended without one, or its background
 workload failed; 2 unusable input; 3 disk full or not writable: the message names the file and the
 command that resumes the run; 4 Ray was lost (its control service, the head node, or the raylet
-here): likewise; 3 also where the run has ended and its bucket did not take everything: the message
+here): likewise; 3 also if the run has ended but its bucket did not take everything: the message
 names the command that sends the rest; 130 ended at once by a second Ctrl-C"""
 _NAMED = ""  # --rerun-failed alone: the run that --name names
 
@@ -79,7 +79,7 @@ def _add_earlier_runs(flags: CommandParser) -> None:
         default=[],
         metavar="RUN",
         help="begin with the best points of an earlier run of the same trainable on any data, a name in DIR "
-        "or a folder; repeatable; --set search.start=portfolio takes all in DIR",
+        "or a folder; repeatable; --set search.start=portfolio takes all runs in DIR",
     )
 
 
@@ -90,11 +90,15 @@ def _add_limits(flags: CommandParser) -> None:
     add(
         "--hours",
         metavar="H",
-        help="stop after this many hours; running epochs then have limits.grace_minutes (default: 2)",
+        help="stop after this many hours; running epochs then have limits.grace_minutes (default: 2) to end",
     )
     add("--kwh", metavar="E", help="stop after this many kilowatt-hours, as far as they are measured")
-    add("--co2e-kg", metavar="K", help="stop after this many kilograms of CO2 equivalents, by search.report")
-    add("--cost", metavar="C", help="stop after energy for this much money, by search.report.price_per_kwh")
+    add(
+        "--co2e-kg",
+        metavar="K",
+        help="stop after this many kilograms of CO2 equivalents, computed as search.report says",
+    )
+    add("--cost", metavar="C", help="stop after this much money for energy, at search.report.price_per_kwh")
     add("--stop-when-flat", action="store_true", help="stop once further trials are unlikely to gain")
     flags.add_budget()
     add(
@@ -223,11 +227,11 @@ def _rerun_mistake(options: argparse.Namespace) -> str | None:
     if options.rerun_failed is None:
         return None if options.space else "the following arguments are required: --space"
     if options.fresh:
-        return "--fresh starts a new run, which has no failed trials: leave it or --rerun-failed out"
+        return "--fresh starts a new run, which has no failed trials: leave out --fresh or --rerun-failed"
     if options.rerun_failed == _NAMED and options.name is None:
-        return "--rerun-failed needs a run: write --rerun-failed RUN, or --name beside it"
+        return "--rerun-failed needs a run: write --rerun-failed RUN, or add --name"
     if options.rerun_failed == _NAMED and options.space is None:
-        return f"--space is missing; or write --rerun-failed {options.name}, which takes the run's own"
+        return f"give --space, or write --rerun-failed {options.name} to take the run's own"
     if options.rerun_failed and options.name not in (None, Path(options.rerun_failed).name):
-        return f"--rerun-failed {options.rerun_failed} and --name {options.name} are two runs: give one"
+        return f"--rerun-failed {options.rerun_failed} and --name {options.name} name two runs: give one"
     return None

@@ -10,7 +10,7 @@ _EPILOG = """examples:
   {command} s3://bucket/experiments/lr_bs
   {command} lr_bs --results s3://bucket/experiments
 
-exit status: 0 the bucket has everything; 2 no run there, or another process holds it; 3 the bucket
+exit status: 0 the bucket has everything; 2 no such run, or another process holds it; 3 the bucket
 does not take it, or another machine continues the run"""
 
 
@@ -18,8 +18,8 @@ def parser(prog: str = "ship") -> CommandParser:
     """The flags of the command."""
     flags = CommandParser(
         prog=prog,
-        description="Send to its bucket what this machine alone has of a run: one that ended while the "
-        "bucket took nothing, or that was killed and is not to be resumed here.",
+        description="Send what only this machine has of a run to its bucket: for a run that ended while "
+        "the bucket took nothing, or that was killed and will not be resumed here.",
         epilog=_EPILOG,
     )
     flags.add_run()

@@ -15,15 +15,15 @@ _EXAMPLES = """examples:
   {command} submit --space lr_bs.yaml --nodes 1 --cpus-per-node 16 --time 90 --trials 200 -- --qos=short
   {command} submit --space lr_bs.yaml --nodes 2 --gpus-per-node 4 --time 1-0 --dry-run
 
-Every flag of `jouletune search` can be given beside these, and every flag of sbatch after a lone --.
+Every flag of `jouletune search` can also be given, and every flag of sbatch after a lone --.
 
 exit status: 0 submitted, or printed; 1 sbatch refused the job: its message is printed as it is;
 2 unusable input: nothing was submitted"""
 # Flags of search that a job cannot have, and why.
 _NOT_IN_A_JOB = {
     "--address": "the job starts Ray on its own nodes",
-    "--dashboard": "it would listen on loopback of a node",
-    "--governor": "it sets the CPUs of one machine alone",
+    "--dashboard": "it would listen on the loopback address of a node",
+    "--governor": "it sets the CPUs of one machine only",
     "--fresh": "each time the job resumes it would begin another run; give another --name",
     "--rerun-failed": "each time the job resumes it would try the failed trials again",
 }
@@ -56,7 +56,7 @@ def parser(prog: str = "jouletune slurm") -> CommandParser:
     """The flags of the command, without those of search."""
     flags = _SubmitParser(
         prog=prog,
-        description="Run a search as a job of Slurm's, which starts Ray on its nodes and, at its time limit, "
+        description="Run a search as a Slurm job, which starts Ray on its nodes and, at its time limit, "
         "queues itself again until the search has ended.",
         epilog=_EXAMPLES,
     )
@@ -70,12 +70,15 @@ def _add_allocation(flags: CommandParser) -> None:
     add("action", choices=["submit"], help="what to do")
     add("--nodes", type=count, required=True, metavar="N", help="number of nodes")
     add(
-        "--time", required=True, metavar="T", help="time limit of one job as sbatch takes it, such as 4:00:00"
+        "--time",
+        required=True,
+        metavar="T",
+        help="time limit of one job, in the format of sbatch, such as 4:00:00",
     )
     add("--gpus-per-node", type=count, metavar="N", help="GPUs of each node (default: none)")
     add("--cpus-per-node", type=count, metavar="N", help="cores of each node (default: whole nodes)")
     add("--partition", metavar="NAME", help="partition (default: the cluster's)")
-    add("--account", metavar="NAME", help="account that pays (default: the user's)")
+    add("--account", metavar="NAME", help="account to charge (default: the user's)")
 
 
 def main(options: argparse.Namespace) -> int:
@@ -88,7 +91,7 @@ def main(options: argparse.Namespace) -> int:
     from search.space import load_space
 
     if is_address(options.results):
-        raise UserError("--results of a job is a folder that all nodes share, and no bucket")
+        raise UserError("--results of a job must be a folder that all nodes share, not a bucket")
     space = load_space(options.space, overrides=search.overrides(options))
     name = options.name or run_name(space)
     folder = named_folder(options.results.absolute(), name)
@@ -107,7 +110,7 @@ def main(options: argparse.Namespace) -> int:
         print(script, end="")
         return 0
     job = submit(script, folder)
-    print(f"job {job} was submitted: squeue --job={job} shows where it is, scancel {job} ends it")
+    print(f"job {job} was submitted: squeue --job={job} shows its state, scancel {job} ends it")
     print(f"it prints to {folder}/slurm-{job}.log")
     return 0
 
@@ -118,5 +121,5 @@ def _mistake(options: argparse.Namespace) -> str | None:
         return "--backend local trains in one process, and starts nothing on other nodes"
     for flag, reason in _NOT_IN_A_JOB.items():
         if getattr(options, flag[2:].replace("-", "_")) not in (None, False):
-            return f"{flag} is of no use in a job: {reason}"
+            return f"{flag} cannot be used in a job: {reason}"
     return None if options.space else "the following arguments are required: --space"

@@ -27,8 +27,8 @@ def parser(prog: str = "train.py") -> CommandParser:
     """The flags of the command."""
     flags = CommandParser(
         prog=prog,
-        description="Train one configuration of a space up its ladder, in this process: to debug, to try "
-        "out, or for a last full training.",
+        description="Train one configuration of a space up its ladder, in this process: to debug it, to try "
+        "it out, or for a final full training.",
         epilog=_EPILOG,
     )
     add = flags.add_argument
@@ -55,7 +55,7 @@ def parser(prog: str = "train.py") -> CommandParser:
         "--resize",
         type=resize_schedule,
         metavar="EPOCH:PX,...",
-        help="increase the resolution during a full training, such as 1:14,3:20,5:28; scored at the last",
+        help="increase the resolution during a full training, such as 1:14,3:20,5:28; scored at the last resolution",
     )
     _add_states(flags)
     _add_checks(flags)
@@ -75,7 +75,7 @@ def _add_states(flags: CommandParser) -> None:
         "--resume",
         type=Path,
         metavar="FILE",
-        help="resume from this state instead: a checkpoint.pt or epoch-0010.pt that the same settings left",
+        help="resume from this state instead: a checkpoint.pt or epoch-0010.pt of the same settings",
     )
     add(
         "--test",
@@ -86,7 +86,7 @@ def _add_states(flags: CommandParser) -> None:
         "--keep-every",
         type=count,
         metavar="N",
-        help="also keep the state of every N epochs in --out, as epoch-0010.pt and so on",
+        help="also keep the state after every N epochs in --out, as epoch-0010.pt and so on",
     )
 
 

@@ -19,7 +19,7 @@ def parser(prog: str = "ui.py") -> CommandParser:
     flags = CommandParser(
         prog=prog,
         description="Show all runs of a folder in a browser, live: a list, and the page of each. It listens "
-        "on this machine alone, needs the token in the address that it prints, and changes nothing.",
+        "on this machine only, needs the token in the address that it prints, and changes nothing.",
         epilog=_EPILOG,
     )
     add = flags.add_argument
@@ -29,21 +29,21 @@ def parser(prog: str = "ui.py") -> CommandParser:
         nargs="?",
         default=Path("results"),
         metavar="DIR",
-        help="folder of runs, not in a bucket; or the folder of one, which is opened (default: results)",
+        help="folder of runs, not in a bucket; or the folder of one run, which is opened (default: results)",
     )
     add(
         "--port",
         type=_port,
         metavar="N",
-        help="port to listen on; 0 is a free one (default: 8266, or a free one where that is taken)",
+        help="port to listen on; 0 is a free one (default: 8266, or a free one if that is taken)",
     )
     add(
         "--host",
         default="127.0.0.1",
         metavar="ADDRESS",
-        help="listen on this address of the machine instead of 127.0.0.1: others reach it, unencrypted",
+        help="listen on this address of the machine instead of 127.0.0.1: others can reach it, unencrypted",
     )
-    add("--no-browser", action="store_true", help="open no browser; without a screen none is opened")
+    add("--no-browser", action="store_true", help="do not open a browser; without a screen none is opened")
     return flags
 
 

@@ -360,7 +360,7 @@ def test_a_copy_is_not_repaired(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         run_command("check", ["faulty://bucket/exp/run", "--repair"])
     assert ended.value.code == 2
-    assert "--repair is for folders: jouletune fetch" in capsys.readouterr().err
+    assert "--repair takes a folder: jouletune fetch" in capsys.readouterr().err
 
 
 @pytest.mark.slow  # 3 s: a whole search

@@ -102,7 +102,7 @@ def test_data_and_budget_are_flags_wherever_a_space_is(command: ModuleType) -> N
 @pytest.mark.parametrize(
     ("words", "mistake"),
     [
-        (["search", "--rerun-failed"], "--rerun-failed needs a run: write --rerun-failed RUN, or --name"),
+        (["search", "--rerun-failed"], "--rerun-failed needs a run: write --rerun-failed RUN, or add --name"),
         (["search", "lr_bs"], "unexpected argument: lr_bs; a space is named by a flag: --space lr_bs"),
         (["report"], "give RUN, or --compare RUN1 RUN2"),
         (["promote", "mine", "--top", "-1"], "argument --top: must be a whole number above 0, got -1"),

@@ -184,18 +184,18 @@ def test_the_failed_trials_of_a_named_run_are_tried_again_by_its_own_space(
     ("words", "mistake"),
     [
         ([], "the following arguments are required: --space"),
-        (["--rerun-failed"], "--rerun-failed needs a run: write --rerun-failed RUN, or --name beside it"),
+        (["--rerun-failed"], "--rerun-failed needs a run: write --rerun-failed RUN, or add --name"),
         (
             ["--rerun-failed", "--name", "mine"],
-            "--space is missing; or write --rerun-failed mine, which takes the run's own",
+            "give --space, or write --rerun-failed mine to take the run's own",
         ),
         (
             ["--rerun-failed", "mine", "--name", "yours"],
-            "--rerun-failed mine and --name yours are two runs: give one",
+            "--rerun-failed mine and --name yours name two runs: give one",
         ),
         (
             ["--rerun-failed", "mine", "--fresh"],
-            "--fresh starts a new run, which has no failed trials: leave it or --rerun-failed out",
+            "--fresh starts a new run, which has no failed trials: leave out --fresh or --rerun-failed",
         ),
     ],
 )

@@ -312,17 +312,20 @@ def test_without_slurm_the_script_is_there_and_named(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--fresh"], "--fresh is of no use in a job: each time the job resumes it would begin another run"),
-        (["--address", "a:1"], "--address is of no use in a job: the job starts Ray on its own nodes"),
-        (["--dashboard"], "--dashboard is of no use in a job"),
-        (["--governor", "performance"], "--governor is of no use in a job"),
-        (["--rerun-failed", "mine"], "--rerun-failed is of no use in a job"),
+        (
+            ["--fresh"],
+            "--fresh cannot be used in a job: each time the job resumes it would begin another run",
+        ),
+        (["--address", "a:1"], "--address cannot be used in a job: the job starts Ray on its own nodes"),
+        (["--dashboard"], "--dashboard cannot be used in a job"),
+        (["--governor", "performance"], "--governor cannot be used in a job"),
+        (["--rerun-failed", "mine"], "--rerun-failed cannot be used in a job"),
         (["--backend", "local"], "--backend local trains in one process"),
         (["--trails", "3"], "there is no flag --trails; did you mean --trials?"),
         (["--gpu-per-nod", "3"], "there is no flag --gpu-per-nod; did you mean --gpus-per-node?"),
         (
             ["--results", "s3://bucket/runs"],
-            "--results of a job is a folder that all nodes share, and no bucket",
+            "--results of a job must be a folder that all nodes share, not a bucket",
         ),
         (["--nodes", "0"], "must be a whole number above 0, got 0"),
         (["--gpus-per-node", "a100:8"], "must be a whole number above 0, got a100:8"),

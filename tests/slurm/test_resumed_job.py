@@ -56,7 +56,7 @@ def test_a_search_that_outlasts_its_job_is_resumed_by_the_next_and_loses_nothing
         )
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.splitlines() == [
-            "job 7 was submitted: squeue --job=7 shows where it is, scancel 7 ends it",
+            "job 7 was submitted: squeue --job=7 shows its state, scancel 7 ends it",
             f"it prints to {run_in(tmp_path)}/slurm-7.log",
         ]
         wait_for(lambda: sum(event["event"] == "epoch" for event in events_in(tmp_path)) >= 4, most_s=300)
