@@ -55,7 +55,8 @@ def parser(prog: str = "train.py") -> CommandParser:
         "--resize",
         type=resize_schedule,
         metavar="EPOCH:PX,...",
-        help="increase the resolution during a full training, such as 1:14,3:20,5:28; scored at the last resolution",
+        help="increase the resolution during a full training, such as 1:14,3:20,5:28; scored at "
+        "the last resolution",
     )
     _add_states(flags)
     _add_checks(flags)
