@@ -91,7 +91,9 @@ class CommandCheck:
     def _check_metric(self, metric: str | None, mode: Mode | None, problems: Problems) -> None:
         if self._is_of_sweep and (metric is None or mode is None):
             if not problems.concern("metric"):
-                text = "is missing, and ranks trials; write metric: {name: val_acc, goal: maximize}"
+                text = (
+                    "is missing, and trials are ranked by it; write metric: {name: val_acc, goal: maximize}"
+                )
                 problems.add("metric", text)
             return
         if metric is None:
@@ -173,7 +175,7 @@ class CommandCheck:
                 and self.section.command
                 and self.section.command.run
             ):
-                text = f"{name} is missing; give its value in trial 0, the one that others are compared with"
+                text = f"{name} is missing; give its value in trial 0, which the others are compared with"
                 problems.add("search.command.defaults", text)
             is_range = not isinstance(entry, Fixed | Choice)
             if is_range and name in defaults and not is_number(defaults[name]):
@@ -183,14 +185,14 @@ class CommandCheck:
             where = f"parameters.{name}" if name in entries else f"search.command.defaults.{name}"
             if not re.fullmatch(NAME, name):
                 problems.add(
-                    where, "must begin with a letter and have letters, digits, blanks and . _ - / only"
+                    where, "must begin with a letter and contain only letters, digits, spaces and . _ - /"
                 )
             elif name in PLACES and name not in self._with_args and not _is_argument(command, name):
                 problems.add(where, _where_it_goes(name, entries.get(name)))
         known = [*{**defaults, **entries}, *self.declared.broken]
         for name in command.flags:
             if name not in known:
-                text = f"is no hyperparameter{did_you_mean(name, known)}"
+                text = f"is not a hyperparameter{did_you_mean(name, known)}"
                 problems.add(f"search.command.flags.{name}", text)
 
     def _check_places(self, command: CommandSection, defaults: Mapping[str, Any], problems: Problems) -> None:
@@ -207,25 +209,23 @@ class CommandCheck:
     def _check_budgets(self, used: set[str], has_resume: bool, problems: Problems) -> None:
         """Check that a rung's subset and resolution reach the script, and only at that rung."""
         if self.section.horizon == "anytime":
-            text = "anytime needs a training that scores averaged weights; take full or rung for a command"
+            text = "anytime needs a training that scores averaged weights; use full or rung for a command"
             problems.add("search.horizon", text)
         if self.ladder is None:
             return
         for axis in ("subset", "resolution"):
             values = [getattr(rung, axis) for rung in self.ladder.rungs]
             if values[0] is not None and axis not in used:
-                text = (
-                    f"the command has no {{{axis}}}, so every rung would train alike; add it or leave it out"
-                )
+                text = f"the command has no {{{axis}}}, so every rung would train alike; add it or leave this out"
                 problems.add(f"search.ladder.{axis}", text)
             if values[0] is None and axis == "resolution" and axis in used:
-                problems.add("search.ladder.resolution", "is missing, and the command has {resolution}")
+                problems.add("search.ladder.resolution", "is missing, but the command has {resolution}")
             can_follow = "until" in used and has_resume and not self.ladder.joules
             if len(set(values)) > 1 and self.section.horizon == "full" and not can_follow:
                 text = (
-                    "differs between rungs, so the script must end with each and resume from there: give "
-                    "search.command.resume and, in run, {until}, the rung's last epoch; or take horizon: rung"
-                    " (rungs of joules end at no epoch that is known before)"
+                    "differs between rungs, so the script must end with each rung and resume there: give "
+                    "search.command.resume and, in run, {until}, the rung's last epoch; or use horizon: rung"
+                    " (the last epoch of a rung of joules is not known beforehand)"
                 )
                 problems.add(f"search.ladder.{axis}", text)
 
@@ -276,12 +276,14 @@ def _is_mixed(entry: Parameter | Fixed) -> bool:
 
 def _where_it_goes(name: str, entry: Parameter | Fixed | None) -> str:
     """Why a placeholder's name is no hyperparameter, and what to write instead."""
-    answer = where_it_goes(name) or f"{{{name}}} is something else; give the hyperparameter another name"
+    answer = (
+        where_it_goes(name) or f"{{{name}}} has a meaning of its own; give the hyperparameter another name"
+    )
     if name == "epochs" and isinstance(entry, Fixed) and is_number(entry.value) and entry.value >= 1:
         top = round(entry.value)
         rungs = sorted({max(1, top // 9), max(1, top // 3), top})
-        answer = f"search.ladder says how long trials train: write ladder: {{epochs: {rungs}}}"
-    return f"is no hyperparameter: {answer}. The script gets it where its command has {{{name}}}"
+        answer = f"search.ladder sets how long trials train: write ladder: {{epochs: {rungs}}}"
+    return f"is not a hyperparameter: {answer}. The script gets it where its command has {{{name}}}"
 
 
 def command_notices(
@@ -296,16 +298,16 @@ def command_notices(
     if "epochs" not in used:
         yield "search.command.run: without {epochs} the script itself decides what its schedules span"
     if "seed" not in used:
-        yield "search.command.run: without {seed} the seeds of a promotion train the same thing"
+        yield "search.command.run: without {seed} a promotion trains the same thing with every seed"
     goes_up = mode in ("asha", "pasha") and len(ladder.rungs) > 1 and ladder.horizon == "full"
     if is_mode_chosen:
         yield (
-            "search.scheduler.mode: asha_stopping, since search.command.resume is not given: a trial is held "
-            "between epochs and stopped where it falls behind; with asha it would train its epochs again"
+            "search.scheduler.mode: asha_stopping, since search.command.resume is not given: a trial waits "
+            "between epochs and is stopped if it falls behind; with asha it would train its epochs again"
         )
     elif goes_up and not description["resume"]:
         yield (
-            "search.command.resume: not given; a trial that is promoted trains its earlier epochs again, and "
+            "search.command.resume: not given; at each rung a trial trains its earlier epochs again, and "
             "their time and joules count; mode: asha_stopping repeats none"
         )
     if not description["test"]:
@@ -325,7 +327,7 @@ def _check_secrets(command: CommandSection, problems: Problems) -> None:
     """Check that the space holds no secret: the run keeps a copy of it, and its page shows it."""
     for name in filter(looks_secret, command.env):
         text = (
-            f"a secret by its name, and the run's files would hold it; set {name} where the search starts "
+            f"is a secret by its name, and the run's files would hold it; set {name} where the search starts "
             "(on a cluster: where each node's Ray is) and leave it out: scripts inherit it"
         )
         problems.add(f"search.command.env.{name}", text)

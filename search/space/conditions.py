@@ -21,7 +21,7 @@ Conditions = Mapping[str, Mapping[str, tuple[Any, ...]]]
 
 
 def _conditions(value: Any) -> dict[str, dict[str, tuple[Any, ...]]]:
-    form = "must be as in {momentum: {optimizer: sgd}}"
+    form = "must look like {momentum: {optimizer: sgd}}"
     if not isinstance(value, dict):
         raise ValueError(f"{form}, got {shown(value)}")
     for name, others in value.items():
@@ -121,13 +121,13 @@ class NamedSettings:
         if not any(is_within(place, "search.initial_points") for place in places):
             points = _points_within(self.initial_points, self.entries, names)
             if points != self.initial_points:
-                self.notes.append(f"search.initial_points: without what {listed(names)} no longer allows")
+                self.notes.append(f"search.initial_points: left out what {listed(names)} no longer allows")
             self.initial_points = points
         self.defaults = dict(*_points_within([self.defaults], self.entries, names))
         if not any(is_within(place, "search.when") for place in places):
             when = _when_within(self.when, self.entries, names)
             if when != self.when:
-                self.notes.append(f"search.when: without what {listed(names)} no longer allows")
+                self.notes.append(f"search.when: left out what {listed(names)} no longer allows")
             self.when = self._without_unreachable(when)
 
     def _without_unreachable(
@@ -141,7 +141,7 @@ class NamedSettings:
         kept = {name: others for name, others in when.items() if all(others.values())}
         left_out = [name for name in when if name not in kept and name in self.entries]
         if left_out:
-            self.notes.append(f"parameters: without {listed(left_out)}, whose conditions cannot be met")
+            self.notes.append(f"parameters: left out {listed(left_out)}, whose conditions cannot be met")
         self.entries = {name: entry for name, entry in self.entries.items() if name not in left_out}
         return kept
 

@@ -37,7 +37,7 @@ def _levels(value: Any) -> int:
 
 
 def _ablations(value: Any) -> dict[str, tuple[Variant, ...]]:
-    form = "must be as in {optimizer: {optimizer: [sgd, adamw]}}"
+    form = "must look like {optimizer: {optimizer: [sgd, adamw]}}"
     if not isinstance(value, dict) or not value:
         raise ValueError(f"{form}, got {shown(value)}")
     groups: dict[str, tuple[Variant, ...]] = {}

@@ -71,8 +71,8 @@ _BELL = frozenset({"mu", "sigma"})
 _OF_EXPONENTS = ("log_uniform", "q_log_uniform", "inv_log_uniform")
 _USUAL_EXPONENT = 12  # exp(12) is 160,000: more than any batch size, width or step count that is searched
 _NOT_DRAWN: Mapping[str, str] = {
-    "beta": "take uniform or normal, or values with probabilities",
-    "q_beta": "take q_uniform or q_normal, or values with probabilities",
+    "beta": "use uniform or normal, or values with probabilities",
+    "q_beta": "use q_uniform or q_normal, or values with probabilities",
 }
 
 
@@ -84,9 +84,7 @@ def to_parameter(entry: Entry) -> Parameter | Fixed:
     """
     name = entry.distribution or _inferred(entry)
     if name in _NOT_DRAWN:
-        raise KeyedError(
-            "distribution", f"{name} is one of W&B's that this does not draw; {_NOT_DRAWN[name]}"
-        )
+        raise KeyedError("distribution", f"{name} is one of W&B's that is not supported; {_NOT_DRAWN[name]}")
     if name not in DISTRIBUTIONS:
         raise KeyedError("distribution", f"{shown(name)} is not known{did_you_mean(name, DISTRIBUTIONS)}")
     keys, read = DISTRIBUTIONS[name]
@@ -167,7 +165,7 @@ def _categorical(entry: Entry) -> Choice:
     assert values is not None
     if probabilities is not None and len(probabilities) != len(values):
         raise KeyedError(
-            "probabilities", f"must be as many as values, {len(values)}, got {len(probabilities)}"
+            "probabilities", f"must be as many as the values, {len(values)}, got {len(probabilities)}"
         )
     shares: dict[Hashable, float] = {}
     for value, share in zip(values, probabilities or [1 / len(values)] * len(values), strict=True):
@@ -322,13 +320,15 @@ def read_parameters(
         name = ".".join(path)
         if name in declared.entries or name in declared.broken:
             group = ".".join((path if len(path) > 1 else declared.groups.get(name, path))[:-1])
-            text = f"is there twice, as {name} and in the group {group}; give one of them"
+            text = f"is given twice, as {name} and in the group {group}; give one of them"
             problems.add(f"parameters.{name}", text)
             continue
         _declare(declared, path, fields, problems, is_listed)
     is_fixed = all(isinstance(entry, Fixed) for entry in declared.entries.values())
     if not may_be_fixed and not declared.broken and is_fixed:
-        problems.add("parameters", "nothing to search; give at least one parameter values, or min and max")
+        problems.add(
+            "parameters", "there is nothing to search; give at least one parameter values, or min and max"
+        )
     return declared
 
 

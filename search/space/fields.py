@@ -87,7 +87,7 @@ def _share_or_count(value: Any) -> float | int:
             raise ValueError("1 may mean all examples or a single one; write 1.0 for all of them")
         return _count(value)
     if not 0 < _number(value) <= 1:
-        raise ValueError(f"must be a fraction above 0 and up to 1.0, or a whole count, got {shown(value)}")
+        raise ValueError(f"must be a fraction above 0 and up to 1.0, or a whole number, got {shown(value)}")
     return _number(value)
 
 
@@ -139,9 +139,9 @@ def _tokens(value: Any) -> tuple[str, ...]:
         try:
             value = shlex.split(value)
         except ValueError as error:
-            raise ValueError(f"cannot be cut into words: {error}; write a list of words") from None
+            raise ValueError(f"cannot be split into words: {error}; write a list of words") from None
     if not isinstance(value, list) or not all(isinstance(token, _PLAIN) for token in value):
-        raise ValueError(f"must be a text or a list of words, got {shown(value)}")
+        raise ValueError(f"must be text or a list of words, got {shown(value)}")
     tokens = tuple(text_of(token) for token in value)
     places(tokens)
     return tokens
@@ -168,7 +168,7 @@ def _is_plain_or_none(value: Any) -> bool:
 
 def _plain_texts(value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(item, _PLAIN) for item in value.values()):
-        raise ValueError(f"must be a mapping to texts, got {shown(value)}")
+        raise ValueError(f"must be a mapping of names to text, got {shown(value)}")
     return {name: text_of(text) for name, text in value.items()}
 
 

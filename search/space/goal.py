@@ -12,7 +12,7 @@ from search.space.schema import DEFAULT_EPOCHS, LadderAxes, Scheduler, SearchSec
 from trainables.core.contract import Mode, Trainable
 from trainables.core.load import TrainableRef
 
-_MINIMIZED = "metric.goal: not given; minimize, as W&B takes it"
+_MINIMIZED = "metric.goal: not given; minimize, as in W&B"
 _GOALS: Mapping[Mode, str] = {"max": "maximize", "min": "minimize"}
 
 

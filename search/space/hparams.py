@@ -18,15 +18,15 @@ from pydantic_core import ErrorDetails
 from search.space.errors import Problems, did_you_mean, not_among, wrong_kind
 from search.space.parameters import Choice, Fixed, Integer, Normal, Parameter
 
-_LADDER = "search.ladder says how long trials train: write ladder: {epochs: [1, 3, 9]}"
+_LADDER = "search.ladder sets how long trials train: write ladder: {epochs: [1, 3, 9]}"
 _SEEDS = (
-    "seeds are repeats: search.seed is the search's, promotion trains each configuration with promote.seeds "
-    "of them, and search.repeats repeats a list or design"
+    "seeds are not searched: search.seed seeds the search, promotion trains each configuration with "
+    "promote.seeds seeds, and search.repeats repeats a list or design"
 )
-_RESOLUTION = "search.ladder.resolution says the sizes of images: write ladder: {resolution: [14, 20, 28]}"
-_SUBSET = "search.ladder.subset says how much data is used: write ladder: {subset: [0.25, 0.5, 1.0]}"
-_DATA = "search.data says what is trained on"
-_MACHINE = "search.resources says what a trial has: write resources: {gpus_per_trial: 1}"
+_RESOLUTION = "search.ladder.resolution sets the size of images: write ladder: {resolution: [14, 20, 28]}"
+_SUBSET = "search.ladder.subset sets how much data is used: write ladder: {subset: [0.25, 0.5, 1.0]}"
+_DATA = "search.data names the data to train on"
+_MACHINE = "search.resources sets what a trial gets: write resources: {gpus_per_trial: 1}"
 
 _ANSWERS: Mapping[str, tuple[str, ...]] = {
     _LADDER: ("epochs", "num_epochs", "n_epochs", "max_epochs", "epoch", "until", "max_steps", "num_steps"),
@@ -35,8 +35,8 @@ _ANSWERS: Mapping[str, tuple[str, ...]] = {
     _SUBSET: ("subset", "subset_size", "data_fraction"),
     _DATA: ("data", "dataset", "data_dir", "data_path", "dataset_name"),
     _MACHINE: ("device", "gpu", "gpus", "num_gpus", "accelerator"),
-    "search.precision says it: auto, fp32, bf16 or fp16": ("precision", "amp", "fp16", "bf16"),
-    "search.patience says it: epochs without improvement": ("patience", "early_stopping_patience"),
+    "search.precision sets it: auto, fp32, bf16 or fp16": ("precision", "amp", "fp16", "bf16"),
+    "search.patience sets it: epochs without improvement": ("patience", "early_stopping_patience"),
     "each trial has a folder of its own": ("checkpoint_dir", "output_dir"),
     "{python} in run is the Python that runs this": ("python",),
 }
@@ -141,9 +141,9 @@ class HparamsCheck:
     def unknown(self, name: str) -> str:
         """The message that there is no such hyperparameter, with what to write instead."""
         if name in self._replaced:
-            return f"{self._trainable} has no {name} any more; write {self._replaced[name]}"
+            return f"{self._trainable} no longer has {name}; write {self._replaced[name]}"
         if (answer := where_it_goes(name)) and not self._is_nearly(name):
-            return f"is no hyperparameter of {self._trainable}: {answer}"
+            return f"is not a hyperparameter of {self._trainable}: {answer}"
         return f"{self._trainable} has no such hyperparameter{did_you_mean(name, self.names)}"
 
     def _is_nearly(self, name: str) -> bool:
@@ -181,7 +181,7 @@ class HparamsCheck:
         try:
             self._hparams(**values)
         except ValueError as error:
-            return str(error) or "its values make no sense together"
+            return str(error) or "these values do not go together"
         except Exception as error:  # a trainable's own code; whatever it raises, the values do not work
             return f"{type(error).__name__}: {error}"
         return None

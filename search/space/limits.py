@@ -76,13 +76,13 @@ class Resources(Section):
         """Check that the keys for shared devices fit together."""
         gpus = self.gpus_per_trial
         if self.pack and gpus not in (None, 0, 1):
-            text = "is what pack: memory chooses, by the memory that a trial needs; leave it out, or write 0"
+            text = "is chosen by pack: memory, from the memory that a trial needs; leave it out, or write 0"
             raise KeyedError("gpus_per_trial", f"{text} to train on the CPU, got {gpus:g}")
         if self.pack and self.num_processes > 1:
-            text = "shares no device, which pack: memory is for; leave one of them out"
+            text = "shares no device, and pack: memory is for shared devices; leave one of them out"
             raise KeyedError("processes_per_trial", f"a trial of {self.num_processes} processes {text}")
         if self.memory_gib and not self.pack:
-            raise KeyedError("memory_gib", "is of devices that pack: memory packs; write that too")
+            raise KeyedError("memory_gib", "has an effect only with pack: memory; write that too")
         if self.mps and not (self.pack or (gpus and gpus < 1)):
             text = "is for trials that share a GPU; write pack: memory, or a fraction as gpus_per_trial"
             raise KeyedError("mps", text)
@@ -112,12 +112,12 @@ class MeteringSection(Section):
     @model_validator(mode="after")
     def _checked(self) -> MeteringSection:
         if self.cpu_tdp_w is not None and self.cpu_watts_max is not None:
-            raise KeyedError("cpu_tdp_w", "is the same as cpu_watts_idle and cpu_watts_max: give it or both")
+            raise KeyedError("cpu_tdp_w", "replaces cpu_watts_idle and cpu_watts_max: give it, or those two")
         if self.cpu_tdp_threads is not None and self.cpu_tdp_w is None:
             raise KeyedError("cpu_tdp_w", "is missing: the TDP of the processor with cpu_tdp_threads")
         if (self.cpu_watts_idle is None) != (self.cpu_watts_max is None):
             missing = "cpu_watts_max" if self.cpu_watts_max is None else "cpu_watts_idle"
-            raise KeyedError(missing, "is missing: give both watts, or none")
+            raise KeyedError(missing, "is missing: give both, or neither")
         if (self.cpu_watts_idle or 0.0) > (self.cpu_watts_max or 0.0):
             text = f"must be at most cpu_watts_max, {self.cpu_watts_max:g}, got {self.cpu_watts_idle:g}"
             raise KeyedError("cpu_watts_idle", text)
@@ -136,14 +136,12 @@ class ReportSection(Section):
     @model_validator(mode="after")
     def _checked(self) -> ReportSection:
         if self.region is not None and self.region not in grid_intensities():
-            text = f"must be a country by ISO 3166's three letters, such as DEU, got {self.region}"
+            text = f"must be a country's three-letter code (ISO 3166), such as DEU, got {self.region}"
             raise KeyedError("region", f"{text}{nearest_region(self.region)}; or state gco2_per_kwh")
         if self.price_per_kwh is not None and self.currency is None:
-            raise KeyedError("currency", "is missing: in what price_per_kwh is, such as EUR")
+            raise KeyedError("currency", "is missing: the currency of price_per_kwh, such as EUR")
         if self.pue < 1:
-            raise KeyedError(
-                "pue", f"must be at least 1, what the machines themselves draw, got {self.pue:g}"
-            )
+            raise KeyedError("pue", f"must be at least 1, which is the machines alone, got {self.pue:g}")
         return self
 
     @property

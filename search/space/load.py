@@ -284,7 +284,7 @@ class _Reading:
         is_read = not self._problems.concern("search.data") and isinstance(self._file.search, dict | None)
         if given is None and is_read and not self._is_command:
             known = listed_sources(trainable.data_sources)
-            remedy = f"there are {known}" if known else "name what is trained on, or write data: none"
+            remedy = f"there are {known}" if known else "name the data to train on, or write data: none"
             self._problems.add("search.data", f"is missing; {remedy}")
         if given is None:
             return "none" if self._is_command else None
@@ -376,7 +376,7 @@ class _Reading:
         elif changed := {name: value for name, value in defaults.items() if name not in defaults_given}:
             values = listed(f"{name} {value}" for name, value in changed.items())
             self._declared.notes.append(
-                f"search.defaults: trial 0 has {values}; the trainable's own do not fit"
+                f"search.defaults: trial 0 has {values}; the trainable's own defaults do not fit"
             )
         ablations = chosen_ablations(section.ablations, section.chosen_ablations, problems)
         return replace(space, trials=trials, ablations=ablations, defaults=defaults)

@@ -32,17 +32,17 @@ def _of_sweep_keys(space: Space, draft: Draft) -> Iterator[str]:
     has_epochs = ladder is not None and ladder.epochs is not None
     is_program = [key for key in ("program", "command") if getattr(file, key) is not None]
     if (unused := is_program) and not draft.is_command:
-        yield f"{listed(unused)}: ignored; search.trainable says what is trained"
+        yield f"{listed(unused)}: ignored; search.trainable names what is trained"
     if unused := [key for key in _WITHOUT_EFFECT if getattr(file, key) is not None]:
         yield f"{listed(unused)}: ignored; they are for W&B's servers"
     if file.name not in (None, space.name):
-        yield f"name: the run is called {space.name}, for that names its folder"
+        yield f"name: the run is called {space.name}, a name that its folder can have"
     if file.method == "custom":
-        yield "method: custom is a scheduler of W&B's; search.sampler is tpe here"
+        yield "method: custom is a scheduler of W&B; search.sampler is tpe here"
     if file.metrics is not None:
         yield "metrics: ignored; trials are ranked by the one under metric"
     if file.metric.target is not None:
-        yield "metric.target: ignored; search.limits say when the run ends"
+        yield "metric.target: ignored; search.limits decide when the run ends"
     if file.metric.impute is not None or file.metric.impute_while_running is not None:
         yield "metric.impute: ignored; a failed trial has no score here, and the sampler knows that"
     if draft.is_of_sweep:
@@ -52,7 +52,7 @@ def _of_sweep_keys(space: Space, draft: Draft) -> Iterator[str]:
     elif file.early_terminate is None and not has_epochs:
         yield f"search.ladder: not given; epochs are {DEFAULT_EPOCHS}"
     if file.early_terminate is not None and has_epochs:
-        yield "early_terminate: its brackets are ignored; search.ladder says the epochs"
+        yield "early_terminate: its brackets are ignored; search.ladder sets the epochs"
     elif file.early_terminate is not None:
         yield f"early_terminate: read as search.ladder.epochs: {file.early_terminate.epochs()}"
 
@@ -65,7 +65,7 @@ def _of_reading(space: Space, draft: Draft) -> Iterator[str]:
 
 def _of_end(space: Space, draft: Draft) -> Iterator[str]:
     if space.is_listed and draft.section.sampler not in (None, "grid"):
-        yield f"search.sampler: ignored; {draft.section.lists[0]} says which points are trained"
+        yield f"search.sampler: ignored; {draft.section.lists[0]} decides which points are trained"
     if not any((space.limits.trials, space.limits.hours, space.limits.most_kwh)) and not space.is_listed:
         yield "search.limits: none given; the run continues until it is interrupted"
 
@@ -141,14 +141,14 @@ def _of_objective(space: Space, draft: Draft) -> Iterator[str]:
     """What the scheduler and the sampler do differently with several objectives."""
     if draft.section.scheduler.mode == "freeze_thaw" and space.scheduler.mode == "asha":
         yield (
-            "search.scheduler.mode: asha instead of freeze_thaw, whose model of learning curves has one "
-            "metric: with several objectives ranks decide, by what no other trial dominates"
+            "search.scheduler.mode: asha instead of freeze_thaw, whose model of learning curves has only one "
+            "metric; with several objectives trials are ranked by dominance"
         )
     is_learning = space.sampler in {"tpe", "gp", "nsga2"} and not space.is_listed
     if space.beside and is_learning and space.scheduler.mode != "none":
         yield (
-            f"search.objective: with several, {space.sampler} learns values only of trials that end the "
-            "ladder; a metric at a low rung is not final"
+            f"search.objective: with several, {space.sampler} learns only from trials that complete the "
+            "ladder, as a metric at a low rung is not final"
         )
 
 

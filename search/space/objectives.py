@@ -118,7 +118,7 @@ def objectives_of(
     if twice := sorted({name for name in names if names.count(name) > 1 or name == metric}):
         problems.add(where, f"names {listed(twice)} twice")
     if set(JOULES) <= set(names):
-        problems.add(where, f"takes one of {listed(JOULES)}")
+        problems.add(where, f"takes only one of {listed(JOULES)}")
     found = [_objective(where, name, given_mode, trainable, problems) for name, given_mode in rest]
     return tuple(sorted(filter(None, found), key=lambda each: each.is_joules))
 
@@ -143,7 +143,7 @@ def _objective(
 
 
 def _unknown(name: str, known: Mapping[str, Any]) -> str:
-    return f"{name} is no number that this trainable declares (there are {listed(known)}){_near(name, known)}"
+    return f"{name} is not declared by this trainable (there are {listed(known)}){_near(name, known)}"
 
 
 def _near(name: str, known: Mapping[str, Any]) -> str:
@@ -159,10 +159,12 @@ def constraints_of(
     for name, raw in given.items():
         where = f"search.constraints.{name}"
         if name == metric:
-            text = "is the metric, whose first epochs are the worst; take search.early_stop_threshold"
+            text = "is the metric, which is worst in the first epochs; use search.early_stop_threshold"
             problems.add(where, text)
         elif name in JOULES:
-            problems.add(where, "joules have no bound; take them as an objective, or a ladder of joules")
+            problems.add(
+                where, "joules cannot be constrained; use them as an objective, or a ladder of joules"
+            )
         elif trainable.measures and name not in trainable.measures:
             problems.add(where, _unknown(name, trainable.measures))
         else:

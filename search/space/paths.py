@@ -45,7 +45,7 @@ def unknown_homes_as(problems: Problems) -> Iterator[None]:
     except RuntimeError as error:
         if str(error) != "Could not determine home directory.":
             raise
-        problems.add("file", "a path in it begins with ~ and the name of no user; write it in full")
+        problems.add("file", "a path in it begins with ~ and the name of an unknown user; write it in full")
 
 
 def data_folder(key: str, space: Path, overridden: Sequence[str]) -> Path:

@@ -32,7 +32,7 @@ class RecordError(UnknownTrainable):
 
 def _identifier(name: str) -> str:
     if not name.isidentifier() or keyword.iskeyword(name):
-        raise ValueError(f"{name!r} is no name of a hyperparameter")
+        raise ValueError(f"{name!r} cannot be the name of a hyperparameter")
     return name
 
 
@@ -202,13 +202,13 @@ def read_record(folder: Path) -> TrainableRecord | None:
     except OSError as error:
         reason = error.strerror or str(error)
     except (ValueError, RecursionError) as error:
-        reason = f"it is no JSON: {error}"
+        reason = f"it is not JSON: {error}"
     raise RecordError(f"{path} is damaged ({reason}); {_REMEDY}")
 
 
 _REMEDY = (
-    "put it back; or move it away, and what it said (the metric's range, units) counts as unknown; "
-    "the run itself writes it again when it resumes"
+    "put it back; or move it away, and what it recorded (the metric's range, units) counts as unknown; "
+    "the run writes it again when it resumes"
 )
 
 
@@ -241,8 +241,8 @@ class RecordReader:
         record = read_record(self.folder)
         if record is not None and record.trainable not in (str(reference), self.written):
             raise RecordError(
-                f"{self.folder / RECORD} is of {record.trainable}, and the run's space.yaml names "
-                f"{reference}: they are not of one run; {_REMEDY}"
+                f"{self.folder / RECORD} describes {record.trainable}, but the run's space.yaml names "
+                f"{reference}: they are not from the same run; {_REMEDY}"
             )
         if record is not None:
             return record.as_trainable(), []
@@ -253,7 +253,7 @@ class RecordReader:
     def _unrecorded(self, path: Path) -> tuple[Trainable, list[str]]:
         missing = f"{self.folder / RECORD} is missing, and reading a run never imports its trainable, {path}"
         if self.metric is None or self.mode is None:
-            raise RecordError(f"{missing}; its space.yaml has no metric with a goal to do with instead")
+            raise RecordError(f"{missing}; its space.yaml has no metric with a goal to use instead")
         unknown = "the metric's range, the unit of scored examples and what lies beyond a range"
         known = _made_hparams({name: RecordedHparam(default=None) for name in self.hparams})
         trainable = Trainable(
@@ -269,7 +269,7 @@ def _cannot_train(*_: Any) -> Any:
 def _recorded_file(path: Path) -> RecordedFile:
     digest = digest_of(path)
     if digest is None:
-        raise RecordError(f"{path} cannot be read any more; put it back")
+        raise RecordError(f"{path} can no longer be read; put it back")
     return RecordedFile(path=str(path), sha256=digest, copy_name=f"{path.stem}-{digest[:12]}{path.suffix}")
 
 
@@ -334,7 +334,7 @@ def _made_hparams(recorded: Mapping[str, RecordedHparam]) -> type:
         for name, one in recorded.items():
             if _is_refused(getattr(hparams, name), one.refused_from):
                 raise ValueError(
-                    f"{name} must be within what the trainable takes, got {getattr(hparams, name)}"
+                    f"{name} must be within what the trainable allows, got {getattr(hparams, name)}"
                 )
 
     fields: list[Any] = [

@@ -26,7 +26,7 @@ from search.space.sweep_program import is_of_sweep
 from trainables.core.contract import Trainable
 from trainables.core.files import is_safe_name
 
-_ADVICE = "take horizon: full or rung, or leave it out"
+_ADVICE = "use horizon: full or rung, or leave it out"
 _MOST_POINTS = 10_000  # of a list: each point is trained, and a mistyped range soon makes millions
 _PACKAGES: Mapping[str, tuple[str, ...]] = {"gp": ("scipy", "torch"), "cmaes": ("cmaes",)}
 
@@ -90,7 +90,7 @@ def check_rules(draft: Draft, problems: Problems) -> None:
 
 def _check_name(draft: Draft, problems: Problems) -> None:
     if not is_safe_name(draft.name):
-        text = f"must do as a folder's name (no slash, no leading dot), got {draft.name!r}"
+        text = f"must be usable as a folder's name (no slash, no leading dot), got {draft.name!r}"
         problems.add("name", text)
 
 
@@ -111,7 +111,7 @@ def _check_conditions(draft: Draft, problems: Problems) -> None:
     try:
         ordered(draft.when, draft.when)
     except graphlib.CycleError as error:
-        problems.add("search.when", f"conditions go in a circle: {' -> '.join(error.args[1])}")
+        problems.add("search.when", f"conditions form a circle: {' -> '.join(error.args[1])}")
 
 
 def _check_initial_points(draft: Draft, problems: Problems) -> None:
@@ -176,11 +176,11 @@ def _check_batch_size(draft: Draft, problems: Problems) -> None:
     """A batch size of "auto" beside other values: the search could not tell which of them it became."""
     entry = draft.declared.entries.get("batch_size")
     if not draft.is_command and isinstance(entry, Choice) and "auto" in entry.values:
-        text = "auto is no value beside others: write value: auto and search over effective_batch_size"
+        text = "auto cannot be one of several values: write value: auto and search over effective_batch_size"
         problems.add("parameters.batch_size.values", text)
     for name, variants in draft.space.ablations.items() if draft.space else ():
         if any("auto" in variant.get("batch_size", ()) for variant in variants):
-            text = "batch_size auto is no value of an ablation; take effective_batch_size"
+            text = "batch_size: auto cannot be a value of an ablation; use effective_batch_size"
             problems.add(f"search.ablations.{name}", text)
 
 
@@ -188,7 +188,7 @@ def _check_sampler(draft: Draft, problems: Problems) -> None:
     """Packages that the sampler needs and this environment lacks."""
     missing = [name for name in _PACKAGES.get(draft.sampler, ()) if importlib.util.find_spec(name) is None]
     if missing:
-        text = f"{draft.sampler} needs {listed(missing)}; pip install {' '.join(missing)}, or take tpe"
+        text = f"{draft.sampler} needs {listed(missing)}; pip install {' '.join(missing)}, or use tpe"
         problems.add("search.sampler", text)
 
 
@@ -246,7 +246,7 @@ def _check_joules(draft: Draft, problems: Problems) -> None:
         problems.add(
             "search.resources.gpus_per_trial",
             f"{gpus:g} shares a GPU, whose joules are then not known well enough to end a rung; "
-            "take 1, or set metering.exclusive_slots: true",
+            "write 1, or set metering.exclusive_slots: true",
         )
     if section.resources.pack and gpus != 0 and not section.metering.exclusive_slots:
         text = (
@@ -255,10 +255,10 @@ def _check_joules(draft: Draft, problems: Problems) -> None:
         problems.add("search.resources.pack", f"{text} or set metering.exclusive_slots: true")
     if section.scheduler.mode == "pasha":
         text = "pasha compares trials epoch by epoch, and here they differ in what an epoch uses"
-        problems.add("search.scheduler.mode", f"{text}; take asha or asha_stopping")
+        problems.add("search.scheduler.mode", f"{text}; use asha or asha_stopping")
     if section.validation_resolution == "rung" and isinstance(ladder.resolution, list):
-        text = "must be top where rungs are measured in joules: an epoch that jumps a rung would be scored at"
-        problems.add("search.validation_resolution", f"{text} another resolution than the others there")
+        text = "must be top where rungs are measured in joules: an epoch that skips a rung would be scored at"
+        problems.add("search.validation_resolution", f"{text} a different resolution from the others there")
 
 
 def _check_worth(draft: Draft, problems: Problems) -> None:
@@ -299,11 +299,11 @@ def _check_objective(draft: Draft, problems: Problems) -> None:
     if len(section.objective) < 2:
         return
     if section.scheduler.mode == "pasha":
-        problems.add("search.scheduler.mode", "pasha compares one objective; take asha or asha_stopping")
+        problems.add("search.scheduler.mode", "pasha compares one objective; use asha or asha_stopping")
     if draft.sampler == "cmaes":
-        problems.add("search.sampler", "cmaes takes one objective; take tpe, gp or nsga2")
+        problems.add("search.sampler", "cmaes takes one objective; use tpe, gp or nsga2")
     if section.warm_start:
-        text = "earlier runs report their metric alone; leave it out, or the other objectives"
+        text = "earlier runs report only their metric; leave it out, or leave out the other objectives"
         problems.add("search.warm_start", text)
 
 
@@ -314,20 +314,20 @@ def _check_freeze_thaw(draft: Draft, problems: Problems) -> None:
         return
     where = "search.scheduler.mode"
     if section.ladder is not None and section.ladder.joules:
-        problems.add(where, "freeze_thaw needs rungs of epochs; take asha for rungs of joules")
+        problems.add(where, "freeze_thaw needs rungs of epochs; use asha for rungs of joules")
     if section.lists or draft.sampler == "grid":
-        problems.add(where, "freeze_thaw chooses its own points; take asha or none for a list or a grid")
+        problems.add(where, "freeze_thaw chooses its own points; use asha or none for a list or a grid")
     if draft.sampler not in ("tpe", "grid"):
-        text = f"is not asked with scheduler.mode: freeze_thaw, got {draft.sampler}; leave one of them out"
+        text = f"has no effect with scheduler.mode: freeze_thaw, got {draft.sampler}; leave one of them out"
         problems.add("search.sampler" if section.sampler else "method", text)
     if section.warm_start:
-        problems.add("search.warm_start", "freeze_thaw learns from its own curves alone; leave it out")
+        problems.add("search.warm_start", "freeze_thaw learns only from its own curves; leave it out")
     command = draft.space.trainable.command if draft.space is not None else None
     if command is not None and not command["resume"]:
         text = (
-            "freeze_thaw pauses trials, and without search.command.resume each would train from its beginning"
+            "freeze_thaw pauses trials, and without search.command.resume each would train from the beginning"
         )
-        problems.add(where, f"{text} again; give it, or take asha_stopping")
+        problems.add(where, f"{text} again; give it, or use asha_stopping")
 
 
 def _check_flat(draft: Draft, problems: Problems) -> None:
@@ -338,10 +338,10 @@ def _check_flat(draft: Draft, problems: Problems) -> None:
     where = "search.limits.stop_when_flat"
     if section.lists or draft.sampler == "grid":
         given = section.lists[0] if section.lists else "a grid"
-        problems.add(where, f"ends a search that proposes its own points, and {given} is trained whole")
+        problems.add(where, f"ends a search that proposes its own points, but {given} is trained in full")
     if len(section.objective) > 1:
         problems.add(
-            where, "compares the gain in one metric with its noise; leave it or search.objective out"
+            where, "compares the gain in one metric with its noise; leave out it or search.objective"
         )
 
 
@@ -376,7 +376,7 @@ def _check_horizon(draft: Draft, problems: Problems) -> None:
     """Hyperparameters that are varied without effect, as no schedule falls with the horizon "anytime"."""
     if (space := draft.space) is None:
         return
-    text = f"does nothing with search.horizon: anytime, where no schedule falls; {_ADVICE}"
+    text = f"has no effect with search.horizon: anytime, which has no falling schedule; {_ADVICE}"
     for name in draft.idle_hparams:
         if name in space.parameters:
             problems.add(f"parameters.{name}", text)

@@ -61,7 +61,9 @@ class LadderAxes(Section):
         if self.resource == "energy_j":
             self._check_joules()
         elif self.joules is not None:
-            raise KeyedError("joules", "act with resource: energy_j only; write it, or leave them out")
+            raise KeyedError(
+                "joules", "have an effect only with resource: energy_j; write it, or leave them out"
+            )
         if self.epochs is not None:
             self.over(self.epochs)
         return self
@@ -72,7 +74,7 @@ class LadderAxes(Section):
             raise KeyedError("joules", f"{text}, such as joules: [500, 1500, 4500]")
         if not isinstance(self.epochs, int):
             got = "is missing" if self.epochs is None else f"must be one number, got {self.epochs}"
-            raise KeyedError("epochs", f"{got}: with resource: energy_j it is the cap of a training")
+            raise KeyedError("epochs", f"{got}: with resource: energy_j it caps a training")
 
     def over(self, epochs: list[int] | int) -> Ladder:
         """The ladder with these epochs and this section's other axes."""
@@ -117,7 +119,7 @@ class EarlyTerminate(Section):
         if self.min_iter is None and self.max_iter is None:
             raise ValueError("give min_iter, or max_iter and s")
         if self.max_iter is not None and self.s is None:
-            raise KeyedError("s", "must be given beside max_iter: the number of brackets below it")
+            raise KeyedError("s", "must be given with max_iter: the number of brackets below it")
         return self
 
     def epochs(self) -> list[int]:
@@ -163,9 +165,11 @@ class Scheduler(Section):
     @model_validator(mode="after")
     def _checked(self) -> Scheduler:
         if self.epsilon is not None and self.mode != "pasha":
-            raise KeyedError("epsilon", f"acts with mode: pasha only, got mode: {self.mode}; leave it out")
+            raise KeyedError(
+                "epsilon", f"has an effect only with mode: pasha, got mode: {self.mode}; leave it out"
+            )
         if self.brackets > 1 and self.mode == "none":
-            raise KeyedError("brackets", "must be 1 with mode: none, where no rung judges")
+            raise KeyedError("brackets", "must be 1 with mode: none, where rungs decide nothing")
         return self
 
     def check_brackets(self, num_rungs: int) -> None:

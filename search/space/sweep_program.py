@@ -126,7 +126,7 @@ def program_notices(
         )
     if isinstance(entries.get("seed"), Parameter) and "seed" not in args_of_sweep(entries):
         yield (
-            "parameters.seed: searched as any other, so a lucky seed may win; of one value it is each "
+            "parameters.seed: searched like any other, so a lucky seed may win; with one value it is each "
             "training's own"
         )
     if has_ladder:
@@ -135,7 +135,7 @@ def program_notices(
     if epochs is OPEN_EPOCHS:
         yield (
             f"search.ladder: not given; trials are compared after {listed([str(each) for each in epochs])} "
-            f"epochs, and end where their script does, or after {epochs[-1]}"
+            f"epochs, and end when their script does, or after {epochs[-1]}"
         )
     else:
         yield f"search.ladder: not given; up to the file's own epochs, {epochs}"

@@ -107,5 +107,5 @@ def test_a_name_that_would_leave_the_folder_is_not_written_and_reported(tmp_path
 
     (tmp_path / "run").mkdir()
     notes = finals(tmp_path / "run").keep_test(1, {"test_loss": 0.5}, Hostile())  # type: ignore[arg-type]
-    assert "not written: it is no name of a file in " in notes["test"]
+    assert "not written: it cannot be the name of a file in " in notes["test"]
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["run", "test.json"]

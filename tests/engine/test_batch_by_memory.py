@@ -311,14 +311,17 @@ def test_the_node_with_the_least_memory_decides_for_each_model() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("parameters.batch_size={values: [auto, 64]}", "auto is no value beside others"),
+        ("parameters.batch_size={values: [auto, 64]}", "auto cannot be one of several values"),
         ("search.defaults={batch_size: 32}", "is fixed at 'auto', got 32"),
         ("parameters.batch_size.value=automatic", "batch_size"),
         (
             "search={trainable: toy, data: none, ladder: {epochs: [1]}}",
             "must be a whole number",
         ),
-        ("search.ablations={sizes: {batch_size: [auto, 8]}}", "batch_size auto is no value of an ablation"),
+        (
+            "search.ablations={sizes: {batch_size: [auto, 8]}}",
+            "batch_size: auto cannot be a value of an ablation",
+        ),
     ],
 )
 def test_a_space_says_what_auto_cannot_be(tmp_path: Path, override: str, message: str) -> None:

@@ -193,4 +193,4 @@ def test_a_record_of_another_trainable_is_named(tmp_path: Path) -> None:
     (run / "trainable.json").write_text(record)
     done = ran(sys.executable, ROOT / "scripts/report.py", run, folder=tmp_path)
     assert done.returncode == 2
-    assert "trainable.json is of toy, and the run's space.yaml names" in done.stderr
+    assert "trainable.json describes toy, but the run's space.yaml names" in done.stderr

@@ -98,7 +98,7 @@ def test_what_lies_beyond_a_range_and_is_refused_is_recorded(
     assert record.hparams["lr"].refused_from == pytest.approx(refused)
     hparams = record.as_trainable().hparams
     for value in refused.values():
-        with pytest.raises(ValueError, match="lr must be within what the trainable takes"):
+        with pytest.raises(ValueError, match="lr must be within what the trainable allows"):
             hparams(lr=value)
     assert hparams().sides == (16, 32)
 
@@ -106,11 +106,11 @@ def test_what_lies_beyond_a_range_and_is_refused_is_recorded(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "it is no JSON"),
-        ("[" * 5000, "it is no JSON"),
+        ("", "it is not JSON"),
+        ("[" * 5000, "it is not JSON"),
         ('{"trainable": "toy"}', "Field required"),
         ('{"schema_number": 2}', "is of a later version of this program"),
-        (None, "sides-x' is no name of a hyperparameter"),
+        (None, "sides-x' cannot be the name of a hyperparameter"),
     ],
 )
 def test_a_damaged_record_is_named_with_the_way_on(content: str | None, message: str, tmp_path: Path) -> None:

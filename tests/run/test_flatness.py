@@ -164,9 +164,12 @@ def test_the_console_says_it_once_for_each_time_it_becomes_so(
     [
         (
             ["search.trials=[{lr: 0.1}]"],
-            "ends a search that proposes its own points, and trials is trained whole",
+            "ends a search that proposes its own points, but trials is trained in full",
         ),
-        (["search.sampler=grid"], "ends a search that proposes its own points, and a grid is trained whole"),
+        (
+            ["search.sampler=grid"],
+            "ends a search that proposes its own points, but a grid is trained in full",
+        ),
         (["search.objective=[val_accuracy, energy]"], "compares the gain in one metric with its noise"),
     ],
     ids=["list", "grid", "joules"],

@@ -142,14 +142,14 @@ def test_a_reader_sees_no_sampler_that_proposes_nothing(tmp_path: Path) -> None:
     [
         (
             ["search.sampler=random"],
-            r"search.sampler: is not asked with scheduler.mode: freeze_thaw, got random",
+            r"search.sampler: has no effect with scheduler.mode: freeze_thaw, got random",
         ),
-        (["method=random"], r"method: is not asked with scheduler.mode: freeze_thaw, got random"),
-        (["search.sampler=grid"], "freeze_thaw chooses its own points; take asha or none"),
-        (["search.warm_start=[x]"], "freeze_thaw learns from its own curves alone; leave it out"),
+        (["method=random"], r"method: has no effect with scheduler.mode: freeze_thaw, got random"),
+        (["search.sampler=grid"], "freeze_thaw chooses its own points; use asha or none"),
+        (["search.warm_start=[x]"], "freeze_thaw learns only from its own curves; leave it out"),
         (
             ["search.ladder={resource: energy_j, joules: [1, 3], epochs: 9}"],
-            "freeze_thaw needs rungs of epochs; take asha for rungs of joules",
+            "freeze_thaw needs rungs of epochs; use asha for rungs of joules",
         ),
     ],
 )

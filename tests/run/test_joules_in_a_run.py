@@ -245,14 +245,17 @@ def test_what_joules_cannot_be_combined_with_comes_in_one_message(tmp_path: Path
         ),
         (
             "{resource: energy_j, joules: [1, 2], epochs: [3, 9]}",
-            r"search.ladder.epochs: must be one number, got \[3, 9\]: with resource: energy_j it is the cap",
+            r"search.ladder.epochs: must be one number, got \[3, 9\]: with resource: energy_j it caps",
         ),
         (
             "{resource: energy_j, joules: [2, 1], epochs: 9}",
             "search.ladder.joules: must rise from rung to rung",
         ),
         ("{resource: energy_j, joules: [1, 0], epochs: 9}", "search.ladder.joules: must be above 0, got 0"),
-        ("{joules: [1, 2], epochs: [3, 9]}", "search.ladder.joules: act with resource: energy_j only"),
+        (
+            "{joules: [1, 2], epochs: [3, 9]}",
+            "search.ladder.joules: have an effect only with resource: energy_j",
+        ),
         ("{resource: watts, epochs: [3, 9]}", "search.ladder.resource: "),
         (
             "{resource: energy_j, joules: [1, 2], epochs: 9, subset: [0.1, 0.2, 1.0]}",

@@ -214,11 +214,11 @@ def test_without_a_sensor_here_nothing_starts(tmp_path: Path, monkeypatch: pytes
         ),
         (
             ["objective=[val_accuracy, energy]", "scheduler.mode=pasha"],
-            "search.scheduler.mode: pasha compares one objective; take asha or asha_stopping",
+            "search.scheduler.mode: pasha compares one objective; use asha or asha_stopping",
         ),
         (
             ["objective=[val_accuracy, energy]", "warm_start=[earlier]"],
-            "search.warm_start: earlier runs report their metric alone; leave it out, or the other "
+            "search.warm_start: earlier runs report only their metric; leave it out, or leave out the other "
             "objectives",
         ),
     ],
@@ -232,9 +232,7 @@ def test_what_two_objectives_do_not_go_with_is_refused(
 
 
 def test_cmaes_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        SpaceError, match=r"search\.sampler: cmaes takes one objective; take tpe, gp or nsga2"
-    ):
+    with pytest.raises(SpaceError, match=r"search\.sampler: cmaes takes one objective; use tpe, gp or nsga2"):
         made_space(tmp_path, overrides=[TWO, "search.sampler=cmaes"])
 
 
@@ -277,9 +275,9 @@ def test_one_objective_leaves_no_front(tmp_path: Path) -> None:
 
 
 def test_no_sampler_is_claimed_to_learn_from_stopped_trials(tmp_path: Path) -> None:
-    line = "search.objective: with several, {} learns values only of trials that end the ladder; "
+    line = "search.objective: with several, {} learns only from trials that complete the ladder, "
     for sampler in ("tpe", "nsga2"):
         notices = made_space(tmp_path, overrides=[TWO, f"search.sampler={sampler}"]).notices
         assert [notice for notice in notices if "learns" in notice] == [
-            line.format(sampler) + "a metric at a low rung is not final"
+            line.format(sampler) + "as a metric at a low rung is not final"
         ]

@@ -260,7 +260,7 @@ def test_a_run_reads_its_space_again_without_its_trainable(tmp_path: Path, overr
         (
             ["objective=[val_accuracy, latency]"],
             (
-                "search.objective: latency is no number that this trainable declares (there are params_m, "
+                "search.objective: latency is not declared by this trainable (there are params_m, "
                 "latency_ms, recall, energy, energy_per_example); did you mean latency_ms?",
             ),
         ),
@@ -275,7 +275,7 @@ def test_a_run_reads_its_space_again_without_its_trainable(tmp_path: Path, overr
         (["objective=[val_accuracy, params_m, params_m]"], ("search.objective: names params_m twice",)),
         (
             ["objective=[val_accuracy, energy, energy_per_example]"],
-            ("search.objective: takes one of energy, energy_per_example",),
+            ("search.objective: takes only one of energy, energy_per_example",),
         ),
         (
             ["objective=[val_accuracy, {params_m: low}]"],
@@ -290,12 +290,12 @@ def test_a_run_reads_its_space_again_without_its_trainable(tmp_path: Path, overr
                 "params_m: {min: 3, max: 2}, recall: {most: 1}}"
             ],
             (
-                "search.constraints.params: params is no number that this trainable declares (there are "
+                "search.constraints.params: params is not declared by this trainable (there are "
                 "params_m, latency_ms, recall); did you mean params_m?",
-                "search.constraints.val_accuracy: is the metric, whose first epochs are the worst; take "
+                "search.constraints.val_accuracy: is the metric, which is worst in the first epochs; use "
                 "search.early_stop_threshold",
-                "search.constraints.energy: joules have no bound; take them as an objective, or a ladder of "
-                "joules",
+                "search.constraints.energy: joules cannot be constrained; use them as an objective, or a "
+                "ladder of joules",
                 "search.constraints.latency_ms: must have min or max, such as {max: 5}",
                 "search.constraints.params_m.min: is above max, 2, got 3",
                 "search.constraints.recall.most: there is no such key (there are min, max)",

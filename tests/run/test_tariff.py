@@ -126,7 +126,7 @@ def test_a_mistyped_region_is_refused_with_the_one_that_was_meant(
 ) -> None:
     text = refusal(tmp_path, f"search.report.region={region}")
     assert (
-        f"search.report.region: must be a country by ISO 3166's three letters, such as DEU, got {region}"
+        f"search.report.region: must be a country's three-letter code (ISO 3166), such as DEU, got {region}"
         in text
     )
     assert f"did you mean {meant}?" in text

@@ -100,13 +100,13 @@ def test_every_problem_comes_in_one_message(tmp_path: Path) -> None:
         "search.precision=bf16",
         "search.validation_resolution=rung",
     )
-    missing = "is missing; give its value in trial 0, the one that others are compared with"
+    missing = "is missing; give its value in trial 0, which the others are compared with"
     assert found == (
         *(f"search.command.defaults: {name} {missing}" for name in ("lr", "weight-decay")),
-        "parameters.seed: is no hyperparameter: seeds are repeats: search.seed is the search's, promotion "
-        "trains each configuration with promote.seeds of them, and search.repeats repeats a list or design. "
-        "The script gets it where its command has {seed}",
-        "search.command.flags.lx: is no hyperparameter (there are lr, seed, weight-decay)",
+        "parameters.seed: is not a hyperparameter: seeds are not searched: search.seed seeds the search, "
+        "promotion trains each configuration with promote.seeds seeds, and search.repeats repeats a list or "
+        "design. The script gets it where its command has {seed}",
+        "search.command.flags.lx: is not a hyperparameter (there are lr, seed, weight-decay)",
         "search.command.run: {lrr} is not known; did you mean lr?",
         "search.command.resume: needs {checkpoint_dir}, where the script keeps its state, here or in run",
         "search.validation_resolution: a command decides this by itself; leave it out",
@@ -127,7 +127,7 @@ def test_every_problem_comes_in_one_message(tmp_path: Path) -> None:
         ),
         ("search.trainable=toy", "search.command: is for trainable: command; write that, or leave this out"),
         ("search.command.runs=x", "search.command.runs: there is no such key; did you mean run?"),
-        ("search.command.run=it's", "search.command.run: cannot be cut into words: No closing quotation"),
+        ("search.command.run=it's", "search.command.run: cannot be split into words: No closing quotation"),
         (
             "search.command.run=python {lr:.2f}",
             "search.command.run: '{lr:.2f}': between braces there is a name alone",
@@ -170,7 +170,7 @@ def test_what_a_command_does_not_take_is_reported(tmp_path: Path) -> None:
     )
     assert [notice.split(";")[0] for notice in read.notices] == [
         "search.command.run: without {epochs} the script itself decides what its schedules span",
-        "search.command.run: without {seed} the seeds of a promotion train the same thing",
+        "search.command.run: without {seed} a promotion trains the same thing with every seed",
         "search.command.resume: not given",
         "search.command.test: not given",
     ]

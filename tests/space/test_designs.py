@@ -51,9 +51,9 @@ WRONG = {
     "repeats=3": (
         "search.repeats: is for trials, a design or ablations; promote.seeds repeats the best of a search"
     ),
-    "ablations=[lr]": "search.ablations: must be as in {optimizer: {optimizer: [sgd, adamw]}}, got ['lr']",
+    "ablations=[lr]": "search.ablations: must look like {optimizer: {optimizer: [sgd, adamw]}}, got ['lr']",
     "ablations={lr: 0.1}": (
-        "search.ablations.lr: must be as in {optimizer: {optimizer: [sgd, adamw]}}, "
+        "search.ablations.lr: must look like {optimizer: {optimizer: [sgd, adamw]}}, "
         "or a list of such mappings, got 0.1"
     ),
     "ablations={rate: {lr: []}}": (
@@ -148,15 +148,15 @@ def test_a_list_needs_no_parameters_and_no_limits(tmp_path: Path) -> None:
 
 def test_a_sampler_beside_a_list_is_reported_to_be_ignored(tmp_path: Path) -> None:
     space = load(tmp_path, TEXT, "search.trials=[{lr: 0.1}]", "search.sampler=tpe")
-    assert "search.sampler: ignored; trials says which points are trained" in space.notices
+    assert "search.sampler: ignored; trials decides which points are trained" in space.notices
 
 
 def test_a_sampler_that_lacks_its_package_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     (cmaes,) = problems_of(tmp_path, "sampler=cmaes")
-    assert cmaes == "search.sampler: cmaes needs cmaes; pip install cmaes, or take tpe"
+    assert cmaes == "search.sampler: cmaes needs cmaes; pip install cmaes, or use tpe"
     (gp,) = problems_of(tmp_path, "sampler=gp")
-    assert gp == "search.sampler: gp needs scipy, torch; pip install scipy torch, or take tpe"
+    assert gp == "search.sampler: gp needs scipy, torch; pip install scipy torch, or use tpe"
 
 
 def test_what_a_sampler_costs_or_leaves_to_chance_is_reported(

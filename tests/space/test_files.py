@@ -15,7 +15,7 @@ from search.space import Space, SpaceError, load_space
 from search.space.distributions import DISTRIBUTIONS
 from tests.support.space_files import write_space
 
-NO_HOME = "a path in it begins with ~ and the name of no user; write it in full"
+NO_HOME = "a path in it begins with ~ and the name of an unknown user; write it in full"
 SEARCH = "search: {trainable: ./model.py, data: mnist5k}"
 LR = "parameters: {lr: {min: 0.01, max: 0.5}}"
 
@@ -63,7 +63,7 @@ PARAMETERS = {
         "parameters.lr.probabilities: must sum to 1, got 1.1"
     ],
     "lr: {values: [0.1, 0.2], probabilities: [1.0]}": [
-        "parameters.lr.probabilities: must be as many as values, 2, got 1"
+        "parameters.lr.probabilities: must be as many as the values, 2, got 1"
     ],
     "lr: {values: [0.1, 0.2], probabilities: [1.5, -0.5]}": [
         "parameters.lr.probabilities: must be numbers from 0 to 1, got -0.5"
@@ -73,12 +73,12 @@ PARAMETERS = {
         "parameters.lr.q: leaves one value: 0.1 and 0.2 both round to 0"
     ],
     "lr: {distribution: beta, a: 2, b: 5}": [
-        "parameters.lr.distribution: beta is one of W&B's that this does not draw; "
-        "take uniform or normal, or values with probabilities"
+        "parameters.lr.distribution: beta is one of W&B's that is not supported; "
+        "use uniform or normal, or values with probabilities"
     ],
     "lr: {distribution: q_beta}": [
-        "parameters.lr.distribution: q_beta is one of W&B's that this does not draw; "
-        "take q_uniform or q_normal, or values with probabilities"
+        "parameters.lr.distribution: q_beta is one of W&B's that is not supported; "
+        "use q_uniform or q_normal, or values with probabilities"
     ],
     "lr: {distribution: cauchy, min: 0, max: 1}": [
         "parameters.lr.distribution: 'cauchy' is not known (there are constant, categorical, "
@@ -167,13 +167,13 @@ SECTION = {
         "search.ladder.subset: 1 may mean all examples or a single one; write 1.0 for all of them"
     ),
     "ladder={epochs: 1, subset: 1.5}": (
-        "search.ladder.subset: must be a fraction above 0 and up to 1.0, or a whole count, got 1.5"
+        "search.ladder.subset: must be a fraction above 0 and up to 1.0, or a whole number, got 1.5"
     ),
     "ladder={epochs: 1, resolution: 28.5}": "search.ladder.resolution: must be a whole number, got 28.5",
     "ladder=[1, 3]": "search.ladder: must be a mapping of keys, got [1, 3]",
     "lader={epochs: 1}": "search.lader: there is no such key; did you mean ladder?",
     "data=5": "search.data: must be a name or a mapping of names to plain values, got 5",
-    "data=null": "search.data: is missing; name what is trained on, or write data: none",
+    "data=null": "search.data: is missing; name the data to train on, or write data: none",
     "trainable=clasification": "search.trainable: no trainable is named 'clasification'; did you mean",
     "trainable=./absent.py": "search.trainable: trainable file ",
     "scheduler.eta=1.5": "search.scheduler.eta: must be from 2 to 1000, got 1.5",
@@ -181,18 +181,18 @@ SECTION = {
         "search.scheduler.control_fraction: must be a fraction from 0 to 1, got 2"
     ),
     "scheduler.epsilon=0.1": (
-        "search.scheduler.epsilon: acts with mode: pasha only, got mode: asha; leave it out"
+        "search.scheduler.epsilon: has an effect only with mode: pasha, got mode: asha; leave it out"
     ),
     "scheduler.brackets=9": (
         "search.scheduler.brackets: must be from 1 to 3 for a ladder of 3 rungs with mode: asha, got 9"
     ),
     "metering.exclusive_slots=1": "search.metering.exclusive_slots: must be true or false, got 1",
-    "metering.cpu_watts_max=65": ("search.metering.cpu_watts_idle: is missing: give both watts, or none"),
+    "metering.cpu_watts_max=65": ("search.metering.cpu_watts_idle: is missing: give both, or neither"),
     "metering.cpu_tdp_threads=64": (
         "search.metering.cpu_tdp_w: is missing: the TDP of the processor with cpu_tdp_threads"
     ),
     "metering={cpu_watts_idle: 7, cpu_watts_max: 65, cpu_tdp_w: 105}": (
-        "search.metering.cpu_tdp_w: is the same as cpu_watts_idle and cpu_watts_max: give it or both"
+        "search.metering.cpu_tdp_w: replaces cpu_watts_idle and cpu_watts_max: give it, or those two"
     ),
     "metering={cpu_watts_idle: 70, cpu_watts_max: 65}": (
         "search.metering.cpu_watts_idle: must be at most cpu_watts_max, 65, got 70"
@@ -215,10 +215,10 @@ SECTION = {
     "seed=-1": "search.seed: must be from 0 to 4294967295, got -1",
     "patience=2.5": "search.patience: must be a whole number, got 2.5",
     "early_stop_threshold=low": "search.early_stop_threshold: must be a number, got the text 'low'",
-    "when={lr: sgd}": "search.when.lr: must be as in {momentum: {optimizer: sgd}}, got 'sgd'",
+    "when={lr: sgd}": "search.when.lr: must look like {momentum: {optimizer: sgd}}, got 'sgd'",
     "when={mom: {lr: 0.1}}": "search.when.mom: is not among the parameters (there are lr)",
     "when={lr: {optimiser: sgd}}": "search.when.lr.optimiser: is not among the parameters (there are lr)",
-    "when={lr: {lr: 0.1}}": "search.when: conditions go in a circle: lr -> lr",
+    "when={lr: {lr: 0.1}}": "search.when: conditions form a circle: lr -> lr",
     "initial_points={lr: 0.1}": (
         "search.initial_points: must be a list of points such as [{lr: 0.1}], got {'lr': 0.1}"
     ),
@@ -251,18 +251,19 @@ FILES = {
     f"{LR}\n{SEARCH}\nscheduler: {{job: j, mode: none}}": (
         "scheduler.mode: there is no such key here; write search.scheduler.mode"
     ),
-    f"{LR}\nname: a/b\n{SEARCH}": "name: must do as a folder's name (no slash, no leading dot), got 'a/b'",
+    f"{LR}\nname: a/b\n{SEARCH}": "name: must be usable as a folder's name (no slash, no leading dot), got "
+    "'a/b'",
     f"{LR}\nmethod: baies\n{SEARCH}": "method: must be one of bayes, random, grid, custom, got 'baies'",
     f"{LR}\nmethod: grid\n{SEARCH}": "parameters.lr: a grid needs values or whole numbers",
     f"{LR}\nmetric: {{goal: max}}\n{SEARCH}": "metric.goal: must be one of maximize, minimize, got 'max'",
     f"{LR}\nmetric: {{goal: minimize}}\n{SEARCH}": "metric.goal: must be maximize for val_accuracy,",
     f"{LR}\nrun_cap: 0\n{SEARCH}": "run_cap: must be at least 1, got 0",
     f"{LR}\nearly_terminate: {{type: hyperband}}\n{SEARCH}": "early_terminate: give min_iter, or",
-    f"{LR}\nearly_terminate: {{max_iter: 27}}\n{SEARCH}": "early_terminate.s: must be given beside max_iter",
+    f"{LR}\nearly_terminate: {{max_iter: 27}}\n{SEARCH}": "early_terminate.s: must be given with max_iter",
     f"{LR}\nearly_terminate: {{type: median, min_iter: 2}}\n{SEARCH}": "early_terminate.type: must be one of",
     f"{LR}\n{LR}\n{SEARCH}": "line 2: the key 'parameters' is given twice",
     f"{LR}\nsearch: quick": "search: must be a mapping of keys, got 'quick'",
-    LR + "\nsearch: {trainable: ./model.py}": "search.data: is missing; name what is trained on",
+    LR + "\nsearch: {trainable: ./model.py}": "search.data: is missing; name the data to train on",
     SEARCH: "parameters: is missing; write parameters: {lr: {min: 0.001, max: 0.1}}",
     f"parameters: [lr]\n{SEARCH}": "parameters: must be a mapping, got ['lr']",
 }
@@ -302,7 +303,7 @@ def test_all_problems_are_listed_in_one_message(tmp_path: Path) -> None:
         "search.limits.trials: must be at least 1, got 0",
         "search.limits.hour: there is no such key; did you mean hours?",
         "parameters.lr.min: is text, '1e-4'; write 1e-4 without quotes",
-        "search.data: is missing; name what is trained on, or write data: none",
+        "search.data: is missing; name the data to train on, or write data: none",
         "parameters.lrr: model has no such hyperparameter; did you mean lr?",
         "parameters.batch_size.values: must be a whole number, got 0.5",
     ]
@@ -318,7 +319,7 @@ parameters: {{momentum: {{min: 0.5, max: 0.9}}, optimizer: {{values: [sgd, adamw
         "search.when.momentum.optimizer: must be one of sgd, adamw, got 'sdg'",
         "search.when.model: has one fixed value, so it cannot have a condition",
         "search.when.model.optimizer: must be a value or a list of values, got an empty list",
-        "search.when: conditions go in a circle: momentum -> optimizer -> momentum",
+        "search.when: conditions form a circle: momentum -> optimizer -> momentum",
     ]
 
 

@@ -174,7 +174,7 @@ def idle_optimizer(folder: Path, *overrides: str, text: str = TUNED) -> list[str
 
 def test_a_hyperparameter_that_does_nothing_is_not_searched(tmp_path: Path) -> None:
     (problem,) = idle_optimizer(tmp_path)
-    assert problem.strip().startswith("parameters.optimizer: does nothing with search.horizon: anytime")
+    assert problem.strip().startswith("parameters.optimizer: has no effect with search.horizon: anytime")
     assert not any("does nothing" in line for line in idle_optimizer(tmp_path, "search.horizon=rung"))
 
 

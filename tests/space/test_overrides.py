@@ -60,10 +60,10 @@ def test_keys_of_one_kind_take_the_place_of_those_of_another(
 def test_what_the_file_says_of_an_overridden_parameter_yields_and_that_is_noted(tmp_path: Path) -> None:
     space = load(tmp_path, SPACE, "parameters.batch_size.value=64")
     assert (space.initial_points, space.when["momentum"]) == (({"lr": 0.5},), {"batch_size": (16, 32)})
-    assert "search.initial_points: without what batch_size no longer allows" in space.notices
+    assert "search.initial_points: left out what batch_size no longer allows" in space.notices
     narrowed = load(tmp_path, SPACE, "parameters.batch_size={values: [16, 128]}")
     assert narrowed.when == {"momentum": {"batch_size": (16,)}}
-    assert "search.when: without what batch_size no longer allows" in narrowed.notices
+    assert "search.when: left out what batch_size no longer allows" in narrowed.notices
     assert "momentum" not in load(tmp_path, SPACE, "parameters.momentum.value=0.5").when
 
 

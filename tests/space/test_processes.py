@@ -157,17 +157,17 @@ def test_resources_of_a_run_are_read_as_they_were_written(tmp_path: Path) -> Non
         ("{pack: disk}", "search.resources.pack: must be one of memory, got 'disk'"),
         (
             "{pack: memory, gpus_per_trial: 0.5}",
-            "gpus_per_trial: is what pack: memory chooses, by the memory that a trial needs; leave it out, "
+            "gpus_per_trial: is chosen by pack: memory, from the memory that a trial needs; leave it out, "
             "or write 0 to train on the CPU, got 0.5",
         ),
         (
             "{pack: memory, processes_per_trial: 2}",
-            "processes_per_trial: a trial of 2 processes shares no device, which pack: memory is for; leave "
-            "one of them out",
+            "processes_per_trial: a trial of 2 processes shares no device, and pack: memory is for shared "
+            "devices; leave one of them out",
         ),
         (
             "{memory_gib: 4}",
-            "search.resources.memory_gib: is of devices that pack: memory packs; write that too",
+            "search.resources.memory_gib: has an effect only with pack: memory; write that too",
         ),
         (
             "{mps: auto, gpus_per_trial: 1}",

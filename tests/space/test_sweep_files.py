@@ -157,7 +157,7 @@ def test_a_script_may_call_its_hyperparameters_as_it_likes(tmp_path: Path, name:
 def test_a_name_that_is_no_flag_is_refused(tmp_path: Path, name: str) -> None:
     found = problems(tmp_path, f'parameters: {{"{name}": {{min: 0.0, max: 1.0}}}}', f'{{"{name}": 0.5}}')
     assert (
-        f"parameters.{name}: must begin with a letter and have letters, digits, blanks and . _ - / only"
+        f"parameters.{name}: must begin with a letter and contain only letters, digits, spaces and . _ - /"
         in found
     )
 
@@ -211,7 +211,7 @@ def test_two_names_of_one_hyperparameter_are_both_named(tmp_path: Path, first: s
 def test_one_name_in_a_group_and_with_a_dot_is_given_twice(tmp_path: Path) -> None:
     text = "parameters: {a.b: {value: 1}, a: {parameters: {b: {min: 0, max: 1}}}}"
     assert problems(tmp_path, text, "{}")[0] == (
-        "parameters.a.b: is there twice, as a.b and in the group a; give one of them"
+        "parameters.a.b: is given twice, as a.b and in the group a; give one of them"
     )
 
 
@@ -307,20 +307,22 @@ parameters: {lr: {min: 0.0001, max: 0.1}}
 @pytest.mark.parametrize(
     ("name", "answer"),
     [
-        ("epochs", "search.ladder says how long trials train"),
-        ("seed", "seeds are repeats: search.seed is the search's"),
-        ("resolution", "search.ladder.resolution says the sizes of images"),
-        ("data", "search.data says what is trained on"),
-        ("device", "search.resources says what a trial has"),
+        ("epochs", "search.ladder sets how long trials train"),
+        ("seed", "seeds are not searched: search.seed seeds the search"),
+        ("resolution", "search.ladder.resolution sets the size of images"),
+        ("data", "search.data names the data to train on"),
+        ("device", "search.resources sets what a trial gets"),
         ("checkpoint_dir", "each trial has a folder of its own"),
     ],
 )
 def test_a_reserved_name_is_answered_with_where_it_goes(tmp_path: Path, name: str, answer: str) -> None:
     text = f"parameters: {{{name}: {{values: [1, 2]}}, lr: {{min: 0.1, max: 0.2}}}}"
     [problem] = problems(tmp_path, text, "{lr: 0.1}")
-    assert problem.startswith(f"parameters.{name}: is no hyperparameter: {answer}")
+    assert problem.startswith(f"parameters.{name}: is not a hyperparameter: {answer}")
     if name != "checkpoint_dir":
-        with pytest.raises(SpaceError, match=f"parameters.{name}: is no hyperparameter of model: {answer}"):
+        with pytest.raises(
+            SpaceError, match=f"parameters.{name}: is not a hyperparameter of model: {answer}"
+        ):
             load(tmp_path, f"{text}\n{OURS}")
 
 
@@ -332,7 +334,7 @@ def test_a_fixed_number_of_epochs_is_answered_with_its_ladder(tmp_path: Path) ->
 def test_a_metric_without_a_goal_is_minimized_as_wandb_does_and_that_is_reported(tmp_path: Path) -> None:
     space = sweep(tmp_path, "parameters: {lr: {min: 0.1, max: 0.2}}", "{lr: 0.1}", "metric.goal=null")
     assert space.mode == "min"
-    assert "metric.goal: not given; minimize, as W&B takes it" in space.notices
+    assert "metric.goal: not given; minimize, as in W&B" in space.notices
 
 
 def test_brackets_may_name_both_ends(tmp_path: Path) -> None:

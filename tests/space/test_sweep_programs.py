@@ -83,20 +83,22 @@ def test_a_sweep_may_name_its_parameters_as_a_place_of_ours_and_the_script_gets_
 
 def test_a_sweeps_seed_of_several_values_is_searched_with_a_note(tmp_path: Path) -> None:
     assert about(sweep(tmp_path, f"{PROGRAM}  seed: {{values: [1, 2]}}\n"), "parameters.seed") == [
-        "searched as any other, so a lucky seed may win; of one value it is each training's own"
+        "searched like any other, so a lucky seed may win; with one value it is each training's own"
     ]
 
 
 def test_a_place_that_the_sweeps_command_asks_for_is_no_hyperparameter(tmp_path: Path) -> None:
     command = "command: ['${interpreter}', '${program}', '--size={resolution}', '${args}']"
     found = problems(tmp_path, f"{PROGRAM}  resolution: {{values: [224, 384]}}\n{command}\n")
-    assert found[0].startswith("parameters.resolution: is no hyperparameter: search.ladder.resolution says")
+    assert found[0].startswith(
+        "parameters.resolution: is not a hyperparameter: search.ladder.resolution sets"
+    )
 
 
 def test_a_sweep_without_a_metric_is_told_how_to_name_one(tmp_path: Path) -> None:
     text = "program: fit.py\nmethod: random\nparameters: {lr: {values: [1, 2]}}"
     assert problems(tmp_path, text) == (
-        "metric: is missing, and ranks trials; write metric: {name: val_acc, goal: maximize}",
+        "metric: is missing, and trials are ranked by it; write metric: {name: val_acc, goal: maximize}",
     )
 
 
@@ -203,5 +205,5 @@ def test_a_sweeps_name_becomes_one_that_a_folder_may_have(tmp_path: Path, name: 
     space = sweep(tmp_path, f'{PROGRAM}name: "{name}"\n')
     assert (space.name, about(space, "name")) == (
         folder,
-        [f"the run is called {folder}, for that names its folder"],
+        [f"the run is called {folder}, a name that its folder can have"],
     )

@@ -31,7 +31,7 @@ def test_weights_of_the_hub_are_taken_where_every_model_of_the_space_has_them() 
     assert space.fixed["weights"] == "hub"
     assert trial_0(space)["model"] == "resnet18"
     (notice,) = [notice for notice in space.notices if notice.startswith("search.defaults")]
-    assert notice == "search.defaults: trial 0 has model resnet18; the trainable's own do not fit"
+    assert notice == "search.defaults: trial 0 has model resnet18; the trainable's own defaults do not fit"
 
 
 def test_weights_of_the_hub_and_random_ones_may_be_compared() -> None:

@@ -88,7 +88,7 @@ def test_an_unknown_model_is_found_without_starting_it():
 def test_a_space_of_old_is_refused_with_what_to_write(tmp_path):
     text = "parameters: {pretrained: {values: [true, false]}}\nsearch: {data: mnist5k}\n"
     with pytest.raises(
-        SpaceError, match="no pretrained any more; write weights: hub for true, weights: none"
+        SpaceError, match="no longer has pretrained; write weights: hub for true, weights: none"
     ):
         made_space(tmp_path, text)
 
