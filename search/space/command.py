@@ -216,7 +216,10 @@ class CommandCheck:
         for axis in ("subset", "resolution"):
             values = [getattr(rung, axis) for rung in self.ladder.rungs]
             if values[0] is not None and axis not in used:
-                text = f"the command has no {{{axis}}}, so every rung would train alike; add it or leave this out"
+                text = (
+                    f"the command has no {{{axis}}}, so every rung would train alike; add it or leave this "
+                    "out"
+                )
                 problems.add(f"search.ladder.{axis}", text)
             if values[0] is None and axis == "resolution" and axis in used:
                 problems.add("search.ladder.resolution", "is missing, but the command has {resolution}")
