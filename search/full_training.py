@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from search.backends.backend import LaunchableBackend
+from search.command_lines import command_line, typed_command
 from search.launch import Launch, launch, resume_hint
 from search.ledger import Ledger, LedgerError, fresh_folder
 from search.ledger.history import UNFINISHED, History, TrialRecord
@@ -38,7 +39,6 @@ from search.space.parameters import identity
 from search.space.yaml_file import Override
 from search.tables.promoted import examples_in, promoted_columns, promoted_rows
 from search.trial.background import BackgroundSpec
-from trainables.core.command_lines import command_line, typed_command
 from trainables.core.load import TrainableRef
 from trainables.core.suggest import suggest
 

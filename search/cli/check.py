@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.cli.parser import CommandParser
-from trainables.core.command_lines import typed_command
+from search.command_lines import typed_command
 
 if TYPE_CHECKING:
     from search.bucket.address import Address

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from search.cli.parser import CommandParser
-from trainables.core.command_lines import typed_command
+from search.command_lines import typed_command
 
 _EXAMPLES = """examples:
   {command} trainable autoencoder

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from search.command_lines import typed_command
 from search.init_script.flag import Flag
 from search.init_script.ranges import default_of, place_of, range_of, unrecognised
 from search.init_script.read import Script
 from search.init_script.scores import Scores
-from trainables.core.command_lines import typed_command
 
 _WIDTH = 110
 _MAX_HELP = 60  # characters of a flag's help text in a comment

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from search.command_lines import typed_command
 from search.ledger.journal_lines import SCHEMA_VERSION, ChainEnd, Scan, encode, scan
-from trainables.core.command_lines import typed_command
 
 
 class LedgerError(RuntimeError):

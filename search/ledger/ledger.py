@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
 
+from search.command_lines import typed_command
 from search.ledger.journal import LedgerError, StorageError, unwritten
 from search.ledger.lock import hold, lost_holder
 from search.ledger.run_folder import RunFolder
 from search.printable import csv_cell
-from trainables.core.command_lines import typed_command
 from trainables.core.files import SCRATCH, replacing
 
 _LEAST_KIB = 64  # journal, tables and settings of a small run, without its checkpoints

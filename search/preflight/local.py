@@ -14,12 +14,12 @@ from functools import partial
 from pathlib import Path
 
 from search.backends.backend import LaunchableBackend, Say
+from search.command_lines import typed_command
 from search.output import Output
 from search.preflight.node_checks import examine
 from search.preflight.request import PreflightError, PreflightRequest, Report, problems_of, request_for
 from search.space import Space
 from search.trial.worker_env import offer_worker_env
-from trainables.core.command_lines import typed_command
 from trainables.core.subprocess_pool import LoadedProcess, fresh_processes
 
 Examine = Callable[[PreflightRequest], Report]

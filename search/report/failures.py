@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from search.command_lines import typed_command
 from search.ledger.history import TrialRecord
 from search.output import Output
 from search.run import Run
 from search.trial.failure import remedy_for
-from trainables.core.command_lines import typed_command
 
 _NAMED = 5  # trials of a group that are listed by name
 

@@ -13,6 +13,7 @@ from typing import Any
 from rich.table import Table
 
 from search.accounting.spending import infeasible_text, outcomes_text, without_end_text
+from search.command_lines import typed_command
 from search.duplicate_curves import trials_with_one_curve
 from search.energy.units import to_joules
 from search.guessing import NO_BETTER, REMEDY, against_guessing
@@ -35,7 +36,6 @@ from search.report.unmeasured import estimate_note, no_energy_text
 from search.run import Run
 from search.run.objective import pareto_front
 from search.space import Space
-from trainables.core.command_lines import typed_command
 
 _WIDTH_WITH_EPOCHS = 100
 _TOP = 5  # configurations in the table; trials.csv has all

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from search.command_lines import command_line
 from search.ledger import Ledger, LedgerError, RunFolder
 from search.ledger.history import Event, History, TrialRecord
 from search.output import Output
@@ -22,7 +23,6 @@ from search.space import Space, SpaceError
 from search.space.record import COPIES, digest_of, is_same_code, read_record
 from search.trial import EpochRow
 from search.trial.failure import Failure
-from trainables.core.command_lines import command_line
 from trainables.core.data_source import data_text
 
 

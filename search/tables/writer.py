@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from search.command_lines import typed_command
 from search.ledger import Ledger, csv_text
 from search.ledger.history import History
 from search.provenance import versions
@@ -31,7 +32,6 @@ from search.tables.history import history_columns, history_rows
 from search.tables.trials import trial_columns, trial_rows
 from search.trial.task import config_text, task_for
 from search.trial.trial_folder import CONFIG, HISTORY
-from trainables.core.command_lines import typed_command
 
 _TIMES_THEIR_COST = 20  # pause between two writings, in multiples of what the last one took
 Table = tuple[Sequence[str], Sequence[Mapping[str, Any]]]  # columns and rows

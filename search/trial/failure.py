@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from search.command_lines import typed_command
 from search.space.objectives import Bound
 from search.trial.row import json_numbers
-from trainables.core.command_lines import typed_command
 from trainables.core.contract import ScriptFailed
 
 Cause = Literal[

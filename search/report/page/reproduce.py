@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from search.command_lines import command_line, typed_command
 from search.report.page.elements import (
     Commands,
     Pairs,
@@ -16,7 +17,6 @@ from search.report.page.elements import (
     Text,
 )
 from search.report.page.run_data import RunData
-from trainables.core.command_lines import command_line, typed_command
 
 
 def environment_section(run: RunData) -> Section:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from search.command_lines import typed_command
 from search.ledger.journal import StorageError, unwritten
 from search.output import Output
 from search.report.charts.chart import Chart
@@ -33,7 +34,6 @@ from search.report.page.reproduce import commands_section, environment_section
 from search.report.page.run_data import RunData, read_run
 from search.report.page.trial_table import trial_section
 from search.report.page.winner import winner_section
-from trainables.core.command_lines import typed_command
 from trainables.core.files import replacing
 
 # From what every reader wants to what few need.

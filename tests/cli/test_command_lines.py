@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from search.command_lines import command_line, typed_command
 from tests.support.processes import ROOT
-from trainables.core.command_lines import command_line, typed_command
 
 
 def test_a_clone_has_scripts_and_another_folder_the_installed_command(
