@@ -49,8 +49,8 @@ def export_sweep(space: Space, trials: Iterable[LoggedTrial], path: Path) -> lis
     """
     if not space.parameters:
         raise ExportError(
-            f"{space.name} searches no parameters (its points are a list), and a sweep is made of them; "
-            "--optuna, --tensorboard and --mlflow take its trials"
+            f"{space.name} searches no parameters (its points are a list), and a sweep needs some; "
+            "--optuna, --tensorboard and --mlflow export its trials"
         )
     notes = unsupported_parts(space)
     what = "program" if space.trainable.command is None else "the command"
@@ -89,9 +89,9 @@ def unsupported_parts(space: Space) -> list[str]:
     """A sentence for each part of the space that a sweep file cannot express."""
     _, _, notes = command_keys(space)
     if space.when:
-        notes.append(f"left out: the conditions of {', '.join(space.when)}; W&B searches them always")
+        notes.append(f"left out: the conditions of {', '.join(space.when)}; W&B always searches them")
     if odd := [name for name in space.parameters if not _WANDB_NAME.fullmatch(name)]:
-        notes.append(f"W&B's schema takes letters, digits and . _ - in names, and warns of {', '.join(odd)}")
+        notes.append(f"W&B's schema allows letters, digits and . _ - in names, and warns of {', '.join(odd)}")
     if space.beside:
         others = ", ".join(each.name for each in space.beside)
         notes.append(f"left out: {others} beside {space.metric}; W&B has one metric")

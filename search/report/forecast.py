@@ -125,7 +125,7 @@ class ForecastReporter:
                 return
             self._write(forecast)
         elif (new := forecast.seconds) and (old := self.forecast.seconds) and new.median not in old:
-            self._output.print(f"forecast now: {forecast_text(forecast)}")
+            self._output.print(f"new forecast: {forecast_text(forecast)}")
         self.forecast = forecast
 
     def _write(self, forecast: Forecast) -> None:
@@ -182,7 +182,7 @@ def ladder_table(space: Space, forecast: Forecast | None) -> Table:
     """
     table = Table(box=None, pad_edge=False, header_style="dim")
     counted = ("trials completing it", "epochs run at it") if forecast else ()
-    for column in ("rung", "a trial has then used", *counted):
+    for column in ("rung", "used by a trial at its end", *counted):
         table.add_column(column)
     for rung in range(len(space.ladder.rungs)):
         spans = (forecast.rung_trials[rung], forecast.rung_epochs[rung]) if forecast else ()
@@ -215,7 +215,7 @@ def forecast_text(forecast: Forecast) -> str:
     if disk is not None:
         parts.append(f"at most {disk:.2g} GiB of checkpoints")
     if forecast.weights_gib is not None:
-        parts.append(f"{forecast.weights_gib:.2g} GiB of weights that stay")
+        parts.append(f"{forecast.weights_gib:.2g} GiB of weights to keep")
     return ", ".join(parts)
 
 

@@ -38,7 +38,7 @@ def gain_sentence(row: Row, space: Space, default: Row | None = None) -> str:
     gain = row["gain_mean"]
     if gain is None:
         best = f"{name} is the best after full training on {seeds_text(row)}"
-        return f"{best}; the default has no score to compare."
+        return f"{best}; the default has no score to compare with."
     where = _where(row)
     of = f"in {_plain(space)} on {where}{interval_text(row, 'gain', space)}"
     if outcome == "tie":

@@ -89,7 +89,7 @@ def print_packing(space: Space, output: Output) -> None:
     if space.resources.pack:
         output.print(
             "packed by memory: how many trials train at a time is known once they are measured; the forecast "
-            "is for one at a time, the longest that the search can take",
+            "assumes one at a time, the longest that the search can take",
             style="dim",
         )
 

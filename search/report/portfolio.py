@@ -47,13 +47,13 @@ def portfolio_sentence(trials: Sequence[TrialRecord], space: Space) -> str:
         return ""
     judged = [each for each in found if each.is_top is not None]
     if not judged:
-        return f"of {_counted(found)} of the portfolio there are too few others to compare with"
+        return f"too few other trials to compare {_counted(found)} of the portfolio with"
     top = [each for each in judged if each.is_top]
     others = f"the top third of up to {max(each.num_others for each in judged)} others at their lowest rung"
     if not top:
-        return f"of {_counted(judged)} of the portfolio none came into {others}: it is of no use here"
+        return f"0 of {_counted(judged)} of the portfolio reached {others}: it does not help here"
     names = ", ".join(_named(each.trial) for each in top)
-    return f"of {_counted(judged)} of the portfolio {len(top)} came into {others}: {names}"
+    return f"{len(top)} of {_counted(judged)} of the portfolio reached {others}: {names}"
 
 
 def portfolio_points(trials: Sequence[TrialRecord], space: Space) -> list[str]:
@@ -82,7 +82,7 @@ def _counted(found: Sequence[StartOutcome]) -> str:
 def _line(each: StartOutcome, space: Space) -> str:
     value = None if each.rung is None else each.trial.value_at(space.metric, each.rung)
     if value is None:
-        return f"{_named(each.trial)}: {each.trial.status}, without a value at a rung"
+        return f"{_named(each.trial)}: {each.trial.status}, without a value at any rung"
     place = {
         True: f"in the top third of {each.num_others} others",
         False: f"not in the top third of {each.num_others} others",

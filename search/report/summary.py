@@ -181,7 +181,7 @@ def _print_top(run: Run, output: Output) -> None:
         )
     output.print(table)
     if len({each.rung for each in shown}) > 1:
-        why = "scores of different rungs do not compare"
+        why = "scores of different rungs cannot be compared"
         output.print(f"ranked by the highest completed rung, then by {space.metric}: {why}", style="dim")
 
 
@@ -194,7 +194,7 @@ def _print_front(run: Run, output: Output) -> None:
     for trial, values in pareto_front(space, list(run.history.trials.values())):
         hparams = varied_text(trial, space, run.history)
         table.add_row(trial.trial_id, *objective_texts(values), hparams)
-    lacking = f"front: no trial has a value of each of {', '.join(space.objective)}"
+    lacking = f"front: no trial has a value for each of {', '.join(space.objective)}"
     output.print(table if table.row_count else lacking)
 
 
@@ -225,10 +225,10 @@ def _print_deciders(run: Run, output: Output) -> None:
     line = f"decisions: {counts}; ranks make {trust.share_of_ranks:.0%} of those left to ranks and model"
     if trust.losses is not None:
         by_ranks, by_model = (1 - loss for loss in trust.losses)
-        line += f", whose order agreed with what came at {by_ranks:.2f} and {by_model:.2f}"
+        line += f", whose rank correlations with the outcome are {by_ranks:.2f} and {by_model:.2f}"
     output.print(line)
     if num := trust.num_foreseen:
-        output.print(f"the model's 80 % intervals held {trust.num_covered} of the {num} values that came")
+        output.print(f"the model's 80 % intervals contained {trust.num_covered} of the {num} observed values")
 
 
 def _print_duplicate_curves(run: Run, output: Output) -> None:

@@ -21,7 +21,7 @@ from yarl import URL
 
 _ONCE_S = 60.0
 _NEEDED = "This page needs its token: open the address that `jouletune ui` printed.\n"
-_WRONG = "The token is not that of this server: open the address that `jouletune ui` printed last.\n"
+_WRONG = "This is not the token of this server: open the address that `jouletune ui` printed last.\n"
 # The page of a run has a policy of its own, with the hashes of its scripts and `style-src 'unsafe-inline'`.
 # The rest is added here; `frame-ancestors` has no effect inside a document.
 _OF_REPORTS = "frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
@@ -77,7 +77,9 @@ class Access:
     ) -> web.StreamResponse:
         """Refuse requests that may not read the pages, turn a token into the cookie, and pass others on."""
         if not self.is_own_host(request.headers.get("Host", "")):
-            text = "These pages are only at this machine's own addresses, such as 127.0.0.1 or localhost.\n"
+            text = (
+                "These pages are served only at addresses of this machine, such as 127.0.0.1 or localhost.\n"
+            )
             return web.Response(status=403, text=text)
         given, once = request.query.get("token"), request.query.get("once")
         if given is None and once is None:

@@ -91,13 +91,13 @@
     const num = all.filter(({ row }) => row.state === "running" || row.state === "promoting").length;
     const parts = [`${all.length} run${all.length === 1 ? "" : "s"}`, `${num} running`];
     if (wanted.length < all.length) parts.push(`${wanted.length} shown`);
-    if (numUnread) parts.push(`${numUnread} still to be read`);
+    if (numUnread) parts.push(`${numUnread} not read yet`);
     find("count").textContent = isKnown ? parts.join(", ") : "";
     const empty = find("empty");
     empty.hidden = !isKnown || wanted.length > 0;
     empty.textContent = all.length
-      ? "No run fits the filter."
-      : `There is no run in ${folder} yet. One that begins appears here.`;
+      ? "No run matches the filter."
+      : `No runs in ${folder} yet; new ones appear here.`;
     document.title = num ? `${num} running, runs` : "runs";
   }
   function listSpaces() {

@@ -22,8 +22,8 @@ from trainables.core.files import is_safe_name
 
 _BATCH_S = 0.3  # for which a scan reads before readers of the list see what it has found
 _BAD_NAME = (
-    "the name of its folder is none that a run can have, so that no command opens it: rename it (up to 120 "
-    "characters, no control characters, and no dot, hyphen or space first)"
+    "its folder has a name that no run can have, so no command can open it: rename it (up to 120 characters, "
+    "no control characters, and no dot, hyphen or space first)"
 )
 
 

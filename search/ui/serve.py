@@ -57,12 +57,12 @@ def _place(results: Path) -> tuple[Path, str]:
     if is_address(results):
         bucket = Address.parse(results)
         raise UserError(
-            f"{bucket} is in a bucket, and runs are shown live from a folder of this machine: fetch one "
-            f"by `jouletune fetch {bucket}/NAME`, or write its page by `jouletune report {bucket}/NAME`"
+            f"{bucket} is in a bucket, but only runs in a folder of this machine are shown live: fetch one "
+            f"with `jouletune fetch {bucket}/NAME`, or write its page with `jouletune report {bucket}/NAME`"
         )
     results = results.absolute()
     if not results.is_dir():
-        raise UserError(f"{results} is no folder; give the one that has the runs")
+        raise UserError(f"{results} is not a folder; give the one that has the runs")
     if RunFolder(results).has_run:
         return results.parent, f"/runs/{quote(results.name)}"
     return results, "/"
@@ -84,7 +84,7 @@ def _listening(host: str, port: int | None) -> socket.socket:
                 continue
             advice = "; --port 0 takes a free one" if error.errno == errno.EADDRINUSE else ""
             reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-            raise UserError(f"{host} port {number} cannot be listened on: {reason}{advice}") from error
+            raise UserError(f"cannot listen on {host} port {number}: {reason}{advice}") from error
     raise AssertionError("unreachable: the last one is taken or raises")
 
 
@@ -105,21 +105,22 @@ async def _serve(results: Path, path: str, listener: socket.socket, service: Ser
     if service.should_open and _has_screen():
         await asyncio.to_thread(webbrowser.open, access.address_once(path))
     await stop.wait()
-    output.print("ended; the pages are not served any more, and no search is affected")
+    output.print("stopped serving the pages; searches are not affected")
     await runner.cleanup()
 
 
 def _announce(results: Path, address: str, port: int, service: Service, output: Output) -> None:
     if not is_loopback(service.host):
         output.warn(
-            f"listening on {service.host}: whoever reaches this port and learns the token reads all runs in "
-            f"{results}, and what is sent is not encrypted; without --host, and through `ssh -L`, it is"
+            f"listening on {service.host}: anyone who can reach this port and has the token can read all "
+            f"runs in {results}, and traffic is not encrypted; to encrypt it, leave out --host and use "
+            "`ssh -L`"
         )
     output.print(f"the runs in {results}, live:\n  {address}")
     if "SSH_CONNECTION" in os.environ and is_loopback(service.host):
         here = socket.gethostname()
-        output.print(f"from your own machine first: ssh -L {port}:127.0.0.1:{port} {here}")
-    output.print("Ctrl-C ends this, and no search")
+        output.print(f"first, on your own machine: ssh -L {port}:127.0.0.1:{port} {here}")
+    output.print("Ctrl-C stops this server; searches are not affected")
 
 
 def _stop_event() -> asyncio.Event:

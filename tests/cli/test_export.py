@@ -161,7 +161,7 @@ def test_what_a_sweep_cannot_express_is_noted_in_it(tmp_path: Path) -> None:
     space = made_space(tmp_path, WANDB, overrides)
     notes = export_sweep(space, [], tmp_path / "sweep.yaml")
     assert notes == [
-        "left out: the conditions of noise; W&B searches them always",
+        "left out: the conditions of noise; W&B always searches them",
         "left out: energy beside val_accuracy; W&B has one metric",
         "left out: the rungs; W&B's hyperband has them at min_iter, min_iter x eta and so on",
         "left out: subset and resolution of the rungs; W&B's bands are of epochs",

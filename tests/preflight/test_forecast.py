@@ -483,7 +483,7 @@ def test_a_rung_that_takes_longer_than_was_thought_is_reported_when_it_is_seen(t
     kept = kept_forecast(run.ledger)
     assert kept is not None
     assert kept.seconds == first  # what the end is compared with
-    assert "forecast now: 4 trials, 36 epochs, 5:24" in shown(output)
+    assert "new forecast: 4 trials, 36 epochs, 5:24" in shown(output)
 
 
 def test_a_long_run_is_forecast_by_its_first_and_its_latest_trials(
@@ -636,7 +636,7 @@ def test_weights_that_stay_are_forecast_for_each_trial_at_the_top_rung(tmp_path:
     forecast = forecast_of(space, *points)
     assert forecast.weights_gib == 0.75  # six times the largest
     assert Forecast.from_dict(forecast.to_dict()) == forecast
-    assert forecast_text(forecast).endswith("at most 3.5 GiB of checkpoints, 0.75 GiB of weights that stay")
+    assert forecast_text(forecast).endswith("at most 3.5 GiB of checkpoints, 0.75 GiB of weights to keep")
     assert forecast_of(space, point(1.0, 2.0, 4.0)).weights_gib is None
 
 

@@ -106,7 +106,7 @@ def test_a_comparison_begins_with_why_the_two_do_not_compare(run: Run, tmp_path:
     names = [str(each.ledger.folder) for each in (one, other)]
     assert metrics.text == (
         f"The metrics differ: {names[0]} has val_accuracy (max); {names[1]} has val_accuracy (min). "
-        "Scores of the two do not compare."
+        "Scores of the two cannot be compared."
     )
-    assert data.text.startswith("The data have one name and changed between the runs: none.")
+    assert data.text.startswith("The data have the same name but changed between the runs: none.")
     assert f"{names[1]} has 1 epoch, then 2 epochs (horizon full)" in budgets.text

@@ -1,4 +1,4 @@
-"""What a run's page says of who decided, and of how well the model foresaw what came."""
+"""What a run's page says of who decided, and of how well the model predicted the outcome."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_share_of_ranks_is_drawn_with_who_decided(space: Space) -> None:
     assert texts[0].startswith(
         "4 decisions: ranks 2, chance 1, model 1. Of the decisions left to ranks and model"
     )
-    assert texts[1] == "The model has foreseen no value yet, so nothing is known of its calibration."
+    assert texts[1] == "The model has predicted no value yet, so nothing is known of its calibration."
 
 
 def test_a_journal_from_before_the_share_was_recorded_has_the_counts_alone(space: Space) -> None:
@@ -84,7 +84,7 @@ def test_the_calibration_is_counted_in_all_and_by_thirds(space: Space) -> None:
     ]
     (*_, text) = of_kind(section, Text)
     assert text.text == (
-        "The model's 80 % intervals held 2 of the 3 values that came: 67% (95 % interval 21% to 94%)."
+        "The model's 80 % intervals contained 2 of the 3 observed values: 67% (95 % interval 21% to 94%)."
     )
     assert not text.is_warning
     calibration = of_kind(section, Chart)[-1]
@@ -97,7 +97,7 @@ def test_the_calibration_is_counted_in_all_and_by_thirds(space: Space) -> None:
 
 @pytest.mark.parametrize(
     ("num_held", "num_missed", "says"),
-    [(20, 20, "It is surer than it may be"), (60, 1, "It is less sure than it could be."), (32, 8, "")],
+    [(20, 20, "The model is overconfident"), (60, 1, "It is underconfident."), (32, 8, "")],
 )
 def test_intervals_that_hold_too_few_or_too_many_are_named(
     space: Space, num_held: int, num_missed: int, says: str
@@ -107,8 +107,8 @@ def test_intervals_that_hold_too_few_or_too_many_are_named(
     section = deciders_section(data_of(space, events))
     (*_, text) = of_kind(section, Text)
     assert says in text.text
-    assert ("sure" in text.text) is bool(says)
-    assert text.is_warning is says.startswith("It is surer")
+    assert ("confident" in text.text) is bool(says)
+    assert text.is_warning is says.startswith("The model is over")
 
 
 def test_what_a_search_foresaw_is_in_its_journal_as_often_as_it_counted(tmp_path: Path) -> None:

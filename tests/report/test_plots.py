@@ -73,7 +73,7 @@ def test_a_table_that_cannot_be_drawn_is_reported_and_costs_no_other_chart(tmp_p
     (made(tmp_path, 3) / "confusion.csv").write_text("label,a\na,many\n")
     (line,) = draw_plots(tmp_path, "a training")
     assert line.startswith(f"{tmp_path / 'confusion.png'} not drawn (ValueError: ")
-    assert line.endswith("its data is confusion.csv")
+    assert line.endswith("its data is in confusion.csv")
     assert len(list(tmp_path.glob("*.png"))) == 4
 
 

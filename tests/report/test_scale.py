@@ -64,7 +64,7 @@ def test_thinned_plots_say_of_how_many_they_show_some(
     text = write_page(run.ledger.folder, should_draw=False).path.read_text(encoding="utf-8")
     ranked = len(run.ranking.ranked())
     assert (
-        f"Score of each trial at its highest rung (6 of {ranked} trials, evenly spaced; the line is of all)"
+        f"Score of each trial at its highest rung (6 of {ranked} trials, evenly spaced; the line shows all)"
         in text
     )
     assert f"lr and the score (the best 4 of {ranked} trials)" in text

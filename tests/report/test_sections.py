@@ -213,8 +213,8 @@ def test_without_a_sensor_energy_is_left_out_with_the_reason(tmp_path: Path) -> 
     assert [key for key, section in found.items() if reason in words(section)] == ["energy"]
     (table,) = [part for part in found["trials"].elements if isinstance(part, Table)]
     assert "energy (J)" not in table.columns
-    assert "Energy is empty as it is unknown: see Energy." in words(found["trials"])
-    assert "Left out, as nothing is known of any trial: energy (J)." in words(found["trials"])
+    assert "Energy is empty because it is unknown: see Energy." in words(found["trials"])
+    assert "Columns left out because they are empty for all trials: energy (J)." in words(found["trials"])
 
 
 def test_several_objectives_have_a_section_with_each_pair_the_front_and_what_was_infeasible(

@@ -80,7 +80,7 @@ def test_a_promoted_trial_has_its_full_score_and_confusion(tmp_path: Path) -> No
     found = details_of(searched).data["promoted"]
     matrices = [names and (names, rows) for _, names, rows in found.values()]
     assert (["a", "b"], [["4", "1"], ["", "5"]]) in matrices
-    assert all(sentence.startswith("In full: ") for sentence, *_ in found.values())
+    assert all(sentence.startswith("Full training: ") for sentence, *_ in found.values())
 
 
 def test_a_row_opens_its_trial_by_a_button(run: Run) -> None:

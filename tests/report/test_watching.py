@@ -57,7 +57,7 @@ def test_it_is_written_until_the_run_has_ended_and_drawn_once(tmp_path: Path) ->
     assert slept == [5.0, 5.0]
     assert printed == [
         f"{tmp_path}/report.html: written every 5 s until the run has ended; "
-        "Ctrl-C stops the watching, not the run"
+        "Ctrl-C stops watching, not the run"
     ]
 
 

@@ -169,8 +169,8 @@ def test_the_end_of_a_search_says_who_decided_and_how_well_the_model_foresees(tm
     names = {"rung": "ranks", "model": "model", "random": "chance"}
     assert "decisions: " + ", ".join(f"{names[name]} {count}" for name, count in counts.most_common()) in text
     assert f"ranks make {trust.share_of_ranks:.0%} of those left to ranks and model" in text
-    held = f"the model's 80 % intervals held {trust.num_covered} of the {trust.num_foreseen} values that came"
-    assert held in text
+    counted = f"{trust.num_covered} of the {trust.num_foreseen} observed values"
+    assert f"the model's 80 % intervals contained {counted}" in text
     assert 0 < trust.num_covered <= trust.num_foreseen
     other = whole(made_space(tmp_path), tmp_path / "other", chooser(made_space(tmp_path)))
     assert other.trust is None

@@ -290,7 +290,7 @@ def test_the_last_screen_says_how_the_points_did(tmp_path: Path) -> None:
     run = searched(space, tmp_path / "results/new")
     trials = list(run.history.trials.values())
     sentence = portfolio_sentence(trials, space)
-    assert sentence.startswith("of 2 points of the portfolio 2 came into the top third of up to 10 others")
+    assert sentence.startswith("2 of 2 points of the portfolio reached the top third of up to 10 others")
     assert f"trial-0001 (from {sources(space)[0]})" in sentence
     output, stream = texts()
     print_summary(run, output)
@@ -307,10 +307,10 @@ def test_points_that_are_of_no_use_here_are_said_to_be_so(tmp_path: Path) -> Non
     run = searched(space, tmp_path / "results/new")
     trials = list(run.history.trials.values())
     assert portfolio_sentence(trials, space) == (
-        "of 1 point of the portfolio none came into the top third of up to 11 others at their lowest rung: "
-        "it is of no use here"
+        "0 of 1 point of the portfolio reached the top third of up to 11 others at their lowest rung: "
+        "it does not help here"
     )
     assert portfolio_sentence(trials[:2], space) == (
-        "of 1 point of the portfolio there are too few others to compare with"
+        "too few other trials to compare 1 point of the portfolio with"
     )
     assert portfolio_sentence([trial for trial in trials if trial.proposed_by != "portfolio"], space) == ""

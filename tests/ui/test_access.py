@@ -20,7 +20,7 @@ PATHS = (
     "/nothing",
 )
 NEEDED = "This page needs its token: open the address that `jouletune ui` printed.\n"
-WRONG = "The token is not that of this server: open the address that `jouletune ui` printed last.\n"
+WRONG = "This is not the token of this server: open the address that `jouletune ui` printed last.\n"
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_a_name_that_was_pointed_here_is_refused(server: UiServer, host: str, st
     answer = server.get("/", Host=host)
     assert answer.status == status
     if status == 403:
-        assert answer.text.startswith("These pages are only at this machine's own addresses")
+        assert answer.text.startswith("These pages are served only at addresses of this machine")
 
 
 @pytest.mark.parametrize(

@@ -32,11 +32,13 @@ def test_it_prints_an_address_that_opens_and_ends_with_one_line(tmp_path: Path) 
     running = command(run, "--no-browser", "--port", 0, "--host", "0.0.0.0", folder=tmp_path)
     assert running.stdout
     printed = [running.stdout.readline() for _ in range(4)]
-    assert printed[0].startswith("warning: listening on 0.0.0.0: whoever reaches this port and learns the t")
+    assert printed[0].startswith(
+        "warning: listening on 0.0.0.0: anyone who can reach this port and has the t"
+    )
     assert printed[1] == f"the runs in {tmp_path}, live:\n"
     address = printed[2].strip()
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/runs/run\?token=[\w-]{43}", address)
-    assert printed[3] == "Ctrl-C ends this, and no search\n"
+    assert printed[3] == "Ctrl-C stops this server; searches are not affected\n"
     opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
     with opener.open(address, timeout=60) as answer:
         assert answer.url == address.partition("?")[0]
@@ -44,15 +46,15 @@ def test_it_prints_an_address_that_opens_and_ends_with_one_line(tmp_path: Path) 
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=60)
     assert (running.returncode, err) == (0, "")
-    assert out == "ended; the pages are not served any more, and no search is affected\n"
+    assert out == "stopped serving the pages; searches are not affected\n"
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nowhere"], "nowhere is no folder; give the one that has the runs\n"),
+        (["nowhere"], "nowhere is not a folder; give the one that has the runs\n"),
         (["s3://bucket/runs"], "jouletune fetch s3://bucket/runs/NAME"),
-        ([".", "--host", "192.0.2.1", "--port", "0"], "192.0.2.1 port 0 cannot be listened on: "),
+        ([".", "--host", "192.0.2.1", "--port", "0"], "cannot listen on 192.0.2.1 port 0: "),
     ],
 )
 def test_what_cannot_be_served_is_one_message(
@@ -67,7 +69,7 @@ def test_a_port_that_is_taken_is_named(capsys: pytest.CaptureFixture[str]) -> No
         port = taken.getsockname()[1]
         assert cli.run("ui", [".", "--port", str(port)]) == 2
     assert capsys.readouterr().err == (
-        f"127.0.0.1 port {port} cannot be listened on: Address already in use; --port 0 takes a free one\n"
+        f"cannot listen on 127.0.0.1 port {port}: Address already in use; --port 0 takes a free one\n"
     )
 
 

@@ -153,7 +153,7 @@ def test_a_run_whose_folder_no_command_can_name_is_listed_with_that(results: Pat
     assert states(runs) == {"-old": "damaged"}
     found = runs.row("-old")
     assert found
-    assert found[0].detail.startswith("the name of its folder is none that a run can have")
+    assert found[0].detail.startswith("its folder has a name that no run can have")
 
 
 def test_only_what_changed_is_told_again(results: Path) -> None:

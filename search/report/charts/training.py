@@ -58,7 +58,7 @@ def draw_plots(folder: Path, title: str) -> Iterator[str]:
             plot = plot_of(read_table(folder / table), title)
             draw(plot, folder / name, title=f"{title}: {_HEADINGS.get(name, '')}")
         except Exception as error:  # a plot is never worth a run; its data is there
-            yield f"{folder / name} not drawn ({type(error).__name__}: {error}); its data is {table}"
+            yield f"{folder / name} not drawn ({type(error).__name__}: {error}); its data is in {table}"
 
 
 def draw_lr_range(steps: Sequence[LrRangeStep], found: LrRange | None, path: Path, title: str) -> None:

@@ -26,8 +26,8 @@ def ablations_section(run: RunData) -> Section:
         return Section(key="ablations", title=title, elements=[])
     seeds = f"{run.space.repeats} seeds each" if run.space.repeats > 1 else "one seed each"
     note = (
-        f"Each row changes one thing of the default configuration, which is the first ({run.metric_title}). "
-        f"The difference is of validation and of {seeds}, and seeds alone move a score: promote what matters."
+        f"Each row changes one thing in the default configuration, the first row ({run.metric_title}). "
+        f"Differences are on validation, with {seeds}, and seeds alone move a score: promote what matters."
     )
     columns = ("ablation", "changed", run.metric, "against the default", "rung", "trial", "state")
     table = Table(caption="Ablations", columns=columns, rows=rows, trial_column="trial")

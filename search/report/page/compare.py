@@ -56,12 +56,13 @@ def _incomparable(both: list[tuple[str, RunData]]) -> list[Text]:
     if data[0] != data[1]:
         warnings.append(f"The data differ: {_each(both, data)}")
     elif found[0] and found[1] and found[0] != found[1]:
-        warnings.append(f"The data have one name and changed between the runs: {data[0]}")
+        warnings.append(f"The data have the same name but changed between the runs: {data[0]}")
     if one.space.ladder != other.space.ladder:
         rungs = [_ladder_text(run) for _, run in both]
         warnings.append(f"The budgets differ: {_each(both, rungs)}")
     return [
-        Text(text=f"{warning}. Scores of the two do not compare.", is_warning=True) for warning in warnings
+        Text(text=f"{warning}. Scores of the two cannot be compared.", is_warning=True)
+        for warning in warnings
     ]
 
 

@@ -50,13 +50,13 @@ class Foreseen:
         interval = f"{value_text(self.low)} to {value_text(self.high)}"
         return (
             f"{self.trial_id}, epoch {self.epoch}: {value_text(self.value)}, "
-            f"foreseen {value_text(self.expected)} ({interval})"
+            f"predicted {value_text(self.expected)} ({interval})"
         )
 
 
 def deciders_section(run: RunData) -> Section:
     """Which decider was trusted over time, and the model's calibration; empty without a model."""
-    title = "Who decided, and how well the model foresaw"
+    title = "Who decided, and how well the model predicted"
     if run.space.scheduler.mode != "freeze_thaw":
         return Section(key="deciders", title=title, elements=[])
     decisions = [event for event in run.events if "decided_by" in event]
@@ -87,8 +87,8 @@ def _decisions_sentence(decisions: Sequence[Event]) -> str:
     counts = ", ".join(f"{name} {count}" for name, count in made.most_common())
     latest = decisions[-1].get("ranks_share")
     trust = "" if latest is None else (
-        f" Of the decisions left to ranks and model, ranks made {latest:.0%} in the end: whichever "
-        "of the two had placed the trials that came further better was given more of them."
+        f" Of the decisions left to ranks and model, ranks made {latest:.0%} in the end: the one "
+        "that had predicted the ranks of trials better was given more of them."
     )  # fmt: skip
     return f"{len(decisions)} decisions: {counts}.{trust}"
 
@@ -117,7 +117,7 @@ def _trust_chart(shares: Sequence[Event]) -> Chart:
     ]
     return Chart(
         key="trust",
-        title="Who is trusted: the share of ranks, beside the model's"
+        title="Who is trusted: the share of ranks; the rest is the model's"
         + thinned_text(len(shown), len(numbers), "decisions"),
         x=Scale(title="decisions", is_whole=True),
         y=Scale(title="share of ranks", span=(0.0, 1.0)),
@@ -128,16 +128,16 @@ def _trust_chart(shares: Sequence[Event]) -> Chart:
 
 def _calibration_sentence(foreseen: Sequence[Foreseen]) -> str:
     if not foreseen:
-        return "The model has foreseen no value yet, so nothing is known of its calibration."
+        return "The model has predicted no value yet, so nothing is known of its calibration."
     covered = sum(each.is_covered for each in foreseen)
     low, high = _wilson(covered, len(foreseen))
     said = (
-        f"The model's 80 % intervals held {covered} of the {len(foreseen)} values that came: "
+        f"The model's 80 % intervals contained {covered} of the {len(foreseen)} observed values: "
         f"{covered / len(foreseen):.0%} (95 % interval {low:.0%} to {high:.0%})."
     )
     if _is_too_sure(foreseen):
-        return f"{said} It is surer than it may be: take what it expects with care."
-    return f"{said} It is less sure than it could be." if low > _CLAIMED else said
+        return f"{said} The model is overconfident: treat its predictions with care."
+    return f"{said} It is underconfident." if low > _CLAIMED else said
 
 
 def _is_too_sure(foreseen: Sequence[Foreseen]) -> bool:
@@ -157,7 +157,7 @@ def _calibration_chart(run: RunData, foreseen: Sequence[Foreseen]) -> Chart:
     """The predictions, with their 80 % intervals, against what was reached: on the line the two are equal."""
     shown = evenly(foreseen, _MOST_POINTS // 4)  # each has an interval to draw
     ends = [min(each.low for each in shown), max(each.high for each in shown)]
-    line = Series(name="as foreseen", x=ends, y=ends, style="line", colour=GREY, is_dashed=True)
+    line = Series(name="as predicted", x=ends, y=ends, style="line", colour=GREY, is_dashed=True)
     held = [each for each in shown if each.is_covered]
     missed = [each for each in shown if not each.is_covered]
     series = [
@@ -167,9 +167,9 @@ def _calibration_chart(run: RunData, foreseen: Sequence[Foreseen]) -> Chart:
     ]
     return Chart(
         key="calibration",
-        title="Foreseen against reached" + thinned_text(len(shown), len(foreseen), "values"),
-        x=Scale(title=f"{run.metric} as foreseen, with its 80 % interval"),
-        y=Scale(title=f"{run.metric} that came"),
+        title="Predicted against observed" + thinned_text(len(shown), len(foreseen), "values"),
+        x=Scale(title=f"predicted {run.metric}, with its 80 % interval"),
+        y=Scale(title=f"observed {run.metric}"),
         series=[each for each in series if each.x],
     )
 
@@ -198,9 +198,9 @@ def _table(foreseen: Sequence[Foreseen]) -> Table:
         ("all", foreseen),
     ]
     return Table(
-        caption="What the model said before a value came",
+        caption="The model's predictions, against the values observed later",
         columns=(
-            "of the search",
+            "part of the search",
             "values",
             "within the 80 % interval",
             "mean error",

@@ -73,7 +73,7 @@ def _epochs(run: RunData) -> HeadFigure:
 def _time(run: RunData) -> HeadFigure:
     forecast = kept_forecast(run.ledger)
     if forecast is None or forecast.seconds is None:
-        return HeadFigure(name="time", value=duration(run.seconds), detail="nothing was forecast")
+        return HeadFigure(name="time", value=duration(run.seconds), detail="no forecast")
     detail = f"forecast {time_text(forecast.seconds)}"
     return HeadFigure(name="time", value=duration(run.seconds), detail=detail)
 

@@ -154,7 +154,7 @@ def thinned_text(num_shown: int, num_all: int, what: str) -> str:
     return (
         ""
         if num_shown == num_all
-        else f" ({num_shown:,} of {num_all:,} {what}, evenly spaced; the line is of all)"
+        else f" ({num_shown:,} of {num_all:,} {what}, evenly spaced; the line shows all)"
     )
 
 
@@ -176,12 +176,12 @@ def expected_gains(run: RunData) -> Chart:
     epochs = [each.num_epochs for each in gains]
     return Chart(
         key="expected_gain",
-        title="What a further trial is expected to gain",
+        title="Expected gain of a further trial",
         x=Scale(title="epochs spent by all trials", is_whole=True),
         y=Scale(title=f"gain in {run.metric}"),
         series=[
             Series(
-                name="of the most promising one",
+                name="of the most promising trial",
                 x=epochs,
                 y=[each.expected_gain for each in gains],
                 hover=[f"{each.expected_gain:.3g} after {each.num_trials} trials" for each in gains],
@@ -189,7 +189,7 @@ def expected_gains(run: RunData) -> Chart:
                 has_points=True,
             ),
             Series(
-                name="the smallest that means anything",
+                name="the smallest that is more than noise",
                 x=epochs,
                 y=[each.least_gain for each in gains],
                 hover=[f"{each.least_gain:.3g}: {each.least_is}" for each in gains],

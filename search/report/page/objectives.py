@@ -47,12 +47,12 @@ def _front_elements(run: RunData) -> list[Element]:
     known = known_values(run, run.space)
     names = ", ".join(run.space.objective)
     if not known:
-        return [Text(text=f"The front is left out: no trial has a value of each of {names}.")]
+        return [Text(text=f"The front is left out: no trial has a value for each of {names}.")]
     num_lacking = sum(is_comparable(trial, run.metric) for trial in run.trials) - len(known)
     lacking = f" Left out: {num_lacking} that lack one of these values." if num_lacking else ""
     note = (
-        f"Trials were compared by {names} together. On the front are those that no other one beats in all of "
-        "them, of the highest rung that any trial has completed; the rank in the table of trials is by "
+        f"Trials were compared by {names} together. The front has those that no other trial beats in all of "
+        "them, at the highest rung that any trial has completed; ranks in the table of trials are by "
         f"{run.metric} alone.{lacking}"
     )
     pairs = combinations(range(len(run.space.objective)), 2)

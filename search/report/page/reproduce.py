@@ -57,7 +57,7 @@ def _commands(run: RunData) -> Iterator[tuple[str, str]]:
     above, _, name = place.rpartition("/")
     results = ["--results", above]
     if command := run.environment.get("command"):
-        yield "as it was started", command_line([*map(str, command)])
+        yield "the command that started it", command_line([*map(str, command)])
     search = ["search", "--space", space_file]
     yield "the same search again", typed_command(*search, "--name", f"{name}-again", *results)
     yield "resume it", typed_command(*search, "--name", name, *results)

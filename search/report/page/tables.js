@@ -67,8 +67,8 @@
         return line;
       }));
       table.parentNode.scrollTop = 0;
-      const range = shown.length ? `rows ${first + 1} to ${first + shown.length} of ${rows.length}` : "no row";
-      pager.querySelector("span").textContent = range + (rows.length < all.length ? `, filtered of ${all.length}` : "");
+      const range = shown.length ? `rows ${first + 1} to ${first + shown.length} of ${rows.length}` : "no rows";
+      pager.querySelector("span").textContent = range + (rows.length < all.length ? `, filtered from ${all.length}` : "");
       earlier.disabled = first === 0;
       further.disabled = first + data.page >= rows.length;
     }

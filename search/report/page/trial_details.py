@@ -116,6 +116,6 @@ def _full_training(promotion: Promotion, row: Mapping[str, Any]) -> list[Any]:
     matrix = confusion_of(promotion.ledger.trial_folder(trainings[0].trial_id)) if trainings else None
     mean = row["test_mean"] if row["test_mean"] is not None else row["val_mean"]
     num = row["num_seeds"]
-    sentence = f"In full: {value_text(mean)}, the mean of {counted(num, 'seed')}"
+    sentence = f"Full training: {value_text(mean)}, the mean of {counted(num, 'seed')}"
     sentence += f"; {row['conclusion']}" if row["conclusion"] else ""
     return [sentence, list(matrix.names) if matrix else [], [list(r) for r in matrix.texts] if matrix else []]

@@ -24,8 +24,8 @@ def trial_section(run: RunData) -> Section:
     """Every trial: the ranked ones in their order, then the others."""
     reasons = list(dict.fromkeys(filter(None, (_no_energy_reason(run, trial) for trial in run.trials))))
     note = (
-        "The largest budget ranks first, then the metric. A column's name sorts by it; a trial's opens its "
-        "curve, hyperparameters, log and confusion."
+        "Ranked by the largest budget, then by the metric. Click a column's name to sort by it, and a "
+        "trial's to see its curve, hyperparameters, log and confusion."
     )
     table = replace(trial_table(run), trial_column="trial")
     elements: list[Element] = [Text(text=note), table.without_empty_columns()]
@@ -33,12 +33,14 @@ def trial_section(run: RunData) -> Section:
         repeated = "Repeats of a configuration rank together, by the mean of those that have a score."
         elements[1:1] = [Text(text=repeated), configuration_table(run)]
     if reasons and all(mj is None for mj in run.energy_mj.values()):
-        elements.append(Text(text="Energy is empty as it is unknown: see Energy."))
+        elements.append(Text(text="Energy is empty because it is unknown: see Energy."))
     elif reasons:
         shown = "; ".join(reasons[:_REASONS_SHOWN])
         elements.append(Text(text=f"Energy is empty if it is unknown: {shown}."))
     if table.rows and (empty := table.empty_columns):
-        elements.append(Text(text=f"Left out, as nothing is known of any trial: {', '.join(empty)}."))
+        elements.append(
+            Text(text=f"Columns left out because they are empty for all trials: {', '.join(empty)}.")
+        )
     if run.trials:
         elements.append(trial_details(run))
     return Section(key="trials", title="Trials", elements=elements)

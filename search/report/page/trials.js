@@ -63,7 +63,7 @@
     if (!data.default) return [table("Hyperparameters", ["name", "value"], differing)];
     found.push(differing.length
       ? table("Differs from the default", ["name", "this trial", "default"], differing)
-      : node("p", "All hyperparameters are the default's."));
+      : node("p", "All hyperparameters are as in the default."));
     const alike = data.names.map((name, place) => [name, data.default[place], place]).filter(([, text, place]) => text && !own.has(place));
     if (alike.length) {
       const more = node("details");
@@ -73,7 +73,7 @@
     return found;
   }
   function confusion(names, rows) {
-    const box = table("Confusion of its full training: classes in rows, what they were taken for in columns", ["class", ...names], rows.map((row, place) => [names[place], ...row]), "confusion");
+    const box = table("Confusion of its full training: classes in rows, predictions in columns", ["class", ...names], rows.map((row, place) => [names[place], ...row]), "confusion");
     rows.forEach((row, place) => {
       const all = row.reduce((sum, text) => sum + Number(text), 0) || 1;
       const cells = box.querySelectorAll("tbody tr")[place].querySelectorAll("td");

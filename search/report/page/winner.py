@@ -49,7 +49,7 @@ def _scored_on(run: RunData, winner: Mapping[str, Any]) -> str:
     """The set that the trainings were scored on, and the score of guessing there."""
     guessing = winner["guessing"]
     known = "unknown" if guessing is None else f"{guessing:.4g} in {run.metric.removeprefix('val_')}"
-    return f"Scored on {set_text(winner, run.space)}. Guessing scores {known}."
+    return f"Scored on {set_text(winner, run.space)}. The score of guessing is {known}."
 
 
 def _gain_chart(run: RunData, promotion: Promotion) -> list[Chart]:

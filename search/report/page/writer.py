@@ -164,7 +164,7 @@ def write_at_end(folder: Path, output: Output) -> None:
             written = write_page(folder)
     except Exception as error:
         later = typed_command("report", folder)
-        output.warn(f"no report ({type(error).__name__}: {error}); later: {later}")
+        output.warn(f"no report ({type(error).__name__}: {error}); write it later: {later}")
         return
     for line in written.warnings:
         output.warn(line)
@@ -196,7 +196,7 @@ def watch(
     written = write(newest(), refresh_s=every_s, should_draw=False)
     say(
         f"{written.path}: written every {every_s:g} s until the run has ended; "
-        "Ctrl-C stops the watching, not the run"
+        "Ctrl-C stops watching, not the run"
     )
     while not written.is_over and not (lost := lost_holder()):
         sleep(every_s)
