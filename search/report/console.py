@@ -82,7 +82,7 @@ class ConsoleView:
         elif event["event"] == "gain_estimated":
             self._note_of_flatness()
         elif event["event"] == "epoch_overdue":
-            line = f"{event['trial']}  an epoch may hang: {overdue_text(event)}"
+            line = f"{event['trial']}  an epoch may be hanging: {overdue_text(event)}"
             if self._run.space.limits.epoch_minutes is None:
                 line += "; limits.epoch_minutes would end it"
             self._output.warn(line)

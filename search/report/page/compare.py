@@ -31,7 +31,7 @@ def comparison(one: RunData, other: RunData) -> list[Section]:
             elements=[*_incomparable(both), _side_by_side(both), *_texts(both)],
         ),
         Section(key="history", title="Best by epochs spent", elements=_best(both)),
-        Section(key="spaces", title="Differences of the spaces", elements=_differences(both)),
+        Section(key="spaces", title="Differences between the spaces", elements=_differences(both)),
         *(
             Section(key=f"trials_{number}", title=f"Trials of {name}", elements=[trial_table(run)])
             for number, (name, run) in enumerate(both, start=1)

@@ -20,7 +20,7 @@ from search.space.objectives import Objective
 _MEANING = {
     "promoted": "full trainings of promote.py",
     "finished": "trials that completed the whole ladder",
-    "paused": "trials that wait at a rung for the next one",
+    "paused": "trials that wait at a rung to be continued",
     "stopped": "trials ended by a rung, a threshold or patience",
     "diverged": "trials whose loss became NaN or infinite",
     "failed": "trials ended by an error",

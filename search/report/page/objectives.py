@@ -10,6 +10,7 @@ from itertools import combinations
 
 from search.accounting.spending import infeasible_text
 from search.ledger.history import TrialRecord
+from search.printable import counted
 from search.ranking import is_comparable
 from search.report.charts.chart import (
     VERMILION,
@@ -49,7 +50,9 @@ def _front_elements(run: RunData) -> list[Element]:
     if not known:
         return [Text(text=f"The front is left out: no trial has a value for each of {names}.")]
     num_lacking = sum(is_comparable(trial, run.metric) for trial in run.trials) - len(known)
-    lacking = f" Left out: {num_lacking} that lack one of these values." if num_lacking else ""
+    lacking = (
+        f" Left out: {counted(num_lacking, 'trial')} without all of these values." if num_lacking else ""
+    )
     note = (
         f"Trials were compared by {names} together. The front has those that no other trial beats in all of "
         "them, at the highest rung that any trial has completed; ranks in the table of trials are by "

@@ -140,4 +140,4 @@ def _bounds(parameter: Parameter | None) -> list[Mark]:
 def hover_text(run: RunData, trial: TrialRecord) -> str:
     """A trial's score and hparams in one line."""
     hparams = hparams_text(trial.hparams, run.shown_hparams)
-    return f"{trial.trial_id}: {value_text(trial.value(run.metric))} at {hparams}"
+    return f"{trial.trial_id}: {value_text(trial.value(run.metric))} with {hparams}"

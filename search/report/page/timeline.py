@@ -97,7 +97,7 @@ def timeline(run: RunData) -> Chart | None:
     named = range(0, num_shown, math.ceil(num_shown / _MOST_NAMED))
     return Chart(
         key="timeline",
-        title="When each trial trained, coloured by rung: a row for each at once"
+        title="When each trial trained, coloured by rung, in as many rows as trials trained at once"
         + (f" (the first {num_shown} of {num_rows})" if num_shown < num_rows else ""),
         x=Scale(title=f"time of the run ({unit})", span=(0.0, end_s / unit_s * 1.005)),
         y=Scale(
