@@ -63,7 +63,7 @@ def configurations(num_trials: int, seed: int) -> list[dict[str, Any]]:
     return [{"ceiling": rng.random(), "nan_from": fate} for fate in fates]
 
 
-def start(hparams: Hparams, horizon: Budget, context: TrainingContext) -> Diverging:
+def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Diverging:
     return Diverging(hparams)
 
 

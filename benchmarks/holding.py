@@ -52,7 +52,7 @@ class Holding:
         self.epochs_done = state["epochs_done"]
 
 
-def start(hparams: Hparams, horizon: Budget, context: TrainingContext) -> Holding:
+def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Holding:
     return Holding(hparams)
 
 

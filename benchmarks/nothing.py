@@ -39,7 +39,7 @@ class Nothing:
         self.epochs_done = state["epochs_done"]
 
 
-def start(hparams: Hparams, horizon: Budget, context: TrainingContext) -> Nothing:
+def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Nothing:
     return Nothing(hparams)
 
 

@@ -104,7 +104,7 @@ def _ask_for_too_much() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
-def start(hparams: Hparams, horizon: Budget, context: TrainingContext) -> Oversized:
+def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Oversized:
     return Oversized(hparams)
 
 
