@@ -16,8 +16,8 @@ from trainables.core.contract import Budget, Horizon
 _GRACE_S, _LEAST_GRACE_S = 120.0, 10.0
 _RATIO, _LEAST_RATIO = 1.35, 1.15  # between successive epochs at which a trial may pause; see `grid_of`
 NO_RUNG_HORIZON = (
-    "must be full or anytime where rungs are measured in joules: how many epochs a rung holds, which its "
-    "own schedule would span, is known only when it has ended"
+    "must be full or anytime where rungs are measured in joules: how many epochs a rung holds, which a "
+    "schedule of its own would have to span, is known only when it has ended"
 )
 
 Resource = Literal["epochs", "energy_j"]
@@ -252,7 +252,7 @@ def _check_axis(axis: str, values: Sequence[float | int | None]) -> None:
     if given and len(given) != len(values):
         raise ValueError(f"{axis} must be given for every rung or for none, got {list(values)}")
     if len({type(value) for value in given}) > 1:
-        raise ValueError(f"{axis} must be all shares or all counts, got {given}")
+        raise ValueError(f"{axis} must be all fractions or all counts, got {given}")
     if any(later < earlier for earlier, later in itertools.pairwise(given)):
         raise ValueError(f"{axis} must not fall from rung to rung, got {given}")
 

@@ -26,7 +26,7 @@ USER_ERRORS = (
 )
 
 
-INTERRUPTED = "interrupted; what was done until now is in the run's journal"
+INTERRUPTED = "interrupted; what was done so far is in the run's journal"
 
 
 class SearchInterrupted(KeyboardInterrupt):

@@ -255,7 +255,7 @@ def _resolve(
         resources = resolve_resources(space.resources, capacity, spread_over=how.spread_over)
         space = replace(space, resources=resources)
     if space.resources.pack and capacity.max_workers == 1:
-        output.note("search.resources.pack: one trial at a time has its device to itself; nothing is packed")
+        output.note("search.resources.pack: nothing is packed, as only one trial runs at a time")
     for warning in capacity.warnings:
         output.note(warning)
     for note in capacity.notes:
@@ -273,7 +273,9 @@ def _governed(how: Launch, output: Output) -> Iterator[None]:
             output.warn(left)
         yield
     elif not how.backend.is_here:
-        raise GovernorError("--governor sets this machine's; the nodes behind --address are set by hand")
+        raise GovernorError(
+            "--governor sets it on this machine only; set it by hand on the nodes behind --address"
+        )
     else:
         with held_governor(how.governor, state, say=output.print, warn=output.warn, cpus=CPUS):
             yield
@@ -330,7 +332,7 @@ def _auto_precision(space: Space, how: Launch, reports: Sequence[Report]) -> str
     if how.auto_precision:
         return how.auto_precision
     if not how.should_preflight:
-        return "fp32: without preflight the CPUs were not checked"
+        return "fp32: the CPUs were not checked, as preflight was skipped"
     return auto_precision_of(reports)
 
 
@@ -422,7 +424,7 @@ def _interruptible(run: Run, output: Output) -> Iterator[None]:
         if run.stop_reason() is not None:
             raise KeyboardInterrupt
         within = f"within {run.space.limits.grace_s:g} s"
-        output.print(f"ending after the epochs under way, {within} at most; once more ends at once")
+        output.print(f"ending after the epochs under way, {within} at most; a second signal ends at once")
         run.interrupt(f"{signal.Signals(number).name} received")
 
     before = {number: signal.signal(number, request_end) for number in (signal.SIGINT, signal.SIGTERM)}

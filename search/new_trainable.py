@@ -48,7 +48,7 @@ def _name_problems(name: str, *, is_own: bool) -> list[str]:
     if not _NAME.fullmatch(name) or keyword.iskeyword(name):
         return [
             "a trainable's name has lower case letters, digits and underscores, begins with a letter and is "
-            f"no keyword of Python, got {name!r}"
+            f"not a Python keyword, got {name!r}"
         ]
     if name in _RESERVED or name in trainable_names():
         return [f"{name!r} is taken by a trainable or a folder of jouletune's"]

@@ -128,7 +128,7 @@ class SafeConsole(RichConsole):
         # This comes first because standard error may be the same pipe: `2>&1 | head`.
         if not self.stderr:
             with suppress(OSError):
-                print("note: nobody reads standard output any more; the command continues", file=sys.stderr)
+                print("note: nothing reads standard output any more; the command continues", file=sys.stderr)
                 sys.stderr.flush()
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.file.fileno())  # what is still buffered for the pipe goes there

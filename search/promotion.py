@@ -142,7 +142,7 @@ def baseline_hparams(trainable: Trainable, trials: Sequence[TrialRecord], space:
         return {**defaults, "model": (models or [defaults["model"]])[0], "weights": pretrained[0]}
     raise LedgerError(
         "a baseline on a pretrained network's features needs weights, and neither the best trials nor the "
-        "space have any; search one with weights: hub, or take the baseline hog_svm"
+        "space have any; search one with weights: hub, or use the baseline hog_svm"
     )
 
 

@@ -181,7 +181,7 @@ def fetch(
 def _address_of(run: str | Path, results: str | Path) -> Address:
     if (address := run_address(run, Path(results))) is None:
         raise BucketError(
-            f"{run} is in no bucket: write s3://bucket/path/NAME, or --results s3://bucket/path"
+            f"{run} is not in a bucket: write s3://bucket/path/NAME, or --results s3://bucket/path"
         )
     return address
 

@@ -122,9 +122,7 @@ def train(task: TrialTask, request: TrainingRequest, output: Output) -> list[Epo
     with closing(meter_for(gpus=float(is_on_gpu), cpus=os.cpu_count() or 1)) as meter:
         meter.read()
         if task.ladder.joules and (why := unusable_reason(meter.sensors, is_on_gpu=is_on_gpu)):
-            raise DataError(
-                f"search.ladder measures rungs in joules, but of this training, {why}; or take --full"
-            )
+            raise DataError(f"search.ladder measures rungs in joules, but in this training {why}; use --full")
         for row in _train_rows(task, request, meter):
             rows.append(row)
             if file:
@@ -237,7 +235,7 @@ def _check_device(task: TrialTask, device: str) -> None:
     try:
         trainable.check_device(device)
     except Exception as error:  # CUDA raises errors of many kinds; the first line says what is wrong
-        raise SpaceError("--device", [f"{device}: {str(error).splitlines()[0]}; or take cpu"]) from error
+        raise SpaceError("--device", [f"{device}: {str(error).splitlines()[0]}; or use cpu"]) from error
 
 
 def _check_states(task: TrialTask) -> None:
@@ -264,7 +262,7 @@ def _check_states(task: TrialTask) -> None:
                 [
                     f"{task.folder} holds another training:",
                     *lines,
-                    "give another --out, the settings of before, or move these files away",
+                    "give another --out or the earlier settings, or move these files away",
                 ]
             )
         )

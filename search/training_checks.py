@@ -85,7 +85,7 @@ def probe_memory(task: TrialTask, request: TrainingRequest, output: Output) -> b
     context = replace(task.context(), device=request.device, folder=None)
     found = probed_memory(trainable.start(hparams, task.ladder.top, context), task.ladder.top)
     if found is None:
-        output.print(f"{task.trainable.title} does not say what memory it needs")
+        output.print(f"{task.trainable.title} does not say how much memory it needs")
         return False
     output.print(f"peak memory {found.peak_mib:.0f} MiB {found.what}")
     for name, note in found.notes.items():
@@ -146,7 +146,7 @@ def run_lr_range_test(task: TrialTask, num_steps: int, request: TrainingRequest,
         trainable.start(hparams, top, context), top, low=LOWEST, high=HIGHEST, num_steps=num_steps
     )
     if rising is None:
-        output.print(f"{task.trainable.title} has no optimiser whose rate could rise")
+        output.print(f"{task.trainable.title} has no optimiser whose learning rate could rise")
         return False
     steps = list(rising)
     folder = request.out or Path.cwd()
@@ -165,7 +165,7 @@ def run_lr_range_test(task: TrialTask, num_steps: int, request: TrainingRequest,
     else:
         output.print(
             f"suggested lr: {found.low:.2g} to {found.high:.2g}  (steepest at {found.steepest:.2g}, a tenth "
-            f"of the least loss's {found.safe:.2g})"
+            f"of the rate with the lowest loss {found.safe:.2g})"
         )
         output.print(f"rule: {RULE}", style="dim")
         space = load_space(request.space, overrides=override_list(request.overrides))

@@ -22,7 +22,7 @@ _CONTROL = "nvidia-cuda-mps-control"
 _PIPES, _LOGS = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"
 _DEFAULT_PIPES = "/tmp/nvidia-mps"
 _ANSWER_S = 20.0  # the daemon starts within a second
-_INSTEAD = "trials that share a GPU compute by turns"
+_INSTEAD = "trials that share a GPU take turns to compute"
 
 Say = Callable[[str], None]
 
@@ -93,7 +93,7 @@ def _start(added: Mapping[str, str]) -> str:
     with suppress(OSError, subprocess.TimeoutExpired):  # in case it started but does not answer
         _run([], {**environ, **added}, "quit\n")
     said = [*done.stderr.split("\n"), *done.stdout.split("\n"), *_log_lines(added)]
-    why = next((line.strip() for line in said if line.strip()), f"it gave exit status {done.returncode}")
+    why = next((line.strip() for line in said if line.strip()), f"it exited with status {done.returncode}")
     return f"{_CONTROL} does not start: {why}"
 
 
@@ -120,7 +120,9 @@ def _end(warn: Say) -> None:
         warn(f"mps: {what}; its pipes were in {os.environ[_PIPES]}")
         return
     if done.returncode:
-        warn(f"mps: the daemon had ended before the search did: {done.stderr.strip() or 'it says not why'}")
+        warn(
+            f"mps: the daemon had ended before the search did: {done.stderr.strip() or 'it does not say why'}"
+        )
 
 
 def _run(flags: list[str], environ: Mapping[str, str], words: str = "") -> subprocess.CompletedProcess[str]:

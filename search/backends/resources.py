@@ -85,7 +85,7 @@ def _unfit_text(cpus: float, gpus: float, capacity: Capacity, beside: TrialTask 
     nodes = capacity.by_node
     apart = f" on {len(nodes)} nodes, and a trial is on one" if len(nodes) > 1 else ""
     return (
-        f"a trial wants {cpus:g} CPUs and {gpus:g} GPUs{load}, "
+        f"a trial needs {cpus:g} CPUs and {gpus:g} GPUs{load}, "
         f"but there are {capacity.num_cpus} CPUs and {capacity.num_gpus} GPUs{apart}"
     )
 
@@ -124,7 +124,7 @@ def resolve_beside_background(
         text = "--background shares a device by fractions, and search.resources.pack by memory"
         raise SessionError(f"{text}; leave one of them out")
     if not capacity.has_room_beside:
-        raise SessionError("--background needs a process of its own beside the trials: take --backend ray")
+        raise SessionError("--background needs a process of its own beside the trials: use --backend ray")
     if capacity.num_gpus > 1:
         raise SessionError(
             f"--background shares one device with the trials, and there are {capacity.num_gpus} GPUs here; "
@@ -143,13 +143,13 @@ def _shares(gpus: float | None, share: float | None, *, has_gpu: bool) -> tuple[
     if not has_gpu or gpus == 0:
         if share is not None:
             raise SessionError(
-                "--background-share is of a GPU, and the trials use none; without one the load takes the "
-                "cores that search.resources.cpus_per_trial of its own space says"
+                "--background-share is a share of a GPU, and the trials use none; without a GPU the load "
+                "takes the cores that search.resources.cpus_per_trial of its own space sets"
             )
         return gpus, 0.0
     if gpus is not None and gpus >= 1:
         raise SessionError(
-            f"a trial wants {gpus:g} GPUs, which leaves none for --background; give --gpus-per-trial 0.5"
+            f"a trial needs {gpus:g} GPUs, which leaves none for --background; give --gpus-per-trial 0.5"
         )
     if share is None:
         share = _DEFAULT_SHARE if gpus is None else round(1 - gpus, _STEP)

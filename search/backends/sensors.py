@@ -39,8 +39,8 @@ def start_metering_if_measurable(
         return NoMetering(), ""
     reason = _no_sensor_reason()
     if space.limits.trials is None and space.limits.hours is None and not space.is_listed:
-        raise SessionError(f"{limits} is the only limit, and nothing measures energy here: {reason}")
-    return NoMetering(), f"{limits} cannot be held, nothing measures energy here: {reason}"
+        raise SessionError(f"{limits} is the only limit, but nothing measures energy here: {reason}")
+    return NoMetering(), f"{limits} cannot be enforced, as nothing measures energy here: {reason}"
 
 
 def cpu_power(stated: MeteringSection) -> CpuPower | None:
@@ -100,8 +100,8 @@ def check_measurable(space: Space) -> None:
         problems.append(f"search.objective: {text}")
     why = unusable_reason(sensors, is_on_gpu=bool(sensors.gpu_sensor if gpus is None else gpus))
     if space.ladder.joules and why:
-        text = f"joules cannot end a rung on this machine: of a trial, {why}"
-        problems.append(f"search.ladder.resource: {text}; or take epochs")
+        text = f"joules cannot end a rung on this machine: for a trial, {why}"
+        problems.append(f"search.ladder.resource: {text}; use epochs")
     if problems:
         raise SpaceError(space.name, problems)
 

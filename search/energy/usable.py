@@ -81,7 +81,7 @@ class ComparableJoules:
         """
         self._scope = self._scope or scope
         if scope != self._scope:
-            raise Unmeasured(f"its joules are of {scope}, those of earlier trials of {self._scope}")
+            raise Unmeasured(f"its joules cover {scope}, those of earlier trials cover {self._scope}")
 
     def refuse(self, reason: str) -> NoReturn:
         """Refuse a trial without usable joules.

@@ -31,7 +31,9 @@ def disk_findings(
     each_gib = max(_STATE_PER_WEIGHT * weights_mib, _LEAST_CHECKPOINT_MIB) / 1024
     least_gib = max(_LEAST_DISK_GIB, each_gib * _STATES_PER_TRAINING * workers)
     if free_gib < least_gib:
-        what = f"disk: {folder} has {free_gib:.1f} GiB free, the checkpoints of {workers} trials at a time "
+        what = (
+            f"disk: {folder} has {free_gib:.1f} GiB free, and the checkpoints of {workers} trials at a time "
+        )
         return [Problem(what=f"{what}take about {least_gib:.1f}", remedy="make room, or give --results")], []
     kept_gib = each_gib * (num_trials or _UNLIMITED_TRIALS)
     if limit_gib is not None:
@@ -46,16 +48,16 @@ def memory_findings(free_gib: float | None, *, workers: int) -> tuple[list[Probl
     """Whether the workers fit into memory together; their data and larger models come on top."""
     if free_gib is None or free_gib >= _WORKER_GIB * workers:
         return [], []
-    text = f"memory: {free_gib:.1f} GiB free, a worker takes at least {_WORKER_GIB} GiB"
+    text = f"memory: {free_gib:.1f} GiB free, and a worker takes at least {_WORKER_GIB} GiB"
     if free_gib < _WORKER_GIB:
-        return [Problem(what=text, remedy="end other programs, or take another machine")], []
+        return [Problem(what=text, remedy="end other programs, or use another machine")], []
     fits = max(1, int(free_gib / _WORKER_GIB))
-    return [], [f"{text}, and {workers} are to run; --workers {fits} fits"]
+    return [], [f"{text}, but {workers} are to run; --workers {fits} fits"]
 
 
 def version_problems(lacks: Sequence[str]) -> list[Problem]:
     return [
-        Problem(what=f"versions: {text}", remedy="make the environment again with `make setup`")
+        Problem(what=f"versions: {text}", remedy="rebuild the environment with `make setup`")
         for text in lacks
     ]
 

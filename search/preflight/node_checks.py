@@ -114,7 +114,7 @@ def _check_processes(request: PreflightRequest, trainable: Trainable, found: _Fo
     if number > 1 and not trainable.is_data_parallel and not is_left_to_it:
         found.problem(
             f"processes: {ref.title} trains in one process, on one device",
-            "give a trial one: gpus_per_trial and processes_per_trial of search.resources",
+            "give each trial one process: set gpus_per_trial and processes_per_trial in search.resources",
         )
 
 
@@ -166,15 +166,15 @@ def _is_usable(file: WeightFile, request: PreflightRequest, found: _Found) -> bo
         found.problem(f"weights: {file.location} is not in {folder_of(file)}", cure)
         return False
     if reason := damage(path):
-        again = f"delete it and {cure}" if file.source != "file" else "give a whole file"
+        again = f"delete it and {cure}" if file.source != "file" else "give an intact file"
         found.problem(f"weights: {path}: {reason}", again)
     return reason is None
 
 
 def _is_fetched(file: WeightFile, found: _Found) -> bool:
     if file.source in found.unreachable:  # each attempt takes the libraries 25 s
-        text = f"weights: {file.location} was not tried, as no file before it could be had"
-        found.problem(f"{text}; {without_network(file)}", "see that there is a network, and try again")
+        text = f"weights: {file.location} was not tried, as no file before it could be fetched"
+        found.problem(f"{text}; {without_network(file)}", "check the network, and try again")
         return False
     size = "" if file.size_mib is None else f" (about {file.size_mib:.0f} MiB)"
     print(f"fetching {file.location}{size}", file=sys.stderr)
@@ -183,7 +183,7 @@ def _is_fetched(file: WeightFile, found: _Found) -> bool:
     except WeightsError as error:
         if isinstance(error, HostUnreachable):
             found.unreachable.add(file.source)
-        found.problem(f"weights: {error}", "see that there is a network, and try again")
+        found.problem(f"weights: {error}", "check the network, and try again")
         return False
     return True
 
@@ -203,7 +203,7 @@ def _check_data(request: PreflightRequest, trainable: Trainable, found: _Found) 
     except DataError as error:
         found.problem(f"data: {error}", "or name other data in search.data")
     except Exception as error:  # a user's own code, or a library's on damaged files
-        found.problem(f"data: {type(error).__name__}: {error}", "see that search.data can be read")
+        found.problem(f"data: {type(error).__name__}: {error}", "check that search.data can be read")
     else:
         if isinstance(data, DataSummary):
             found.data = data
@@ -256,14 +256,14 @@ def _check_folders(request: PreflightRequest, found: _Found) -> None:
     results, cache = request.task.folder, cache_folder()
     for name, folder, cure in (
         ("results", results, "give another --results"),
-        ("cache", cache, "set JOULETUNE_CACHE to a folder that takes files"),
+        ("cache", cache, "set JOULETUNE_CACHE to a writable folder"),
     ):
         if reason := unwritable_reason(folder):
             found.problem(f"{name}: {reason}", cure)
     if request.shared_file and not request.shared_file.exists():
         found.problem(
-            f"results: {request.shared_file.parent} is not the one that the command sees",
-            "give --results on storage that all nodes share (of results in a bucket: JOULETUNE_STAGING)",
+            f"results: {request.shared_file.parent} is not the folder that the command sees",
+            "give --results on storage that all nodes share (for results in a bucket: JOULETUNE_STAGING)",
         )
     disk = checks.disk_findings(
         free_disk_gib(results),

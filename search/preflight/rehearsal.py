@@ -67,7 +67,7 @@ class Rehearsal:
         points = self.request.rehearsed[:_MOST_POINTS]
         for number, point in enumerate(points):
             if number and self.trainable.rehearse is None and time.monotonic() > ends_s:
-                yield point, [f"{len(points) - number} of {len(points)} kinds of points were not started"]
+                yield point, [f"{len(points) - number} of {len(points)} kinds of points were not tried"]
                 return
             self.report_progress(f"starting {_title(point)} ({number + 1} of {len(points)})")
             try:
@@ -75,7 +75,7 @@ class Rehearsal:
             except Exception as error:  # the trial would fail in the same way
                 yield point, error
         if left := len(self.request.rehearsed) - len(points):
-            yield points[0], [f"{left} more kinds of points of this space were not started"]
+            yield points[0], [f"{left} more kinds of points of this space were not tried"]
 
     def _started(self, point: Point) -> Sequence[str]:
         data = self.request.task.training.data if self.is_data_good else self.trainable.example.data

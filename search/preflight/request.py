@@ -60,7 +60,7 @@ class PreflightError(RuntimeError):
     ) -> None:
         self.problems = tuple(problems)
         self.missing = tuple(missing)
-        way_round = "(--skip-preflight starts all the same)" if has_way_round else ""
+        way_round = "(--skip-preflight starts anyway)" if has_way_round else ""
         if len(problems) == 1:
             super().__init__(f"preflight: {problems[0]} {way_round}".rstrip())
             return

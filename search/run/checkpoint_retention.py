@@ -118,7 +118,7 @@ class CheckpointRetention:
             if used <= limit:
                 return
             used -= self._paused_bytes[trial.trial_id]
-            self._give_up(trial.trial_id, f"its checkpoint went: over {self._limit_gib:g} GiB of disk")
+            self._give_up(trial.trial_id, f"its checkpoint was deleted: over {self._limit_gib:g} GiB of disk")
 
     def _give_up(self, trial_id: str, why: str) -> None:
         self._run.give_up(trial_id, why)

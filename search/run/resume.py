@@ -79,7 +79,7 @@ def _changed_code(ledger: Ledger, space: Space) -> str:
         return ""
     return (
         f"{path} has changed since the run's last session (SHA-256 {record.file.sha256[:12]} was recorded): "
-        f"scores before and after may not compare; the earlier version is in {ledger.folder / COPIES}"
+        f"scores before and after may not be comparable; the earlier version is in {ledger.folder / COPIES}"
     )
 
 
@@ -88,7 +88,7 @@ def disk_remedy(command: Sequence[str], folder: Path, *, is_promotion: bool = Fa
     if is_promotion:
         return f"once this is fixed, promote again:\n  {command_line(command)}"
     resume = resume_command(command, folder)
-    return f"what the journal has is kept; once this is fixed, resume with:\n  {resume}"
+    return f"the journal is kept; once this is fixed, resume with:\n  {resume}"
 
 
 def has_batch_sizes(folder: Path) -> bool:

@@ -65,7 +65,7 @@ class Background:
         """The note in the row of each trial."""
         task = self.task
         place = f"{task.gpus:g} of the same GPU" if task.gpus else f"{task.cpus:g} cores of the same CPUs"
-        return f"{self.name} was trained again and again on {place}, as asked"
+        return f"{self.name} was trained repeatedly on {place}, as asked"
 
     def shared_text(self, workers: int | None) -> str:
         """How the load shares the device with `workers` trials at a time, printed when a run begins."""

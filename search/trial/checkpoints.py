@@ -133,14 +133,14 @@ def check_of(path: Path, expected: Identity, known_epochs: int | None, found: Id
     changed = differences(found, expected)
     is_elsewhere = [name for name in _PLACE if name in expected and found.get(name) != expected[name]]
     if "run" in is_elsewhere:
-        raise UnreadableCheckpoint(f"{path} is {found.get('trial') or 'a training'} of another run")
+        raise UnreadableCheckpoint(f"{path} belongs to {found.get('trial') or 'a training'} of another run")
     if is_elsewhere:
-        raise UnreadableCheckpoint(f"{path} is of {found.get('trial') or 'another training'}")
+        raise UnreadableCheckpoint(f"{path} belongs to {found.get('trial') or 'another training'}")
     if changed:
-        raise UnreadableCheckpoint(f"{path} is of another training ({'; '.join(changed)})")
+        raise UnreadableCheckpoint(f"{path} belongs to another training ({'; '.join(changed)})")
     if known_epochs is not None and found.get("epoch", 0) > known_epochs + 1:
         raise UnreadableCheckpoint(
-            f"{path} is of epoch {found['epoch']}, and the journal knows {known_epochs} epochs of the trial"
+            f"{path} is of epoch {found['epoch']}, but the journal has {known_epochs} epochs of the trial"
         )
 
 
@@ -163,7 +163,9 @@ def read_newest(
         except FileNotFoundError:
             continue
         except (UnreadableCheckpoint, KeyError, TypeError) as error:
-            why = error if isinstance(error, UnreadableCheckpoint) else f"{file} holds no trial's state"
+            why = (
+                error if isinstance(error, UnreadableCheckpoint) else f"{file} does not hold a trial's state"
+            )
             problems.append(f"{why}; {_set_aside_text(file)}")
         else:
             if file != path and not problems:
@@ -183,7 +185,7 @@ def read_file(path: Path, identity: Identity) -> SavedState:
     try:
         saved = SavedState.from_dict(content)
     except (KeyError, TypeError) as error:
-        raise UnreadableCheckpoint(f"{path} holds no trial's state") from error
+        raise UnreadableCheckpoint(f"{path} does not hold a trial's state") from error
     if saved.has_weights_only:
         raise UnreadableCheckpoint(
             f"{path} holds weights without the optimiser's state; resume from checkpoint.pt, or from "

@@ -42,13 +42,13 @@ _MAX_ATTEMPTS = 2  # in a row without progress; a trial whose worker is lost lat
 _SPACE = "--space {run}/space.yaml"
 _REPEAT = f"repeat it in one process: {{train}} {_SPACE} --trial {{run}}:{{trial}}"
 _REMEDIES: Mapping[str, str] = {  # by cause; a test requires one for each
-    "diverged": "nothing, if few did: the sampler keeps away from there; else lower the largest lr, or give "
+    "diverged": "nothing, if few did: the sampler avoids such values; otherwise lower the largest lr, or set "
     "warmup_epochs or max_grad_norm",
     "out_of_memory": "lower batch_size or resolution, let fewer trials share the device (--workers 1, "
-    f"--gpus-per-trial 1), or end what else uses it; what one needs: {{train}} {_SPACE} "
+    f"--gpus-per-trial 1), or end what else uses it; to see what one needs: {{train}} {_SPACE} "
     "--trial {run}:{trial} --probe",
     "weights_missing": f"fetch them: {{preflight}} {_SPACE} --download",
-    "network": f"see that this machine reaches the host, or fetch beforehand what trials load: "
+    "network": f"check that this machine reaches the host, or fetch beforehand what trials load: "
     f"{{preflight}} {_SPACE} --download",
     "data": f"fix the file or folder that the message names, then run: {{preflight}} {_SPACE} --trial",
     "disk": "make room on the disk that the message names (/dev/shm is memory: fewer loader "
@@ -56,11 +56,11 @@ _REMEDIES: Mapping[str, str] = {  # by cause; a test requires one for each
     "crash": f"read the traceback in the log; {_REPEAT}",
     "lost_worker": "its process was killed from outside: look for it in dmesg (memory) and in the node's "
     "health; lower --workers if memory was short",
-    "timeout": "see in the log where its epoch stood when it was ended; if that was work, raise "
+    "timeout": "see in the log where its epoch was when it was ended; if it was working, raise "
     f"limits.epoch_minutes; if it hung, {_REPEAT}",
-    "constraint": "nothing: the sampler keeps away from there; else widen search.constraints",
-    "bad_result": "let each epoch give plain finite numbers with the metric among them; "
-    f"{{train}} {_SPACE} --smoke checks",
+    "constraint": "nothing: the sampler avoids such values; or widen search.constraints",
+    "bad_result": "let each epoch return plain finite numbers, the metric among them; "
+    f"{{train}} {_SPACE} --smoke checks it",
 }
 
 
@@ -187,7 +187,7 @@ def _text(error: BaseException) -> str:
     try:
         return str(error)
     except Exception as odd:  # a class of the trainable's own
-        return f"its text cannot be had: {type(odd).__name__}"
+        return f"its text cannot be read: {type(odd).__name__}"
 
 
 def _cause(error: BaseException, text: str) -> Cause:

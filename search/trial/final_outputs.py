@@ -143,7 +143,7 @@ def table_text(table: Table) -> str:
 
 def _write(folder: Path, name: str, content: bytes) -> Notes:
     if not is_safe_name(name):  # such as a table or image that a trainable named after a class
-        return {"test": f"{name!r} not written: it is no name of a file in {folder.name}/"}
+        return {"test": f"{name!r} not written: it cannot be the name of a file in {folder.name}/"}
     path = folder / name
     try:
         with replacing(path) as scratch:

@@ -12,8 +12,8 @@ from trainables.core.optional import LrRangeStep
 NAME, FILE = "lr", "lr_range.csv"
 LOWEST, HIGHEST = 1e-7, 10.0  # as fastai's lr_find
 RULE = (
-    "from where the smoothed loss has made a tenth of its fall to where it is least (Smith 2017); fastai's "
-    "rules for one rate are the steepest fall, and a tenth of the rate of the least loss"
+    "from where the smoothed loss has completed a tenth of its fall to where it is lowest (Smith 2017); "
+    "fastai's rules for one rate are the steepest fall, and a tenth of the rate with the lowest loss"
 )
 _BEGUN = 0.1  # of the fall
 _LEAST_FALL = 0.05  # of the first loss: less is noise

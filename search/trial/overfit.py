@@ -72,7 +72,7 @@ def try_to_overfit(
     """
     goal = trainable.overfit
     if goal is None:
-        raise ValueError("the trainable names no overfit target, so it learns nothing that could be checked")
+        raise ValueError("the trainable defines no overfit target, so there is nothing to check")
     budget = Budget(epochs=goal.epochs, subset=num_examples, resolution=resolution)
     overrides = _overrides(trainable, hparams, goal)
     training = trainable.start(replace(hparams, **overrides), budget, replace(context, is_overfit=True))

@@ -72,7 +72,7 @@ class RungEnergyMeter:
             self.used = RungEnergy(mj=None, unusable_reason=why)
         elif so_far.scope not in ("", scope):
             self.used = RungEnergy(
-                mj=None, unusable_reason=f"its joules are of {scope}, those before of {so_far.scope}"
+                mj=None, unusable_reason=f"its joules cover {scope}, those before cover {so_far.scope}"
             )
         else:
             # This attempt's split may still become better as it continues; an earlier attempt's cannot.

@@ -146,7 +146,7 @@ class SmokeTest:
         """
         goal = self._trainable.overfit
         if goal is None:
-            raise _NotApplicable("it names no target")
+            raise _NotApplicable("the trainable defines no overfit target")
         result = try_to_overfit(
             self._trainable,
             self._hparams,
@@ -190,7 +190,7 @@ class SmokeTest:
         }
         worst = max(apart, key=lambda name: apart[name])
         if apart[worst] > most:
-            raise _NotMet(f"{worst} differs by {apart[worst]:.3g}, allowed is {most:g}")
+            raise _NotMet(f"{worst} differs by {apart[worst]:.3g}, at most {most:g} is allowed")
         return f"largest difference {apart[worst]:g}"
 
 

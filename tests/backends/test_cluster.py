@@ -83,13 +83,13 @@ def test_what_no_node_has_alone_is_refused_although_together_they_do() -> None:
     with pytest.raises(SessionError) as refused:
         resolve_resources(Resources(cpus_per_trial=3), Capacity(num_cpus=4, num_gpus=0, nodes=nodes))
     assert str(refused.value) == (
-        "a trial wants 3 CPUs and 0 GPUs, but there are 4 CPUs and 0 GPUs on 2 nodes, and a trial is on one"
+        "a trial needs 3 CPUs and 0 GPUs, but there are 4 CPUs and 0 GPUs on 2 nodes, and a trial is on one"
     )
 
 
 def test_a_trial_that_fits_nowhere_is_refused_with_what_there_is() -> None:
     with pytest.raises(
-        SessionError, match="a trial wants 1 CPUs and 1 GPUs, but there are 2 CPUs and 0 GPUs"
+        SessionError, match="a trial needs 1 CPUs and 1 GPUs, but there are 2 CPUs and 0 GPUs"
     ):
         chosen(Resources(gpus_per_trial=1), cpus=2, gpus=0)
 
@@ -172,9 +172,9 @@ def test_a_limit_on_energy_that_nothing_measures_is_reported_or_refused(
     backend = RayBackend()
     meters, missing = backend.start_metering(both, {})
     assert isinstance(meters, NoMetering)
-    assert missing.startswith("search.limits.kwh cannot be held, nothing measures energy here: ")
+    assert missing.startswith("search.limits.kwh cannot be enforced, as nothing measures energy here: ")
     alone = made_space(tmp_path, overrides=["search.limits={kwh: 1}"])
-    with pytest.raises(SessionError, match=r"^search\.limits\.kwh is the only limit, and nothing measures"):
+    with pytest.raises(SessionError, match=r"^search\.limits\.kwh is the only limit, but nothing measures"):
         backend.start_metering(alone, {})
     assert backend.start_metering(made_space(tmp_path), {})[1] == ""
 
@@ -211,7 +211,7 @@ def test_a_wait_for_a_place_says_what_each_node_has(
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
     free = {"a": {"CPU": 0.5}, "b": {"CPU": 2.0}}
     monkeypatch.setattr(ray._private.state, "available_resources_per_node", lambda: free)
-    never = "; no node has as much, now or ever: lower what a trial reserves"
+    never = "; no node will ever have as much: lower what a trial reserves"
     assert places_text(cpus, 0) == (
         f"a worker with {cpus} CPUs and 0 GPUs; free: 10.0.0.5 has 0.5 of 2 CPUs and 0 of 0 GPUs, "
         f"10.0.0.6 has 2 of 2 CPUs and 0 of 0 GPUs{'' if can_ever else never}"

@@ -102,13 +102,13 @@ def test_a_cuda_error_leaves_the_process_unusable() -> None:
     [
         (
             "diverged",
-            "nothing, if few did: the sampler keeps away from there; else lower the largest lr, or give "
+            "nothing, if few did: the sampler avoids such values; otherwise lower the largest lr, or set "
             "warmup_epochs or max_grad_norm",
         ),
         (
             "out_of_memory",
             "lower batch_size or resolution, let fewer trials share the device (--workers 1, "
-            "--gpus-per-trial 1), or end what else uses it; what one needs: python scripts/train.py "
+            "--gpus-per-trial 1), or end what else uses it; to see what one needs: python scripts/train.py "
             "--space results/mine/space.yaml --trial results/mine:trial-0003 --probe",
         ),
         (
@@ -117,7 +117,7 @@ def test_a_cuda_error_leaves_the_process_unusable() -> None:
         ),
         (
             "network",
-            "see that this machine reaches the host, or fetch beforehand what trials load: python "
+            "check that this machine reaches the host, or fetch beforehand what trials load: python "
             "scripts/preflight.py --space results/mine/space.yaml --download",
         ),
         (
@@ -142,8 +142,8 @@ def test_a_cuda_error_leaves_the_process_unusable() -> None:
         ),
         (
             "bad_result",
-            "let each epoch give plain finite numbers with the metric among them; python scripts/train.py "
-            "--space results/mine/space.yaml --smoke checks",
+            "let each epoch return plain finite numbers, the metric among them; python scripts/train.py "
+            "--space results/mine/space.yaml --smoke checks it",
         ),
     ],
 )

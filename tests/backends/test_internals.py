@@ -67,9 +67,9 @@ def test_a_ray_that_is_not_known_is_refused_with_all_it_lacks_and_the_way_out() 
     with pytest.raises(SessionError) as refused:
         check_internals(gone, WITHOUT_TUNE)
     assert re.fullmatch(
-        r"Ray \d+\.\d+\.\S+ is not one of those known here: ray\.tune\.OneThing is gone; it is needed to "
+        r"Ray \d+\.\d+\.\S+ is not supported: ray\.tune\.OneThing is gone; it is needed to "
         r"work; ray\.tune\.AnotherThing is gone; it is needed to work\. "
-        r"Take --backend ray-core, which does without Ray Tune\. "
+        r"Use --backend ray-core, which does without Ray Tune\. "
         r"Install another Ray: pip install 'ray\[default,tune\]>=2\.46,<2\.61'",
         str(refused.value),
     )

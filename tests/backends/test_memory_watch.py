@@ -104,7 +104,7 @@ def test_without_a_driver_a_gpus_memory_is_unknown_and_packing_refused(
     with GpuMemory("GPU-a") as gpu, pytest.raises(SensorError):
         gpu.total_and_used_mib()
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    with pytest.raises(SessionError, match=r"^search\.resources\.pack: memory needs NVML, which says what"):
+    with pytest.raises(SessionError, match=r"^search\.resources\.pack: memory needs NVML, which says how"):
         packing._node_memory(has_gpus=True, stated_gib=None)
     with pytest.raises(SensorError):
         GpuMemory("GPU-of-another-machine")

@@ -135,7 +135,7 @@ def test_a_driver_that_does_not_allow_it_is_told_of(
             pytest.fail("the daemon's settings are set") if "CUDA_MPS_LOG_DIRECTORY" in os.environ else None
         )
     )
-    assert machine.warned == [f"mps: auto: {why}; trials that share a GPU compute by turns"]
+    assert machine.warned == [f"mps: auto: {why}; trials that share a GPU take turns to compute"]
     assert machine.said == []
 
 

@@ -255,7 +255,7 @@ def earlier_run(folder: Path, name: str, *overrides: str) -> None:
 def test_what_trials_of_earlier_runs_needed_is_known_beforehand(tmp_path: Path) -> None:
     earlier_run(tmp_path, "earlier", "search.limits.trials=2")
     packed = Packed(tmp_path, 32, 32, 16, 64)
-    assert packed.said == ["the memory of trials that were alike is known from an earlier run: earlier"]
+    assert packed.said == ["the memory of similar trials is known from an earlier run: earlier"]
     assert packed.given() == {trial(0): 220, trial(1): 220, trial(2): 120}  # 64 was not seen and waits
     assert packed.tasks.need(trial(3)) is None
 

@@ -107,8 +107,8 @@ def refuse_sockets_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_where_no_place_will_do_the_variable_to_set_is_named(short: Path) -> None:
     tmpdir = long(short)
     message = (
-        rf"nowhere \({tmpdir}: AF_UNIX path too long; /nowhere: No such file or directory\); set RAY_TMPDIR "
-        "to a folder on a local disk that takes files, with a path of 29 bytes at most"
+        rf"no place for Ray's sockets \({tmpdir}: AF_UNIX path too long; /nowhere: No such file or "
+        r"directory\); set RAY_TMPDIR to a writable folder on a local disk, with a path of 29 bytes at most"
     )
     with (
         pytest.raises(NoSessionFolder, match=message),

@@ -76,7 +76,7 @@ def test_a_folder_of_another_training_is_refused_with_every_difference(
     first, *found, last = output.err.splitlines()
     assert first == f"{out} holds another training:"
     assert sorted(found) == sorted(f"  {line} {files}" for line in lines)
-    assert last == "give another --out, the settings of before, or move these files away"
+    assert last == "give another --out or the earlier settings, or move these files away"
     assert contents(out) == before
 
 
@@ -181,7 +181,7 @@ def test_a_whole_file_without_a_training_in_it_is_refused(
 ) -> None:
     save_checkpoint(tmp_path / "state.pt", {"epochs_done": 3})
     assert train(space, "--resume", tmp_path / "state.pt") == 2
-    assert "is of another training (trainable: was nothing" in capsys.readouterr().err
+    assert "belongs to another training (trainable: was nothing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("check", ["--smoke", "--probe", "--overfit=8"])

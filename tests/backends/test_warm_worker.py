@@ -67,7 +67,7 @@ print(json.dumps([line for line in lines if line not in again] + again))
     ],
 )
 def test_a_setting_that_a_trial_changes_is_put_back_and_named(leak: str, name: str) -> None:
-    assert restored(leak) == [f"put back after this trial: {name}"]
+    assert restored(leak) == [f"restored after this trial: {name}"]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_setting_that_a_trial_changes_is_put_back_and_named(leak: str, name: s
         ("import time; time.monotonic = lambda: 0.0", "this trial replaced time.monotonic"),
         ("import random; random.random = None", "this trial replaced random.random"),
         ("import random; random.Random.gauss = max", "this trial replaced random.Random.gauss"),
-        ("kept = [open('/dev/null') for _ in range(200)]", "files are open that were not"),
+        ("kept = [open('/dev/null') for _ in range(200)]", "more files are open than"),
         (
             "import threading, time; threading.Thread(target=time.sleep, args=(20,), daemon=True).start()",
             "of this trial still runs",
@@ -100,7 +100,7 @@ def test_a_trial_that_leaves_nothing_says_nothing() -> None:
 def test_what_an_import_changes_stays_for_a_new_worker_would_import_it_too(tmp_path: Path) -> None:
     (tmp_path / "changes.py").write_text("import os; os.environ['BY_IMPORT'] = '1'")
     leak = f"sys.path.append({str(tmp_path)!r}); import changes; os.environ['BY_TRIAL'] = '1'"
-    assert restored(f"{leak}; sys.path.pop()") == ["put back after this trial: environment"]
+    assert restored(f"{leak}; sys.path.pop()") == ["restored after this trial: environment"]
 
 
 @pytest.mark.parametrize("way", ["os.setsid()", "os.setsid() if os.fork() == 0 else os._exit(0)", "0"])
@@ -214,7 +214,7 @@ class _Odd(Exception):
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (_Odd(), "_Odd: its text cannot be had: ValueError"),
+        (_Odd(), "_Odd: its text cannot be read: ValueError"),
         (SystemExit(3), "SystemExit: 3"),
         (GeneratorExit(), "GeneratorExit: GeneratorExit"),
     ],
@@ -408,7 +408,7 @@ def test_one_sigterm_ends_a_search_whose_trial_hangs_within_the_grace_and_it_res
         output, _ = search.communicate(timeout=120)
         took_s = time.monotonic() - signalled_s
     assert "at the end, running epochs have 3 s to finish and are then interrupted" in output
-    assert "ending after the epochs under way, within 3 s at most; once more ends at once" in output
+    assert "ending after the epochs under way, within 3 s at most; a second signal ends at once" in output
     assert "ended: SIGTERM received" in output
     assert took_s > 3
     assert statuses(tmp_path) == {"trial-0000": "finished", "trial-0001": "interrupted"}

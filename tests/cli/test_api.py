@@ -240,7 +240,7 @@ def test_a_search_beside_a_ray_of_the_callers_own_says_what_to_do(
     monkeypatch.setattr("ray.is_initialized", lambda: True)
     monkeypatch.setattr("ray.shutdown", lambda: pytest.fail("it is not ours"))
     with pytest.raises(
-        ValueError, match=r"Ray is started in this Python already.*call ray.shutdown\(\) first"
+        ValueError, match=r"Ray is already running in this Python.*call ray.shutdown\(\) first"
     ):
         jouletune.search(SPACE, trials=1, is_quiet=True, should_preflight=False)
 

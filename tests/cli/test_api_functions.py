@@ -220,7 +220,7 @@ TRAINABLE = Trainable(hparams=Hparams, **about)
 def test_a_device_that_is_not_there_is_unusable_input(folder: Path) -> None:
     (folder / "on_cuda.py").write_text(DEVICE)
     space = {**SPACE, "search": {**SPACE["search"], "trainable": "./on_cuda.py"}}
-    with pytest.raises(ValueError, match=r"^--device: tpu: no such device; or take cpu$"):
+    with pytest.raises(ValueError, match=r"^--device: tpu: no such device; or use cpu$"):
         api.train(TrainingRequest(space=space, device="tpu"), output=QUIET)
 
 

@@ -28,7 +28,7 @@ def test_what_a_command_prints_is_dropped_once_nobody_reads_it(capsys: pytest.Ca
         output.print("the first line meets the closed pipe")
         output.warn("and the command continues")
         assert output.console.quiet
-    assert capsys.readouterr().err == "note: nobody reads standard output any more; the command continues\n"
+    assert capsys.readouterr().err == "note: nothing reads standard output any more; the command continues\n"
 
 
 def test_a_console_on_standard_error_says_nothing_of_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -225,7 +225,7 @@ def test_states_on_the_way_are_kept_where_that_is_asked_for(tmp_path: Path, spac
 def test_a_trainable_that_cannot_say_what_memory_it_needs_is_reported(tmp_path: Path, space: Path) -> None:
     done = typed("train", "--space", space, "--probe", folder=tmp_path)
     assert done.returncode == 1
-    assert "does not say what memory it needs" in done.stdout
+    assert "does not say how much memory it needs" in done.stdout
 
 
 def test_a_python_without_the_packages_says_which_command_makes_the_environment(tmp_path: Path) -> None:

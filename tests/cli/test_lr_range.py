@@ -151,4 +151,4 @@ def test_a_network_is_tested_and_the_curve_is_left(
 def test_what_has_no_optimiser_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     request = TrainingRequest(space="hog_svm.yaml", out=tmp_path, is_check=True)
     assert not train_or_check(request, Output(), lr_range=100)
-    assert "hog_svm has no optimiser whose rate could rise" in capsys.readouterr().out
+    assert "hog_svm has no optimiser whose learning rate could rise" in capsys.readouterr().out

@@ -75,15 +75,15 @@ def test_a_run_begins_with_how_the_load_shares_the_device(
     ("gpus", "share", "machine", "message"),
     [
         (None, None, (16, 2), "there are 2 GPUs here; show one of them: CUDA_VISIBLE_DEVICES=0"),
-        (1.0, None, (16, 1), "a trial wants 1 GPUs, which leaves none for --background"),
+        (1.0, None, (16, 1), "a trial needs 1 GPUs, which leaves none for --background"),
         (
             0.6,
             0.5,
             (16, 1),
             "0.6 GPUs beside a load of 1 CPUs and 0.5 GPUs, but there are 16 CPUs and 1 GPUs",
         ),
-        (None, 0.5, (16, 0), "--background-share is of a GPU, and the trials use none"),
-        (None, None, (1, 0), "a trial wants 1 CPUs and 0 GPUs beside a load of 1 CPUs and 0 GPUs"),
+        (None, 0.5, (16, 0), "--background-share is a share of a GPU, and the trials use none"),
+        (None, None, (1, 0), "a trial needs 1 CPUs and 0 GPUs beside a load of 1 CPUs and 0 GPUs"),
     ],
 )
 def test_a_pair_that_does_not_fit_is_refused_with_what_to_do(
@@ -183,7 +183,7 @@ def test_the_row_of_each_trial_says_what_was_beside_it(tmp_path: Path) -> None:
     trial_id, window = scene.start()
     scene.epoch(trial_id, window, 10)
     (row,) = written(scene.run)["trials.csv"]
-    assert "made was trained again and again on 0.5 of the same GPU, as asked" in row["notes"]
+    assert "made was trained repeatedly on 0.5 of the same GPU, as asked" in row["notes"]
     started = next(event for event in scene.run.ledger.events() if event["event"] == "session_started")
     assert started["background"]["trainable"] == "toy"
 

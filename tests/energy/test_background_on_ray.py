@@ -82,7 +82,7 @@ def test_the_joules_of_a_pair_add_up_to_the_devices_counter(tmp_path: Path, fake
     assert sorted(trials["trial_id"]) == ["trial-0000", "trial-0001"]
     assert set(trials["gpu_attribution"]) == {"reserved"}  # the fake driver names no process
     assert trials["exclusive_fraction"].max() == 0
-    assert trials["notes"].str.contains("load was trained again and again on 0.5 of the same GPU").all()
+    assert trials["notes"].str.contains("load was trained repeatedly on 0.5 of the same GPU").all()
     # Five epochs of 0.4 s at 200 W on average, half of it the load's, are 200 J.
     assert trials["energy_gpu_j"].between(150, 600).all()
     (ended,) = [event for event in events_in(tmp_path) if event["event"] == "background_ended"]

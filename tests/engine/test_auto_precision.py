@@ -54,7 +54,11 @@ def test_bf16_is_for_all_nodes_or_for_none(choices: list[str], expected: str) ->
         ("resources.gpus_per_trial=1", {}, ""),
         ("trainable=toy", {}, ""),
         ("precision=auto", {"auto_precision": SLOW}, SLOW),
-        ("precision=auto", {"should_preflight": False}, "fp32: without preflight the CPUs were not checked"),
+        (
+            "precision=auto",
+            {"should_preflight": False},
+            "fp32: the CPUs were not checked, as preflight was skipped",
+        ),
     ],
 )
 def test_there_is_a_choice_where_auto_meets_a_cpu_and_formats(tmp_path, override, how, expected) -> None:

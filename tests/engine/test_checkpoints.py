@@ -196,11 +196,11 @@ def test_where_both_are_damaged_the_training_starts_again(tmp_path: Path, damage
     [
         ({"run": "b2"}, "is trial-0003 of another run"),
         ({"trial": "trial-0004"}, "is of trial-0004"),
-        ({"seed": 8}, "is of another training (seed: was 8, now 7)"),
-        ({"hparams": {"lr": 1e-6}}, "is of another training (hparams.lr: was 1e-06, now 0.05)"),
+        ({"seed": 8}, "belongs to another training (seed: was 8, now 7)"),
+        ({"hparams": {"lr": 1e-6}}, "belongs to another training (hparams.lr: was 1e-06, now 0.05)"),
         (
             {"hparams": {"lr": 0.05, "depth": 2}},
-            "is of another training (hparams.depth: was 2, now nothing)",
+            "belongs to another training (hparams.depth: was 2, now nothing)",
         ),
         ({"hparams": {}, "seed": 9}, "(seed: was 9, now 7; hparams.lr: was nothing, now 0.05)"),
         ({"run": "b2", "trial": ""}, "is a training of another run"),
@@ -244,7 +244,7 @@ def test_a_checkpoint_is_at_most_one_epoch_ahead_of_the_journal(
     curve = {row.epoch: row.metrics for row in [*undisturbed[:known], *resumed]}
     assert sorted(curve) == [1, 2, 3, 4, 5, 6]
     if known < 3:
-        assert f"is of epoch 4, and the journal knows {known} epochs" in str(
+        assert f"is of epoch 4, but the journal has {known} epochs" in str(
             [row.notes.get("checkpoint") for row in resumed]
         )
 

@@ -144,7 +144,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_the_printed_command_resumes(
     journal = disk / "run" / "journal.jsonl"
     assert message[0] == f"{journal} cannot be written: No space left on device (0 KiB are free there)"
     assert message[1:] == [
-        "what the journal has is kept; once this is fixed, resume with:",
+        "the journal is kept; once this is fixed, resume with:",
         "  python scripts/search.py " + " ".join(map(str, toy)),
     ]
     assert journal.read_bytes().endswith(b"}\n")

@@ -150,7 +150,9 @@ def test_a_file_of_weights_must_be_there(tmp_path: Path) -> None:
     )
     (tmp_path / "mine.pt").write_bytes(b"")
     report = examine(ordered(made_space(tmp_path, text), tmp_path))
-    assert list(map(str, report.problems)) == [f"weights: {tmp_path}/mine.pt: it is empty; give a whole file"]
+    assert list(map(str, report.problems)) == [
+        f"weights: {tmp_path}/mine.pt: it is empty; give an intact file"
+    ]
 
 
 def test_an_unknown_model_is_found_although_it_needs_no_weights(tmp_path: Path) -> None:
@@ -289,7 +291,7 @@ def test_a_disk_must_hold_the_running_trials_and_should_hold_the_paused() -> Non
     about = {"folder": "/r", "workers": 2, "num_trials": 20, "limit_gib": None}
     (problem,), _ = disk_findings(11.9, rows(1024), **about)
     assert problem.what == (
-        "disk: /r has 11.9 GiB free, the checkpoints of 2 trials at a time take about 12.0"
+        "disk: /r has 11.9 GiB free, and the checkpoints of 2 trials at a time take about 12.0"
     )
     none, (note,) = disk_findings(12.0, rows(1024), **about)
     assert none == []
@@ -304,7 +306,7 @@ def test_memory_must_hold_one_worker_and_should_hold_all() -> None:
     _, (note,) = memory_findings(2.0, workers=4)
     assert note.endswith("and 4 are to run; --workers 2 fits")
     (problem,), _ = memory_findings(0.5, workers=4)
-    assert problem.what == "memory: 0.5 GiB free, a worker takes at least 0.8 GiB"
+    assert problem.what == "memory: 0.5 GiB free, and a worker takes at least 0.8 GiB"
 
 
 def test_free_memory_is_that_of_the_container(tmp_path: Path) -> None:

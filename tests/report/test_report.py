@@ -194,8 +194,8 @@ def test_failures_are_shown_by_cause_with_a_remedy_and_the_way_back(tmp_path: Pa
         f"--space {folder}/space.yaml --trial {folder}:trial-0001",
         "diverged: trial-0002: Diverged: loss became nan in epoch 1, step 3 (see "
         f"{folder}/trials/trial-0002/log.txt)",
-        "  remedy: nothing, if few did: the sampler keeps away from there; else lower the largest lr, or "
-        "give warmup_epochs or max_grad_norm",
+        "  remedy: nothing, if few did: the sampler avoids such values; otherwise lower the largest lr, or "
+        "set warmup_epochs or max_grad_norm",
         f"once fixed, run them again: python scripts/search.py --rerun-failed {folder}",
     ]
 

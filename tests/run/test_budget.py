@@ -46,7 +46,7 @@ def test_a_resolution_for_a_ladder_without_one_is_the_same_at_every_rung() -> No
         ([], "at least one rung"),
         ([Budget(epochs=3), Budget(epochs=1)], r"epochs must rise from rung to rung, got \[3, 1\]"),
         ([Budget(epochs=1, subset=0.5), Budget(epochs=2, subset=0.25)], "subset must not fall"),
-        ([Budget(epochs=1, subset=0.5), Budget(epochs=2, subset=500)], "all shares or all counts"),
+        ([Budget(epochs=1, subset=0.5), Budget(epochs=2, subset=500)], "all fractions or all counts"),
         ([Budget(epochs=1, resolution=32), Budget(epochs=2)], "for every rung or for none"),
     ],
 )

@@ -185,4 +185,4 @@ def test_a_cluster_keeps_its_governors(
     command = search_without_ray(monkeypatch)
     flags = ("--space", tmp_path / "toy.yaml", "--results", tmp_path, "--name", "run")
     assert command(*flags, "--governor", "performance", "--address", "127.0.0.1:1") == 2
-    assert "the nodes behind --address are set by hand" in capsys.readouterr().err
+    assert "set it by hand on the nodes behind --address" in capsys.readouterr().err

@@ -159,7 +159,7 @@ def test_a_later_trial_whose_joules_cannot_decide_ends_alone(tmp_path: Path) -> 
         ("running", ""),
         ("stopped", UNFIT),
         ("stopped", "its GPU's joules are not known (lost)"),
-        ("stopped", "its joules are of cpu, those of earlier trials of gpu"),
+        ("stopped", "its joules cover cpu, those of earlier trials cover gpu"),
     ]
     assert scene.run.stop_reason() is None
     assert scene.run.rungs.counts() == [1, 0, 0]
@@ -322,13 +322,13 @@ class Sensor(SteadyMeter):
     [
         (
             EnergySensors(reason="no GPU, no RAPL"),
-            "search.ladder.resource: joules cannot end a rung on this machine: of a trial, its CPU's joules "
-            "are not known (no GPU, no RAPL); or take epochs",
+            "search.ladder.resource: joules cannot end a rung on this machine: for a trial, its CPU's joules "
+            "are not known (no GPU, no RAPL); use epochs",
         ),
         (
             EnergySensors(gpu_sensor="nvml_power_integral", gpu_attribution="exclusive", scope="gpu"),
-            "search.ladder.resource: joules cannot end a rung on this machine: of a trial, its GPU's joules "
-            "are no counter's (nvml_power_integral); or take epochs",
+            "search.ladder.resource: joules cannot end a rung on this machine: for a trial, its GPU's joules "
+            "are no counter's (nvml_power_integral); use epochs",
         ),
     ],
 )
@@ -362,6 +362,6 @@ def test_a_single_training_without_a_counter_is_refused_in_words(
     joule_space(tmp_path)
     command = ["--space", str(tmp_path / "made.yaml"), "--set", JOULES]
     assert main(parser().parse_args(command)) == 1
-    message = "measures rungs in joules, but of this training, its CPU's joules are not known (no RAPL)"
+    message = "measures rungs in joules, but in this training its CPU's joules are not known (no RAPL)"
     assert message in " ".join(capsys.readouterr().out.split())
     assert main(parser().parse_args([*command, "--full"])) == 0

@@ -176,7 +176,7 @@ def test_a_later_trial_without_joules_or_with_others_ends_alone(tmp_path: Path) 
     assert [(trial.status, trial.message) for trial in run.history.trials.values()] == [
         ("running", ""),
         ("stopped", "energy cannot be measured (no sensor was read)"),
-        ("stopped", "its joules are of cpu, those of earlier trials of gpu"),
+        ("stopped", "its joules cover cpu, those of earlier trials cover gpu"),
     ]
     assert run.stop_reason() is None
     assert run.rungs.counts() == [1, 0, 0]

@@ -69,7 +69,7 @@ def test_a_second_ctrl_c_says_how_to_resume_as_well(
         raise KeyboardInterrupt
 
     lines = last_lines(tmp_path, monkeypatch, capsys, interrupt, "--name", "mine")
-    assert lines[-2] == "interrupted; what was done until now is in the run's journal"
+    assert lines[-2] == "interrupted; what was done so far is in the run's journal"
     assert lines[-1] == "resume: python scripts/search.py --space ./toy.yaml --no-report --name mine"
 
 
@@ -85,7 +85,7 @@ def test_a_second_ctrl_c_in_a_promotion_says_that_the_same_command_trains_the_re
     monkeypatch.setattr(sys, "argv", ["scripts/promote.py", *words])
     assert cli.run("promote", words) == 130
     assert capsys.readouterr().out.splitlines()[-2:] == [
-        "interrupted; what was done until now is in the run's journal",
+        "interrupted; what was done so far is in the run's journal",
         "to train the rest, promote again: python scripts/promote.py mine --top 1",
     ]
 

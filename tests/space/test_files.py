@@ -161,7 +161,7 @@ SECTION = {
         "search.ladder.subset: must not fall from rung to rung, got [1.0, 0.5]"
     ),
     "ladder={epochs: [1, 3], subset: [0.5, 500]}": (
-        "search.ladder.subset: must be all shares or all counts, got [0.5, 500]"
+        "search.ladder.subset: must be all fractions or all counts, got [0.5, 500]"
     ),
     "ladder={epochs: 1, subset: 1}": (
         "search.ladder.subset: 1 may mean all examples or a single one; write 1.0 for all of them"

@@ -100,7 +100,7 @@ def test_each_process_gets_a_core_and_where_there_are_gpus_one_of_them() -> None
     said = resolved(8, {"gpus_per_trial": 2, "cpus_per_trial": 1})
     assert said.cores_per_trial == 1
     with pytest.raises(
-        SessionError, match="a trial wants 4 CPUs and 4 GPUs, but there are 16 CPUs and 2 GPUs"
+        SessionError, match="a trial needs 4 CPUs and 4 GPUs, but there are 16 CPUs and 2 GPUs"
     ):
         resolved(2, {"processes_per_trial": 4})
 

@@ -110,7 +110,10 @@ def test_the_command_prints_one_result_per_line_and_fails_with_one(
     )
     assert cli.run("train", ["--space", str(tmp_path / "s.yaml"), "--smoke"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-2:] == ["not applicable  overfit: it names no target", "smoke test passed"]
+    assert lines[-2:] == [
+        "not applicable  overfit: the trainable defines no overfit target",
+        "smoke test passed",
+    ]
     monkeypatch.setattr(ToyTraining, "test", lambda self: {})
     assert cli.run("train", ["--space", str(tmp_path / "s.yaml"), "--smoke"]) == 1
     lines = capsys.readouterr().out.splitlines()

@@ -77,5 +77,5 @@ def places_text(cpus: float, gpus: float) -> str:
                 f"{left.get(kind, 0.0):g} of {whole.get(kind, 0.0):g} {kind}s" for kind in _KINDS
             )
             nodes.append(f"{node['NodeManagerAddress']} has {have}")
-    why = "" if has_room else "; no node has as much, now or ever: lower what a trial reserves"
+    why = "" if has_room else "; no node will ever have as much: lower what a trial reserves"
     return f"a worker with {cpus:g} CPUs and {gpus:g} GPUs; free: {', '.join(nodes)}{why}"

@@ -17,7 +17,7 @@ from typing import Any
 from search.backends.errors import SessionError
 
 OTHER_RAY = "Install another Ray: pip install 'ray[default,tune]>=2.46,<2.61'"
-WITHOUT_TUNE = f"Take --backend ray-core, which does without Ray Tune. {OTHER_RAY}"
+WITHOUT_TUNE = f"Use --backend ray-core, which does without Ray Tune. {OTHER_RAY}"
 
 _WORKER = "ray._private.worker"
 _STATE = "ray._private.state"
@@ -50,7 +50,7 @@ OF_CORE = (
     Internal(_WORKER, "_global_node", "find and end the processes that Ray has started here"),
     Internal("ray._private.ray_constants", "ENABLE_RAY_CLUSTER", "have Ray listen on loopback alone"),
     Internal(_STATE, "actors", "find the process of a worker that is to be ended", ("actor_id",)),
-    Internal(_STATE, "available_resources_per_node", "say what a trial without a place waits for", ()),
+    Internal(_STATE, "available_resources_per_node", "report what a trial without a place waits for", ()),
 )
 # Tune's controller and its parts, for `tune_adapter.py`.
 OF_TUNE = (
@@ -71,7 +71,7 @@ OF_TUNE = (
     Internal(
         _MANAGER,
         "RayActorManager._actor_task_failed",
-        "take a kill by the memory monitor as the end of one worker",
+        "treat a kill by the memory monitor as the end of one worker",
         ("tracked_actor_task", "exception"),
     ),
     Internal(
@@ -86,7 +86,7 @@ OF_TUNE = (
         "find the workers that are to be ended",
         is_set_by_init=True,
     ),
-    Internal(_TUNE, "TuneController.step", "take in the next event", ()),
+    Internal(_TUNE, "TuneController.step", "handle the next event", ()),
     Internal(_TUNE, "TuneController.checkpoint", "write no snapshots", ("force", "wait")),
     Internal(_TUNE, "TuneController.cleanup", "end the workers", ()),
     Internal(_TUNE, "TuneController._maybe_cache_trial_actor", "keep workers warm", ("trial",)),
@@ -108,7 +108,7 @@ OF_TUNE = (
     Internal(
         _TUNE,
         "TuneController._process_trial_failure",
-        "try a trial again by what it failed of",
+        "retry a trial depending on why it failed",
         ("trial", "exception"),
     ),
     Internal(
@@ -122,7 +122,7 @@ OF_TUNE = (
             ("_trial_to_actor", "start a trial on a new worker"),
             ("_actor_to_trial", "know which trial a worker trains"),
             ("_pending_trials_list", "start a trial on a new worker"),
-            ("_actor_manager", "take a kill by the memory monitor as the end of one worker"),
+            ("_actor_manager", "treat a kill by the memory monitor as the end of one worker"),
             ("_actor_cache", "keep all slots' workers warm"),
             ("_max_pending_trials", "fill all slots at once"),
         )
@@ -139,9 +139,7 @@ def check_internals(internals: Sequence[Internal], remedy: str) -> None:
     if lacks := list(lacking(internals)):
         import ray  # see backend.py: 2 to 4 s
 
-        raise SessionError(
-            f"Ray {ray.__version__} is not one of those known here: {'; '.join(lacks)}. {remedy}"
-        )
+        raise SessionError(f"Ray {ray.__version__} is not supported: {'; '.join(lacks)}. {remedy}")
 
 
 def lacking(internals: Sequence[Internal]) -> Iterator[str]:
@@ -166,4 +164,6 @@ def _changed(internal: Internal) -> str:
         return ""
     now = [name for name in inspect.signature(found).parameters if name != "self"]
     wanted = list(internal.parameters)
-    return "" if now[: len(wanted)] == wanted else f"takes ({', '.join(now)}) and not ({', '.join(wanted)})"
+    return (
+        "" if now[: len(wanted)] == wanted else f"takes ({', '.join(now)}) instead of ({', '.join(wanted)})"
+    )

@@ -248,7 +248,7 @@ def needs_of(run: Run, *, say: Callable[[str], None]) -> MemoryNeeds:
     needs = MemoryNeeds(run.space)
     if earlier := needs.add_earlier(run.ledger.folder):
         count = "an earlier run" if len(earlier) == 1 else f"{len(earlier)} earlier runs"
-        say(f"the memory of trials that were alike is known from {count}: {', '.join(earlier)}")
+        say(f"the memory of similar trials is known from {count}: {', '.join(earlier)}")
     needs.add_all(run.history.trials.values(), run.space.ladder)
     return needs
 
@@ -305,7 +305,7 @@ def _node_memory(*, has_gpus: bool, stated_gib: float | None) -> NodeMemory:
         total_gib, free_gib = memory_gib(), free_memory_gib()
         if total_gib is None or free_gib is None:
             raise SessionError(
-                "search.resources.pack: memory: /proc/meminfo does not say what memory there is"
+                "search.resources.pack: memory: /proc/meminfo does not say how much memory there is"
             )
         usable = _usable_mib(total_gib * _GIB_MIB, (total_gib - free_gib) * _GIB_MIB, stated_gib)
         return NodeMemory(num_cpus=0, devices_mib=[usable])
@@ -316,7 +316,7 @@ def _node_memory(*, has_gpus: bool, stated_gib: float | None) -> NodeMemory:
                 devices.append(_usable_mib(*gpu.total_and_used_mib(), stated_gib))
         except SensorError as error:
             raise SessionError(
-                f"search.resources.pack: memory needs NVML, which says what memory a GPU has: {error}; "
+                f"search.resources.pack: memory needs NVML, which says how much memory a GPU has: {error}; "
                 "leave it out, and give each trial a fraction: gpus_per_trial: 0.5"
             ) from error
     return NodeMemory(num_cpus=0, devices_mib=devices, is_of_gpus=True)

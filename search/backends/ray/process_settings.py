@@ -263,7 +263,7 @@ def _dict(title: str, items: dict[Any, Any]) -> Setting:
 
 def _no_way_back(value: Any) -> None:
     """Refuse to restore what can be read but not set, so that a change costs the worker."""
-    raise NotImplementedError("nothing sets this back")
+    raise NotImplementedError("nothing restores this")
 
 
 def _umask() -> int:

@@ -93,7 +93,7 @@ class Readiness:
             back += more_back
             lost += more_lost
         if back:
-            lines.append(f"put back after this trial: {', '.join(back)}")
+            lines.append(f"restored after this trial: {', '.join(back)}")
         if ended := self._children.end():
             lines.append(f"ended with this trial: {len(ended)} processes that it started and left running")
         self.unfit += [f"this trial changed {name}" for name in lost]
@@ -139,7 +139,7 @@ class Readiness:
 
     def _new_files(self) -> Iterator[str]:
         if (new := _num_files() - self._num_files) > _MOST_NEW_FILES:
-            yield f"{new} files are open that were not when it was ready"
+            yield f"{new} more files are open than when it was ready"
 
     def _growth(self) -> Iterator[str]:
         now = _private_bytes()

@@ -155,7 +155,7 @@ def _message(reasons: Mapping[Path, str], *, is_given: bool) -> str:
     most = _longest_place()
     what = "RAY_TMPDIR must be" if is_given else "set RAY_TMPDIR to"
     return (
-        f"Ray's sockets can be put nowhere ({tried}); {what} a folder on a local disk that takes files, "
+        f"there is no place for Ray's sockets ({tried}); {what} a writable folder on a local disk, "
         f"with a path of {most} bytes at most"
     )
 
