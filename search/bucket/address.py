@@ -62,17 +62,19 @@ class Address:
         text = _IN_A_PATH.sub(r"\1://", str(place), count=1) if isinstance(place, Path) else place
         match = _PARTS.fullmatch(text)
         if match is None:
-            raise BucketError(f"{text!r} is no address: write s3://bucket/path, gs://bucket/path or the like")
+            raise BucketError(
+                f"{text!r} is not an address: write s3://bucket/path, gs://bucket/path or the like"
+            )
         protocol, path = match["protocol"], match["path"].strip("/")
         if "@" in path.split("/")[0] and protocol not in ("abfs", "abfss"):  # there it names a container
             raise BucketError(
-                f"{protocol}://... has a user or a password before an @, which would end in the run's files: "
-                "leave it out, and give credentials by the environment"
+                f"{protocol}://... has a user or a password before an @, which would end up in the run's "
+                "files: leave it out, and give credentials in the environment"
             )
         if _UNSAFE.search(path) or "::" in path or {".", ".."} & set(path.split("/")) or "//" in path:
             raise BucketError(
-                f"{text!r} cannot be used: a bucket and folders, divided by single slashes, without blanks, "
-                "?, #, :: and folders called . or .."
+                f"{text!r} cannot be used: a bucket and folders, separated by single slashes, without "
+                "spaces, ?, #, :: and folders called . or .."
             )
         if not path:
             raise BucketError(f"{text} names no bucket: write {protocol}://bucket/path")
@@ -108,7 +110,7 @@ class Address:
         """
         if not is_safe_name(name) or _UNSAFE.search(name):
             raise BucketError(
-                f"a run in {self} cannot be named {name!r}: up to 120 characters, no slash, blank, ? or #, "
+                f"a run in {self} cannot be named {name!r}: up to 120 characters, no slash, space, ? or #, "
                 "no control characters, and no dot or hyphen first"
             )
         return Address(f"{self}/{name}")
@@ -131,8 +133,8 @@ class Address:
             ) from error
         except ValueError as error:
             raise BucketError(
-                f"{self}: nothing speaks {self.protocol}://{suggest(self.protocol, _PACKAGES)}; there are "
-                "s3://, gs://, az:// and what fsspec has besides"
+                f"{self}: no package is known for {self.protocol}://{suggest(self.protocol, _PACKAGES)}; "
+                "there are s3://, gs://, az:// and the others of fsspec"
             ) from error
         settings = {"auto_mkdir": True} if self.protocol in ("file", "local") else {}
         # Never reuse an instance or a listing that other code in this process has made: it may be out of

@@ -49,7 +49,7 @@ class Lease:
             self._take(output)
         except BucketUnavailable as error:
             raise BucketError(
-                f"{error}\nnothing was started: see that the bucket exists and that its credentials are in "
+                f"{error}\nnothing was started: check that the bucket exists and that its credentials are in "
                 "the environment, or give --results a folder"
             ) from error
 
@@ -76,7 +76,9 @@ class Lease:
             BucketError: Its process lives.
         """
         holder = found.get("holder", "another process")
-        output.print(f"{self._store.address} is held by {holder}; watching for {GONE_S:g} s whether it lives")
+        output.print(
+            f"{self._store.address} is held by {holder}; watching for {GONE_S:g} s to see whether it is alive"
+        )
         waited_s = 0.0
         while waited_s < GONE_S:
             self._sleep(min(BEAT_S, GONE_S - waited_s))
@@ -88,7 +90,7 @@ class Lease:
                 raise BucketError(
                     f"{self._store.address} is in use by {now.get('holder', holder)}; wait for it or end it"
                 )
-        output.warn(f"{holder} has not been heard of for {GONE_S:g} s: its run is taken over")
+        output.warn(f"{holder} has not been heard from for {GONE_S:g} s: its run is taken over")
 
     def beat(self) -> None:
         """Renew the lease.

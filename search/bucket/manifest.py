@@ -71,10 +71,10 @@ class Manifest:
             ends = {str(part): (int(lines), str(crc)) for part, (lines, crc) in found["ends"].items()}
             number = int(found["number"])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise BadManifest(f"is no manifest ({type(error).__name__})") from error
+            raise BadManifest(f"is not a manifest ({type(error).__name__})") from error
         for path, each in files.items():
             if not _stays_inside(path) or not _DIGEST.fullmatch(each.sha256):
-                raise BadManifest(f"names the file {path!r}, which would not lie in the run's folder")
+                raise BadManifest(f"names the file {path!r}, which would be outside the run's folder")
         return cls(number=number, ends=ends, files=files)
 
 

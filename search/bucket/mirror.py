@@ -209,8 +209,8 @@ class Mirror:
         num_bytes = sum(seen[1] for path in files if (seen := signature(self._folder / path)))
         why = f" ({self._failure})" if self._failure else ""
         return (
-            f"{self._store.address} has not everything{why}: {num_lines} lines of the journal and "
-            f"{len(files)} files ({num_bytes / 1e6:.3g} MB) are in {self._folder} alone; ship them with:\n"
+            f"{self._store.address} is incomplete{why}: {num_lines} lines of the journal and "
+            f"{len(files)} files ({num_bytes / 1e6:.3g} MB) are only in {self._folder}; ship them with:\n"
             f"  python -m jouletune ship {self._store.address}"
         )
 
@@ -256,13 +256,13 @@ class Mirror:
     def _say_failure(self, error: OSError) -> None:
         if not self._failure:
             self._output.warn(
-                f"{error}; the run continues in {self._folder}, and is shipped once the bucket takes it"
+                f"{error}; the run continues in {self._folder}, and is shipped once the bucket accepts it"
             )
         self._failure = str(error)
 
     def _say_recovery(self) -> None:
         if self._failure:
-            self._output.note(f"{self._store.address} takes everything again")
+            self._output.note(f"{self._store.address} accepts everything again")
         self._failure = ""
 
     def _changed(self) -> tuple[list[str], set[str]]:

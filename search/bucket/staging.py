@@ -155,7 +155,7 @@ def check_writable(address: Address) -> None:
         store.delete([key])
     except BucketUnavailable as error:
         raise BucketError(
-            f"{error}; see that the bucket exists and that its credentials are in the environment"
+            f"{error}; check that the bucket exists and that its credentials are in the environment"
         ) from error
 
 
@@ -197,9 +197,9 @@ def _set_aside(folder: Path, store: Store, *, is_beginning: bool, output: Output
     except OSError as error:
         raise StorageError(unwritten(aside, error)) from error
     if is_beginning:
-        output.note(f"{store.address} is further than {folder}, which is set aside as {aside.name}")
+        output.note(f"{store.address} is ahead of {folder}, which is set aside as {aside.name}")
     else:
         output.warn(
             f"{store.address} was continued elsewhere, and {folder} has events that were never shipped: the "
-            f"bucket's run is taken, and this one is set aside as {aside}"
+            f"bucket's run is used, and this one is set aside as {aside}"
         )

@@ -239,4 +239,4 @@ def _write_state(state: Path, change: Change) -> None:
         new.write_text(json.dumps(asdict(change), indent=1))
         new.replace(state)
     except OSError as error:
-        raise GovernorError(f"--governor needs a note in {state} first: {error.strerror}") from error
+        raise GovernorError(f"--governor must first write a note to {state}: {error.strerror}") from error

@@ -68,7 +68,7 @@ class ProcessTable:
             cpu_ticks = sum(int(text) for text in fields[11:15])
             parent, start_ticks = int(fields[1]), int(fields[19])
         except (ValueError, IndexError) as error:
-            raise SensorError(f"{file} holds {line[:80]!r}, which tells of no process") from error
+            raise SensorError(f"{file} holds {line[:80]!r}, which describes no process") from error
         return Process(parent=parent, start_ticks=start_ticks, cpu_s=max(cpu_ticks, 0) / _TICKS_PER_S)
 
     def lineage(self, pid: int) -> list[int]:

@@ -38,7 +38,7 @@ def unusable_reason(sensors: EnergySensors, *, is_on_gpu: bool) -> str:
     if not sensor:
         return unknown_reason(sensors.reason, part)
     if "integral" in sensor or "estimated" in sensor:
-        return f"its {part.upper()}'s joules are no counter's ({sensor})"
+        return f"its {part.upper()}'s joules do not come from a counter ({sensor})"
     if attribution not in _OWN:
         return f"its {part.upper()}'s joules are split by the method {attribution}; {_REMEDY[part]}"
     return ""

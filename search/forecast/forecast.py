@@ -277,7 +277,7 @@ def _measure_costs(space: Space, results: Path, output: Output, loaded: LoadedPr
     if (costs := earlier_costs(space, results)) is not None:
         return costs
     if space.trainable.command:
-        output.note("what a script's epoch takes is known when one has been run")
+        output.note("how long a script's epoch takes is known only when one has been run")
         return None
     offer_worker_env()
     defaults = space.default_hparams(space.trainable.load())

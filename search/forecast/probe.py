@@ -89,7 +89,9 @@ def probe_costs(
         probes = [(task, order, time.time() - loaded_s) for order in orders]
         answers = loaded.map_at_once(probe, probes, threads=max(1, int(task.cpus)))
     except BrokenProcessPool as error:
-        raise ProbeError("a process that tried some steps was killed, perhaps as memory ran out") from error
+        raise ProbeError(
+            "a process that tried some steps was killed, perhaps because memory ran out"
+        ) from error
     seen = [found for answer in answers for found in answer.points]
     if not seen:
         raise ProbeError("no configuration could be tried")

@@ -124,9 +124,9 @@ def gain_of(points: Points, steps: Steps, curves: Sequence[Curve], *, seed: Sequ
         return None
     noise, share = noise_between_epochs(curves, steps.grid[-1]), _share_of_distance(curves)
     if noise is not None and noise >= share:
-        return Gain(expected=expected, least=noise, least_is="what neighbouring epochs differ by")
+        return Gain(expected=expected, least=noise, least_is="the difference between neighbouring epochs")
     return Gain(
-        expected=expected, least=share, least_is="2 % of the distance from the middle trial to the best"
+        expected=expected, least=share, least_is="2 % of the distance from the median trial to the best"
     )
 
 

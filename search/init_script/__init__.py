@@ -63,8 +63,8 @@ def _note(script: Path, scores: Scores) -> str:
         return ""
     line = 'print(json.dumps({"epoch": epoch, "val_acc": accuracy}), flush=True)'
     return (
-        f"no scores that a search reads were seen in {script.name}: add a line to each of its epochs, {line}"
-        ", or name the file that it leaves as metrics (docs/own-script.md)"
+        f"no scores that a search can read were found in {script.name}: print a line in each epoch, {line}"
+        ", or name the file that it writes as metrics (docs/own-script.md)"
     )
 
 

@@ -254,7 +254,7 @@ def _flag(
         "default": _plain(default),
         "kind": kind or _kind(default),
         "choices": plain,
-        "help": f"{words} (given, it is the default's opposite)" if has_no_false else words,
+        "help": f"{words} (if given, the opposite of the default)" if has_no_false else words,
         "is_required": bool(is_required),
     }
 

@@ -78,12 +78,12 @@ def _metrics(scores: Scores) -> Iterator[str]:
         source = f"{{{scores.source}}}" if ":" in scores.source else scores.source
         yield f"    metrics: {source}  # by its source"
     else:
-        yield '    # It must print a line of JSON an epoch, such as {"epoch": 1, "val_acc": 0.86}, or leave'
+        yield '    # It must print a line of JSON an epoch, such as {"epoch": 1, "val_acc": 0.86}, or write'
         yield "    # scores as metrics: wandb, csv, jsonl, tensorboard or trainer_state (docs/own-script.md)"
     seen = (
         "a name that the script logs"
         if scores.metric
-        else "no name was seen in the script: write the right one"
+        else "no name was found in the script: write the right one"
     )
     yield f"    metric: {json.dumps(scores.metric or 'val_acc')}  # {seen}"
     yield f"    mode: {scores.mode}"
@@ -100,7 +100,7 @@ def _ladder(places: dict[str, Flag]) -> Iterator[str]:
     epochs = places.get("epochs")
     top = epochs.default if epochs is not None and isinstance(epochs.default, int | float) else None
     if top is None or top < 1:
-        yield "  ladder: {epochs: [1, 3, 9]}  # the script says no number of epochs"
+        yield "  ladder: {epochs: [1, 3, 9]}  # the script sets no number of epochs"
         return
     rungs = sorted({max(1, round(top / 9)), max(1, round(top / 3)), round(top)})
     yield f"  ladder: {{epochs: {rungs}}}  # the script's own number, and rungs below it"
@@ -112,7 +112,7 @@ def _left(script: Script, places: dict[str, Flag]) -> Iterator[str]:
     left = [flag for flag in unrecognised(script.flags) if id(flag) not in taken]
     required = [flag for flag in left if flag.is_required]
     if required:
-        yield "# The script needs these as well: add them to run."
+        yield "# The script also needs these: add them to run."
         given = {flag.name: _given(flag, "VALUE") if flag.spelled else flag.name.upper() for flag in required}
         yield from (f"#   {given[flag.name]}{_words(flag)}" for flag in required)
     others = [flag for flag in left if not flag.is_required]

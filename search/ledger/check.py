@@ -42,7 +42,7 @@ def check_record(ledger: Ledger) -> RecordCheck:
     _check_states(ledger, History(found.events), check)
     if unknown := ledger.unknown_trials():
         check.problems.append(
-            f"{len(unknown)} folders in trials/ are of trials that no whole line of the journal asks for: "
+            f"{len(unknown)} folders in trials/ are of trials that no intact line of the journal asks for: "
             + ", ".join(unknown)
         )
     return check
@@ -66,7 +66,7 @@ def repair_record(ledger: Ledger) -> list[str]:
         found = ledger.journal.scan()
         if found.problem and not found.is_torn:
             copy, found = ledger.journal.repair()
-            done.append(f"cut the journal behind line {len(found.events)}; {copy.name} has what it was")
+            done.append(f"cut the journal after line {len(found.events)}; {copy.name} is the original")
         done += [f"set {path} aside as {set_aside(path).name}" for path in _unusable(ledger)]
         done += [f"moved trials/{name} to {ledger.set_aside_folder.name}/" for name in _set_aside(ledger)]
         return done
@@ -127,7 +127,7 @@ def _check_states(ledger: Ledger, history: History, check: RecordCheck) -> None:
             check.whole.append(f"{place}: {trial_id} after epoch {found.get('epoch')}")
             if found.get("epoch", 0) > trial.epochs + 1 and path.stem.startswith("checkpoint"):
                 check.notes.append(
-                    f"{place}: the journal knows {trial.epochs} epochs of it; the next start sets it aside"
+                    f"{place}: the journal has {trial.epochs} epochs of it; the next start sets it aside"
                 )
 
 

@@ -80,7 +80,7 @@ class EventChecker:
         """
         trial = event["trial"]
         if not isinstance(trial, str) or not is_safe_name(trial):
-            raise BadLine(f"names a trial {trial!r}, which can be no folder's name")
+            raise BadLine(f"names a trial {trial!r}, which cannot be a folder's name")
         if kind != "trial_asked":
             if trial not in self._trials:
                 raise BadLine(f"({kind}) is of {trial}, which no line before it asks for")
@@ -91,7 +91,7 @@ class EventChecker:
             raise BadLine(f"asks for trial number {event['number']} where {len(self._trials)} is next")
         start_rung = event.get("start_rung", 0)
         if type(start_rung) is not int or start_rung < 0:
-            raise BadLine(f"lets {trial} start at rung {start_rung!r}, which is none")
+            raise BadLine(f"lets {trial} start at rung {start_rung!r}, which does not exist")
         self._trials.add(trial)
 
 
@@ -104,13 +104,13 @@ def _check_portfolio(points: object) -> None:
         and all(isinstance(point[name], kind) for name, kind in parts.items())
         for point in points
     ):
-        raise BadLine("(session_started) has no whole portfolio")
+        raise BadLine("(session_started) has no complete portfolio")
 
 
 def _check_row(row: object) -> None:
     """Check that an epoch's row is complete, and has no field that this version does not know."""
     if not isinstance(row, Mapping) or not {"epoch", "rung", "metrics", "seconds"} <= row.keys():
-        raise BadLine("(epoch) has no whole row")
+        raise BadLine("(epoch) has no complete row")
     readings = {name: row.get(name, {}) for name in ("energy", "start_energy")}
     of_readings = [f"{name}.{part}" for name, parts in readings.items() for part in parts.keys() - _ENERGY]
     unknown = [*(row.keys() - _ROW), *of_readings]
@@ -127,7 +127,7 @@ def _check_window(kind: str, event: Mapping[str, Any]) -> None:
         "statistics": set(STATISTICS),
     }
     if not all(isinstance(event[name], Mapping) for name in known):
-        raise BadLine(f"({kind}) has no whole account")
+        raise BadLine(f"({kind}) has no complete account")
     unknown = [f"{name}.{part}" for name, parts in known.items() for part in event[name].keys() - parts]
     if unknown:
         raise BadLine(f"({kind}) has fields of another version: {', '.join(sorted(unknown))}")

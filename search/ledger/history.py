@@ -193,7 +193,7 @@ class ExpectedGain:
 def overdue_text(event: Event) -> str:
     """An `epoch_overdue` event as text."""
     seconds, median_s = event["seconds"], event["median_s"]
-    return f"one took over {seconds:.0f} s, where {median_s:.3g} s are the median at its budget"
+    return f"one took over {seconds:.0f} s; the median at its budget is {median_s:.3g} s"
 
 
 def _finite(value: float | None) -> float | None:

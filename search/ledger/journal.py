@@ -153,9 +153,7 @@ class Journal:
         """
         found = self.scan()
         if not found.events:
-            raise DamagedJournal(
-                f"{self._damage(found)}\nno line of it is whole, so that it cannot be repaired"
-            )
+            raise DamagedJournal(f"{self._damage(found)}\nno line of it is intact, so it cannot be repaired")
         copy = _free_name(self.path)
         try:
             shutil.copy2(self.path, copy)
@@ -166,7 +164,7 @@ class Journal:
             raise JournalError(unwritten(self.path, error)) from error
         self._end = None
         if (again := self.scan()).problem or again.events != found.events:
-            raise JournalError(f"{self.path} reads otherwise than it was repaired; {copy} has what it was")
+            raise JournalError(f"{self.path} does not read back as it was repaired; {copy} is the original")
         return copy, found
 
     def _read(self) -> bytes:
@@ -185,13 +183,13 @@ class Journal:
         number = found.chain.seq + 1
         lines = [f"{self.path}: line {number} {found.problem}"]
         if whole := len(found.events):
-            lines.append(f"whole: line{'s 1 to' if whole > 1 else ''} {whole}")
+            lines.append(f"intact: line{'s 1 to' if whole > 1 else ''} {whole}")
         if found.num_following:
-            lines.append(f"behind it: {found.num_following} more lines, which cannot be believed without it")
+            lines.append(f"after it: {found.num_following} more lines, which cannot be trusted without it")
         lines.append(
-            "put back a copy of the file that is whole; or let "
+            "put back an intact copy of the file; or let "
             f"`{typed_command('check', 'RUN', '--repair')}` cut it "
-            "behind its last whole line (it keeps a copy, and what the trials left is trained from there)"
+            "after its last intact line (it keeps a copy, and the trials continue from there)"
         )
         return "\n  ".join(lines)
 

@@ -161,12 +161,12 @@ def _unsealed(line: bytes, seq: int) -> str:
         return "is cut short or damaged"
     if seq == 0 and "schema" in event:
         return other_schema(event["schema"])
-    return "is no event of this journal (it has no number or no checksum)"
+    return "is not an event of this journal (it has no number or no checksum)"
 
 
 def _wrong_place(seq: int, expected: int) -> str:
     if seq < expected:
-        return f"stands here a second time (it was line {seq + 1})"
+        return f"appears a second time (it was line {seq + 1})"
     missing = f"line {expected + 1} is" if seq == expected + 1 else f"lines {expected + 1} to {seq} are"
     return f"does not follow the one before: {missing} missing (it was line {seq + 1})"
 

@@ -61,7 +61,7 @@ class Ledger(RunFolder):
             self.journal.begin()
         except OSError as error:
             raise LedgerError(
-                f"{self.folder} cannot be made ({error.strerror}); give another --results"
+                f"{self.folder} cannot be created ({error.strerror}); give another --results"
             ) from error
 
     def check_free(self) -> None:
@@ -75,7 +75,7 @@ class Ledger(RunFolder):
             raise LedgerError(f"{self.folder} already holds a run; give another --name")
         if self.has_files:
             raise LedgerError(
-                f"{self.folder} holds trials but no {self.journal_file.name}, so that nothing is known of "
+                f"{self.folder} holds trials but no {self.journal_file.name}, so nothing is known about "
                 "them; put the journal back, remove the folder, or give another --name"
             )
 
@@ -157,8 +157,8 @@ class Ledger(RunFolder):
         self.events()
         if unknown := self.unknown_trials():
             raise LedgerError(
-                f"{self.journal_file} does not know {_listed(unknown)}, of which {self.trials_folder} has "
-                "folders: it was emptied or cut. Put back the whole journal; or let "
+                f"{self.journal_file} does not know {_listed(unknown)}, which have folders in "
+                f"{self.trials_folder}: it was emptied or cut. Put back the complete journal; or let "
                 f"`{typed_command('check', 'RUN', '--repair')}` set those folders aside; or give another "
                 "--name"
             )

@@ -238,7 +238,7 @@ def suggest_run(folder: Path) -> str:
     Empty if there is no run in the folder, beside it, or in a `results` folder beside it.
     """
     if inside := runs_in(folder):
-        return _runs_text(inside, "in it are the runs ")
+        return _runs_text(inside, "it contains the runs ")
     beside = runs_in(folder.parent)
     near = difflib.get_close_matches(folder.name, [run.name for run in beside], n=1)
     if near:

@@ -369,7 +369,9 @@ class Rungs:
             raise ValueError(f"rung must be from 0 to {last}, got {rung}")
         ended = [above for above in range(rung, last + 1) if trial_id in self._results[above].scores]
         if ended:
-            raise ValueError(f"{trial_id} has ended rung {ended[-1]} already, got a result of rung {rung}")
+            raise ValueError(
+                f"{trial_id} has already completed rung {ended[-1]}, got a result of rung {rung}"
+            )
 
 
 def bracket_of(trial_number: int, *, num_brackets: int, num_rungs: int, eta: float) -> int:

@@ -93,7 +93,7 @@ def _chosen(space: Space, folder: Path, others: Sequence[Path], output: Output) 
 
     count = most_points(space.limits.trials)
     if not count:
-        output.note(f"portfolio: none; it is a quarter of search.limits.trials, {space.limits.trials}")
+        output.note(f"portfolio: empty, as it has a quarter of search.limits.trials, {space.limits.trials}")
         return _with_points(space, [], output)
     defaults = space.default_hparams(space.trainable.load())
     named = [*map(Path, space.portfolio.runs), *others]
@@ -156,7 +156,7 @@ def _inside(space: Space, points: Sequence[PortfolioPoint], output: Output) -> l
     defaults = space.default_hparams(space.trainable.load())
     kept = [point for point in points if space.contains({**defaults, **point.hparams})]
     if num_outside := len(points) - len(kept):
-        output.note(f"portfolio: {num_outside} of {len(points)} points do not lie in this space any more")
+        output.note(f"portfolio: {num_outside} of {len(points)} points no longer lie in this space")
     return kept
 
 
@@ -170,7 +170,7 @@ def _resumed(space: Space, folder: Path, output: Output) -> Space:
         return space  # resuming it will report the error
     if began is None or began.points is None:
         if space.start == "portfolio" and began is not None:
-            output.note("portfolio: this run began without one, and is resumed so")
+            output.note("portfolio: this run began without one, and resumes without one")
         return replace(space, start=None, portfolio=Portfolio())
     kept = None if history is None else history.sessions.portfolio
     points = began.points if kept is None else [PortfolioPoint(**each) for each in kept]

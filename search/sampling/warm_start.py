@@ -76,16 +76,16 @@ def _check_same(folder: Path, before: Space, now: Space) -> None:
     there, here = before.ladder.resource, now.ladder.resource
     if there != here:  # a sampler orders values by the size of their rung
         lines.append(
-            f"  ladder.resource: there {there}, here {here}; values at their rungs have no common order"
+            f"  ladder.resource: there {there}, here {here}; values at their rungs cannot be compared"
         )
     if lines:
-        raise LedgerError("\n".join([f"{folder} teaches nothing about this space:", *lines]))
+        raise LedgerError("\n".join([f"{folder} cannot be used to warm-start this space:", *lines]))
 
 
 def _differences(folder: Path, before: Space, now: Space) -> list[str]:
     if before.comparable_settings()["ladder"] == now.comparable_settings()["ladder"]:
         return []
-    return [f"{folder} had another ladder: its scores may not compare with this run's"]
+    return [f"{folder} had another ladder: its scores may not be comparable with this run's"]
 
 
 def known_trials(space: Space, output: Output) -> list[EarlierTrial]:

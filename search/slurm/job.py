@@ -66,7 +66,7 @@ def time_limit_s(text: str) -> float:
     seconds = sum(_SECONDS[name] * int(n) for name, n in found.groupdict().items() if n) if found else 0
     if not seconds:
         raise UserError(
-            f"--time {text} is no time limit: write minutes (90), hours:minutes:seconds (4:00:00) or "
+            f"--time {text} is not a time limit: write minutes (90), hours:minutes:seconds (4:00:00) or "
             "days-hours (1-12)"
         )
     return float(seconds)
@@ -87,8 +87,8 @@ def job_script(folder: Path, search: Sequence[str], allocation: Allocation, *, g
     ending_s = math.ceil(grace_s + _ENDING_S)
     if limit_s < ending_s + _LEAST_S:
         raise UserError(
-            f"--time {allocation.time} leaves no time to train: the last {ending_s} s are for the end of "
-            f"epochs under way (search.limits.grace_minutes, {grace_s:g} s) and of the search"
+            f"--time {allocation.time} leaves no time to train: the last {ending_s} s are reserved for the "
+            f"end of epochs under way (search.limits.grace_minutes, {grace_s:g} s) and of the search"
         )
     filled = {
         "SBATCH": "\n".join(f"#SBATCH {flag}" for flag in _sbatch_flags(folder, allocation, ending_s)),

@@ -275,7 +275,7 @@ def test_an_outage_is_one_warning_and_its_end_one_note(ledger: Ledger) -> None:
     mirror._say_recovery()
     assert shown(output).count("warning: ") == 1
     assert "the server is gone; the run continues in" in shown(output)
-    assert shown(output).count("note: faulty://bucket/exp/run takes everything again") == 1
+    assert shown(output).count("note: faulty://bucket/exp/run accepts everything again") == 1
 
 
 def test_a_run_ends_with_the_whole_bucket_or_says_what_it_lacks_and_how_to_ship_it(ledger: Ledger) -> None:
@@ -349,7 +349,7 @@ def test_a_manifest_that_names_a_file_elsewhere_is_not_used(
     found, missing = fetched(tmp_path / "other")
     assert missing == []
     assert found.problems
-    assert "would not lie in the run's folder" in found.problems[0]
+    assert "would be outside the run's folder" in found.problems[0]
     assert found.manifest
     assert found.manifest.number == 1
     assert found.last_number == 9

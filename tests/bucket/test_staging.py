@@ -77,7 +77,7 @@ def test_a_folder_that_the_bucket_is_ahead_of_is_set_aside_with_a_note(
     _elsewhere(monkeypatch, machine)
     output = console()
     folder = _write(output=output)
-    assert "note: faulty://bucket/exp/run is further than" in shown(output)
+    assert "note: faulty://bucket/exp/run is ahead of" in shown(output)
     assert len(Ledger(folder).events()) == 3
     assert len(Ledger(folder.with_name("run.set-aside-1")).events()) == 2
 
@@ -141,7 +141,7 @@ def test_a_lease_that_does_not_change_is_taken_over_and_its_owner_finds_out() ->
     second = Lease(store, "two", sleep=slept.append)
     second.take(output)
     assert sum(slept[:-1]) == GONE_S
-    assert "has not been heard of for 45 s: its run is taken over" in shown(output)
+    assert "has not been heard from for 45 s: its run is taken over" in shown(output)
     second.beat()
     with pytest.raises(TakenOver, match="was taken over by process"):
         first.beat()
@@ -267,8 +267,8 @@ def test_an_error_of_the_command_is_not_hidden_by_a_bucket_that_takes_nothing(
         ("s3://bucket/a/../b", "cannot be used"),
         ("s3://bucket/a//b", "cannot be used"),
         ("s3://bucket/a?versionId=1", "cannot be used"),
-        ("simplecache::s3://bucket", "is no address"),
-        ("s3:bucket", "is no address"),
+        ("simplecache::s3://bucket", "is not an address"),
+        ("s3:bucket", "is not an address"),
         ("s3://bucket/a b", "cannot be used"),
     ],
 )
@@ -312,7 +312,7 @@ def test_a_missing_package_is_named_with_its_remedy_before_anything_starts(
 
 
 def test_an_unknown_protocol_gets_a_suggestion() -> None:
-    with pytest.raises(BucketError, match=r"nothing speaks s33://; did you mean s3"):
+    with pytest.raises(BucketError, match=r"no package is known for s33://; did you mean s3"):
         check_writable(Address.parse("s33://bucket/path"))
 
 
@@ -348,7 +348,7 @@ def test_preflight_writes_to_the_bucket_and_leaves_nothing() -> None:
     assert [path for operation, path in FaultyBucket.operations if operation == "pipe"]
     assert FaultyBucket.store == {}
     FaultyBucket.faults.append(Fault("pipe", error=PermissionError("403")))
-    with pytest.raises(BucketError, match="PermissionError: 403; see that the bucket exists"):
+    with pytest.raises(BucketError, match="PermissionError: 403; check that the bucket exists"):
         check_writable(Address.parse("faulty://bucket/exp"))
 
 

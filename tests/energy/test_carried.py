@@ -73,7 +73,7 @@ def test_the_next_run_splits_by_it_on_the_same_model_and_says_so(
     assert record.used_mj == a_mj
     assert record.method == ("calibrated" if is_earlier else "utilisation")
     reasons = WindowView(accounts=[session.account], records=[record]).reasons()
-    text = "GPU-a: calibrated by what an earlier run learnt of this kind of work"
+    text = "GPU-a: calibrated with what an earlier run learnt about this kind of work"
     assert reasons == ([text] if is_earlier else [])
 
 

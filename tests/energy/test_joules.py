@@ -169,7 +169,7 @@ CALIBRATED = replace(GPU, gpu_attribution="calibrated", quality="B")
         ),
         (
             replace(GPU, gpu_sensor="nvml_power_integral", quality="C"),
-            "its GPU's joules are no counter's (nvml_power_integral)",
+            "its GPU's joules do not come from a counter (nvml_power_integral)",
         ),
         (EnergySensors(reason="no driver"), "its GPU's joules are not known (no driver)"),
     ],

@@ -145,7 +145,7 @@ def test_a_refused_zone_names_the_udev_rule_and_the_chmod(tmp_path: Path) -> Non
 
     with pytest.raises(SensorError) as refused:
         open_rapl(tmp_path, FakeClock(), read_text)
-    assert str(refused.value).startswith(f"{zone}/energy_uj is for root only")
+    assert str(refused.value).startswith(f"{zone}/energy_uj is readable only by root")
     assert "sudo chmod a+r" in str(refused.value)
     assert 'SUBSYSTEM=="powercap"' in str(refused.value)
 
@@ -188,7 +188,7 @@ def test_a_zone_that_is_closed_to_us_later_says_so_and_counts_on_when_it_opens(t
 
     [package] = open_rapl(tmp_path, clock, read_text).packages
     is_closed = True
-    with pytest.raises(SensorError, match="is for root only"):
+    with pytest.raises(SensorError, match="is readable only by root"):
         package.read_mj()
     is_closed, clock.now_s = False, clock.now_s + 2
     set_energy(zone, 90_000_000)

@@ -109,7 +109,7 @@ def test_without_noise_two_percent_of_the_distance_from_the_middle_trial_counts(
     assert gain is not None
     best, middle = settled(0.6, 9), settled(0.4, 9)  # of nine, as far from 0.6 as 0.8
     assert gain.least == pytest.approx(0.02 * (best - middle))
-    assert gain.least_is == "2 % of the distance from the middle trial to the best"
+    assert gain.least_is == "2 % of the distance from the median trial to the best"
 
 
 @pytest.mark.parametrize("worst", [math.nan, math.inf, -1e9])

@@ -370,17 +370,15 @@ def test_a_script_that_leaves_no_scores_is_noted_before_it_is_searched(
     note = write_space(tmp_path / "train.py", out=tmp_path / "space.yaml").note
     line = 'print(json.dumps({"epoch": epoch, "val_acc": accuracy}), flush=True)'
     assert note == is_noted * (
-        f"no scores that a search reads were seen in train.py: add a line to each of its epochs, {line}, or "
-        "name the file that it leaves as metrics (docs/own-script.md)"
+        f"no scores that a search can read were found in train.py: print a line in each epoch, {line}, or "
+        "name the file that it writes as metrics (docs/own-script.md)"
     )
 
 
 def test_a_flag_that_must_be_given_is_named(tmp_path: Path) -> None:
     more = "flags.add_argument('--data', required=True); flags.add_argument('lr_file', help='rates')"
     _, text = written(tmp_path, ARGPARSE.replace("flags.parse_args()", f"{more}\n    flags.parse_args()"))
-    assert (
-        "# The script needs these as well: add them to run.\n#   --data VALUE\n#   LR_FILE: rates\n" in text
-    )
+    assert "# The script also needs these: add them to run.\n#   --data VALUE\n#   LR_FILE: rates\n" in text
 
 
 @pytest.mark.parametrize(

@@ -70,10 +70,10 @@ def insert(line: bytes) -> Edit:
             lambda lines: lines[:4] + lines[7:],
             "line 5 does not follow the one before: lines 5 to 7 are missing",
         ),
-        (lambda lines: lines[:5] + lines[4:], "line 6 stands here a second time"),
+        (lambda lines: lines[:5] + lines[4:], "line 6 appears a second time"),
         (lambda lines: [*lines[:4], lines[5], lines[4], *lines[6:]], "line 5 does not follow the one before"),
         (lambda lines: lines[1:], "line 1 does not follow the one before: line 1 is missing"),
-        (insert(b'{"time": 1}\n'), "line 5 is no event of this journal"),
+        (insert(b'{"time": 1}\n'), "line 5 is not an event of this journal"),
         (insert(b"\n"), "line 5 is cut short or damaged"),
         (insert(b"\0" * 4096 + b"\n"), "line 5 is cut short or damaged"),
         (insert(b"[" * 100_000 + b"]" * 100_000 + b"\n"), "line 5 is cut short or damaged"),
@@ -126,16 +126,20 @@ def test_any_changed_byte_of_what_a_journal_says_is_found(copy: Path) -> None:
             "which no line before it asks for",
         ),
         ('"number": 1,', '"number": 5,', "asks for trial number 5 where 1 is next"),
-        ('"number": 1,', '"number": 1, "start_rung": -1,', "lets trial-0001 start at rung -1, which is none"),
+        (
+            '"number": 1,',
+            '"number": 1, "start_rung": -1,',
+            "lets trial-0001 start at rung -1, which does not exist",
+        ),
         (
             '"number": 1,',
             '"number": 1, "start_rung": "1",',
-            "lets trial-0001 start at rung '1', which is none",
+            "lets trial-0001 start at rung '1', which does not exist",
         ),
         (
             '"number": 1,',
             '"number": 1, "start_rung": 0.5,',
-            "lets trial-0001 start at rung 0.5, which is none",
+            "lets trial-0001 start at rung 0.5, which does not exist",
         ),
     ],
 )
@@ -152,7 +156,7 @@ def test_a_trial_that_can_be_no_folder_is_refused_even_where_its_checksum_is_rig
     copy: Path, name: object
 ) -> None:
     reseal(copy / "journal.jsonl", ('"trial": "trial-0001"', f'"trial": {json.dumps(name)}'))
-    assert f"names a trial {name!r}, which can be no folder's name" in refusal(copy)
+    assert f"names a trial {name!r}, which cannot be a folder's name" in refusal(copy)
 
 
 def forge_account(folder: Path, kind: str = "window_closed", **changes: object) -> int:
@@ -190,9 +194,9 @@ def test_a_forged_account_that_is_whole_is_added_to_its_trial(copy: Path) -> Non
     [
         ({"seconds": None}, "({kind}) lacks seconds"),
         ({"end": None, "statistics": None}, "({kind}) lacks end, statistics"),
-        ({"energy": 1500}, "({kind}) has no whole account"),
-        ({"start_energy": [250]}, "({kind}) has no whole account"),
-        ({"sensors": "rapl_powercap"}, "({kind}) has no whole account"),
+        ({"energy": 1500}, "({kind}) has no complete account"),
+        ({"start_energy": [250]}, "({kind}) has no complete account"),
+        ({"sensors": "rapl_powercap"}, "({kind}) has no complete account"),
         ({"energy": {"tpu_mj": 1500}}, "({kind}) has fields of another version: energy.tpu_mj"),
         ({"start_energy": {"lag_s": {}}}, "({kind}) has fields of another version: start_energy.lag_s"),
         ({"sensors": {"cooler": "fan"}}, "({kind}) has fields of another version: sensors.cooler"),
@@ -283,7 +287,7 @@ def test_a_repaired_run_resumes_to_the_end_of_an_undisturbed_one(
     edit_lines(copy, lambda lines: [*lines[:keep], b"{torn\n", *lines[keep + 1 :]])
     damaged = journal.read_bytes()
     assert command("check", [str(copy), "--repair"]) == 1
-    assert f"repaired: cut the journal behind line {keep}; journal.jsonl.damaged-1" in capsys.readouterr().out
+    assert f"repaired: cut the journal after line {keep}; journal.jsonl.damaged-1" in capsys.readouterr().out
     assert (copy / "journal.jsonl.damaged-1").read_bytes() == damaged
     assert (copy / "set-aside" / "trial-0005").is_dir()
     assert command("check", [str(copy)]) == 0
@@ -367,7 +371,7 @@ def test_a_journal_of_which_nothing_is_whole_is_not_repaired(
     edit_lines(copy, lambda lines: lines[1:])
     before = (copy / "journal.jsonl").read_bytes()
     assert command("check", [str(copy), "--repair"]) == 2
-    assert "no line of it is whole, so that it cannot be repaired" in capsys.readouterr().err
+    assert "no line of it is intact, so it cannot be repaired" in capsys.readouterr().err
     assert (copy / "journal.jsonl").read_bytes() == before
 
 
@@ -378,7 +382,7 @@ def test_a_stranger_s_run_never_reaches_outside_its_folder(
     victim.mkdir()
     (victim / "checkpoint.pt").write_text("precious")
     reseal(copy / "journal.jsonl", ('"trial-0003"', json.dumps("../../victim")))
-    with pytest.raises(LedgerError, match="can be no folder's name"):
+    with pytest.raises(LedgerError, match="cannot be a folder's name"):
         prepare_to_resume(Ledger(copy), done[0], Output.silent())
     assert (victim / "checkpoint.pt").read_text() == "precious"
 

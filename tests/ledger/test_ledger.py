@@ -58,7 +58,7 @@ def test_a_damaged_line_before_the_last_is_an_error(tmp_path: Path) -> None:
     lines = ledger.journal_file.read_bytes().splitlines(keepends=True)
     ledger.journal_file.write_bytes(b"".join([*lines[:1], lines[1][:20] + b"\n", *lines[2:]]))
     with pytest.raises(
-        LedgerError, match=r"line 2 is cut short or damaged(?s:.*)whole: line 1(?s:.*)behind it: 2 more lines"
+        LedgerError, match=r"line 2 is cut short or damaged(?s:.*)intact: line 1(?s:.*)after it: 2 more lines"
     ):
         ledger.events()
 
@@ -79,7 +79,7 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(LedgerError, match=r"cannot be made .*give another --results"):
+    with pytest.raises(LedgerError, match=r"cannot be created .*give another --results"):
         ledger_in(tmp_path / "file" / "run")
 
 

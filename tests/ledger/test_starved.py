@@ -262,7 +262,7 @@ def test_trials_whose_journal_is_gone_are_not_taken_for_a_new_run(
     (tmp_path / "run/trials/trial-0000").mkdir(parents=True)
     assert search_without_ray(monkeypatch)(*arguments) == 2
     assert capsys.readouterr().err == (
-        f"{tmp_path / 'run'} holds trials but no journal.jsonl, so that nothing is known of them; put the "
+        f"{tmp_path / 'run'} holds trials but no journal.jsonl, so nothing is known about them; put the "
         "journal back, remove the folder, or give another --name\n"
     )
     assert search_without_ray(monkeypatch)(*arguments, "--trials", 2, "--fresh") == 0

@@ -712,7 +712,7 @@ class OutOfMemory(LoadedProcess):
 def test_a_probe_that_is_killed_costs_the_time_alone(tmp_path: Path) -> None:
     space = here(made_space(tmp_path))
     task = task_for(space, trial_id="probe", hparams={}, seed=0, folder=tmp_path)
-    with pytest.raises(ProbeError, match="was killed, perhaps as memory ran out"):
+    with pytest.raises(ProbeError, match="was killed, perhaps because memory ran out"):
         probe_costs(space, task, [{}], worker="", loaded=OutOfMemory())
 
 

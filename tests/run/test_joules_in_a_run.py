@@ -328,7 +328,7 @@ class Sensor(SteadyMeter):
         (
             EnergySensors(gpu_sensor="nvml_power_integral", gpu_attribution="exclusive", scope="gpu"),
             "search.ladder.resource: joules cannot end a rung on this machine: for a trial, its GPU's joules "
-            "are no counter's (nvml_power_integral); use epochs",
+            "do not come from a counter (nvml_power_integral); use epochs",
         ),
     ],
 )

@@ -108,7 +108,7 @@ def test_a_rerun_from_the_runs_own_space_tries_the_same_points_wherever_the_earl
     assert "2 points are tried after the default configuration (a 2)" in stream.getvalue()
     narrow = made_space(tmp_path, text, ["parameters.lr.max=0.0002"])
     assert with_portfolio(narrow, tmp_path / "results/narrow", output).portfolio.points == ()
-    assert "note: portfolio: 2 of 2 points do not lie in this space any more" in stream.getvalue()
+    assert "note: portfolio: 2 of 2 points no longer lie in this space" in stream.getvalue()
 
 
 def test_killed_and_resumed_it_tries_the_same_points_though_other_runs_have_come(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_the_journal_has_the_list_and_a_run_that_began_without_one_stays_so(tmp_
     assert without.history.sessions.portfolio is None
     resumed, text = begun(tmp_path, START, name="without")
     assert resumed.portfolio.points is None
-    assert text == "note: portfolio: this run began without one, and is resumed so\n"
+    assert text == "note: portfolio: this run began without one, and resumes without one\n"
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_the_journal_has_the_list_and_a_run_that_began_without_one_stays_so(tmp_
 )
 def test_a_journal_whose_list_is_no_list_of_points_is_refused(points: object) -> None:
     event = {"event": "session_started", "portfolio": points}
-    with pytest.raises(BadLine, match=r"\(session_started\) has no whole portfolio"):
+    with pytest.raises(BadLine, match=r"\(session_started\) has no complete portfolio"):
         EventChecker().check(event, 1)
 
 
@@ -222,7 +222,7 @@ def test_three_trials_leave_no_quarter(tmp_path: Path) -> None:
     earlier(tmp_path, "a")
     space, text = begun(tmp_path, START, "search.limits.trials=3")
     assert space.portfolio.points == ()
-    assert text == "note: portfolio: none; it is a quarter of search.limits.trials, 3\n"
+    assert text == "note: portfolio: empty, as it has a quarter of search.limits.trials, 3\n"
 
 
 def test_without_an_earlier_run_published_recipes_are_tried(tmp_path: Path) -> None:

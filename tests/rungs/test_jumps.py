@@ -27,7 +27,7 @@ def test_a_trial_that_jumps_is_compared_where_it_ended_and_nowhere_below() -> No
 def test_a_rung_that_was_jumped_cannot_be_ended_later() -> None:
     rungs = promoting()
     rungs.on_result("jumper", 2, 0.9)
-    with pytest.raises(ValueError, match=r"^jumper has ended rung 2 already, got a result of rung 1$"):
+    with pytest.raises(ValueError, match=r"^jumper has already completed rung 2, got a result of rung 1$"):
         rungs.on_result("jumper", 1, 0.9)
 
 

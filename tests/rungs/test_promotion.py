@@ -209,7 +209,7 @@ def test_only_a_paused_trial_has_a_pause_to_end() -> None:
 
 def test_a_rung_that_is_ended_twice_is_refused() -> None:
     rungs = promoting(0.3)
-    with pytest.raises(ValueError, match="a has ended rung 0 already, got a result of rung 0"):
+    with pytest.raises(ValueError, match="a has already completed rung 0, got a result of rung 0"):
         rungs.on_result("a", 0, 0.4)
     assert rungs.values(0) == {"a": 0.3}
 

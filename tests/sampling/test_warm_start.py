@@ -60,7 +60,9 @@ def test_another_ladder_is_noticed_and_another_trainable_refused(tmp_path: Path)
     run = earlier_run(tmp_path / "a")
     longer = made_space(tmp_path, overrides=["search.ladder.epochs=[2, 4]"])
     _, notices = earlier_trials([run.ledger.folder], longer)
-    assert notices == [f"{run.ledger.folder} had another ladder: its scores may not compare with this run's"]
+    assert notices == [
+        f"{run.ledger.folder} had another ladder: its scores may not be comparable with this run's"
+    ]
     other = replace(run.space, trainable=TrainableRef(name="classification"))
     with pytest.raises(LedgerError, match=r"\n  trainable: there toy, here classification$"):
         earlier_trials([run.ledger.folder], other)

@@ -44,7 +44,9 @@ def test_a_time_limit_is_read_as_slurm_reads_it(text: str, seconds: int) -> None
     "text", ["", "0", "0:00", "four hours", "-5", "1:2:3:4", "4h", "1-", "UNLIMITED", "1.5"]
 )
 def test_a_time_that_is_no_limit_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match=rf"--time {re.escape(text)} is no time limit: write minutes \(90\)"):
+    with pytest.raises(
+        UserError, match=rf"--time {re.escape(text)} is not a time limit: write minutes \(90\)"
+    ):
         time_limit_s(text)
 
 
@@ -88,7 +90,9 @@ def test_a_percent_sign_in_a_name_is_no_pattern_of_slurm(tmp_path: Path) -> None
 
 
 def test_a_time_limit_that_leaves_nothing_for_training_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"--time 4 leaves no time to train: the last 240 s are for the end"):
+    with pytest.raises(
+        UserError, match=r"--time 4 leaves no time to train: the last 240 s are reserved for the end"
+    ):
         job_script(tmp_path / "mine", [], Allocation(nodes=1, time="4"), grace_s=120.0)
     assert job_script(tmp_path / "mine", [], Allocation(nodes=1, time="5"), grace_s=120.0)
 
@@ -329,7 +333,7 @@ def test_without_slurm_the_script_is_there_and_named(
         ),
         (["--nodes", "0"], "must be a whole number above 0, got 0"),
         (["--gpus-per-node", "a100:8"], "must be a whole number above 0, got a100:8"),
-        (["--time", "soon"], "--time soon is no time limit"),
+        (["--time", "soon"], "--time soon is not a time limit"),
         (["--name", "../mine"], "a run cannot be named '../mine'"),
         (["--set", "search.limits.trails=3"], "search.limits.trails"),
     ],

@@ -176,7 +176,7 @@ def test_a_run_is_looked_for_among_those_there_are(says: Says, command: tuple[st
 
 def test_a_folder_of_runs_names_those_in_it(says: Says) -> None:
     (line,) = says("promote", "results")
-    assert line.startswith("results holds no run (no journal.jsonl in it); in it are the runs results/")
+    assert line.startswith("results holds no run (no journal.jsonl in it); it contains the runs results/")
     assert {*line.split("the runs ")[1].split(", ")} == {"results/mine", "results/night"}
 
 

@@ -209,7 +209,7 @@ class Scenario:
         self._expect(found.status in (1, 2), "a search refuses what the check calls whole", found)
         repaired = command("check", self._run, "--repair", log=log)
         if repaired.status == 2:  # no part of it is whole, which is reported
-            self._expect("no line of it is whole" in repaired.errors, "a repair fails otherwise", repaired)
+            self._expect("no line of it is intact" in repaired.errors, "a repair fails otherwise", repaired)
             self._journal.write_bytes(before)
             command("check", self._run, "--repair", log=log)  # states were damaged too
         again = command("check", self._run, log=log)

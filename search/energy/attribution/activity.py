@@ -21,7 +21,7 @@ from search.energy.processes import ProcessTable
 EXTERNAL: Literal[""] = ""
 
 _LIST_EVERY_S = 5.0  # a list of processes takes the driver about 4.5 ms
-_NO_BUSY_TIME = "/proc/stat does not tell how busy the node is: what others do counts as the trials' work"
+_NO_BUSY_TIME = "/proc/stat does not say how busy the node is: other programs' work counts as the trials'"
 _IDLE_CPU_SHARE = 0.02  # of the node's cores: daemons alone stay below it
 # Beyond what a process reports, it holds its CUDA context and its allocator's slack.
 _CONTEXT_MIB = 1024

@@ -115,7 +115,7 @@ class WindowView:
         """Return why this part of the reading is unknown, or worth less than it seems."""
         reasons = [self.lost, *(reason for account in self.accounts for reason in account_reasons(account))]
         reasons += [
-            f"{account.device.name}: calibrated by what an earlier run learnt of this kind of work"
+            f"{account.device.name}: calibrated with what an earlier run learnt about this kind of work"
             for account, record in zip(self.accounts, self.records, strict=True)
             if record.is_by_earlier_run
         ]
@@ -129,18 +129,18 @@ def account_reasons(account: DeviceAccount) -> list[str]:
     """Return what readers of a device's numbers must know."""
     counter, reasons = account.device.counter, [account.device.reason]
     if account.watch.unknown:
-        reasons.append(f"{counter.device}: who works on it is not known: {account.watch.unknown}")
+        reasons.append(f"{counter.device}: which processes use it is unknown: {account.watch.unknown}")
     if counter.num_jumps:
         reasons.append(
             f"{counter.device}: {counter.num_jumps} jump(s) of the counter left out "
-            f"({counter.jumped_mj} mJ); the energy of those moments is missing"
+            f"({counter.jumped_mj} mJ); their energy is missing"
         )
     if account.gap_mj:
-        reasons.append(f"{counter.device}: {account.gap_mj} mJ of gaps in sampling belong to no trial")
+        reasons.append(f"{counter.device}: {account.gap_mj} mJ from gaps in sampling belong to no trial")
     if not is_plausible(counter.power_ratio):
         reasons.append(
             f"{counter.device}: its energy counter moved {counter.power_ratio:.2f} times what its power "
-            "says; power is integrated instead"
+            "readings imply; power is integrated instead"
         )
     if account.device.telemetry:
         reasons.extend(_unknown_values(counter.device, account.device.telemetry.unknown))

@@ -159,7 +159,7 @@ def _energy_mj(smi: Driver, handle: Any) -> int:
 def _power_w(smi: Driver, handle: Any) -> float:
     """Return the power: MI300 has the present value, earlier GPUs an average, older releases neither key."""
     answer = smi.ask("amdsmi_get_power_info", handle)
-    refusal = SensorError(f"amdsmi answers no power: {answer!r}")
+    refusal = SensorError(f"amdsmi's answer has no power: {answer!r}")
     for name in ("current_socket_power", "average_socket_power", "socket_power"):
         try:
             return float(sound(_of(answer, name), 0, _MAX_W))
@@ -213,7 +213,7 @@ class AmdTelemetry(GpuTelemetry):
         self.model = self.known("model", lambda: _model(smi, handle)) or ""
         self.power_limit_w = self.known("power limit", self._limit_w)
         self.driver_version = self.known("driver version", self._driver) or ""
-        self.unknown[USE_BY_PROCESS] = "amdsmi gives no seconds of use that can be trusted"
+        self.unknown[USE_BY_PROCESS] = "amdsmi reports no seconds of use that can be trusted"
 
     def state(self) -> GpuState:
         state = self.known("state", lambda: self._smi.together(self._state, "its state"))

@@ -201,7 +201,7 @@ def sound(value: Any, lowest: float, highest: float) -> Any:
         SensorError: It is not, such as a driver's "N/A", NaN, -1 or 4294967295 for an unknown value.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not lowest <= value <= highest:
-        raise SensorError(f"its answer {value!r} is no number from {lowest:g} to {highest:g}")
+        raise SensorError(f"its answer {value!r} is not a number from {lowest:g} to {highest:g}")
     return value
 
 
@@ -213,5 +213,5 @@ def sound_text(value: Any) -> str:
     """
     text = value.strip() if isinstance(value, str) else ""
     if not text or not text.isprintable():
-        raise SensorError(f"its answer {value!r} is no name")
+        raise SensorError(f"its answer {value!r} is not a name")
     return text

@@ -47,8 +47,8 @@ _MIB = 2**20
 _NOT_FOUND = 6  # NVML_ERROR_NOT_FOUND
 
 _NO_LIBRARY = (
-    "NVML (libnvidia-ml.so.1) is not on this machine: right where there is no NVIDIA GPU; "
-    "start a container with NVIDIA_DRIVER_CAPABILITIES=compute,utility"
+    "NVML (libnvidia-ml.so.1) is not on this machine, which is normal without an NVIDIA GPU; "
+    "containers need NVIDIA_DRIVER_CAPABILITIES=compute,utility"
 )
 _REMEDIES = {
     9: "the NVIDIA driver is not loaded: modprobe nvidia",  # NVML_ERROR_DRIVER_NOT_LOADED
@@ -141,7 +141,7 @@ def _handle_by_index(nvml: Driver, uuid: str) -> Any:
             handle = nvml.ask("nvmlDeviceGetHandleByIndex", index, limit_s=START_S)
             if nvml.ask("nvmlDeviceGetUUID", handle) == uuid:
                 return handle
-    raise SensorError(f"no GPU says that it is {uuid}")
+    raise SensorError(f"no GPU has the UUID {uuid}")
 
 
 def count_gpus(nvml: Driver) -> int:

@@ -28,13 +28,13 @@ _MOST_POWER_UW = 5_000_000_000  # boards "without a limit" state 4,095 W
 _SHORTEST_GAP_S = 0.1  # 65 kJ, the smallest range of real packages, lasts over 10 s at 4,095 W
 
 _ROOT_ONLY = (
-    "{path} is for root only (Linux since 5.10, against the PLATYPUS attack); until reboot: "
-    "sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj; for good, as a udev rule: "
+    "{path} is readable only by root (Linux since 5.10, against the PLATYPUS attack); until reboot: "
+    "sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj; permanently, as a udev rule: "
     'SUBSYSTEM=="powercap", ACTION=="add", RUN+="/bin/chmod -f a+r /sys%p/energy_uj"'
 )
 _NO_ZONES = (
-    "no RAPL package under {root}: right in a virtual machine or on a CPU without RAPL; "
-    "else modprobe intel_rapl_msr, and show a container the host's /sys"
+    "no RAPL package under {root}, which is normal in a virtual machine or on a CPU without RAPL; "
+    "otherwise modprobe intel_rapl_msr, and give a container the host's /sys"
 )
 
 ReadText = Callable[[Path], str]
@@ -75,7 +75,7 @@ class RaplCounter:
         if range_uj < 1.5 * self._max_power_uw * _SHORTEST_GAP_S + 1e6:
             watts = self._max_power_uw / 1e6
             raise SensorError(
-                f"{file} shows {range_uj} uJ: at {watts:g} W it goes round faster than it can be read"
+                f"{file} shows {range_uj} uJ: at {watts:g} W it wraps around faster than it can be read"
             )
         return range_uj
 
@@ -211,7 +211,7 @@ def _read_uj(path: Path, read_text: ReadText) -> int:
     except (OSError, ValueError) as error:
         raise SensorError(f"{path} cannot be read: {error}; was the RAPL module unloaded?") from error
     if value_uj < 0:
-        raise SensorError(f"{path} shows {value_uj} uJ, which no counter can")
+        raise SensorError(f"{path} shows {value_uj} uJ, which no energy counter can")
     return value_uj
 
 
