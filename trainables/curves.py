@@ -155,9 +155,9 @@ def load_curves(path: Path) -> Curves:
     try:
         curves = readers[path.suffix](path)
     except (KeyError, ValueError, OSError) as error:
-        raise DataError(f"{path} is no table of learning curves: {error}") from error
+        raise DataError(f"{path} is not a table of learning curves: {error}") from error
     if curves.val_accuracy.size == 0:
-        raise DataError(f"{path} is no table of learning curves: it has no epoch (acc_ column) or no row")
+        raise DataError(f"{path} is not a table of learning curves: it has no epoch (acc_ column) or no row")
     return curves
 
 

@@ -77,7 +77,7 @@ def test_preflight_reports_what_auto_means_here(tmp_path: Path, monkeypatch) -> 
         return report.auto_precision
 
     space = made_space(tmp_path, DIGITS, overrides=["search.resources.gpus_per_trial=0"])
-    assert found(space) == "bf16: JOULETUNE_CPU_PRECISION says so"
+    assert found(space) == "bf16: set by JOULETUNE_CPU_PRECISION"
     assert found(space.with_training(precision="fp32")) == ""
     monkeypatch.setenv("JOULETUNE_CPU_PRECISION", "fp64")
     order = request_for(space, source="space.yaml", folder=tmp_path / "results" / "run")

@@ -215,7 +215,7 @@ def test_a_file_of_another_size_is_made_again(tmp_path: Path, caplog):
     cache.file("a", 10, lambda content: None)
     os.truncate(tmp_path / "a.pixels", 4)
     assert cache.file("a", 10, lambda content: content.fill(7)).content.tolist() == [7] * 10
-    assert "has 4 bytes in place of 10 and is made again" in caplog.text
+    assert "has 4 bytes instead of 10 and is made again" in caplog.text
 
 
 @pytest.fixture

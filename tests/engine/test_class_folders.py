@@ -161,7 +161,7 @@ def test_train_without_class_folders_beside_other_classes_is_a_vehicle(tmp_path:
     classes(tmp_path, "bus", "car", "train")
     files = find_image_files(tmp_path)
     assert files.class_names == ("bus", "car", "train")
-    assert files.remarks == ("train is taken for a class, for it has no class folders",)
+    assert files.remarks == ("train is taken for a class, as it has no class folders",)
 
 
 def test_what_lies_beside_the_parts_is_named(tmp_path: Path) -> None:
@@ -185,9 +185,9 @@ def test_what_lies_beside_the_parts_is_named(tmp_path: Path) -> None:
             "are no classes but parts",
         ),
         ("cat/train cat/test dog/train dog/test", "put the parts outside: test/cat"),
-        ("train test", "train/ is the training part by its name, and has no class folders"),
+        ("train test", "train/ is the training part by its name, but has no class folders"),
         ("val/cat val/dog test/cat test/dog", "there is no training part beside"),
-        ("cat dog test/cat test/dog", "test has the name of a part, and there is no training part"),
+        ("cat dog test/cat test/dog", "test has the name of a part, but there is no training part"),
         ("train/cat train/dog Training/cat Training/dog test/cat", "train.* both named like the train part"),
         ("train/steam train/diesel bus car", "bus, car lie beside train/"),
         ("zip/cat zip/dog", "did you mean imagefolder:.*/zip"),

@@ -142,7 +142,7 @@ def test_a_cache_that_takes_no_files_leaves_fp32_with_the_reason(context, tmp_pa
     give_measurement(monkeypatch)
     context.cache_dir.write_text("a file")
     assert choose_precision(context) == (
-        f"fp32: how fast bf16 is on this CPU cannot be kept in {context.cache_dir} (File exists)"
+        f"fp32: how fast bf16 is on this CPU cannot be stored in {context.cache_dir} (File exists)"
     )
 
 
@@ -150,7 +150,7 @@ def test_a_variable_says_it_without_a_measurement(context, tmp_path, monkeypatch
     give_cpu(monkeypatch, tmp_path, CPU.format("avx512_bf16"))
     calls = give_measurement(monkeypatch)
     monkeypatch.setenv("JOULETUNE_CPU_PRECISION", "fp32")
-    assert choose_precision(context) == "fp32: JOULETUNE_CPU_PRECISION says so"
+    assert choose_precision(context) == "fp32: set by JOULETUNE_CPU_PRECISION"
     monkeypatch.setenv("JOULETUNE_CPU_PRECISION", "fp64")
     with pytest.raises(ValueError, match="JOULETUNE_CPU_PRECISION must be fp32 or bf16, got 'fp64'"):
         choose_precision(context)

@@ -84,7 +84,7 @@ def test_images_that_are_in_two_parts_are_named(tmp_path: Path) -> None:
     copied(tmp_path / "d", ("train/a/000.jpg", "val/a/copy.jpg"), ("val/b/001.jpg", "test/b/other.jpg"))
     note = (
         "images in two parts: 2 (train/a/000.jpg (train) = val/a/copy.jpg (val), test/b/other.jpg (test) = "
-        "val/b/001.jpg (val)); scores on them are not validation"
+        "val/b/001.jpg (val)); scores on them validate nothing"
     )
     wanted = context(f"imagefolder:{tmp_path / 'd'}", tmp_path)
     assert note in check_source(wanted)

@@ -374,7 +374,7 @@ def test_a_pickle_in_place_of_the_weights_is_not_loaded(copied: Path) -> None:
     path = copied / "model.safetensors"
     torch.save({"a": torch.zeros(1)}, path)
     change_card(copied, weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
-    with pytest.raises(UnusableModel, match=r"is no file of safetensors"):
+    with pytest.raises(UnusableModel, match=r"is not a safetensors file"):
         jouletune.load_model(copied)
     path.unlink()
     with pytest.raises(UnusableModel, match="cannot be read: No such file"):
@@ -405,7 +405,7 @@ def test_a_detector_is_built_of_its_configuration_and_fetches_nothing(tmp_path: 
     change_card(done.model, build={"config": evil})
     assert jouletune.load_model(done.model).card.classes
     change_card(done.model, build={"config": {**config, "model_type": "yolos"}})
-    with pytest.raises(UnusableModel, match="it is of the kind 'yolos'; here are"):
+    with pytest.raises(UnusableModel, match="it is of the kind 'yolos'; supported are"):
         jouletune.load_model(done.model)
 
 

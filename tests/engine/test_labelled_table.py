@@ -115,7 +115,7 @@ def test_what_contradicts_itself_is_refused(tmp_path: Path, text: str, problem: 
 def test_images_of_one_name_in_two_folders_are_no_guess(tmp_path: Path) -> None:
     made(tmp_path, "new", "old")
     text = f"image,label\n{rows('{}.png,{}')}"
-    with pytest.raises(DataError, match=r"its images are in new and in old alike; say which with \{labels"):
+    with pytest.raises(DataError, match=r"its images are in new and in old equally; say which with \{labels"):
         read(tmp_path, text)
     assert {path.parent.name for path in read(tmp_path, text, images="old").paths} == {"old"}
 

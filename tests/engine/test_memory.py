@@ -69,7 +69,7 @@ def test_half_the_batch_at_once_gives_the_same_loss_curve(context: TrainingConte
     assert max(passed[:8]) == 8
     assert [values["micro_batch"] for values in curves[1]] == [8.0] * 3
     assert halved.notes()["memory"] == (
-        "32 examples at once were too much (epoch 1, step 1); 8 pass at once, and the step is the same"
+        "32 examples at once were too much (epoch 1, step 1); 8 at a time fit, and the step is the same"
     )
     assert "micro_batch" not in curves[0][0]
     assert "memory" not in whole.notes()

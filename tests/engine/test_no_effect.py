@@ -28,17 +28,17 @@ def test_nothing_is_reported_of_the_defaults() -> None:
 @pytest.mark.parametrize(
     ("changes", "name", "reason"),
     [
-        ({"optimizer": "adamw", "momentum": 0.5}, "momentum", "adamw has none"),
+        ({"optimizer": "adamw", "momentum": 0.5}, "momentum", "adamw has no momentum"),
         (
             {"optimizer": "adamw", "lr": 1e-4, "weight_decay": 2e-4},
             "weight_decay",
-            "lr x weight_decay is 2e-08, under 3e-08: no fp32 weight changes by it",
+            "lr x weight_decay is 2e-08, under 3e-08: it changes no fp32 weight",
         ),
-        ({"unified_lr_epoch": 1}, "unified_lr_epoch", "backbone_lr_ratio is 1, so all rates are even"),
+        ({"unified_lr_epoch": 1}, "unified_lr_epoch", "backbone_lr_ratio is 1, so all rates are equal"),
         (
             {"unified_lr_epoch": 3, "backbone_lr_ratio": 0.1},
             "unified_lr_epoch",
-            "there are 3 epochs, so rates never become even",
+            "there are 3 epochs, so rates never become equal",
         ),
         ({"unfreeze_lr_ratio": 0.5}, "unfreeze_lr_ratio", "unfreeze_epoch is null, so nothing thaws"),
         (
@@ -78,4 +78,4 @@ def test_a_retry_in_fp32_needs_another_precision() -> None:
 def test_the_row_says_it(tmp_path: Path) -> None:
     context = replace(ENV, cache_dir=tmp_path)
     notes = start(Hparams(optimizer="adamw", momentum=0.5), Budget(epochs=1), context).notes()
-    assert notes["no effect of momentum"] == "adamw has none"
+    assert notes["no effect of momentum"] == "adamw has no momentum"

@@ -150,7 +150,7 @@ def test_what_is_no_number_is_black_and_spoils_no_range(tmp_path: Path) -> None:
 def test_more_channels_than_colours_are_refused_and_not_guessed(tmp_path: Path) -> None:
     bands = np.zeros((5, 6, 8), "uint16")
     tifffile.imwrite(tmp_path / "a.tif", bands, photometric="minisblack", planarconfig="separate")
-    with pytest.raises(OSError, match="5 channels without a colour are no image"):
+    with pytest.raises(OSError, match="5 channels without a colour are not an image"):
         files_of(tmp_path).opened(0, 8)
 
 

@@ -28,7 +28,7 @@ def test_on_a_cpu_auto_is_what_the_run_has_chosen_for_all_its_trials():
 
 def test_without_a_run_auto_on_a_cpu_is_what_the_machine_chooses(monkeypatch):
     monkeypatch.setenv("JOULETUNE_CPU_PRECISION", "bf16")
-    assert MixedPrecision.of(replace(ENV, precision="auto")).reason == "bf16: JOULETUNE_CPU_PRECISION says so"
+    assert MixedPrecision.of(replace(ENV, precision="auto")).reason == "bf16: set by JOULETUNE_CPU_PRECISION"
 
 
 def test_bf16_is_used_where_it_is_asked_for():

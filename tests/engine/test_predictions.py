@@ -157,7 +157,7 @@ def test_a_thousand_classes_are_a_table_of_a_million_cells():
 
 
 def test_a_row_that_does_not_fit_its_columns_is_refused():
-    with pytest.raises(ValueError, match=r"1 rows have not 2 cells; the first: \('ant',\)"):
+    with pytest.raises(ValueError, match=r"1 rows do not have 2 cells; the first: \('ant',\)"):
         Table(columns=("label", "f1"), rows=[("ant",), ("bee", 0.5)])
 
 

@@ -27,7 +27,7 @@ def test_a_trainable_of_torch_checks_gpus_and_precision_without_saying_so() -> N
     trainable = classification.TRAINABLE
     assert isinstance(trainable, TorchTrainable)
     assert trainable.check_device == deferred("trainables.engine.device_check:check_gpus")
-    with pytest.raises(RuntimeError, match="is no device that trainings have"):
+    with pytest.raises(RuntimeError, match="is not a device for training"):
         trainable.check_device("tpu")
     assert trainable.choose_precision == deferred("trainables.engine.cpu_precision:choose_precision")
     assert trainable.no_effect_anytime == NO_EFFECT_ANYTIME

@@ -130,7 +130,7 @@ def test_every_problem_comes_in_one_message(tmp_path: Path) -> None:
         ("search.command.run=it's", "search.command.run: cannot be split into words: No closing quotation"),
         (
             "search.command.run=python {lr:.2f}",
-            "search.command.run: '{lr:.2f}': between braces there is a name alone",
+            "search.command.run: '{lr:.2f}': only a name may stand between braces",
         ),
         ("search.command.run=python {", "search.command.run: '{': "),
         ("search.command.defaults={lr: [1]}", "search.command.defaults.lr: must be a number, got [1]"),

@@ -50,8 +50,8 @@ def described(
         ((10, 10, 10, 30), [], "left out, box without area: 1 (box 0)"),
         ((10, 30, 40, 10), [], "left out, box without area: 1 (box 0)"),
         ((0, 0, 0, 0), [], "left out, box without area: 1 (box 0)"),
-        ((100, 0, 130, 50), [], "left out, box outside of its image: 1 (box 0)"),
-        ((-40, -40, -2, -2), [], "left out, box outside of its image: 1 (box 0)"),
+        ((100, 0, 130, 50), [], "left out, box outside its image: 1 (box 0)"),
+        ((-40, -40, -2, -2), [], "left out, box outside its image: 1 (box 0)"),
     ],
 )
 def test_a_box_is_kept_cut_or_left_out(box: Corners, kept: list[list[float]], notes: str) -> None:

@@ -55,7 +55,7 @@ def test_every_problem_is_listed_at_once():
         ({"augment": 1.5}, "augment must be"),
         ({"weights": "hub"}, "resnet20 has no weights on a hub; set weights to none"),
         ({"weights": "file:here.pt"}, "weights must be none, hub or file:PATH with an absolute path"),
-        ({"schedule": "one_cycle", "warmup_epochs": 1.0}, "one_cycle rises by itself"),
+        ({"schedule": "one_cycle", "warmup_epochs": 1.0}, "one_cycle has its own warm-up"),
         ({"schedule": "one_cycle", "warmup_fraction": 0.1}, "set warmup_fraction to 0, got 0.1"),
         ({"warmup_epochs": 1.0, "warmup_fraction": 0.1}, "give warmup_epochs or warmup_fraction"),
         ({"schedule": "step", "min_lr_ratio": 0.1}, "min_lr_ratio is for cosine, linear, one_cycle"),

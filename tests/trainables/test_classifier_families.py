@@ -91,7 +91,7 @@ def test_the_distilled_head_is_never_frozen() -> None:
 
 def test_a_model_that_takes_colours_alone_is_given_grey_images_three_times() -> None:
     classifier = built("csatv2", 64, in_channels=1)
-    assert "colour images only" in classifier.notes["channels"]
+    assert "only colour images" in classifier.notes["channels"]
     trained_one_step(classifier, classifier.resolutions.nearest(64), in_channels=1)
 
 

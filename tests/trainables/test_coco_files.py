@@ -78,7 +78,7 @@ def test_coco_as_it_is_handed_out_is_read_by_its_instances(tmp_path: Path) -> No
     assert (found.parts, found.split_off) == ({"train": 7, "val": 8, "test": 1}, ("test",))
     assert any("images without annotations; they are left out" in note for note in found.notes)
     assert [(one.reason, one.count) for one in found.left_out] == [
-        ("JSON file of no part or beside another", 5)
+        ("JSON file of no part, or of a part that has another", 5)
     ]
     data = load_detection_data(context(f"coco:{root}", tmp_path))
     assert [len(part) for part in (data.splits.train, data.splits.val, data.splits.test)] == [7, 8, 1]
@@ -173,7 +173,7 @@ def test_json_of_any_unicode_is_read(tmp_path: Path, encoding: str) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (json.dumps(whole())[:-30].encode(), "is no JSON: it ends too early, as an incomplete copy does"),
+        (json.dumps(whole())[:-30].encode(), "is not JSON: it ends too early, as an incomplete copy does"),
         (b"\n".join(json.dumps(box).encode() for box in BOXES), "more than one JSON object, as JSON Lines"),
         (json.dumps(BOXES).encode(), "it is a list, as files of detections are"),
         (b"", "is empty"),
@@ -185,7 +185,7 @@ def test_json_of_any_unicode_is_read(tmp_path: Path, encoding: str) -> None:
         (b'{"images": {"a": 1}, "annotations": [], "categories": []}', "no list of images, but"),
         (b"null", "no list of images and annotations and categories, but nothing"),
         (b"12", "it is 12;"),
-        (b"<annotation/>", "is no JSON (Expecting value"),
+        (b"<annotation/>", "is not JSON (Expecting value"),
     ],
 )
 def test_what_is_no_coco_file_says_what_it_is(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -324,7 +324,7 @@ SIZE = {"width": 100, "height": 50}
         ({"images": [*IMAGES, {"id": 9, "file_name": 9}]}, "image without an id and a file_name"),
         (
             {"annotations": [*BOXES, [1, 2]]},
-            "annotation that is no object of JSON: boxes.json annotation number 9",
+            "annotation that is not a JSON object: boxes.json annotation number 9",
         ),
     ],
 )
@@ -342,7 +342,7 @@ def test_all_problems_of_all_files_come_at_once_the_first_of_each_kind_named(tmp
     (tmp_path / "val.json").write_text("{")
     text = error(f"coco:{tmp_path}", tmp_path)
     assert "has 7 problems" in text
-    assert f"{tmp_path}/val.json is no JSON: it ends too early" in text
+    assert f"{tmp_path}/val.json is not JSON: it ends too early" in text
     assert f"image that does not exist: {tmp_path}/images/7.png" in text
     assert (
         "annotation of an image that does not exist (5): train.json annotation number 9 (image_id 99), "
@@ -397,7 +397,7 @@ def test_an_area_that_is_no_positive_number_is_the_boxs(tmp_path: Path) -> None:
     boxes = [{**box, "area": area} for box, area in zip(BOXES[:6], areas, strict=True)]
     data = load_detection_data(context(one_file(tmp_path, annotations=[*boxes, *BOXES[6:]]), tmp_path))
     assert [item.area_px.tolist() for item in data.annotations.objects[:6]] == [[10.5], *[[800.0]] * 5]
-    assert "areas that are no positive numbers; the box's counts (4)" in data.notes()["areas"]
+    assert "areas that are not positive numbers; the box's area counts (4)" in data.notes()["areas"]
 
 
 def test_empty_classes_and_images_are_counted(tmp_path: Path) -> None:
@@ -436,7 +436,7 @@ def test_the_same_image_in_two_parts_is_named(tmp_path: Path) -> None:
     write(tmp_path / "val.json", whole(images=IMAGES[:2], annotations=BOXES[:2]))
     notes = lines(f"coco:{tmp_path}", tmp_path)
     same = "0.png (train) = 0.png (val), 1.png (train) = 1.png (val)"
-    assert f"images in two parts: 2 ({same}); scores on them are not validation" in notes
+    assert f"images in two parts: 2 ({same}); scores on them validate nothing" in notes
 
 
 def test_a_validation_file_without_annotations_is_refused_as_is_one_without_images(tmp_path: Path) -> None:

@@ -188,17 +188,17 @@ def test_a_script_without_the_metric_fails_and_the_failure_says_what_it_printed(
     [
         (
             '{"val_acc": "0.5"}',
-            "the script gave val_acc as '0.5', which is no number; write it without quotes",
+            "the script reported val_acc as '0.5', which is not a number; write it without quotes",
         ),
-        ('{"val_acc": true}', "the script gave val_acc as True, which is no number"),
+        ('{"val_acc": true}', "the script reported val_acc as True, which is not a number"),
         (
             '{"epoch": 0, "val_acc": 1}',
-            "the script gave epoch 0; epochs are counted from 1: print epoch + 1, or write first_epoch: 0 "
-            "under search.command",
+            "the script reported epoch 0; epochs are counted from 1: print epoch + 1, or write first_epoch: "
+            "0 under search.command",
         ),
         (
             '{"epoch": "2/9", "val_acc": 1}',
-            "the script gave epoch '2/9'; epochs are counted from 1: print a count",
+            "the script reported epoch '2/9'; epochs are counted from 1: print a count",
         ),
     ],
 )
@@ -210,7 +210,7 @@ def test_a_script_that_takes_too_long_is_a_bad_result(tmp_path: Path) -> None:
     script = "import time; time.sleep(600)"
     assert failure(tmp_path, script, timeout_s=0.2) == (
         "bad_result",
-        "BadResult: the script gave no val_acc within 0.2 s",
+        "BadResult: the script reported no val_acc within 0.2 s",
     )
 
 

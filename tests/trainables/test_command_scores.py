@@ -108,8 +108,8 @@ def test_a_rung_that_ends_without_a_score_says_so_and_what_to_do(tmp_path: Path)
     with pytest.raises(BadResult) as refused:
         climbed(tmp_path, "epoch % 2 == 0", ladder(3, 6), run=RUN, resume=[])
     assert str(refused.value) == (
-        "the script gave no val_acc for epoch 3, where a rung ends (it did for: 2, 4, 6); let "
-        "search.ladder.epochs have epochs that it scores, or let it score this one, such as its last: "
+        "the script reported no val_acc for epoch 3, where a rung ends (it did for: 2, 4, 6); set "
+        "search.ladder.epochs to epochs that it scores, or let it score this one, such as its last: "
         "{until} in run is the epoch at which the rung ends; if it counts epochs from 0, write first_epoch: "
         "0 under search.command"
     )
@@ -170,7 +170,7 @@ def test_a_second_score_that_comes_when_the_first_was_taken_is_noted(tmp_path: P
     assert training.run_epoch(Budget(epochs=2)) == {"val_acc": 0.5}
     training.run_epoch(Budget(epochs=2))
     assert training.notes()["late"] == (
-        "a second val_acc of epoch 1, 0.75, came after 0.5 had been taken: the first counts"
+        "a second val_acc of epoch 1, 0.75, came after 0.5 had been recorded: the first counts"
     )
 
 
@@ -308,7 +308,7 @@ def test_a_score_in_a_printed_dict_is_hinted_at(tmp_path: Path) -> None:
     with pytest.raises(BadResult) as refused:
         values(tmp_path, printing("{'epoch': 1, 'val_acc': 0.5}"))
     assert str(refused.value).endswith(
-        "it printed: {'epoch': 1, 'val_acc': 0.5}; val_acc stands in a line that is no JSON object "
+        "it printed: {'epoch': 1, 'val_acc': 0.5}; val_acc is in a line that is not a JSON object "
         "({'epoch': 1, 'val_acc': 0.5}); print(json.dumps({...})) writes one"
     )
 
@@ -345,7 +345,7 @@ def test_scores_on_standard_error_count_where_standard_output_has_none(tmp_path:
 
 
 def test_a_score_behind_other_text_and_without_its_epoch_is_hinted_at(tmp_path: Path) -> None:
-    hint = r'val_acc behind other text \(INFO:root:\) counts where its object has an "epoch" too'
+    hint = r'val_acc after other text \(INFO:root:\) counts only if its object also has an "epoch"'
     with pytest.raises(BadResult, match=hint):
         values(tmp_path, LOGGING.replace("COUNT", ""), 2)
 

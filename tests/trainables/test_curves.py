@@ -96,7 +96,7 @@ def test_a_row_or_an_epoch_that_was_not_recorded_is_refused_at_the_start(tmp_pat
 )
 def test_a_file_that_is_no_table_says_so(tmp_path: Path, text: str, problem: str) -> None:
     path = table(tmp_path, text)
-    with pytest.raises(DataError, match="is no table of learning curves") as caught:
+    with pytest.raises(DataError, match="is not a table of learning curves") as caught:
         load_curves(path)
     assert str(caught.value).startswith(str(path))
     assert problem in str(caught.value)

@@ -102,8 +102,8 @@ def test_rows_of_two_runs_in_one_folder_are_named(tmp_path: Path) -> None:
         (tmp_path / name / "results.csv").write_text("epoch,acc\n1,0.5\n")
     assert len(source.new(is_final=True)) == 2
     assert source.notes == {
-        "files": "2 files have rows: train/results.csv, train2/results.csv; of an epoch in several the first "
-        "counts"
+        "files": "2 files have rows: train/results.csv, train2/results.csv; for an epoch in several of them, "
+        "the first counts"
     }
 
 
@@ -270,7 +270,7 @@ def failure(folder: Path, script: str, **changes: Any) -> str:
         (
             TABLE.replace("HEAD", "epoch,metrics/acc,val/loss"),
             {"metrics": CSV},
-            "the script gave no val_acc until epoch 3: results.csv: has the columns epoch, metrics/acc, "
+            "the script reported no val_acc until epoch 3: results.csv: has the columns epoch, metrics/acc, "
             "val/loss",
         ),
         (
@@ -278,7 +278,7 @@ def failure(folder: Path, script: str, **changes: Any) -> str:
             .replace("results.csv", "log.jsonl")
             .replace('f"{epoch},0.5,0.5', '\'{"epoch": %d, "val/acc": 1}\' % epoch + "'),
             {"metrics": {"jsonl": "{checkpoint_dir}/log.jsonl"}},
-            "the script gave no val_acc until epoch 3: log.jsonl: has the keys epoch, val/acc; "
+            "the script reported no val_acc until epoch 3: log.jsonl: has the keys epoch, val/acc; "
             "did you mean val/acc?",
         ),
         (
@@ -291,7 +291,7 @@ def failure(folder: Path, script: str, **changes: Any) -> str:
             time.sleep(120)
             """,
             {"metrics": "wandb"},
-            "the script gave no val_acc until epoch 3: wandb.jsonl: wandb.log gave loss, val/acc; "
+            "the script reported no val_acc until epoch 3: wandb.jsonl: wandb.log gave loss, val/acc; "
             "did you mean val/acc?",
         ),
     ],
@@ -346,8 +346,8 @@ def test_a_script_that_ends_says_where_its_scores_went(tmp_path: Path) -> None:
         pathlib.Path("runs/results.csv").write_text("epoch,val_acc\\n1,0.5\\n")
     """
     assert failure(tmp_path, script, metrics=CSV) == (
-        f"the script ended without a val_acc: no file is {tmp_path}/trial/checkpoint/**/results.csv; there "
-        f"is nothing; {tmp_path}/runs/results.csv was written meanwhile: let the script write to "
+        f"the script ended without a val_acc: no file matches {tmp_path}/trial/checkpoint/**/results.csv; "
+        f"there is nothing; {tmp_path}/runs/results.csv was written meanwhile: let the script write to "
         "{checkpoint_dir}"
     )
 
@@ -359,8 +359,8 @@ def test_printed_lines_without_the_metric_say_what_they_have(tmp_path: Path) -> 
             print(json.dumps({"epoch": epoch, "train_loss": 1.0, "val_accuracy": 0.5}))
     """
     assert failure(tmp_path, script, first_epoch=1) == (
-        "the script gave no val_acc for epoch 50, where a rung ends (it did for: none); let "
-        "search.ladder.epochs have epochs that it scores, or let it score this one; its lines have "
+        "the script reported no val_acc for epoch 50, where a rung ends (it did for: none); set "
+        "search.ladder.epochs to epochs that it scores, or let it score this one; its lines have "
         "train_loss, val_accuracy; "
         "did you mean val_accuracy?"
     )

@@ -325,7 +325,9 @@ def test_a_second_version_is_built_from_its_config_and_another_kind_is_refused(t
     assert type(model.detector).__name__ == "RTDetrV2ForObjectDetection"
     assert detected(model, TWO)["loss"].isfinite()
     (tmp_path / "config.json").write_text('{"model_type": "yolos"}')
-    with pytest.raises(ValueError, match="is of the kind yolos; here are rt_detr, rt_detr_v2, d_fine, detr"):
+    with pytest.raises(
+        ValueError, match="is of the kind yolos; supported are rt_detr, rt_detr_v2, d_fine, detr"
+    ):
         build_detector(f"file:{tmp_path}/config.json", num_classes=3)
 
 

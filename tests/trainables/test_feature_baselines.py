@@ -90,7 +90,7 @@ def test_it_is_done_after_one_epoch_and_resumes(name: str, context: TrainingCont
 
 @pytest.mark.parametrize("name", ["linear_probe", "knn"])
 def test_random_weights_are_said_to_be_random(name: str, context: TrainingContext) -> None:
-    assert started(name, context).notes()["features"] == "of random weights: nobody has trained this network"
+    assert started(name, context).notes()["features"] == "from random weights: this network is not trained"
 
 
 @pytest.mark.parametrize("name", ["linear_probe", "knn"])

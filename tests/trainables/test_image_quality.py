@@ -189,7 +189,7 @@ def test_a_network_without_maps_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
             return [images.mean((2, 3))]
 
     monkeypatch.setattr("timm.create_model", lambda name, **options: Pooled())
-    with pytest.raises(ValueError, match="test_efficientnet_ln gives no maps of its stages"):
+    with pytest.raises(ValueError, match="test_efficientnet_ln returns no maps of its stages"):
         build_backbone("test_efficientnet_ln", weights="none", resolution=64)
 
 

@@ -103,7 +103,7 @@ def test_all_problems_of_a_table_come_at_once(tmp_path: Path) -> None:
         f"{path} has 5 problems: "
         f"line 3: there is no image {tmp_path / 'b.png'} (images: FOLDER says where they are); "
         "line 3: score is good, not a number; line 3: reference x is in test and in train; "
-        "line 4: a.png stands there twice; line 4: part is dev; it may be train, val or test"
+        "line 4: a.png is listed twice; line 4: part is dev; it may be train, val or test"
     )
 
 
@@ -136,7 +136,7 @@ def test_preflight_counts_and_finds_what_cannot_be_read(tmp_path: Path) -> None:
     path = table(tmp_path, of_references(4, 5))
     assert check_quality_data(context(f"quality:{path}", tmp_path)) == [
         "20 images of 4 references, scores 0 to 4, the middle square of each at 384 px",
-        "20 images checked are smaller than that, and blurred by it; side may be less",
+        "20 of the images checked are smaller and are enlarged, which blurs them; side may be less",
     ]
     assert len(check_quality_data(context({"quality": str(path), "side": 20}, tmp_path))) == 1
     (tmp_path / "0-0.png").write_text("no image")

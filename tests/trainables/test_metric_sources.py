@@ -198,19 +198,19 @@ def test_the_types_of_the_trials_values_are_kept(tmp_path: Path) -> None:
         (
             PADDED_CSV,
             {"metric": "metrics/mAP50", "metrics": CSV},
-            "the script gave no metrics/mAP50 until epoch 3: results.csv: has the columns epoch, "
+            "the script reported no metrics/mAP50 until epoch 3: results.csv: has the columns epoch, "
             "train/box_loss, metrics/mAP50(B); did you mean metrics/mAP50(B)?",
         ),
         (
             PADDED_CSV,
             {"metrics": {"csv": "{checkpoint_dir}/**/scores.csv"}},
-            "the script ended without a val_acc: no file is "
+            "the script ended without a val_acc: no file matches "
             "{trial}/checkpoint/**/scores.csv; there train/results.csv",
         ),
         (
             TRAINER,
             {"metrics": {"trainer_state": "{checkpoint_dir}/**/trainer_state.json"}},
-            "the script gave no val_acc until epoch 3: trainer_state.json: log_history has epoch, "
+            "the script reported no val_acc until epoch 3: trainer_state.json: log_history has epoch, "
             "loss, step, eval_accuracy; did you mean eval_accuracy?",
         ),
         (
@@ -221,7 +221,7 @@ def test_the_types_of_the_trials_values_are_kept(tmp_path: Path) -> None:
         (
             WANDB,
             {"metrics": "wandb"},
-            "the script gave no val_acc until epoch 3: wandb.jsonl: wandb.log gave loss, epoch, "
+            "the script reported no val_acc until epoch 3: wandb.jsonl: wandb.log gave loss, epoch, "
             "val/acc; did you mean val/acc?",
         ),
     ],
@@ -240,7 +240,7 @@ def test_a_first_score_that_is_late_says_what_there_is(tmp_path: Path) -> None:
         time.sleep(60)
     """
     assert failure(tmp_path, script, metrics="wandb", timeout_s=2.0) == (
-        "the script gave no val_acc within 2 s: wandb.jsonl: wandb.log gave loss"
+        "the script reported no val_acc within 2 s: wandb.jsonl: wandb.log gave loss"
     )
 
 
@@ -334,7 +334,7 @@ def test_an_event_that_is_half_written_waits_for_its_end(tmp_path: Path) -> None
     [
         (
             "wand",
-            "'wand' is no source of scores; known: lines, wandb, csv, jsonl, tensorboard, trainer_state",
+            "'wand' is not a source of scores; known: lines, wandb, csv, jsonl, tensorboard, trainer_state",
         ),
         (
             {"csv": {"file": "runs/results.csv"}},

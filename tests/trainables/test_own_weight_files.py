@@ -87,7 +87,7 @@ def test_names_behind_a_prefix_are_the_models_own(tmp_path: Path) -> None:
         if not name.startswith("classifier."):
             assert torch.equal(found[name], tensor), name
     assert found["classifier.weight"].shape[0] == 3
-    assert notes["weights"] == "the file has the model's names behind the prefix model."
+    assert notes["weights"] == "the file has the model's names after the prefix model."
 
 
 @pytest.mark.parametrize(
@@ -98,8 +98,8 @@ def test_names_behind_a_prefix_are_the_models_own(tmp_path: Path) -> None:
             b"version https://git-lfs.github.com/spec/v1\n",
             "it is a pointer of Git LFS: fetch the file with `git",
         ),
-        (b"<!DOCTYPE html>", "it is a web page, as a download leaves that failed;"),
-        (safetensors({"a": torch.ones(1)}), "it is of safetensors: let its name end in .safetensors;"),
+        (b"<!DOCTYPE html>", "it is a web page, as a failed download leaves it;"),
+        (safetensors({"a": torch.ones(1)}), "it is a safetensors file: its name must end in .safetensors;"),
     ],
 )
 def test_a_file_of_another_kind_says_what_it_is(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -110,9 +110,7 @@ def test_a_file_of_another_kind_says_what_it_is(tmp_path: Path, content: bytes, 
 
 def test_a_pickled_model_is_answered_with_what_to_save(tmp_path: Path) -> None:
     torch.save(torch.nn.Sequential(torch.nn.Linear(2, 2)), tmp_path / "a.pth")
-    with pytest.raises(
-        WeightsError, match=r"objects of Python, not numbers alone: save model\.state_dict\(\)"
-    ):
+    with pytest.raises(WeightsError, match=r"Python objects, not only numbers: save model\.state_dict\(\)"):
         built(tmp_path / "a.pth")
 
 

@@ -215,7 +215,7 @@ def test_the_published_networks_are_built(name: str) -> None:
 
 
 def test_a_network_that_makes_no_maps_is_refused() -> None:
-    with pytest.raises(ValueError, match="test_vit makes no maps of features; name a convolutional network"):
+    with pytest.raises(ValueError, match="test_vit returns no feature maps; name a convolutional network"):
         build_person_net("test_vit", num_identities=5, weights="none", num_features=16, drop_rate=0.0)
     with pytest.raises(ValueError, match=r"pcb/densenet121 needs a ResNet of timm, such as pcb/resnet50"):
         build_person_net("pcb/densenet121", num_identities=5, weights="none", num_features=16, drop_rate=0.0)

@@ -90,7 +90,7 @@ def test_what_a_checkpoint_can_hold_is_a_state(tmp_path: Path, state: str) -> No
 
 
 NOT_A_TRAINING = (
-    "start must give a training with run_epoch(), state_dict(), load_state_dict(), "
+    "start must return a training with run_epoch(), state_dict(), load_state_dict(), "
     "epochs_done, a whole number, got None"
 )
 CURE = "give tensors (torch.from_numpy), numbers, text, dicts and lists (x.tolist())"
@@ -103,7 +103,7 @@ CURE = "give tensors (torch.from_numpy), numbers, text, dicts and lists (x.tolis
         (
             "    def state_dict(self): " + STATE + "\n",
             "",
-            "start must give a training with state_dict(), got promises_here.Training",
+            "start must return a training with state_dict(), got promises_here.Training",
             "def start",
         ),
         (
@@ -142,14 +142,15 @@ CURE = "give tensors (torch.from_numpy), numbers, text, dicts and lists (x.tolis
         (
             STATE,
             STATE.replace("}", ", 'rng': [numpy.random.default_rng(0)], 'best': numpy.ones(2)}"),
-            "state_dict holds what a checkpoint cannot: ['rng'][0] is numpy.random._generator.Generator; "
-            f"['best'] is numpy.ndarray; {CURE}",
+            "state_dict has values that a checkpoint cannot hold: ['rng'][0] is "
+            f"numpy.random._generator.Generator; ['best'] is numpy.ndarray; {CURE}",
             "def state_dict",
         ),
         (
             STATE,
             STATE.replace("}", ", 'model': self}"),
-            f"state_dict holds what a checkpoint cannot: ['model'] is promises_here.Training; {CURE}",
+            "state_dict has values that a checkpoint cannot hold: ['model'] is promises_here.Training; "
+            f"{CURE}",
             "def state_dict",
         ),
         (

@@ -179,8 +179,8 @@ def test_a_neighbour_with_a_taken_name_is_named(tmp_path: Path, name: str, whose
         load_trainable(path)
     line = 1 + MODEL.split("{imports}")[0].count("\n")
     assert str(refused.value) == (
-        f"{tmp_path}/{name}.py has the name of {whose} that {path}, line {line}, imports; "
-        "rename what lies beside the trainable"
+        f"{tmp_path}/{name}.py has the name of {whose}, which {path}, line {line}, imports; "
+        "rename the one beside the trainable"
     )
 
 
@@ -254,7 +254,7 @@ EXPECTED = "end the file with TRAINABLE = Trainable(hparams=..., metric=..., mod
         (
             f"{MADE}TRAINABLE = Trainable(hparams={{}}, metric=3, mode='maximize', start=None)\n",
             "FILE fails on import: ValueError: hparams must be a dataclass (the class itself), got {}; "
-            "metric must be the name of a value that run_epoch gives, got 3; mode must be "
+            "metric must be the name of a value that run_epoch returns, got 3; mode must be "
             '"min" or "max", got \'maximize\'; start must be a function, got None (FILE, line 3)',
         ),
         ("def f(:\n", "FILE fails on import: SyntaxError: invalid syntax (FILE, line 1)"),

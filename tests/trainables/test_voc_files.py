@@ -225,7 +225,7 @@ def test_an_image_in_two_lists_is_named(tmp_path: Path) -> None:
     data = folder_of(tmp_path / "voc", {"train": listing(*range(6)), "val": listing(5, 6, 7)})
     same = "000005.png (train) = 000005.png (val)"
     notes = list(found(data, tmp_path))
-    assert f"images in two parts: 1 ({same}); scores on them are not validation" in notes
+    assert f"images in two parts: 1 ({same}); scores on them validate nothing" in notes
 
 
 @pytest.mark.parametrize(

@@ -134,8 +134,8 @@ def test_files_that_were_cut_short_are_found_out(tmp_path, monkeypatch):
     weight_files.fill_hub_cache(tmp_path / "hf")
     weight_files.fill_torch_cache(tmp_path / "torch")
     for path, words in (
-        (next((tmp_path / "hf").rglob("*.safetensors")), "it is cut short or no safetensors file"),
-        (next((tmp_path / "torch").rglob("*.pth")), "its hash is not the 047dcff4 of its name"),
+        (next((tmp_path / "hf").rglob("*.safetensors")), "it is cut short or not a safetensors file"),
+        (next((tmp_path / "torch").rglob("*.pth")), "its hash does not match the 047dcff4 in its name"),
     ):
         assert damage(path) is None
         path.write_bytes(path.read_bytes()[:-1000])

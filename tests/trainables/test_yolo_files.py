@@ -170,7 +170,7 @@ def test_images_without_labels_have_no_objects_and_are_counted(tmp_path: Path) -
         ("train: nowhere", MIDDLE, "train: nowhere is not in .*; correct it, or path"),
         ("val: images", MIDDLE, "names no images to train on; write train: images/train"),
         ("nc: 2", MIDDLE, "names no images to train on; write train: images/train"),
-        ("- train: [", MIDDLE, "is no YAML: "),
+        ("- train: [", MIDDLE, "is not YAML: "),
     ],
 )
 def test_what_contradicts_itself_is_refused(tmp_path: Path, text: str, line: str, problem: str) -> None:

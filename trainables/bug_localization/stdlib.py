@@ -33,7 +33,7 @@ def stdlib_project() -> Project:
     folder = Path(sysconfig.get_paths()["stdlib"])
     files = [path for path in sorted(folder.glob("*.py")) if not path.name.startswith("_")]
     if len(files) < _MIN_FILES:
-        raise DataError(f"{folder} has {len(files)} sources of Python's library, not {_MIN_FILES} or more")
+        raise DataError(f"{folder} has {len(files)} sources of Python's library, fewer than {_MIN_FILES}")
     random_ = random.Random(_SEED)
     modules_of: dict[str, set[int]] = defaultdict(set)
     texts = []

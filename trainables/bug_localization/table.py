@@ -66,7 +66,9 @@ def _rows(table: Path, tree: Path) -> list[dict[str, str]]:
         reader = csv.DictReader(file, delimiter="\t")
         columns = reader.fieldnames or ()
         absent = [name for name in _COLUMNS if name not in columns]
-        _refuse(table, [f"it has no column {name}, but {', '.join(columns) or 'nothing'}" for name in absent])
+        _refuse(
+            table, [f"it has no column {name}, only {', '.join(columns) or 'nothing'}" for name in absent]
+        )
         return [{name: value or "" for name, value in row.items() if name} for row in reader]
 
 

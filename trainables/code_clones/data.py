@@ -58,7 +58,7 @@ class CloneData:
 def shared_words(num_shared: int) -> str:
     """A warning that the parts share this many sources."""
     found = f"{num_shared} sources of validation and test are in training pairs too"
-    return f"{found}; a column part can hold them apart"
+    return f"{found}; a column part can keep them apart"
 
 
 def load_clones(context: TrainingContext, *, vocabulary: int) -> CloneData:

@@ -71,7 +71,7 @@ class MetricsSpec:
         kind, settings = _kind_and_settings(given)
         if kind not in KINDS:
             raise ValueError(
-                f"{kind!r} is no source of scores; known: {', '.join(KINDS)}{suggest(kind, KINDS)}"
+                f"{kind!r} is not a source of scores; known: {', '.join(KINDS)}{suggest(kind, KINDS)}"
             )
         problems = list(_problems(kind, settings))
         if problems:

@@ -72,7 +72,7 @@ class EventFiles:
 
     def found(self, metric: str) -> str:
         if not self._offsets:
-            return f"no file is {self._pattern}"
+            return f"no file matches {self._pattern}"
         tags = list(self._latest)
         named = ", ".join(tags[:_MAX_NAMED]) or "nothing"
         return f"the event files have the tags {named}{suggest(self._tag, tags)}"

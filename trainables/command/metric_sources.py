@@ -135,7 +135,9 @@ class _RowFiles:
         files = [path for path, given in self._given.items() if path and given]
         if len(files) > 1:
             names = _listed([os.path.relpath(path, os.path.commonpath(files)) for path in files])
-            notes["files"] = f"{len(files)} files have rows: {names}; of an epoch in several the first counts"
+            notes["files"] = (
+                f"{len(files)} files have rows: {names}; for an epoch in several of them, the first counts"
+            )
         return notes
 
     def new(self, *, is_final: bool) -> Rows:
@@ -163,7 +165,7 @@ class _RowFiles:
             where = Path(self._pattern.split("*")[0])
             folder = where if where.is_dir() else where.parent
             others = sorted(str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file())
-            return f"no file is {self._pattern}; there {_listed(others) or 'is nothing'}"
+            return f"no file matches {self._pattern}; there {_listed(others) or 'is nothing'}"
         return f"{Path(self._last).name}: {self._has} {_listed(self._names)}{suggest(metric, self._names)}"
 
     def _files(self) -> list[str]:
@@ -270,7 +272,7 @@ def _table(text: str, is_final: bool) -> Rows:
                     {name: _plain(cell) for name, cell in pairs if name and cell.lower() not in _EMPTY}
                 )
     except csv.Error as error:
-        raise ValueError(f"is no CSV: {error}") from None
+        raise ValueError(f"is not CSV: {error}") from None
     return rows
 
 

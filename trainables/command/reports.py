@@ -97,9 +97,9 @@ class Reports:
     def _see_that_it_may_come(self, source: MetricSource, running_s: float) -> None:
         metric = self._spec.metric
         if num_epochs := source.num_without(metric):
-            raise BadResult(f"the script gave no {metric} until epoch {num_epochs}: {self.found}")
+            raise BadResult(f"the script reported no {metric} until epoch {num_epochs}: {self.found}")
         if self._strays and not source.is_found and (stray := self._strays.seen(running_s)):
-            raise BadResult(f"the script gave no {metric}: {source.found(metric)}{_elsewhere(stray)}")
+            raise BadResult(f"the script reported no {metric}: {source.found(metric)}{_elsewhere(stray)}")
 
     def take_all_before(self) -> None:
         """Add the reports of earlier processes: epochs that were trained but not returned."""

@@ -68,7 +68,8 @@ def row_of(plain: Mapping[str, Any], metric: str, *, first_epoch: int = 1) -> Ro
         return None if epoch is None or epoch < first_epoch else _row(values, epoch + 1 - first_epoch)
     if values[metric] is not None and _number(values[metric]) is None:
         raise BadResult(
-            f"the script gave {metric} as {values[metric]!r}, which is no number{_cure(values[metric])}"
+            f"the script reported {metric} as {values[metric]!r}, which is not a "
+            f"number{_cure(values[metric])}"
         )
     if given is None:
         return _row(values, None)
@@ -78,7 +79,7 @@ def row_of(plain: Mapping[str, Any], metric: str, *, first_epoch: int = 1) -> Ro
         cure = (
             "print epoch + 1, or write first_epoch: 0 under search.command" if epoch == 0 else "print a count"
         )
-        raise BadResult(f"the script gave epoch {given!r}; epochs are counted from {first_epoch}: {cure}")
+        raise BadResult(f"the script reported epoch {given!r}; epochs are counted from {first_epoch}: {cure}")
     return _row(values, epoch + 1 - first_epoch)
 
 
@@ -115,11 +116,11 @@ def hint_in(line: str, metric: str) -> str:
     """Return why a line that names the metric is not read; empty if it does not name it."""
     plain, before = _object_in(line)
     if plain and metric in plain and before:
-        return f'{metric} behind other text ({before[:40]}) counts where its object has an "epoch" too'
+        return f'{metric} after other text ({before[:40]}) counts only if its object also has an "epoch"'
     if metric not in line or plain:
         return ""
     return (
-        f"{metric} stands in a line that is no JSON object ({line.strip()[:80]}); "
+        f"{metric} is in a line that is not a JSON object ({line.strip()[:80]}); "
         "print(json.dumps({...})) writes one"
     )
 

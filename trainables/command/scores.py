@@ -156,8 +156,8 @@ class Scores:
         row, self._only = self._only, None
         if self.last is row:
             raise BadResult(
-                f'the script printed {self._metric} once, without "epoch", and ended: that is of epoch '
-                f'{end}, and was taken for epoch 1; let it print {{"epoch": {end}, "{self._metric}": ...}}'
+                f'the script printed {self._metric} once, without "epoch", and ended: that was epoch '
+                f'{end}, but was taken for epoch 1; let it print {{"epoch": {end}, "{self._metric}": ...}}'
             )
         if self._rows.get(1) is row:
             del self._rows[1]
@@ -210,7 +210,7 @@ class Scores:
         elif epoch == self._latest == self.done and self._differs(self.last, row):
             self.notes["late"] = (
                 f"a second {self._metric} of epoch {epoch}, {row.values[self._metric]:g}, came after "
-                f"{self.last.values[self._metric]:g} had been taken: the first counts"
+                f"{self.last.values[self._metric]:g} had been recorded: the first counts"
             )
         # Any other epoch was trained again, its checkpoint being older than its line: the first score counts.
         self._latest = epoch

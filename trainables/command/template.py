@@ -166,14 +166,14 @@ def _fields(part: str) -> list[tuple[str, str | None]]:
     try:
         fields = list(string.Formatter().parse(part))
     except ValueError as error:
-        raise ValueError(f"{part!r}: {error}; write {{{{ and }}}} for braces of your own") from None
+        raise ValueError(f"{part!r}: {error}; write {{{{ and }}}} for literal braces") from None
     fields = [_newest(*each) for each in fields]
     for _, name, form, conversion in fields:
         if name is not None and name.startswith(NEWEST):
             continue
         if form or conversion or (name is not None and not re.fullmatch(NAME, name)):
             raise ValueError(
-                f"{part!r}: between braces there is a name alone; write {{{{ and }}}} for others"
+                f"{part!r}: only a name may stand between braces; write {{{{ and }}}} for literal braces"
             )
     return [(literal, name) for literal, name, _, _ in fields]
 

@@ -253,7 +253,7 @@ class CommandTraining:
 
     def _late_text(self) -> str:
         """Message about a script that keeps training without a score."""
-        what = f"the script gave no {self._spec.metric} within {self._limit_s:g} s"
+        what = f"the script reported no {self._spec.metric} within {self._limit_s:g} s"
         return f"{what}: {self._reports.found}" if self._reports.are_in_files else what
 
     def _take_in_the_end(self, script: Script, epoch: int, num_before: int, taken_s: float) -> None:
@@ -298,12 +298,12 @@ class CommandTraining:
     def _unscored_text(self, epoch: int) -> str:
         spec, scores = self._spec, self._scores
         text = (
-            f"the script gave no {spec.metric} for epoch {epoch}, where a rung ends (it did for: "
-            f"{scores.scored_epochs()}); let search.ladder.epochs have epochs that it scores, or let it "
+            f"the script reported no {spec.metric} for epoch {epoch}, where a rung ends (it did for: "
+            f"{scores.scored_epochs()}); set search.ladder.epochs to epochs that it scores, or let it "
             "score this one"
         )
         if self._reports.are_in_files and not scores.num_scored:
-            return f"the script gave no {spec.metric} until epoch {epoch}: {self._reports.found}"
+            return f"the script reported no {spec.metric} until epoch {epoch}: {self._reports.found}"
         if scores.names and not scores.num_scored:
             return f"{text}; its lines have {', '.join(scores.names)}{suggest(spec.metric, scores.names)}"
         if "until" not in spec.places:

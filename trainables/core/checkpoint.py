@@ -197,7 +197,7 @@ def _keep(path: Path, before: Path) -> None:
 def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block forever
-            raise UnreadableCheckpoint(f"{path} is no file")
+            raise UnreadableCheckpoint(f"{path} is not a file")
         with path.open("rb") as file:
             yield file
     except OSError as error:

@@ -382,7 +382,7 @@ class Trainable:
         if not (isinstance(self.hparams, type) and is_dataclass(self.hparams)):
             problems.append(f"hparams must be a dataclass (the class itself), got {self.hparams!r}")
         if not (isinstance(self.metric, str) and self.metric):
-            problems.append(f"metric must be the name of a value that run_epoch gives, got {self.metric!r}")
+            problems.append(f"metric must be the name of a value that run_epoch returns, got {self.metric!r}")
         if self.mode not in get_args(Mode):
             problems.append(f'mode must be "min" or "max", got {self.mode!r}')
         calls = ("start", "weights", "check_data", "check_device")

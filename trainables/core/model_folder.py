@@ -184,7 +184,7 @@ def read_card(folder: Path) -> ModelCard:
     path = folder / CARD_FILE
     try:
         if path.stat().st_size > _MAX_CARD_BYTES:
-            raise UnusableModel(f"{path} is larger than 64 MiB: it is no {CARD_FILE} of jouletune's")
+            raise UnusableModel(f"{path} is larger than 64 MiB: it is not a {CARD_FILE} of jouletune's")
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, UnusableModel):
@@ -263,7 +263,7 @@ def _problems_of(card: ModelCard) -> list[str]:
         if not isinstance(getattr(card, name), dict)
     ]
     if not all(isinstance(name, str) for name in card.classes):
-        problems.append("classes must be texts")
+        problems.append("classes must be text")
     if card.kind in ("classification", "detection") and not card.classes:
         problems.append(f"a model of {card.kind} needs classes")
     return problems

@@ -36,7 +36,7 @@ class Table:
 
     def __post_init__(self) -> None:
         if odd := [row for row in self.rows if len(row) != len(self.columns)]:
-            raise ValueError(f"{len(odd)} rows have not {len(self.columns)} cells; the first: {odd[0]}")
+            raise ValueError(f"{len(odd)} rows do not have {len(self.columns)} cells; the first: {odd[0]}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ def check_training(training: object, start: Callable[..., object]) -> None:
         missing.append("epochs_done, a whole number")
     if missing:
         raise BadResult(
-            f"start must give a training with {', '.join(missing)}, got {_kind(training)}{place_of(start)}"
+            f"start must return a training with {', '.join(missing)}, got {_kind(training)}{place_of(start)}"
         )
     if epochs_done != 0:
         raise BadResult(
@@ -41,7 +41,7 @@ def check_test(training: object, start: Callable[..., object]) -> None:
     """
     if not callable(getattr(training, "test", None)):
         raise BadResult(
-            f"{_kind(training)} has no test(), which full training ends with: give it one, or write "
+            f"{_kind(training)} has no test(), which full training calls at its end: give it one, or write "
             f"has_test=False in TRAINABLE{place_of(start)}"
         )
 
@@ -110,7 +110,9 @@ def check_state(training: Training, state: object) -> None:
     odd = [f"{path} is {_kind(value)}" for path, value in _leaves(state, "") if unsavable(value)]
     if odd:
         cure = "give tensors (torch.from_numpy), numbers, text, dicts and lists (x.tolist())"
-        raise BadResult(f"state_dict holds what a checkpoint cannot: {'; '.join(odd[:5])}; {cure}{where}")
+        raise BadResult(
+            f"state_dict has values that a checkpoint cannot hold: {'; '.join(odd[:5])}; {cure}{where}"
+        )
 
 
 def place_of(function: Callable[..., object] | type) -> str:

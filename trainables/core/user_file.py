@@ -186,12 +186,12 @@ def _check_imports(path: Path) -> None:
                 continue  # a file named random.py that imports random means Python's module
             if taken := _taken_by(name, origin):
                 beside = origin if origin.name != "__init__.py" else origin.parent
-                problems.append(f"{beside} has the name of {taken} that {file}, line {line}, imports")
+                problems.append(f"{beside} has the name of {taken}, which {file}, line {line}, imports")
             elif origin not in seen and origin.suffix == ".py":
                 seen.add(origin)
                 to_read.append(origin)
     if problems:
-        raise UnknownTrainable("; ".join([*problems, "rename what lies beside the trainable"]))
+        raise UnknownTrainable("; ".join([*problems, "rename the one beside the trainable"]))
 
 
 def _taken_by(name: str, origin: Path) -> str:

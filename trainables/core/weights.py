@@ -142,7 +142,7 @@ def damage(path: Path) -> str | None:
     wanted = _HASH_IN_NAME.search(path.name)
     if wanted is None or _sha256(path).startswith(wanted[1]):
         return None
-    return f"its hash is not the {wanted[1]} of its name"
+    return f"its hash does not match the {wanted[1]} in its name"
 
 
 def torch_cache() -> Path:
@@ -199,7 +199,7 @@ def _safetensors_damage(path: Path) -> str | None:
         with safe_open(path, framework="numpy"):
             return None
     except SafetensorError as error:
-        return f"it is cut short or no safetensors file ({error})"
+        return f"it is cut short or not a safetensors file ({error})"
 
 
 def _sha256(path: Path) -> str:

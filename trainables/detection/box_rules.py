@@ -50,7 +50,7 @@ def _kept(entry: ImageEntry, findings: Findings) -> tuple[ObjectEntry, ...]:
         elif not _has_area(item.corners_px):
             findings.leave_out("box without area", item.where)
         elif not _has_area(_cut(item.corners_px, size_px)):
-            findings.leave_out("box outside of its image", item.where)
+            findings.leave_out("box outside its image", item.where)
         elif _beyond_px(item.corners_px, size_px) > _TOLERANCE_PX:
             findings.add_note(
                 "boxes", "boxes that reach beyond their image and are cut at its edge", item.where

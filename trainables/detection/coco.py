@@ -113,7 +113,7 @@ class _CocoFile:
             ids[own] += bool(own)
             where = f"{self.label} annotation {own or f'number {number}'}"
             if not isinstance(item, dict):
-                self.findings.add_problem("annotation that is no object of JSON", where)
+                self.findings.add_problem("annotation that is not a JSON object", where)
             elif entry := self._object(item, where, images, categories):
                 found[str(key_of(item["image_id"]))].append(entry)
         for key in (key for key, count in ids.items() if count > 1):
@@ -157,7 +157,7 @@ class _CocoFile:
             return float(area)
         if area is not None:
             self.findings.add_note(
-                "areas", "areas that are no positive numbers; the box's counts", f"{where} ({area!r})"
+                "areas", "areas that are not positive numbers; the box's area counts", f"{where} ({area!r})"
             )
         return None
 

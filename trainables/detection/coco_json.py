@@ -28,14 +28,14 @@ def read_content(path: Path, findings: Findings) -> Content | None:
         return None
     if not isinstance(content, dict):
         kind = "a list, as files of detections are" if isinstance(content, list) else repr(content)[:40]
-        findings.add_problem(f"{path} is no COCO file of annotations: it is {kind}; {_WANTED}")
+        findings.add_problem(f"{path} is not a COCO file of annotations: it is {kind}; {_WANTED}")
         return None
     unfit = [name for name in _LISTS if not isinstance(content.get(name), list)]
     if unfit and not is_without_annotations(content):
         has = ", ".join(list(map(str, content))[:8]) or "nothing"
         lacks = " and ".join(unfit)
         findings.add_problem(
-            f"{path} is no COCO file of annotations: it has no list of {lacks}, but {has}; {_WANTED}"
+            f"{path} is not a COCO file of annotations: it has no list of {lacks}, but {has}; {_WANTED}"
         )
         return None
     return content
@@ -54,11 +54,11 @@ def _parsed(path: Path, findings: Findings) -> Any:
     except OSError as error:
         findings.add_problem(f"{path} cannot be read: {error.strerror}")
     except UnicodeDecodeError as error:
-        findings.add_problem(f"{path} is no JSON: byte {error.start} is not UTF-8; save it as UTF-8")
+        findings.add_problem(f"{path} is not JSON: byte {error.start} is not UTF-8; save it as UTF-8")
     except json.JSONDecodeError as error:
         findings.add_problem(f"{path} {_bad_json_reason(error)}")
     except RecursionError:
-        findings.add_problem(f"{path} is no COCO file: it is nested too deeply")
+        findings.add_problem(f"{path} is not a COCO file: it is nested too deeply")
     return None
 
 
@@ -69,7 +69,7 @@ def _bad_json_reason(error: json.JSONDecodeError) -> str:
         return f"has more than one JSON object, as JSON Lines; {_WANTED}"
     is_cut = not error.doc[error.pos :].strip() or error.msg.startswith("Unterminated")
     cut = ": it ends too early, as an incomplete copy does" if is_cut else ""
-    return f"is no JSON{cut} ({error})"
+    return f"is not JSON{cut} ({error})"
 
 
 def key_of(number: Any) -> str | None:

@@ -52,7 +52,7 @@ def files_by_part(root: Path, findings: Findings) -> dict[Part, Path]:
     found = {part: _chosen(best[part], coverage, root, findings) for part in PARTS if part in best}
     for path in candidates:
         if path not in found.values():
-            findings.leave_out("JSON file of no part or beside another", _relative(path, root))
+            findings.leave_out("JSON file of no part, or of a part that has another", _relative(path, root))
     return found
 
 

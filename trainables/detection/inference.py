@@ -137,7 +137,7 @@ def rebuild(card: ModelCard, weights: Mapping[str, Tensor]) -> nn.Module:
     settings = {name: value for name, value in card.build["config"].items() if name not in _NOT_READ}
     kind = settings.pop("model_type", None)
     if kind not in FAMILIES:
-        raise ValueError(f"it is of the kind {kind!r}; here are {', '.join(FAMILIES)}")
+        raise ValueError(f"it is of the kind {kind!r}; supported are {', '.join(FAMILIES)}")
     detector = _AUTO.from_config(AutoConfig.for_model(kind, **settings))
     thaw_norms(detector, lambda name: f"{name}.{_STEPS}" in inner)
     load_exactly(detector, inner)

@@ -86,7 +86,7 @@ def _from_transformers(name: str, num_classes: int, path: Path | None) -> Detect
     path = None if backbone_file else path
     config = _config(name, path)
     if config.model_type not in FAMILIES:
-        raise ValueError(f"{name} is of the kind {config.model_type}; here are {', '.join(FAMILIES)}")
+        raise ValueError(f"{name} is of the kind {config.model_type}; supported are {', '.join(FAMILIES)}")
     config.num_labels, config.auxiliary_loss = num_classes, True
     notes: dict[str, str] = {}
     if backbone_file:

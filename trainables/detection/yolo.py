@@ -69,10 +69,10 @@ def _content(path: Path, findings: Findings) -> tuple[Mapping[str, Any] | None, 
     try:
         content = YAML(typ="safe", pure=True).load(file.read_text("utf-8-sig"))
     except (OSError, ValueError, YAMLError) as error:
-        findings.add_problem(f"{file} is no YAML: {' '.join(str(error).split())[:200]}")
+        findings.add_problem(f"{file} is not YAML: {' '.join(str(error).split())[:200]}")
         return None, folder
     if not isinstance(content, dict):
-        findings.add_problem(f"{file} is no data.yaml of YOLO's; it has a mapping such as {_EXAMPLE}")
+        findings.add_problem(f"{file} is not a data.yaml of YOLO; write a mapping such as {_EXAMPLE}")
         return None, folder
     return content, folder
 

@@ -178,7 +178,7 @@ def _opened(path: Path, num_bytes: int) -> CacheFile | None:
         if not lock_at_once(file.fileno(), fcntl.LOCK_SH, path) or not is_still_at(path, file.fileno()):
             return None  # it is being evicted
         if size != num_bytes:
-            _log.warning("%s has %d bytes in place of %d and is made again", path, size, num_bytes)
+            _log.warning("%s has %d bytes instead of %d and is made again", path, size, num_bytes)
             path.unlink(missing_ok=True)
             return None
         with suppress(PermissionError):  # another user's file: only its owner's uses count
@@ -210,6 +210,6 @@ def _evict(path: Path) -> None:
                 path.unlink()
                 if locked != path:
                     locked.unlink()
-                _log.info("%s was unused for longest and is deleted", path)
+                _log.info("%s has been unused the longest and is deleted", path)
         finally:
             os.close(descriptor)

@@ -43,14 +43,16 @@ def choose_precision(context: TrainingContext) -> str:
     if given := os.environ.get(OVERRIDE):
         if given not in ("fp32", "bf16"):
             raise ValueError(f"{OVERRIDE} must be fp32 or bf16, got {given!r}")
-        return f"{given}: {OVERRIDE} says so"
+        return f"{given}: set by {OVERRIDE}"
     model, flags = _cpu()
     if not flags:
         return f"fp32: {model} has no instructions for bf16 ({', '.join(_BF16_FLAGS[:2])})"
     try:
         measured = _kept(context.cache_dir, _key(model))
     except OSError as error:
-        return f"fp32: how fast bf16 is on this CPU cannot be kept in {context.cache_dir} ({error.strerror})"
+        return (
+            f"fp32: how fast bf16 is on this CPU cannot be stored in {context.cache_dir} ({error.strerror})"
+        )
     return _choice(measured, f"{model} ({', '.join(flags)})")
 
 

@@ -21,7 +21,7 @@ def check_gpus(device: str) -> list[str]:
     if device == "cpu":
         return []
     if device.partition(":")[0] != "cuda":
-        raise RuntimeError("is no device that trainings have, which are cpu, cuda, cuda:1 and so on")
+        raise RuntimeError("is not a device for training; use cpu, cuda, cuda:1 and so on")
     if not torch.backends.cuda.is_built():
         raise RuntimeError(f"torch {torch.__version__} was built without CUDA")
     if not torch.cuda.is_available():

@@ -151,7 +151,7 @@ class TrainingHparams:
         problems = []
         if self.schedule == "one_cycle" and (self.warmup_epochs or self.warmup_fraction):
             name = "warmup_epochs" if self.warmup_epochs else "warmup_fraction"
-            problems.append(f"one_cycle rises by itself; set {name} to 0, got {getattr(self, name)}")
+            problems.append(f"one_cycle has its own warm-up; set {name} to 0, got {getattr(self, name)}")
         elif self.warmup_epochs and self.warmup_fraction:
             problems.append("give warmup_epochs or warmup_fraction, and leave the other at 0")
         if self.min_lr_ratio and self.schedule not in WITH_FLOOR:

@@ -66,7 +66,7 @@ class MicroBatch:
         first = self.note.partition(";")[0] or f"{size} examples at once were too much ({where})"
         # Rounded up: 5 becomes 3, so that 3 and 2 pass. From 128 to 1 there are at most 7 failures.
         self.size = max(smallest, -(-size // 2))
-        self.note = f"{first}; {self.size} pass at once, and the step is the same"
+        self.note = f"{first}; {self.size} at a time fit, and the step is the same"
         if torch.cuda.is_initialized():
             gc.collect()  # 0.2 s with torch loaded
             torch.cuda.empty_cache()

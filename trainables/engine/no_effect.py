@@ -36,13 +36,13 @@ def _reasons(hparams: TrainingHparams, budget: Budget, context: TrainingContext)
         yield "backbone_lr_ratio", "the whole backbone is frozen"
         yield "layer_decay", "the whole backbone is frozen"
     if hparams.backbone_lr_ratio == 1:
-        yield "unified_lr_epoch", "backbone_lr_ratio is 1, so all rates are even"
+        yield "unified_lr_epoch", "backbone_lr_ratio is 1, so all rates are equal"
     if hparams.unfreeze_epoch is None:
         yield "unfreeze_lr_ratio", "unfreeze_epoch is null, so nothing thaws"
     elif hparams.unfreeze_epoch >= budget.epochs:
         yield "unfreeze_epoch", f"there are {budget.epochs} epochs, so nothing thaws"
     if hparams.unified_lr_epoch is not None and hparams.unified_lr_epoch >= max(1, budget.epochs):
-        yield "unified_lr_epoch", f"there are {budget.epochs} epochs, so rates never become even"
+        yield "unified_lr_epoch", f"there are {budget.epochs} epochs, so rates never become equal"
     if torch.device(context.device).type == "cpu":
         yield "tf32", "a CPU has no TF32"
     if context.num_processes > 1:
@@ -69,12 +69,12 @@ def _optimizer_reasons(hparams: TrainingHparams) -> Iterator[tuple[str, str]]:
     elif hparams.sgd_lr is not None and hparams.base_lr != hparams.sgd_lr:
         yield "sgd_lr", f"{name} learns at lr"
     if not timm.optim.get_optimizer_info(name).has_momentum:
-        yield "momentum", f"{name} has none"
+        yield "momentum", f"{name} has no momentum"
     # With lr 1e-4 and weight_decay 1e-4 a step multiplies weights by 1 - 1e-8, which fp32 rounds to 1. A
     # search over such values would rank noise.
     shrinkage = hparams.lr * hparams.weight_decay
     if name in _DECOUPLED and 0 < shrinkage < _MIN_SHRINKAGE:
         yield (
             "weight_decay",
-            f"lr x weight_decay is {shrinkage:.1g}, under 3e-08: no fp32 weight changes by it",
+            f"lr x weight_decay is {shrinkage:.1g}, under 3e-08: it changes no fp32 weight",
         )

@@ -42,7 +42,7 @@ def reading_weights(path: Path, model: str) -> Iterator[None]:
     except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:300]
         if "Unsupported globals" in str(error):
-            reason = "it holds objects of Python, not numbers alone: save model.state_dict() instead"
+            reason = "it holds Python objects, not only numbers: save model.state_dict() instead"
         raise WeightsError(f"{path} cannot be read as weights of {model}: {reason}; {_REMEDY}") from error
     finally:
         _TIMM.setLevel(level)
@@ -59,8 +59,8 @@ def _check_kind(path: Path) -> None:
     kinds = {
         "it is empty": not head,
         "it is a pointer of Git LFS: fetch the file with `git lfs pull`": head.startswith(GIT_LFS_POINTER),
-        "it is a web page, as a download leaves that failed": head.lstrip()[:1] == b"<",
-        "it is of safetensors: let its name end in .safetensors": is_safetensors
+        "it is a web page, as a failed download leaves it": head.lstrip()[:1] == b"<",
+        "it is a safetensors file: its name must end in .safetensors": is_safetensors
         and path.suffix != ".safetensors",
     }
     if kind := next((kind for kind, is_it in kinds.items() if is_it), ""):

@@ -64,7 +64,7 @@ class Schedule:
         if not 0 <= warmup_epochs < epochs:
             raise ValueError(f"warmup_epochs must be in [0, {epochs}), the epochs, got {warmup_epochs}")
         if name == "one_cycle" and warmup_epochs:
-            raise ValueError(f"one_cycle has a rise of its own; set warmup_epochs to 0, got {warmup_epochs}")
+            raise ValueError(f"one_cycle has its own warm-up; set warmup_epochs to 0, got {warmup_epochs}")
         self._optimizer = optimizer
         self._warmup_epochs = warmup_epochs
         self._unified_lr_epoch = math.inf if unified_lr_epoch is None else in_epochs(unified_lr_epoch, epochs)

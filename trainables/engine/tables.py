@@ -42,7 +42,7 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
             elif any(cells):
                 rows.append(dict.fromkeys(names, "") | dict(zip(names, cells, strict=False)))
     except csv.Error as error:
-        raise DataError(f"{path} is no CSV: line {reader.line_num}: {error}") from error
+        raise DataError(f"{path} is not CSV: line {reader.line_num}: {error}") from error
     refuse(str(path), problems)
     return names, rows
 

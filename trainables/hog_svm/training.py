@@ -27,7 +27,7 @@ class HogSvm(FittedClassifier):
         self._hparams = hparams
 
     def notes(self) -> Mapping[str, str]:
-        return {"device": "CPU: scikit-image and scikit-learn know no other", **super().notes()}
+        return {"device": "CPU: scikit-image and scikit-learn use no other device", **super().notes()}
 
     def fit(self, features: Tensor, labels: Tensor) -> Tensor:
         """Fit the machine and return its planes; set a note if LIBLINEAR did not converge in `max_iter`."""

@@ -92,7 +92,7 @@ def _build(name: str, resolution: int) -> Build:
         return builder.build(resolution)
     except ValueError as error:
         raise ValueError(
-            f"{name} gives no maps of its stages ({error}); name another model of timm"
+            f"{name} returns no maps of its stages ({error}); name another model of timm"
         ) from error
 
 

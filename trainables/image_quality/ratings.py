@@ -122,7 +122,7 @@ def _problems(rows: Sequence[Mapping[str, str]], folder: Path) -> Iterator[str]:
     for line, row in enumerate(rows, start=2):
         image, reference, part = row["image"], row.get("reference") or row["image"], _part(row)
         if image in seen:
-            yield f"line {line}: {image} stands there twice"
+            yield f"line {line}: {image} is listed twice"
         elif not image or not (folder / image).is_file():
             yield f"line {line}: there is no image {folder / image} (images: FOLDER says where they are)"
         seen.add(image)

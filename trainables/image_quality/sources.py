@@ -116,7 +116,9 @@ def check_quality_data(context: TrainingContext) -> list[str]:
     )
     notes = [f"{counts}, the middle square of each at {side_px} px"]
     if small:
-        notes.append(f"{small} images checked are smaller than that, and blurred by it; side may be less")
+        notes.append(
+            f"{small} of the images checked are smaller and are enlarged, which blurs them; side may be less"
+        )
     return [*notes, *_file_notes(source, context, ratings)] if isinstance(source, Quality) else notes
 
 

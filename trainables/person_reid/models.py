@@ -144,7 +144,7 @@ def _num_channels(model: Any, name: str, resolution: int) -> int:
     maps = model.eval().forward_features(torch.zeros(1, 3, resolution, round(resolution * _ASPECT_RATIO)))
     model.train()
     if not (isinstance(maps, Tensor) and maps.ndim == 4 and maps.shape[1] == model.num_features):
-        raise ValueError(f"{name} makes no maps of features; name a convolutional network of timm")
+        raise ValueError(f"{name} returns no feature maps; name a convolutional network of timm")
     return int(maps.shape[1])
 
 

@@ -152,7 +152,7 @@ class Builder:
             other = self._make(**{**options, "num_classes": self._num_classes + 1})
         head = class_modules(twin, other)
         if self._num_classes and (not head or "" in head):
-            raise ValueError("it has no layer of its own for the classes")
+            raise ValueError("it has no separate layer for the classes")
 
         self._twins.clear()
 
@@ -193,14 +193,14 @@ class Builder:
         """
         width = max(1, round(resolution * self._aspect_ratio))
         if patch := _cut_off(twin, resolution):
-            return f"images of {resolution} px are no multiple of its patches of {patch} px"
+            return f"images of {resolution} px are not a multiple of its patches of {patch} px"
         try:
             with quietly_on(device), torch.no_grad():
                 answer = twin.train()(torch.zeros(2, self._in_channels, resolution, width))
         except Exception as error:  # whatever the library raises
             return " ".join(str(error).split()) or type(error).__name__
         if not self._is_right(answer):
-            raise ValueError(f"it answers two images with {_words_for(answer)}")
+            raise ValueError(f"for two images it returns {_words_for(answer)}")
         return ""
 
 

@@ -151,7 +151,7 @@ class FittedToFeatures(FittedClassifier):
         raise NotImplementedError
 
     def notes(self) -> Mapping[str, str]:
-        random = {"features": "of random weights: nobody has trained this network"}
+        random = {"features": "from random weights: this network is not trained"}
         return {
             "precision": self._precision.reason,
             **super().notes(),

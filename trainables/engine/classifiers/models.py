@@ -108,7 +108,7 @@ def _checked(built: Classifier, path: Path) -> Classifier:
         WeightsError: The file is another model's.
     """
     if prefix := load_prefixed(built.model, built.head, path):
-        text = f"the file has the model's names behind the prefix {prefix}"
+        text = f"the file has the model's names after the prefix {prefix}"
         built = replace(built, notes={**built.notes, "weights": text})
     elif num_taken := load_in_order(built.model, built.head, path):
         text = f"the file has another implementation's names: its {num_taken} tensors, whose shapes are the "
@@ -189,9 +189,7 @@ def _of_timm(wanted: _Wanted) -> Classifier:
 def _in_colour(built: Classifier) -> Classifier:
     """A model that takes only colours, given grey images three times; its parameters keep their names."""
     built.model.register_forward_pre_hook(_thrice)
-    note = {
-        "channels": "the model takes colour images only: each grey one is given to it as all three colours"
-    }
+    note = {"channels": "the model takes only colour images: each grey one is used for all three channels"}
     of_grey = built.statistics and _statistics(built.statistics.mean, built.statistics.std, 1)
     return replace(built, statistics=of_grey, notes={**built.notes, **note})
 
@@ -207,7 +205,7 @@ def _classifier(
     """A built model with its head, the statistics of its weights' images, and notes."""
     notes = {}
     if wanted.drop_rate and not build.has_dropout:
-        notes["no effect of drop_rate"] = f"{wanted.name} has no layer of dropout"
+        notes["no effect of drop_rate"] = f"{wanted.name} has no dropout layer"
     if wanted.drop_path_rate and not build.options.get("drop_path_rate"):
         notes["no effect of drop_path_rate"] = f"{wanted.name} {_NO_PATHS}"
     statistics = _statistics(*trained_on, wanted.in_channels) if wanted.path else None

@@ -76,7 +76,7 @@ def _part_folders(tree: FolderTree, remarks: list[str]) -> dict[Part, Path]:
     others = [folder for folder in folders if folder not in of_parts]
     if not _is_split(tree, named, others):
         remarks += [
-            f"{folder.name} is taken for a class, for it has no class folders"
+            f"{folder.name} is taken for a class, as it has no class folders"
             for part in PARTS
             for folder in named[part]
         ]
@@ -132,12 +132,12 @@ def _check_parts(tree: FolderTree, named: Mapping[Part, Sequence[Path]], others:
     if not named["train"]:
         found = ", ".join(folder.name for folders in named.values() for folder in folders)
         problems.append(
-            f"{found} has the name of a part, and there is no training part beside; put the class folders to "
-            f"train on into one named {', '.join(PART_NAMES['train'])}"
+            f"{found} has the name of a part, but there is no training part beside it; put the class folders "
+            f"to train on into a folder named {', '.join(PART_NAMES['train'])}"
         )
     elif not tree.listing(named["train"][0]).folders:
         problems.append(
-            f"{named['train'][0].name}/ is the training part by its name, and has no class folders; make a "
+            f"{named['train'][0].name}/ is the training part by its name, but has no class folders; make a "
             "folder in it for each class"
         )
     elif not named["val"] and not named["test"] and (beside := _with_images(tree, others)):
@@ -181,8 +181,8 @@ def _check_no_split(tree: FolderTree, folder: Path, class_folders: Sequence[Path
     for one in class_folders:
         if len(names) > 2 and names - {one.name} <= {path.name for path in tree.listing(one).folders}:
             raise DataError(
-                f"{one} has a folder for each of the classes beside it, so it is no class but a copy of all; "
-                "move it away"
+                f"{one} has a folder for each of the classes beside it, so it is not a class but a copy of "
+                "all; move it away"
             )
     if len(class_folders) < 2 or any(is_image(p) for one in class_folders for p in tree.listing(one).files):
         return
@@ -198,7 +198,7 @@ def _check_no_split(tree: FolderTree, folder: Path, class_folders: Sequence[Path
     else:
         remedy = f"name them by their part (train, val, test), or give imagefolder:{class_folders[0]} alone"
     raise DataError(
-        f"{folder}: {outer} have the same folders in them ({_listed(common)}), so that they are no "
+        f"{folder}: {outer} have the same folders in them ({_listed(common)}), so they are not "
         f"classes but parts of a split; {remedy}"
     )
 

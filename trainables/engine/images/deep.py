@@ -215,10 +215,14 @@ def _colours(values: np.ndarray, page: Any) -> np.ndarray:
         return (light[..., :3] * light[..., 3:] / largest).round().astype(values.dtype)
     num_colours = {_MIN_IS_WHITE: 1, _MIN_IS_BLACK: 1, _RGB: 3}.get(kind)
     if num_colours is None or num_colours > num_channels:
-        raise ValueError(f"{num_channels} channels of {values.dtype} and photometric {kind} are not known")
+        raise ValueError(
+            f"{num_channels} channels of {values.dtype} and photometric {kind} are not supported"
+        )
     has_alpha = num_channels > num_colours and page.extrasamples[:1] in ((_ALPHA,), (_PREMULTIPLIED_ALPHA,))
     if num_colours == 1 and num_channels > 1 + has_alpha:
-        raise ValueError(f"{num_channels} channels without a colour are no image; save one, or three as RGB")
+        raise ValueError(
+            f"{num_channels} channels without a colour are not an image; save one, or three as RGB"
+        )
     return values[..., : num_colours + has_alpha]
 
 
@@ -240,5 +244,5 @@ def _shaped(values: np.ndarray) -> np.ndarray:
     values = values[..., None] if values.ndim == 2 else values
     if values.ndim != 3 or values.dtype.kind not in "uif":
         shape = " x ".join(map(str, values.shape))
-        raise ValueError(f"{shape} values of {values.dtype} are no image")
+        raise ValueError(f"{shape} values of {values.dtype} are not an image")
     return values

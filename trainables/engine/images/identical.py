@@ -29,7 +29,7 @@ def in_two_parts(
             pairs.append(" = ".join(f"{name(row)} ({part})" for part, row in sorted(first.items())))
     if not pairs:
         return ""
-    return f"images in two parts: {len(pairs)} ({_listed(pairs)}); scores on them are not validation"
+    return f"images in two parts: {len(pairs)} ({_listed(pairs)}); scores on them validate nothing"
 
 
 def in_two_classes(

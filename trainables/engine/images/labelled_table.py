@@ -169,7 +169,7 @@ def _folder_with_most(names: Sequence[str], table: Path, given: Path | None) -> 
     alike = [folder.root.name for folder in tied if folder.root != beside]
     if any(counts.values()) and len(named) != 1 and len(alike) > 1:
         raise DataError(
-            f"{table}: its images are in {' and in '.join(alike)} alike; say which with {{labels: {table}, "
+            f"{table}: its images are in {' and in '.join(alike)} equally; say which with {{labels: {table}, "
             "images: FOLDER}"
         )
     if len(named) == 1:

@@ -97,7 +97,8 @@ def precision_on(device: torch.device, card: ModelCard) -> tuple[str, str]:
     if card.precision == "fp16" and device.type != "cuda":
         return (
             "fp32",
-            f"the test was computed in fp16, which {device.type} has not: scores may differ in the 3rd digit",
+            f"the test was computed in fp16, which {device.type} does not have: scores may differ in the 3rd "
+            "digit",
         )
     return card.precision, ""
 

@@ -151,7 +151,7 @@ def _add(
         values = part["scores"] if isinstance(part, dict) else part
         if not bool(values.isfinite().all()):
             raise UnusableModel(
-                f"{model.folder} answers with values that are no numbers: its weights have diverged"
+                f"{model.folder} returns values that are not finite: its weights have diverged"
             )
         if card.kind == "features":
             said.columns = ("image", *answer_columns(card, values.shape[1]))

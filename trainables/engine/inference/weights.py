@@ -50,7 +50,7 @@ def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
     try:
         weights = load(content)
     except SafetensorError as error:
-        raise UnusableModel(f"{path} is no file of safetensors: {error}") from error
+        raise UnusableModel(f"{path} is not a safetensors file: {error}") from error
     return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
 
 
@@ -63,7 +63,7 @@ def load_exactly(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """
     own = module.state_dict()
     problems = [f"{name} is missing" for name in own if name not in weights]
-    problems += [f"{name} has no place" for name in weights if name not in own]
+    problems += [f"{name} is not in the model" for name in weights if name not in own]
     problems += [
         f"{name} is {tuple(weights[name].shape)}, the model has {tuple(value.shape)}"
         for name, value in own.items()

@@ -53,7 +53,7 @@ def start(ref: TrainableRef, hparams: Any, budget: Budget, context: TrainingCont
     try:
         training = ref.load().start(hparams, budget, own)
         if not isinstance(training, SupervisedTraining):
-            raise TypeError(f"{ref.title} says that it is data parallel, and gives no SupervisedTraining")
+            raise TypeError(f"{ref.title} says that it is data parallel, but returns no SupervisedTraining")
         leader.await_start()
     except BaseException:
         leader.end()

@@ -95,7 +95,7 @@ def grouped_parts(labels: Sequence[int], groups: Sequence[str], *, seed: int) ->
     if num_groups < 3:
         named = ", ".join(sorted(set(groups)))
         raise DataError(
-            f"a split by project needs three of them at least, got {num_groups} ({named}); give each "
+            f"a split by project needs at least three of them, got {num_groups} ({named}); give each "
             f'example a "part": train, val or test'
         )
     folds = StratifiedGroupKFold(min(_NUM_FOLDS, num_groups), shuffle=True, random_state=seed)

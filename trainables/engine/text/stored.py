@@ -34,7 +34,7 @@ def stored_arrays(folder: Path, name: str, make: Callable[[], Arrays]) -> Arrays
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
     except OSError as error:
-        _log.warning("%s is not kept, and made again next time: %s", path, error)
+        _log.warning("%s is not stored, and is made again next time: %s", path, error)
     return arrays
 
 
