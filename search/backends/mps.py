@@ -68,7 +68,7 @@ def _missing_reason(num_gpus: int, is_here: bool) -> str:
     """Return why no daemon is started here; empty if starting one may be tried."""
     if not is_here:
         return (
-            f"it is started on this machine alone; on a cluster run {_CONTROL} -d on each node before its "
+            f"it is started only on this machine; on a cluster run {_CONTROL} -d on each node before its "
             "Ray is started"
         )
     if not num_gpus:

@@ -64,7 +64,7 @@ def left_over(state: Path, *, cpus: Path = CPUS) -> str:
         return ""
     return (
         f"a run that was killed left the CPU governor at {change.governor}; before it was "
-        f"{_named(change.before)}. To put it back:\n{_commands(change, cpus)}\nrm {state}"
+        f"{_named(change.before)}. To restore it:\n{_commands(change, cpus)}\nrm {state}"
     )
 
 
@@ -158,7 +158,7 @@ def _put_back(change: Change, state: Path, warn: Callable[[str], None], cpus: Pa
         _set({core: old for core, old in change.before.items() if now.get(core, old) != old}, cpus)
         state.unlink(missing_ok=True)
     except OSError as error:
-        warn(f"the governor was not put back ({error.strerror}); do it by\n{_commands(change, cpus)}")
+        warn(f"the governor was not restored ({error.strerror}); do it by\n{_commands(change, cpus)}")
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

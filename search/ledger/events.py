@@ -83,7 +83,7 @@ class EventChecker:
             raise BadLine(f"names a trial {trial!r}, which cannot be a folder's name")
         if kind != "trial_asked":
             if trial not in self._trials:
-                raise BadLine(f"({kind}) is of {trial}, which no line before it asks for")
+                raise BadLine(f"({kind}) names {trial}, which no earlier line asks for")
             return
         if trial in self._trials:
             raise BadLine(f"asks for {trial} a second time")

@@ -191,7 +191,9 @@ def read_record(folder: Path) -> TrainableRecord | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         number = content.get("schema_number") if isinstance(content, dict) else None
         if isinstance(number, int) and number > 1:
-            raise RecordError(f"{path} is of a later version of this program (schema {number}): update it")
+            raise RecordError(
+                f"{path} was written by a later version of this program (schema {number}): update the program"
+            )
         return TrainableRecord.model_validate(content)
     except FileNotFoundError:
         return None

@@ -226,7 +226,7 @@ def _check_listed(
     if count > _MOST_POINTS:
         where = "search.sampler" if design == "a grid" else "search.design"
         text = f"{design} has {count} points, more than {_MOST_POINTS}; give fewer values"
-        problems.add(where, f"{text}, or take design: one-factor" if design != "one-factor" else text)
+        problems.add(where, f"{text}, or use design: one-factor" if design != "one-factor" else text)
 
 
 def _count(entry: Parameter, levels: int | None) -> int:

@@ -42,7 +42,7 @@ def background_spec(source: str | None, share: float | None, *, is_here: bool) -
     """
     if source is None:
         if share is not None:
-            raise SessionError("--background-share says how much --background SPACE takes: give both")
+            raise SessionError("--background-share sets how much --background SPACE takes: give both")
         return None
     if not is_here:
         raise SessionError("--background loads this machine's device: leave --address out")

@@ -149,9 +149,9 @@ class Failure:
 
 
 def broken_bounds(values: Mapping[str, float], bounds: Mapping[str, Bound]) -> str:
-    """The values out of bounds, such as "params_m is 11.2, allowed is at most 5"; empty if none is."""
+    """The values out of bounds, such as "params_m is 11.2, must be at most 5"; empty if none is."""
     return "; ".join(
-        f"{name} is {values[name]:.4g}, allowed is {bound}"
+        f"{name} is {values[name]:.4g}, must be {bound}"
         for name, bound in bounds.items()
         if name in values and bound.broken_by(values[name])
     )

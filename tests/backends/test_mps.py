@@ -144,7 +144,7 @@ def test_a_driver_that_does_not_allow_it_is_told_of(
     [
         ({}, "nvidia-cuda-mps-control is not on PATH; it comes with NVIDIA's driver"),
         ({"gpus": 0}, "there is no GPU here"),
-        ({"here": False}, "it is started on this machine alone; on a cluster run nvidia-cuda-mps-control -d"),
+        ({"here": False}, "it is started only on this machine; on a cluster run nvidia-cuda-mps-control -d"),
     ],
 )
 def test_without_a_program_a_gpu_or_on_a_cluster_the_reason_is_given(

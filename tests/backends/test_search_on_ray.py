@@ -115,7 +115,7 @@ def test_a_model_outside_its_bound_ends_before_it_trains_and_the_others_have_a_f
     trials = pd.read_csv(folder / "trials.csv").set_index("model")
     large = trials.loc["mnist_cnn"]
     assert (large["status"], large["cause"], large["epochs"]) == ("infeasible", "constraint", 0)
-    assert large["message"] == f"params_m is {large['params_m']:.4g}, allowed is at most 1"
+    assert large["message"] == f"params_m is {large['params_m']:.4g}, must be at most 1"
     front = pd.read_csv(folder / "pareto.csv")
     assert front["model"].tolist() == ["resnet20"]
     assert front["macs_g"].tolist() == trials.loc[["resnet20"], "macs_g"].tolist()

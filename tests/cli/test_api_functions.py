@@ -134,7 +134,7 @@ def test_more_seeds_are_added_to_what_was_promoted(run: api.Result) -> None:
             "mine",
             {"background_share": 0.5},
             None,
-            "--background-share says how much --background SPACE takes",
+            "--background-share sets how much --background SPACE takes",
         ),
     ],
 )
@@ -275,7 +275,7 @@ def test_rungs_of_joules_have_no_forecast(folder: Path, capsys: pytest.CaptureFi
     [
         ({"overrides": {"search.limits.trials": -1}}, "search.limits.trials: must be at least 1, got -1"),
         ({"warm_start": ["nothing"]}, "nothing holds no run"),
-        ({"background_share": 0.5}, "--background-share says how much"),
+        ({"background_share": 0.5}, "--background-share sets how much"),
     ],
 )
 def test_a_forecast_of_what_cannot_be_searched_is_a_value_error(

@@ -87,7 +87,7 @@ def test_only_training_examples_are_mixed(context: TrainingContext) -> None:
     assert epoch.batch(epoch.steps(16, drop_single=True)[0]).labels.shape == (16, 10)
     assert all(batch.labels.ndim == 1 for batch in training.batches.validation(BUDGET))
     assert all(batch.labels.ndim == 1 for batch in training.batches.test())
-    assert "train_loss is of mixed examples" in training.notes()["mixing"]
+    assert "train_loss is computed on mixed examples" in training.notes()["mixing"]
 
 
 def test_a_model_that_mixes_learns(context: TrainingContext) -> None:

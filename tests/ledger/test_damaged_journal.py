@@ -123,7 +123,7 @@ def test_any_changed_byte_of_what_a_journal_says_is_found(copy: Path) -> None:
         (
             '"trial_asked", "trial": "trial-0001"',
             '"trial_asked", "trial": "trial-7"',
-            "which no line before it asks for",
+            "which no earlier line asks for",
         ),
         ('"number": 1,', '"number": 5,', "asks for trial number 5 where 1 is next"),
         (

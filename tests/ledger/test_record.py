@@ -109,7 +109,7 @@ def test_what_lies_beyond_a_range_and_is_refused_is_recorded(
         ("", "it is not JSON"),
         ("[" * 5000, "it is not JSON"),
         ('{"trainable": "toy"}', "Field required"),
-        ('{"schema_number": 2}', "is of a later version of this program"),
+        ('{"schema_number": 2}', "was written by a later version of this program"),
         (None, "sides-x' cannot be the name of a hyperparameter"),
     ],
 )

@@ -93,7 +93,7 @@ def test_what_a_killed_run_left_is_reported_and_the_next_hold_puts_the_first_one
     assert governors(cpus) == ["performance"] * 3
     assert left_over(state, cpus=cpus) == (
         "a run that was killed left the CPU governor at performance; before it was powersave+schedutil. "
-        f"To put it back:\necho powersave | sudo tee {cpus}/{{cpu2}}/cpufreq/scaling_governor\n"
+        f"To restore it:\necho powersave | sudo tee {cpus}/{{cpu2}}/cpufreq/scaling_governor\n"
         f"echo schedutil | sudo tee {cpus}/{{cpu0,cpu1}}/cpufreq/scaling_governor\nrm {state}"
     )
     with held_governor("performance", state, say=print, warn=print, cpus=cpus):

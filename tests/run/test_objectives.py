@@ -157,7 +157,7 @@ def test_a_model_that_is_too_large_ends_before_its_first_epoch(tmp_path: Path) -
     run, reason = executed(sized(tmp_path, SMALL), tmp_path, listed(*points))
     large = run.history.trials["trial-0001"]
     assert (large.status, large.cause, large.epochs) == ("infeasible", "constraint", 0)
-    assert large.message == "params_m is 11.2, allowed is at most 5"
+    assert large.message == "params_m is 11.2, must be at most 5"
     assert (large.failures, large.attempts) == ([], 1)
     rows = {row["trial_id"]: row for row in table(run, "trials.csv")}
     assert [rows[f"trial-000{n}"]["params_m"] for n in range(3)] == ["1.0", "11.2", "5.0"]
@@ -178,7 +178,7 @@ def test_a_number_that_an_epoch_brings_ends_its_trial_there(tmp_path: Path) -> N
     assert (second.status, second.epochs, second.message) == (
         "infeasible",
         2,
-        "latency_ms is 12.5, allowed is at most 12",
+        "latency_ms is 12.5, must be at most 12",
     )
     assert (third.status, third.epochs) == ("infeasible", 1)
     assert run.rungs.counts() == [2, 1]  # the third was compared nowhere
@@ -189,10 +189,10 @@ def test_both_ends_of_a_bound_hold_and_what_is_no_number_is_outside(tmp_path: Pa
     sizes = [0.5, 1.0, 5.0, 5.5, 97, 98]  # the last two are reported as NaN and infinity
     run, _ = executed(space, tmp_path, listed(*(point(0.5, size=size) for size in sizes)))
     assert [trial.message for trial in run.history.trials.values() if trial.status == "infeasible"] == [
-        "params_m is 0.5, allowed is at least 1 and at most 5",
-        "params_m is 5.5, allowed is at least 1 and at most 5",
-        "params_m is nan, allowed is at least 1 and at most 5",
-        "params_m is inf, allowed is at least 1 and at most 5",
+        "params_m is 0.5, must be at least 1 and at most 5",
+        "params_m is 5.5, must be at least 1 and at most 5",
+        "params_m is nan, must be at least 1 and at most 5",
+        "params_m is inf, must be at least 1 and at most 5",
     ]
     assert len(History(Ledger.open(run.ledger.folder).events()).trials) == 6  # the journal holds NaN as text
 
@@ -416,9 +416,7 @@ def test_a_single_training_reports_its_numbers_and_no_constraint_ends_it(tmp_pat
 
 
 def test_a_broken_bound_is_no_failure_to_classify_as_a_crash() -> None:
-    failure = Failure(
-        cause="constraint", message="a is 2, allowed is at most 1", measures={"a": float("nan")}
-    )
+    failure = Failure(cause="constraint", message="a is 2, must be at most 1", measures={"a": float("nan")})
     assert failure.to_dict()["measures"] == {"a": "nan"}
     assert not failure.may_pass(1)
     assert "measures" not in Failure(cause="crash", message="x").to_dict()

@@ -87,8 +87,7 @@ def test_only_one_key_says_which_points_are_trained(tmp_path: Path) -> None:
 def test_a_design_of_too_many_points_is_refused(tmp_path: Path) -> None:
     (problem,) = problems_of(tmp_path, "design=joint", "levels=6000")
     assert problem == (
-        "search.design: joint has 12000 points, more than 10000; "
-        "give fewer values, or take design: one-factor"
+        "search.design: joint has 12000 points, more than 10000; give fewer values, or use design: one-factor"
     )
 
 

@@ -51,7 +51,9 @@ def read_table(table: Path, tree: Path) -> Project:
             reports.append(_report(row, line, files, reported_s, max(reported_s, fixed_s)))
     if not reports and not problems:
         named = next((path for row in rows for path in _named(row)), "none named")
-        problems.append(f"no file that it names is in {tree}, such as {named}; give the tree they lie below")
+        problems.append(
+            f"no file that it names is in {tree}, such as {named}; give the tree that contains them"
+        )
     _refuse(table, problems)
     texts = tuple(path.read_text(encoding="utf-8", errors="replace") for path in found)
     return Project(in_order(reports), paths, texts, _notes(rows, reports, numbers, has_times=has_times))

@@ -78,7 +78,9 @@ def _notes(hparams: Hparams, context: TrainingContext) -> dict[str, str]:
     """Effects of these values on the scores that a reader may not expect."""
     notes = {}
     if hparams.mixup or hparams.cutmix:
-        notes["mixing"] = "train_loss is of mixed examples, whose labels are shares: it does not fall to 0"
+        notes["mixing"] = (
+            "train_loss is computed on mixed examples, whose labels are fractions: it does not fall to 0"
+        )
     if hparams.flip and context.data in _DIGITS:
         notes["flip"] = f"{context.data} are digits: mirrored they are other signs, or none"
     return notes

@@ -124,6 +124,6 @@ def _class_notes(annotations: Annotations, train: Tensor, counts: Mapping[str, i
     return [
         *([line_of("classes without objects", empty)] if empty else []),
         *([line_of("classes that training has no objects of, crowds apart", untrained)] if untrained else []),
-        *([line_of("class names that differ in case alone", alike)] if alike else []),
+        *([line_of("class names that differ only in case", alike)] if alike else []),
         *([f"{num_negatives} images without objects"] if num_negatives else []),
     ]

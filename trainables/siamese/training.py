@@ -64,7 +64,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
         notes={
             **data.notes(),
             **classifier.notes,
-            "pairs": "val_ and test_accuracy are of pairs: chance is 0.5",
+            "pairs": "val_ and test_accuracy are computed on pairs: chance is 0.5",
             **_no_effect(hparams),
         },
         late_notes=data.resolution_notes,

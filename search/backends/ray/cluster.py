@@ -35,8 +35,8 @@ _NO_METRICS = {
 }
 _TOKEN_HINT = "if its nodes were started with a token, set RAY_AUTH_TOKEN to the same, before Ray is imported"
 _TAKEN = (
-    "Ray is already running in this Python (ray.init); a search starts a session of its own, whose workers "
-    "have its settings: call ray.shutdown() first, and then search, or join a cluster by its address"
+    "Ray is already running in this Python (ray.init); a search starts its own session, whose workers "
+    "have its settings: call ray.shutdown() first, or join a cluster by its address"
 )
 
 

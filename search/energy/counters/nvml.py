@@ -244,7 +244,7 @@ def _read(uuid: str, handle: Any, call: Callable[[Any], int]) -> int:
     except SensorError as error:
         raise SensorError(
             f"{uuid}: {error} when asked for energy or power; a virtual GPU must be measured "
-            "on its host, of a lost one nvidia-smi and dmesg say more"
+            "on its host; for a lost GPU see nvidia-smi and dmesg"
         ) from error
 
 
