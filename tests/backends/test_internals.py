@@ -54,7 +54,7 @@ def test_each_private_module_that_is_imported_is_in_the_table() -> None:
         ),
         (
             Internal("ray.tune.experiment", "Trial.set_location", "do", ("place",)),
-            "ray.tune.experiment.Trial.set_location takes (location) and not (place); it is needed to do",
+            "ray.tune.experiment.Trial.set_location takes (location) instead of (place); it is needed to do",
         ),
     ],
 )

@@ -195,7 +195,7 @@ def test_where_both_are_damaged_the_training_starts_again(tmp_path: Path, damage
     ("changes", "message"),
     [
         ({"run": "b2"}, "is trial-0003 of another run"),
-        ({"trial": "trial-0004"}, "is of trial-0004"),
+        ({"trial": "trial-0004"}, "belongs to trial-0004"),
         ({"seed": 8}, "belongs to another training (seed: was 8, now 7)"),
         ({"hparams": {"lr": 1e-6}}, "belongs to another training (hparams.lr: was 1e-06, now 0.05)"),
         (

@@ -340,7 +340,7 @@ def test_check_says_of_each_state_whether_it_is_whole_and_whose_it_is(
     assert files == {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     problems = [line.strip() for line in capsys.readouterr().err.splitlines()]
     assert problems == [
-        "problem: trials/trial-0002/checkpoint.pt is of trial-0000; it is never trained on",
+        "problem: trials/trial-0002/checkpoint.pt belongs to trial-0000; it is never trained on",
         "problem: trials/trial-0004/checkpoint.pt is not a file; it is never trained on",
         "problem: trials/trial-0005/checkpoint.pt is damaged (its content does not match its SHA-256); it is "
         "never trained on",

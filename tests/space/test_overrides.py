@@ -121,4 +121,4 @@ def test_a_parameter_whose_condition_can_no_longer_be_met_is_left_out_and_said(t
     space = load(tmp_path, SPACE, "parameters.batch_size.values=[64, 128]")
     assert "momentum" not in space.parameters
     assert space.when == {}
-    assert "parameters: without momentum, whose conditions cannot be met" in space.notices
+    assert "parameters: left out momentum, whose conditions cannot be met" in space.notices
