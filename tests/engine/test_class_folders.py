@@ -179,10 +179,10 @@ def test_what_lies_beside_the_parts_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("folders", "words"),
     [
-        ("old/cat old/dog new/cat new/dog", "new, old have the same folders in them .cat, dog.*no classes"),
+        ("old/cat old/dog new/cat new/dog", "new, old have the same folders in them .cat, dog.*not classes"),
         (
             "fold1/cat fold1/dog fold2/cat fold2/dog fold3/cat fold3/dog fold3/bird",
-            "are no classes but parts",
+            "are not classes but parts",
         ),
         ("cat/train cat/test dog/train dog/test", "put the parts outside: test/cat"),
         ("train test", "train/ is the training part by its name, but has no class folders"),
