@@ -290,7 +290,7 @@ def test_a_run_ends_with_the_whole_bucket_or_says_what_it_lacks_and_how_to_ship_
     later.start()
     with pytest.raises(NotShipped) as error:
         later.finish(patience_s=0.2)
-    assert "1 lines of the journal and 2 files (0.000289 MB) are in" in str(error.value)
+    assert "1 lines of the journal and 2 files (0.000289 MB) are only in" in str(error.value)
     assert "python -m jouletune ship faulty://bucket/exp/run" in str(error.value)
 
 

@@ -53,7 +53,7 @@ def test_a_counter_that_contradicts_power_gives_way_to_the_integral(
     assert meter.read().gpu_mj == 3_200_000
     sensors = meter.sensors
     assert (sensors.gpu_sensor, sensors.quality) == ("nvml_power_integral", "C")
-    assert "its energy counter moved 3.00 times what its power says" in sensors.reason
+    assert "its energy counter moved 3.00 times what its power readings imply" in sensors.reason
     meter.close()
 
 

@@ -175,7 +175,7 @@ def idle_optimizer(folder: Path, *overrides: str, text: str = TUNED) -> list[str
 def test_a_hyperparameter_that_does_nothing_is_not_searched(tmp_path: Path) -> None:
     (problem,) = idle_optimizer(tmp_path)
     assert problem.strip().startswith("parameters.optimizer: has no effect with search.horizon: anytime")
-    assert not any("does nothing" in line for line in idle_optimizer(tmp_path, "search.horizon=rung"))
+    assert not any("has no effect" in line for line in idle_optimizer(tmp_path, "search.horizon=rung"))
 
 
 def test_a_hyperparameter_that_does_nothing_is_neither_listed_nor_ablated(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_a_hyperparameter_that_does_nothing_is_neither_listed_nor_ablated(tmp_pa
     assert [line.split(":")[0].strip() for line in idle_optimizer(tmp_path, text=ablations)] == [
         "search.ablations.kind"
     ]
-    assert not any("does nothing" in line for line in idle_optimizer(tmp_path, text=alike))
+    assert not any("has no effect" in line for line in idle_optimizer(tmp_path, text=alike))
 
 
 def test_a_fixed_hyperparameter_that_does_nothing_is_a_notice(tmp_path: Path) -> None:
