@@ -158,7 +158,7 @@ def test_a_table_without_times_is_in_its_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "rows", "message"),
     [
-        ("summary\tfiles\n", "", "has 1 problems: it has no column description, but summary, files"),
+        ("summary\tfiles\n", "", "has 1 problems: it has no column description, only summary, files"),
         (
             TABLE,
             "1\ta\tb\tsoon\t\tsrc/A.java\n2\ta\tb\t1\tnever\tsrc/A.java\n",

@@ -121,7 +121,7 @@ def test_a_script_that_ends_before_its_next_score_has_none_at_the_rung(
 ) -> None:
     """The last score is not taken for that of a later epoch."""
     with pytest.raises(
-        BadResult, match=r"gave no val_acc for epoch 5, where a rung ends \(it did for: 2, 4\)"
+        BadResult, match=r"reported no val_acc for epoch 5, where a rung ends \(it did for: 2, 4\)"
     ):
         climbed(tmp_path, "epoch % 2 == 0", ladder(5), run=run, resume=[])
 
