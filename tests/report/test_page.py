@@ -198,7 +198,7 @@ def test_nothing_of_the_home_is_in_a_page_and_paths_begin_where_it_was_written(
     assert "/eve" not in text
     assert "carol" not in text
     page = Page(text)
-    assert "python scripts/promote.py 'results/run' --top 3" in page.text  # quoted for the blank above it
+    assert "jouletune promote 'results/run' --top 3" in page.text  # quoted for the blank above it
     assert "python ~/'a b/go.py'" in page.text
     assert (
         'File \\"~/secret.py\\", and of another machine: ~/x.py, ~/y'

@@ -104,7 +104,7 @@ def test_a_plan_says_how_many_trials_each_rung_will_see(tmp_path: Path) -> None:
     space = made_space(tmp_path, overrides=["search.limits.trials=27", "search.scheduler={mode: none}"])
     output = console()
     print_plan(space, output, forecast_search(space, None, sampler_for))
-    assert "2     9 epochs               27                    162" in shown(output)
+    assert "2     9 epochs                    27                    162" in shown(output)
     assert "forecast: 27 trials, 243 epochs; the first epochs will show the time" in shown(output)
     assert "16, 32, 64, 128" in shown(output)
 
