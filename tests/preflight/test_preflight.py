@@ -100,7 +100,7 @@ def test_missing_weights_are_found_before_any_trial(tmp_path: Path) -> None:
     caches = {"HF_HOME": str(tmp_path / "hf"), "TORCH_HOME": str(tmp_path / "torch")}
     done = command("preflight", "--space", "./models.yaml", folder=tmp_path, **caches)
     assert done.returncode == 2
-    fetch = "fetch it: python scripts/preflight.py --space ./models.yaml --download"
+    fetch = "fetch it: jouletune preflight --space ./models.yaml --download"
     head, timms, torchvisions = done.stderr.splitlines()
     assert head == "preflight found 2 problems:"
     assert timms == f"  weights: {TIMM_FILE} is not in {tmp_path}/hf/hub; {fetch}"
@@ -304,7 +304,7 @@ def test_memory_must_hold_one_worker_and_should_hold_all() -> None:
     assert memory_findings(None, workers=4) == ([], [])
     assert memory_findings(3.2, workers=4) == ([], [])
     _, (note,) = memory_findings(2.0, workers=4)
-    assert note.endswith("and 4 are to run; --workers 2 fits")
+    assert note.endswith("but 4 are to run; --workers 2 fits")
     (problem,), _ = memory_findings(0.5, workers=4)
     assert problem.what == "memory: 0.5 GiB free, and a worker takes at least 0.8 GiB"
 
