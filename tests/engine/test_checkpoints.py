@@ -194,7 +194,7 @@ def test_where_both_are_damaged_the_training_starts_again(tmp_path: Path, damage
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"run": "b2"}, "is trial-0003 of another run"),
+        ({"run": "b2"}, "belongs to trial-0003 of another run"),
         ({"trial": "trial-0004"}, "belongs to trial-0004"),
         ({"seed": 8}, "belongs to another training (seed: was 8, now 7)"),
         ({"hparams": {"lr": 1e-6}}, "belongs to another training (hparams.lr: was 1e-06, now 0.05)"),
@@ -203,7 +203,7 @@ def test_where_both_are_damaged_the_training_starts_again(tmp_path: Path, damage
             "belongs to another training (hparams.depth: was 2, now nothing)",
         ),
         ({"hparams": {}, "seed": 9}, "(seed: was 9, now 7; hparams.lr: was nothing, now 0.05)"),
-        ({"run": "b2", "trial": ""}, "is a training of another run"),
+        ({"run": "b2", "trial": ""}, "belongs to a training of another run"),
     ],
 )
 def test_a_whole_checkpoint_of_another_training_is_found_by_what_it_says_it_is_of(
@@ -328,7 +328,7 @@ def test_a_file_that_was_asked_for_by_name_is_refused_where_it_is_damaged(
     path = tmp_path / "checkpoint.pt"
     killed_after(path, 2)
     damage(path, random.Random(1))
-    with pytest.raises(UnreadableCheckpoint, match=r"checkpoint\.pt is (damaged|no file)"):
+    with pytest.raises(UnreadableCheckpoint, match=r"checkpoint\.pt is (damaged|not a file)"):
         read_file(path, MINE)
     assert path.exists()
 

@@ -86,7 +86,7 @@ def test_a_space_with_a_secret_is_refused_and_says_where_it_goes(name: str, tmp_
     with pytest.raises(SpaceError) as caught:
         made_space(tmp_path, text % name)
     (problem,) = caught.value.problems
-    assert problem.startswith(f"search.command.env.{name}: a secret by its name")
+    assert problem.startswith(f"search.command.env.{name}: is a secret by its name")
     assert "scripts inherit it" in problem
 
 

@@ -135,7 +135,9 @@ PARAMETERS = {
     "optimizer: {value: adamw}\n  momentum: {min: 0.9, max: 0.99}": [
         "parameters.momentum: adamw takes no momentum above 0.95"
     ],
-    "lr: {value: 0.1}": ["parameters: nothing to search; give at least one parameter values, or min and max"],
+    "lr: {value: 0.1}": [
+        "parameters: there is nothing to search; give at least one parameter values, or min and max"
+    ],
     "1: {value: 0.1}\n  lr: {values: [0.1]}": ["parameters: a key must be text, got 1; quote it"],
     "head: {parameters: {width: {values: [1, 2]}}}": [
         "parameters.head.width: model has no such hyperparameter (there are model, optimizer, lr, "
