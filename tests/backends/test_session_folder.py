@@ -172,5 +172,8 @@ def test_the_next_session_removes_what_a_killed_one_left_and_nothing_else(short:
 def test_a_session_that_finds_no_place_is_refused_before_ray_starts(short: Path, monkeypatch) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(long(short)))
     monkeypatch.setattr(cluster, "offer_worker_env", lambda: None)
-    with pytest.raises(SessionError, match=r"RAY_TMPDIR must be a writable folder .* 29 bytes at most"), ray_session():
+    with (
+        pytest.raises(SessionError, match=r"RAY_TMPDIR must be a writable folder .* 29 bytes at most"),
+        ray_session(),
+    ):
         pass
