@@ -175,7 +175,9 @@ def test_a_probe_says_what_had_to_be_halved(context: TrainingContext) -> None:
     limited(training, 16)
     probe = probed_memory(training, SMALL)
     assert probe is not None
-    assert probe.notes["memory"].startswith("32 examples at once were too much (epoch 1, step 1); 16 at a time fit")
+    assert probe.notes["memory"].startswith(
+        "32 examples at once were too much (epoch 1, step 1); 16 at a time fit"
+    )
 
 
 def test_a_training_without_a_probe_has_none() -> None:
