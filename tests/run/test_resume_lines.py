@@ -94,7 +94,7 @@ def test_a_run_that_ends_by_itself_has_nothing_to_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = last_lines(tmp_path, monkeypatch, capsys, lambda run: None, "--name", "mine")
-    assert lines[-1] == f"next: python scripts/promote.py {tmp_path}/results/mine --top 5"
+    assert lines[-1] == f"next: jouletune promote {tmp_path}/results/mine --top 5"
 
 
 @pytest.mark.parametrize("top", [1, 7])

@@ -146,5 +146,5 @@ def test_a_recipe_for_more_gives_way_to_what_few_examples_need_and_what_was_set_
 
 def test_what_learns_nothing_is_refused(context: TrainingContext) -> None:
     toy = load_trainable("toy")
-    with pytest.raises(ValueError, match="learns nothing"):
+    with pytest.raises(ValueError, match="defines no overfit target"):
         try_to_overfit(toy, toy.hparams(), context, num_examples=4)
