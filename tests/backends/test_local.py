@@ -128,6 +128,7 @@ def test_under_pdb_a_breakpoint_set_from_outside_stops(tmp_path: Path) -> None:
     assert events(tmp_path)[-1]["reason"] == "all 1 trials done"
 
 
+@pytest.mark.slow
 def test_leaving_the_debugger_ends_the_search_and_fails_no_trial(tmp_path: Path) -> None:
     done = python(*breaking(tmp_path), folder=tmp_path, typed="q\n")
     assert done.returncode == 130, done.stderr

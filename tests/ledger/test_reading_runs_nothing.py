@@ -40,9 +40,18 @@ print("codes:", json.dumps(codes))
 """
 
 
+_FEW = ("beside", "package", "shadows", "parts", "chained", "bare")
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return strangers_runs(tmp_path_factory.mktemp("strangers"))
+
+
+@pytest.fixture(params=["few", pytest.param("all", marks=pytest.mark.slow)])
+def names(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Which runs are read: one of each family, or every one."""
+    return _FEW if request.param == "few" else tuple(STRANGERS)
 
 
 def codes_of(lines: list[list[str]], folder: Path) -> list[int]:
@@ -54,9 +63,7 @@ def codes_of(lines: list[list[str]], folder: Path) -> list[int]:
     return codes
 
 
-def of_each(
-    results: Path, script: str, *arguments: str, names: Iterable[str] = tuple(STRANGERS)
-) -> dict[str, int]:
+def of_each(results: Path, script: str, *arguments: str, names: Iterable[str]) -> dict[str, int]:
     """The script's exit status for each run; RUN among the arguments is the run's folder."""
     lines = [
         [str(results / name), script, *(each.replace("RUN", str(results / name)) for each in arguments)]
@@ -65,8 +72,8 @@ def of_each(
     return dict(zip(names, codes_of(lines, results.parent), strict=True))
 
 
-def expected(of_readable: int = 0) -> dict[str, int]:
-    return {name: 2 if name in UNREADABLE else of_readable for name in STRANGERS}
+def expected(names: Iterable[str]) -> dict[str, int]:
+    return {name: 2 if name in UNREADABLE else 0 for name in names}
 
 
 def test_the_mark_is_left_where_such_code_does_run(tmp_path: Path) -> None:
@@ -75,38 +82,39 @@ def test_the_mark_is_left_where_such_code_does_run(tmp_path: Path) -> None:
     assert (tmp_path / MARK).read_text() == str(tmp_path / "evil.py")
 
 
-def test_reports_run_nothing(results: Path) -> None:
-    assert of_each(results, "report.py", "RUN") == expected()
+def test_reports_run_nothing(results: Path, names: tuple[str, ...]) -> None:
+    assert of_each(results, "report.py", "RUN", names=names) == expected(names)
 
 
-def test_comparisons_run_nothing(results: Path) -> None:
+def test_comparisons_run_nothing(results: Path, names: tuple[str, ...]) -> None:
     good = str(results / "beside")
-    assert of_each(results, "report.py", "--compare", "RUN", good, "--out", "RUN/c.html") == expected()
+    flags = ("--compare", "RUN", good, "--out", "RUN/c.html")
+    assert of_each(results, "report.py", *flags, names=names) == expected(names)
 
 
-def test_exports_run_nothing(results: Path) -> None:
+def test_exports_run_nothing(results: Path, names: tuple[str, ...]) -> None:
     flags = ("--optuna", "RUN/study.db", "--sweep", "RUN/sweep.yaml", "--tensorboard", "RUN/events")
-    assert of_each(results, "export.py", "RUN", *flags) == expected()
+    assert of_each(results, "export.py", "RUN", *flags, names=names) == expected(names)
 
 
-def test_the_check_of_joules_runs_nothing(results: Path) -> None:
-    assert set(of_each(results, "check_energy.py", "RUN").values()) <= {0, 1, 2}
+def test_the_check_of_joules_runs_nothing(results: Path, names: tuple[str, ...]) -> None:
+    assert set(of_each(results, "check_energy.py", "RUN", names=names).values()) <= {0, 1, 2}
 
 
-def test_the_check_of_records_runs_nothing(results: Path) -> None:
-    assert set(of_each(results, "check.py", "RUN").values()) <= {0, 1}
+def test_the_check_of_records_runs_nothing(results: Path, names: tuple[str, ...]) -> None:
+    assert set(of_each(results, "check.py", "RUN", names=names).values()) <= {0, 1}
 
 
-def test_warm_starts_run_nothing(results: Path) -> None:
+def test_warm_starts_run_nothing(results: Path, names: tuple[str, ...]) -> None:
     space = str(toy_file(results.parent))
-    codes = of_each(results, "search.py", "--space", space, "--warm-start", "RUN", "--dry-run")
+    codes = of_each(results, "search.py", "--space", space, "--warm-start", "RUN", "--dry-run", names=names)
     assert codes["shadows"] == codes["parts"] == codes["chained"] == 0
     assert codes["beside"] == codes["package"] == 2  # of another trainable
 
 
-def test_portfolios_run_nothing(results: Path) -> None:
+def test_portfolios_run_nothing(results: Path, names: tuple[str, ...]) -> None:
     space = str(toy_file(results.parent))
-    codes = of_each(results, "search.py", "--space", space, "--portfolio", "RUN", "--dry-run")
+    codes = of_each(results, "search.py", "--space", space, "--portfolio", "RUN", "--dry-run", names=names)
     assert set(codes.values()) == {2}  # read, and refused: four trials are too few, or of another trainable
 
 

@@ -110,6 +110,7 @@ def test_missing_weights_are_found_before_any_trial(tmp_path: Path) -> None:
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.slow  # trains both libraries' models for a few steps
 def test_the_table_says_where_the_weights_of_each_model_come_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,6 +251,7 @@ search:
     assert note.endswith(", val_acc 0.234")
 
 
+@pytest.mark.slow
 def test_findings_are_there_for_scripts_too(tmp_path: Path) -> None:
     done = command(
         "preflight", "--space", "curves", "lr_bs", "--set", "search.precision=fp32", "--json", folder=tmp_path

@@ -119,7 +119,7 @@ def test_limits_ranges_and_eta_may_change(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("objective", ["val_accuracy", "[val_accuracy, energy]"])
-@pytest.mark.parametrize("horizon", ["full", "rung"])
+@pytest.mark.parametrize("horizon", ["full", pytest.param("rung", marks=pytest.mark.slow)])
 def test_with_promotion_paused_trials_stay_promotable(tmp_path: Path, horizon: str, objective: str) -> None:
     changes = ["search.scheduler={mode: asha, eta: 3}", f"search.horizon={horizon}"]
     space = made_space(tmp_path, overrides=[*changes, f"search.objective={objective}"])
@@ -139,7 +139,7 @@ def test_a_trial_that_waits_to_be_resumed_takes_no_slot(tmp_path: Path) -> None:
     assert run.num_training == 1
 
 
-@pytest.mark.parametrize("mode", ["asha_stopping", "asha"])
+@pytest.mark.parametrize("mode", ["asha_stopping", pytest.param("asha", marks=pytest.mark.slow)])
 def test_killed_at_every_event_control_trials_are_neither_lost_nor_doubled(tmp_path: Path, mode: str) -> None:
     changes = [f"search.scheduler={{mode: {mode}, eta: 2, control_fraction: 1}}", "search.limits.trials=8"]
     space = made_space(tmp_path, overrides=changes)

@@ -213,10 +213,10 @@ search: {trainable: toy, data: none, limits: {trials: 16}}
 def test_rounded_values_survive_a_restart_as_well(tmp_path: Path, kind: str) -> None:
     space = made_space(tmp_path, STEPPED, [f"search.sampler={kind}"])
     straight = proposed(sampler_for(space), range(12))
-    restarted: list[Mapping[str, Any]] = []
-    for number in range(12):
-        restarted += proposed(recalled(space, restarted, firsts=1), [number])
-    assert restarted == straight
+    # The Gaussian process decides from the eleventh trial on; a restart there takes it a second each.
+    for number in [0, 11] if kind == "gp" else range(12):
+        known = straight[:number]
+        assert proposed(recalled(space, known, firsts=1), [number]) == straight[number : number + 1]
 
 
 def test_other_seeds_ask_for_other_points(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from search import cli
 from search.trial.smoke import CheckResult, SmokeTest
 from tests.support.command_spaces import made_command
-from tests.support.slow_trainables import marked
+from tests.support.slow_trainables import SLOW_DATA, SLOW_LEARNERS, marked
 from trainables.core.contract import TrainingContext
 from trainables.core.load import load_trainable, trainable_names
 from trainables.toy import ToyTraining
@@ -35,7 +35,7 @@ def results(name: str, folder: Path, **changes: object) -> dict[str, CheckResult
     return {result.name: result for result in found}
 
 
-@pytest.mark.parametrize("name", marked([*trainable_names(), "command"]))
+@pytest.mark.parametrize("name", marked([*trainable_names(), "command"], SLOW_LEARNERS | SLOW_DATA))
 def test_every_trainable_passes(name: str, tmp_path: Path) -> None:
     found = results(name, tmp_path)
     assert list(found) == NAMES

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from tests.support.command_spaces import made_command
+from tests.support.slow_trainables import SLOW_DATA, marked
 from trainables.command.training import CommandTraining
 from trainables.core.checkpoint import load_checkpoint, save_checkpoint
 from trainables.core.contract import Budget, Trainable, Training, TrainingContext, unchecked
@@ -27,7 +28,7 @@ TINY = Budget(epochs=2, subset=0.1)
 TIMES = {"train_s", "eval_s"}
 
 
-@pytest.fixture(params=[*trainable_names(), "command"])
+@pytest.fixture(params=marked([*trainable_names(), "command"], SLOW_DATA))
 def trainable(request, tmp_path) -> Trainable:
     """Each by its name; a command, which has no meaning without a script, with one of the tests'."""
     return made_command(tmp_path).load() if request.param == "command" else load_trainable(request.param)
