@@ -91,7 +91,7 @@ def test_preflight_checks_every_node_in_the_environment_of_its_workers(
     assert all(float(match[1]) > 0 for match in checked)
     assert done.stderr.splitlines() == [
         f"preflight: weights: timm/resnet10t.c3_in1k/model.safetensors is not in {tmp_path}/moved/hub; "
-        f"fetch it: python scripts/preflight.py --space lr_bs {shlex.join(model)} --download",
+        f"fetch it: jouletune preflight --space lr_bs {shlex.join(model)} --download",
     ]
 
 

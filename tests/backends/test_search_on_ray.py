@@ -48,7 +48,7 @@ def test_missing_weights_end_a_search_before_its_first_trial(tmp_path: Path) -> 
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         f"preflight: weights: timm/resnet10t.c3_in1k/model.safetensors is not in {tmp_path}/hf/hub; "
-        f"fetch it: python scripts/preflight.py --space lr_bs {shlex.join(model)} --download "
+        f"fetch it: jouletune preflight --space lr_bs {shlex.join(model)} --download "
         "(--skip-preflight starts anyway)"
     ]
     assert not (tmp_path / "results").exists()

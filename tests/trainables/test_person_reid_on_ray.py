@@ -85,7 +85,7 @@ def test_without_the_file_it_is_refused_before_the_first_trial_with_the_remedy(t
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         f"preflight: weights: {FILE} is not in {tmp_path}/hf/hub; fetch it: "
-        f"python scripts/preflight.py --space person_reid {shlex.join(HRNET)} --download "
+        f"jouletune preflight --space person_reid {shlex.join(HRNET)} --download "
         "(--skip-preflight starts anyway)"
     ]
     assert not (tmp_path / "results").exists()
