@@ -25,7 +25,7 @@ from search.report.page import Written, watch, write_comparison, write_page
 from search.report.plan import print_notices, print_plan, print_rerun_estimate
 from search.report.preflight import print_reports
 from search.result import Best, Result
-from search.run.resume import search_command
+from search.run.resume import promote_command, search_command
 from search.run_names import earlier_run_overrides, opened_run, run_folder, space_words
 from search.run_place import (
     check_nodes_are_checked,
@@ -261,7 +261,7 @@ def promote(
     should_preflight: bool = True,
     should_report: bool = True,
     output: Output | None = None,
-    command: Sequence[str] = ("scripts/promote.py",),
+    command: Sequence[str] | None = None,
 ) -> Promotion:
     """Train the best trials of a run in full with fresh seeds, test them, and compare with the default.
 
@@ -297,7 +297,7 @@ def promote(
             should_preflight=should_preflight,
             should_report=should_report,
             followers=place.followers,
-            command=command,
+            command=command or promote_command(place.folder, top, seeds, epochs, baselines),
         )
         return train_fully(request, output)
 

@@ -12,15 +12,19 @@ from pathlib import Path
 
 
 def typed_command(name: str, *words: object) -> str:
-    """Return a command as it is typed in the working directory of this process.
+    """Return a command as it is typed in the working directory of this process, quoted for a shell."""
+    return command_line(command_words(name, *words))
+
+
+def command_words(name: str, *words: object) -> list[str]:
+    """Return a command and its arguments, as `sys.argv` would have them.
 
     Args:
         name: The subcommand of `jouletune`, such as "search" or "check-energy".
-        words: Its arguments, quoted where a shell needs it.
     """
     script = f"scripts/{name.replace('-', '_')}.py"
-    program = ["python", script] if Path(script).is_file() else ["jouletune", name]
-    return shlex.join([*program, *map(str, words)])
+    program = [script] if Path(script).is_file() else ["jouletune", name]
+    return [*program, *map(str, words)]
 
 
 def command_line(command: Sequence[str]) -> str:

@@ -30,7 +30,7 @@ from trainables.core.contract import UnknownTrainable
 
 # Above the largest measurement: samples miss peaks shorter than 0.05 s, and allocators vary between epochs.
 HEADROOM = 1.1
-_MOST_RUNS = 16  # the newest ones, because journals are long
+_MOST_RUNS = 16  # that are looked at: reading a thousand spaces would hold up the start for seconds
 _OWN_WORDS, _OWN_SIZES = {"model", "optimizer"}, {"batch_size"}
 
 
@@ -85,12 +85,9 @@ class MemoryNeeds:
                 self.add(trial.hparams, ladder.rungs[move["rung"]].resolution, move["memory_mib"])
 
     def add_earlier(self, folder: Path) -> list[str]:
-        """Add the newest runs beside `folder` that were packed and trained alike, and return their names."""
-        taken: list[str] = []
-        for other in runs_in(folder.parent):
-            if len(taken) < _MOST_RUNS and other.resolve() != folder.resolve() and self._add_run(other):
-                taken.append(other.name)
-        return taken
+        """Add the packed runs that trained alike among the newest beside `folder`, and return their names."""
+        newest = [other for other in runs_in(folder.parent) if other.resolve() != folder.resolve()]
+        return [other.name for other in newest[:_MOST_RUNS] if self._add_run(other)]
 
     def _add_run(self, folder: Path) -> bool:
         """Add a run if it tells what trials of this space need, and return whether it does."""

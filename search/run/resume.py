@@ -9,12 +9,13 @@ again and is written then. SIGKILL after 10 of 24 trials kept 10, resumed 2 in f
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from search.command_lines import command_line
+from search.command_lines import command_line, command_words
 from search.ledger import Ledger, LedgerError, RunFolder
 from search.ledger.history import Event, History, TrialRecord
 from search.output import Output
@@ -106,11 +107,21 @@ def search_command(folder: Path, backend: str, results: str) -> list[str]:
     Args:
         results: Where runs are: a folder, or the address of a bucket.
     """
-    return [
-        *("scripts/search.py", "--space", str(RunFolder(folder).space_file)),
+    return command_words(
+        *("search", "--space", RunFolder(folder).space_file),
         *("--name", folder.name, "--results", results),
         *(() if backend == "ray" else ("--backend", backend)),
-    ]
+    )
+
+
+def promote_command(
+    folder: Path, top: int | None, seeds: int | None, epochs: int | None, baselines: Sequence[str]
+) -> list[str]:
+    """The shell command that continues a promotion started from Python; None is what the space says."""
+    numbers = {"--top": top, "--seeds": seeds, "--epochs": epochs}
+    given = [(flag, number) for flag, number in numbers.items() if number is not None]
+    flags = [*given, *(("--baseline", name) for name in baselines)]
+    return command_words("promote", RunFolder(folder).address, *itertools.chain.from_iterable(flags))
 
 
 def resume_command(command: Sequence[str], folder: Path) -> str:

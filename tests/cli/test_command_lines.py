@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from search.command_lines import command_line, typed_command
+from search.run.resume import promote_command, search_command
 from tests.support.processes import ROOT
 
 
@@ -21,6 +22,19 @@ def test_a_clone_has_scripts_and_another_folder_the_installed_command(
     assert typed_command("fetch", "s3://b/r") == "jouletune fetch s3://b/r"  # which is no script
     monkeypatch.chdir(tmp_path)
     assert typed_command("check-energy", "results/my run") == "jouletune check-energy 'results/my run'"
+
+
+def test_a_promotion_from_python_names_the_command_that_continues_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = promote_command(tmp_path / "r", 2, None, 9, ["hog_svm", "knn"])
+    assert command_line(command) == (
+        f"jouletune promote {tmp_path}/r --top 2 --epochs 9 --baseline hog_svm --baseline knn"
+    )
+    assert command_line(search_command(tmp_path / "r", "local", "out")) == (
+        f"jouletune search --space {tmp_path}/r/space.yaml --name r --results out --backend local"
+    )
 
 
 def test_a_command_is_repeated_as_it_was_typed() -> None:
