@@ -2,8 +2,8 @@
 
 There is no queue of files that could grow: each pass takes the files that differ from what was shipped, in
 the state they have when their turn comes. A checkpoint that was superseded before its turn is never shipped,
-and a slow bucket is behind by at most one state of each file. The journal has its own thread and waits for no
-file.
+and a slow bucket is behind by at most one state of each file. The journal has its own thread and waits for one
+file alone, its run's space: without it, no other machine could continue the trials.
 
 A failing bucket only causes delays: it is tried again after 5 s, 10 s, and so on up to 30 s, as long as the
 run takes. The first failure is a warning, and so is whatever is not shipped in the end.
@@ -119,18 +119,21 @@ class Mirror:
             raise self._lost
 
     def ship_journals(self) -> int:
-        """Ship every whole line of every journal, and renew the lease; return the number of lines.
+        """Ship the whole lines of every journal, and renew the lease; return the number of lines.
+
+        Until a manifest names a run's space, its journal's first line is shipped alone: it makes the run's
+        name taken, and begins the journal in which the manifest has its place.
 
         Raises:
             BucketUnavailable: Not all are shipped.
             TakenOver: Another process continues the run.
         """
         with self._lock:
-            for part in parts_of(self._folder):
-                if part not in self._shippers:
-                    journal = RunFolder(self._folder / part).journal_file
-                    self._shippers[part] = JournalShipper(self._store, part, journal)
-            num = sum(shipper.ship() for shipper in self._shippers.values())
+            self._find_journals()
+            waiting = {part for part, path in self._unnamed_spaces().items() if self._is_expected(path)}
+            num = sum(
+                shipper.ship(only_first=part in waiting) for part, shipper in self._shippers.items()
+            )
             if self._clock() - self._beaten_s >= BEAT_S:
                 self._lease.beat()
                 self._beaten_s = self._clock()
@@ -144,6 +147,7 @@ class Mirror:
             TakenOver: Another process continues the run.
             OSError: A file cannot be read; the others are shipped.
         """
+        self._ship_spaces()
         waiting, present = self._changed()
         self._files = {path: content for path, content in self._files.items() if path in present}
         groups = [list(paths) for _, paths in groupby(waiting, key=group_of)]
@@ -214,6 +218,33 @@ class Mirror:
             f"  python -m jouletune ship {self._store.address}"
         )
 
+    def _find_journals(self) -> None:
+        """Add the parts that have begun since the last pass."""
+        for part in parts_of(self._folder):
+            if part not in self._shippers:
+                journal = RunFolder(self._folder / part).journal_file
+                self._shippers[part] = JournalShipper(self._store, part, journal)
+
+    def _ship_spaces(self) -> None:
+        """Ship the space of each part that has begun, a manifest that names it, and the lines that waited."""
+        with self._lock:
+            self._find_journals()
+        if new := [path for path in self._unnamed_spaces().values() if (self._folder / path).exists()]:
+            if error := self._take(self._shipping(new)):
+                raise error
+            self._commit()
+            self.ship_journals()
+
+    def _unnamed_spaces(self) -> dict[str, str]:
+        """Return the path of each part's space that no manifest names yet, by part."""
+        named = self._manifest.files if self._manifest else {}
+        name = RunFolder(self._folder).space_file.name
+        return {part: path for part in list(self._shippers) if (path := f"{part}{name}") not in named}
+
+    def _is_expected(self, path: str) -> bool:
+        """Whether a file can still be shipped: at the end, when nothing writes any longer, only if there."""
+        return not self._is_closing.is_set() or (self._folder / path).exists()
+
     def _is_unshipped(self, path: str) -> bool:
         """Whether a file differs from what the bucket has of it; one that cannot be read does."""
         try:
@@ -251,7 +282,8 @@ class Mirror:
             if is_last:
                 self._is_abandoned.wait(every_s)
             else:
-                self._is_closing.wait(max(every_s, _TIMES_ITS_COST * self._scan_s))
+                pause_s = min(every_s, _JOURNAL_EVERY_S) if self._unnamed_spaces() else every_s
+                self._is_closing.wait(max(pause_s, _TIMES_ITS_COST * self._scan_s))
 
     def _say_failure(self, error: OSError) -> None:
         if not self._failure:

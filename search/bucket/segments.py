@@ -52,16 +52,16 @@ class JournalShipper:
         """Return the number of whole lines that the bucket lacks."""
         return self._waiting().count(b"\n")
 
-    def ship(self) -> int:
-        """Ship every whole line there is; return how many.
+    def ship(self, *, only_first: bool = False) -> int:
+        """Ship every whole line there is, or the journal's first line alone; return how many.
 
         Raises:
             BucketUnavailable: Some are not shipped yet; the next call ships them.
             TakenOver: The bucket has other lines in their place.
         """
         num_before = self._num_lines
-        while waiting := self._waiting():
-            self._ship(_cut(waiting))
+        while (waiting := self._waiting()) and not (only_first and self._num_lines):
+            self._ship(waiting[: waiting.index(b"\n") + 1] if only_first else _cut(waiting))
         return self._num_lines - num_before
 
     def _ship(self, lines: bytes) -> None:

@@ -23,6 +23,7 @@ from tests.support.faulty_bucket import (
     fetched,
     mirror_of,
     objects,
+    run_with_space,
     write_event,
 )
 from tests.support.recorded_console import console, shown
@@ -37,17 +38,18 @@ def _empty_bucket() -> Iterator[None]:
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
-    return Ledger.create(tmp_path / "run")
+    return run_with_space(tmp_path / "run")
 
 
 def test_the_journal_is_shipped_in_segments_that_follow_each_other(ledger: Ledger) -> None:
     mirror = mirror_of(ledger.folder)
+    mirror.ship_files()  # the first line is journal_started
     for number in range(6):
         write_event(ledger, number)
         if number % 2:
-            assert mirror.ship_journals() == (3 if number == 1 else 2)  # the first line is journal_started
+            assert mirror.ship_journals() == 2
     segments = objects("journal/")
-    assert list(segments) == [f"journal/{first:012d}.jsonl" for first in (0, 3, 5)]
+    assert list(segments) == [f"journal/{first:012d}.jsonl" for first in (0, 1, 3, 5)]
     assert b"".join(segments.values()) == ledger.journal_file.read_bytes()
     assert mirror.ship_journals() == 0
 
@@ -65,6 +67,8 @@ def test_a_segment_whose_answer_was_lost_is_found_and_not_shipped_twice(
     ledger: Ledger, num_more: int
 ) -> None:
     mirror = mirror_of(ledger.folder)
+    mirror.ship_files()
+    write_event(ledger, 9)
     FaultyBucket.faults.append(Fault("pipe", "journal/", is_done=True))
     with pytest.raises(BucketUnavailable, match="the answer was lost"):
         mirror.ship_journals()
@@ -78,7 +82,7 @@ def test_of_two_machines_that_continue_a_run_the_second_ends_and_changes_nothing
     ledger: Ledger, tmp_path: Path
 ) -> None:
     first = mirror_of(ledger.folder)
-    first.ship_journals()
+    first.ship_files()
     found, _ = fetched(tmp_path / "other")
     other = Ledger(tmp_path / "other")
     second = JournalShipper(Store(ADDRESS), "", other.journal_file, found.journals[""])
@@ -93,7 +97,7 @@ def test_of_two_machines_that_continue_a_run_the_second_ends_and_changes_nothing
 
 def test_a_run_that_was_taken_over_ends_at_its_next_event(ledger: Ledger, tmp_path: Path) -> None:
     first = mirror_of(ledger.folder)
-    first.ship_journals()
+    first.ship_files()
     found, _ = fetched(tmp_path / "other")
     other = Ledger(tmp_path / "other")
     write_event(other, 2)
@@ -114,7 +118,7 @@ def test_at_each_operation_that_fails_the_bucket_has_an_earlier_state_whole(
     """Every operation of three rounds fails once: then the bucket is read as another machine would."""
     for count in itertools.count():
         FaultyBucket.clear()
-        ledger = Ledger.create(tmp_path / f"{is_done}-{count}")
+        ledger = run_with_space(tmp_path / f"{is_done}-{count}")
         mirror = mirror_of(ledger.folder)
         FaultyBucket.faults.append(Fault(number=count, is_done=is_done, lasts=True))
         num_failed = 0
@@ -129,7 +133,7 @@ def test_at_each_operation_that_fails_the_bucket_has_an_earlier_state_whole(
         found, missing = fetched(tmp_path / "other")
         assert missing == []
         assert ledger.journal_file.read_bytes().startswith(found.journals.get("", b""))
-        if found.manifest:
+        if found.manifest and "trials.csv" in found.manifest.files:  # not the first, of the space alone
             _assert_whole(RunFolder(tmp_path / "other"), found.manifest.ends[""][0])
         if not num_failed:
             assert count > 15
@@ -148,8 +152,51 @@ def _assert_whole(run: RunFolder, num_lines: int) -> None:
     assert len(run.events()) >= num_lines
 
 
+def test_the_bucket_never_has_a_trial_without_its_space(tmp_path: Path) -> None:
+    """Each operation of a run's first passes is its last, as if the machine had been lost then."""
+    for count in itertools.count():
+        FaultyBucket.clear()
+        ledger = Ledger.create(tmp_path / str(count))
+        mirror = mirror_of(ledger.folder)
+        mirror.ship_files()  # a pass may come between the journal's first line and the space
+        FaultyBucket.faults.append(Fault(number=count, lasts=True))
+        ledger.write_text("space.yaml", "trainable: small_cnn\n")
+        for number in range(3):
+            write_event(ledger, number)
+        has_failed = False
+        for step in (mirror.ship_journals, mirror.ship_files, mirror.ship_journals):
+            try:
+                step()
+            except BucketUnavailable:
+                has_failed = True
+        FaultyBucket.faults.clear()
+        found, _ = fetched(tmp_path / "other")
+        has_space = (tmp_path / "other/space.yaml").exists()
+        assert has_space or b"trial_asked" not in found.journals[""]
+        if not has_failed:
+            assert count > 5
+            assert found.journals[""] == ledger.journal_file.read_bytes()
+            break
+
+
+@pytest.mark.parametrize("part", ["", "promotion/"])
+def test_a_run_whose_space_was_removed_is_shipped_at_its_end(ledger: Ledger, part: str) -> None:
+    run = Ledger.create(ledger.folder / part) if part else ledger
+    mirror = mirror_of(ledger.folder)
+    if not part:
+        ledger.space_file.unlink()
+    write_event(run, 0)
+    mirror.ship_files()
+    assert len(objects(f"{part}journal/")) == 1
+    mirror.start()
+    mirror.finish(patience_s=10.0)
+    shipped = {key: content for key, content in objects("journal/").items() if key.startswith(f"{part}journal")}
+    assert b"".join(shipped.values()) == run.journal_file.read_bytes()
+
+
 def test_a_checkpoint_that_is_superseded_before_its_turn_is_never_shipped(ledger: Ledger) -> None:
     mirror = mirror_of(ledger.folder)
+    mirror.ship_files()
     FaultyBucket.faults.append(Fault("pipe", "blobs/", lasts=True))
     for number in range(5):
         write_event(ledger, number)
@@ -167,7 +214,7 @@ def test_what_neither_of_the_last_two_manifests_names_is_deleted(ledger: Ledger)
     for number in range(5):
         write_event(ledger, number)
         mirror.ship_files()
-    assert sorted(objects("manifests/")) == ["manifests/00000004.json", "manifests/00000005.json"]
+    assert sorted(objects("manifests/")) == ["manifests/00000005.json", "manifests/00000006.json"]
     states = sorted(content[:6] for content in objects("blobs/").values() if b" " in content)
     assert states == [b"000003", b"000004"]
     ledger.trial("trial-0000").checkpoint.unlink()
@@ -219,7 +266,7 @@ def test_a_large_file_that_grows_while_it_is_shipped_is_copied_first(
     _, missing = fetched(tmp_path / "other")
     assert missing == []
     assert (tmp_path / "other/stdout.txt").read_bytes() == b"x" * 1000 + b"more"
-    assert len(objects("blobs/")) == 1
+    assert len(objects("blobs/")) == 2  # the log and the space
     mirror.ship_files()
     fetched(tmp_path / "other")
     assert (tmp_path / "other/stdout.txt").read_bytes() == log.read_bytes()
@@ -255,6 +302,7 @@ def test_links_are_named_and_locks_and_half_files_are_left_out(ledger: Ledger, t
     fetched(tmp_path / "other")
     assert sorted(path.name for path in (tmp_path / "other").iterdir()) == [
         "journal.jsonl",
+        "space.yaml",
         "trials",
         "trials.csv",
     ]
@@ -315,6 +363,7 @@ def test_no_message_has_a_secret_of_the_environment(ledger: Ledger, monkeypatch:
 )
 def test_a_segment_that_is_missing_is_named(ledger: Ledger, damage: object, message: str) -> None:
     mirror = mirror_of(ledger.folder)
+    mirror.ship_files()
     for number in range(3):
         mirror.ship_journals()
         write_event(ledger, number)
@@ -351,7 +400,7 @@ def test_a_manifest_that_names_a_file_elsewhere_is_not_used(
     assert found.problems
     assert "would be outside the run's folder" in found.problems[0]
     assert found.manifest
-    assert found.manifest.number == 1
+    assert found.manifest.number == 2  # the first names the space alone
     assert found.last_number == 9
 
 

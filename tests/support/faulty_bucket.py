@@ -138,6 +138,13 @@ def fetched(folder: Path) -> tuple[BucketRun, list[str]]:
     return found, make_folder(store, found, folder)
 
 
+def run_with_space(folder: Path) -> Ledger:
+    """A run before its first trial."""
+    ledger = Ledger.create(folder)
+    ledger.write_text(ledger.space_file.name, "{trainable:small_cnn}\n")
+    return ledger
+
+
 def write_event(ledger: Ledger, number: int) -> None:
     """Write a line to the journal, then a trial's checkpoint and a table with its number."""
     asked = {"number": number, "proposed_by": "sampler", "seed": 1, "hparams": {"lr": 0.1}}
