@@ -2,8 +2,8 @@
 
 There is no queue of files that could grow: each pass takes the files that differ from what was shipped, in
 the state they have when their turn comes. A checkpoint that was superseded before its turn is never shipped,
-and a slow bucket is behind by at most one state of each file. The journal has its own thread and waits for one
-file alone, its run's space: without it, no other machine could continue the trials.
+and a slow bucket is behind by at most one state of each file. The journal has its own thread and waits for
+one file alone, its run's space: without it, no other machine could continue the trials.
 
 A failing bucket only causes delays: it is tried again after 5 s, 10 s, and so on up to 30 s, as long as the
 run takes. The first failure is a warning, and so is whatever is not shipped in the end.
@@ -131,9 +131,7 @@ class Mirror:
         with self._lock:
             self._find_journals()
             waiting = {part for part, path in self._unnamed_spaces().items() if self._is_expected(path)}
-            num = sum(
-                shipper.ship(only_first=part in waiting) for part, shipper in self._shippers.items()
-            )
+            num = sum(shipper.ship(only_first=part in waiting) for part, shipper in self._shippers.items())
             if self._clock() - self._beaten_s >= BEAT_S:
                 self._lease.beat()
                 self._beaten_s = self._clock()

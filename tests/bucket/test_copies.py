@@ -17,7 +17,7 @@ from search.ledger.lock import hold
 from search.output import Output
 from search.run_place import place_to_watch
 from tests.support.fake_clock import FakeClock
-from tests.support.faulty_bucket import ADDRESS, FaultyBucket, mirror_of, write_event
+from tests.support.faulty_bucket import ADDRESS, FaultyBucket, mirror_of, run_with_space, write_event
 
 
 @pytest.fixture(autouse=True)
@@ -31,12 +31,13 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
-    return Ledger.create(tmp_path / "run")
+    return run_with_space(tmp_path / "run")
 
 
 def _ship(ledger: Ledger, *numbers: int) -> None:
     """Ship the run with one more segment for each of these events."""
     mirror = mirror_of(ledger.folder)
+    mirror.ship_files()
     for number in numbers:
         write_event(ledger, number)
         mirror.ship_journals()
@@ -57,7 +58,7 @@ def _segment(first: int) -> str:
 
 def test_of_a_journal_that_was_read_before_the_last_segment_is_read_and_what_follows(ledger: Ledger) -> None:
     _ship(ledger, 0, 1, 2)
-    assert _copy() == (ledger.journal_file.read_bytes(), [_segment(0), _segment(2), _segment(3)])
+    assert _copy() == (ledger.journal_file.read_bytes(), [_segment(number) for number in range(4)])
     assert _copy() == (ledger.journal_file.read_bytes(), [_segment(3)])
     _ship(ledger, 3, 4)
     assert _copy() == (ledger.journal_file.read_bytes(), [_segment(3), _segment(4), _segment(5)])
@@ -67,7 +68,7 @@ def test_another_run_of_the_same_name_is_read_whole(ledger: Ledger, tmp_path: Pa
     _ship(ledger, 0, 1, 2)
     _copy()
     FaultyBucket.clear()
-    other = Ledger.create(tmp_path / "other")
+    other = run_with_space(tmp_path / "other")
     _ship(other, 5, 6, 7, 8)
     assert _copy()[0] == other.journal_file.read_bytes()
 

@@ -370,7 +370,7 @@ def test_a_search_whose_bucket_takes_nothing_more_ends_with_status_3_and_ship_se
     monkeypatch.setattr(staging_module, "_PATIENCE_S", 0.5)
     words = ["--space", str(toy_file(tmp_path)), "--name", "run", "--results", "faulty://bucket/exp"]
     how = ["--backend", "local", "--trials", "2", "--skip-preflight", "--no-report"]
-    FaultyBucket.faults.append(Fault("pipe", "blobs/", lasts=True))
+    FaultyBucket.faults.append(Fault("pipe", "blobs/", number=1, lasts=True))  # it takes the space
     assert run_command("search", [*words, *how]) == 3
     printed = capsys.readouterr()
     assert "ended: all 2 trials done" in printed.out
