@@ -350,13 +350,37 @@ def _check_program(command: CommandSection, folder: Path, problems: Problems) ->
         tokens = [token.replace("{python}", sys.executable) for token in getattr(command, key)]
         if tokens[:1] == ["/usr/bin/env"]:
             tokens = list(itertools.dropwhile(lambda token: "=" in token, tokens[1:]))
-        if tokens and not places(tokens[:1]) and not _found(tokens[0], folder, path):
-            text = f"there is no program {tokens[0]!r}; {{python}} is the Python that runs this"
+        if tokens and not places(tokens[:1]) and (text := _start_problem(tokens[0], folder, path)):
             problems.add(f"search.command.{key}", text)
         script = tokens[1] if len(tokens) > 1 else ""
         if script.endswith((".py", ".sh")) and not places([script]) and not (folder / script).is_file():
             problems.add(f"search.command.{key}", f"there is no file {script} in {folder}")
 
 
-def _found(program: str, folder: Path, path: str | None) -> bool:
-    return bool(shutil.which(str(folder / program) if "/" in program else program, path=path))
+def _start_problem(program: str, folder: Path, path: str | None) -> str:
+    """Why a program cannot be started; empty if nothing is known.
+
+    Args:
+        path: PATH of the command.
+    """
+    own = folder / program
+    if shutil.which(str(own) if "/" in program else program, path=path):
+        return _first_line_problem(program, own) if "/" in program else ""
+    if not own.is_file():
+        return f"there is no program {program!r}; {{python}} is the Python that runs this"
+    start = {".py": "{python} ", ".sh": "bash "}.get(own.suffix)
+    if "/" not in program:
+        return f"{program!r} is no program in PATH, but a file in {folder}; write {start or './'}{program}"
+    return f"{program} is not executable; " + (f"write {start}{program}" if start else f"chmod +x {own}")
+
+
+def _first_line_problem(program: str, file: Path) -> str:
+    """Why Linux cannot start a file of text; empty for any other. A shell would take it for a script."""
+    with file.open("rb") as opened:
+        start = opened.read(512)
+    first = start.partition(b"\n")[0]
+    if not start or b"\0" in start or (first.startswith(b"#!") and not first.endswith(b"\r")):
+        return ""
+    if first.startswith(b"#!"):
+        return f"{program} has a first line that ends as on Windows; remove it: sed -i 's/\\r$//' {file}"
+    return f"{program} has no first line such as #!/bin/bash; add it, or write bash {program}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -11,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from search.space.errors import KeyedError, Problems, did_you_mean, not_among, shown, wrong_kind
 from search.space.parameters import is_number
+from search.space.shell_words import words_of
 from trainables.command.template import places, text_of
 
 _PLAIN = bool | int | float | str
@@ -136,10 +136,7 @@ SubsetPerRung = Annotated[list[float | int] | float | int, PlainValidator(_subse
 def _tokens(value: Any) -> tuple[str, ...]:
     """A command as a list of words, or as text that is split as by a shell, without running one."""
     if isinstance(value, str):
-        try:
-            value = shlex.split(value)
-        except ValueError as error:
-            raise ValueError(f"cannot be split into words: {error}; write a list of words") from None
+        value = words_of(value)
     if not isinstance(value, list) or not all(isinstance(token, _PLAIN) for token in value):
         raise ValueError(f"must be text or a list of words, got {shown(value)}")
     tokens = tuple(text_of(token) for token in value)

@@ -150,6 +150,54 @@ def test_a_problem_is_named_with_its_remedy(tmp_path: Path, override: str, probl
     assert any(line.startswith(problem) for line in found), found
 
 
+@pytest.mark.parametrize(
+    ("run", "content", "mode", "problem"),
+    [
+        (
+            "train.py {lr}",
+            "",
+            0o644,
+            "'train.py' is no program in PATH, but a file in FOLDER; write {python} train.py",
+        ),
+        (
+            "train.sh {lr}",
+            "",
+            0o644,
+            "'train.sh' is no program in PATH, but a file in FOLDER; write bash train.sh",
+        ),
+        ("./train.sh {lr}", "", 0o644, "./train.sh is not executable; write bash ./train.sh"),
+        ("./train {lr}", "", 0o644, "./train is not executable; chmod +x FOLDER/train"),
+        (
+            "./train {lr}",
+            "python t.py",
+            0o755,
+            "./train has no first line such as #!/bin/bash; add it, or write bash ./train",
+        ),
+        (
+            "./train {lr}",
+            "#!/bin/sh\r\n",
+            0o755,
+            "./train has a first line that ends as on Windows; remove it: sed -i 's/\\r$//' FOLDER/train",
+        ),
+        ("./train {lr}", "#!/bin/sh\n", 0o755, ""),
+        ("./train {lr}", "\x7fELF\0", 0o755, ""),
+    ],
+)
+def test_a_script_that_cannot_be_started_says_what_to_write(
+    tmp_path: Path, run: str, content: str, mode: int, problem: str
+) -> None:
+    script = tmp_path / run.split()[0]
+    script.write_text(content)
+    script.chmod(mode)
+    override = f"search.command.run={run} {{checkpoint_dir}}"
+    if not problem:
+        assert space(tmp_path, override)
+        return
+    assert problems(tmp_path, override) == (
+        f"search.command.run: {problem.replace('FOLDER', str(tmp_path))}",
+    )
+
+
 RUN = "{python} script.py --epochs {epochs} --seed {seed} --out {checkpoint_dir} --subset {subset}"
 
 

@@ -15,6 +15,7 @@ from search.trial import Checkpointing, EpochRow, run_trial
 from search.trial.failure import classify
 from tests.support.command_spaces import made_command
 from tests.support.toy_runs import SteadyMeter
+from trainables.command.template import flagged
 from trainables.core.contract import BadResult, Budget, ScriptFailed, Training, TrainingContext
 from trainables.core.load import TrainableRef, UnknownTrainable, load_trainable, trainable_names
 
@@ -115,6 +116,12 @@ def test_a_pair_of_flags_says_false_as_well(
     assert arguments_of(tmp_path, {"augment": value}, flags=flags) == expected
     run = [*RUN, "${args_no_boolean_flags}"]
     assert arguments_of(tmp_path, {"augment": value}, flags=flags, run=run) == expected
+
+
+@pytest.mark.parametrize(("value", "words"), [(True, ["--amp=True"]), (False, ["--amp=False"])])
+def test_a_flag_that_is_joined_says_true_and_false_in_words(value: bool, words: list[str]) -> None:
+    """As fire, Hydra and `type=str2bool` read them; `--amp=` alone would be false to the last."""
+    assert flagged("--amp=", value) == words
 
 
 def test_a_script_gets_its_budget_and_context(tmp_path: Path) -> None:

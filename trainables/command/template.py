@@ -78,9 +78,11 @@ def filled(tokens: Sequence[str], values: Mapping[str, Any], environment: Mappin
 def flagged(flag: str, value: Any) -> list[str]:
     """Return the tokens that pass `value` by a flag: for true the flag alone, for false none.
 
-    A flag such as `--lr=` is joined with the value. For a pair such as `--augment/--no-augment`, true is the
-    first and false the second.
+    A flag such as `--lr=` is joined with the value, and a boolean is then True or False, as for a script that
+    converts the text. For a pair such as `--augment/--no-augment`, true is the first and false the second.
     """
+    if isinstance(value, bool) and flag.endswith("="):
+        return [f"{flag}{value}"]
     if isinstance(value, bool):
         on, _, off = flag.partition("/") if is_pair(flag) else (flag, "", "")
         return [on] if value else [off] if off else []
@@ -156,7 +158,9 @@ def _parts(token: str) -> list[tuple[str, str | None]]:
     if (found := _FORM.search(_VARIABLE.sub("", token))) is not None:
         is_form = found[1] in FORMS
         why = (
-            "must be a word of its own" if is_form else f"is none of {', '.join(f'${{{f}}}' for f in FORMS)}"
+            "must be a word of its own"
+            if is_form
+            else f"is none of {', '.join(f'${{{f}}}' for f in FORMS)}; a variable is ${{envvar:{found[1]}}}"
         )
         raise ValueError(f"{found[0]} in {token!r} {why}")
     return [field for part in _VARIABLE.split(token)[::2] for field in _fields(part)]
