@@ -61,6 +61,15 @@ def test_an_odd_table_gives_its_rows(tmp_path: Path, text: str, scores: dict[int
     assert {row.get("epoch"): row.get("acc") for row in rows_of(tmp_path, text)} == scores
 
 
+def test_a_folder_whose_name_is_a_pattern_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "run [a-b] *"
+    folder.mkdir()
+    assert rows_of(folder, "epoch,acc\n1,0.5\n") == [{"epoch": 1, "acc": 0.5}]
+    history = folder / "wandb.jsonl"
+    history.write_text('{"acc": 0.5}\n')
+    assert source_of(MetricsSpec.of("wandb"), "acc", folder, history).new(is_final=True) == [{"acc": 0.5}]
+
+
 def test_nan_is_a_number(tmp_path: Path) -> None:
     assert [math.isnan(row["acc"]) for row in rows_of(tmp_path, "epoch,acc\n1,nan\n2,NaN\n3,-nan\n")] == [
         True

@@ -18,12 +18,11 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from glob import glob
 from pathlib import Path
 from typing import Any, Protocol
 
 from trainables.command.ecosystems import MetricsSpec
-from trainables.command.event_files import EventFiles
+from trainables.command.event_files import EventFiles, matches
 from trainables.command.missing_scores import ENOUGH, Validations, is_near, num_counted
 from trainables.command.rows import flat, read_object, with_epoch
 from trainables.core.contract import BadResult
@@ -81,27 +80,26 @@ def source_of(spec: MetricsSpec, metric: str, checkpoint: Path, history: Path) -
         checkpoint: The script's `{checkpoint_dir}`.
         history: File to which the stand-in for wandb writes.
     """
-    pattern = spec.file.replace("{checkpoint_dir}", str(checkpoint))
-    if spec.kind == "wandb":
-        return _Renamed(_RowFiles(str(history), _json_lines, "wandb.log gave"), spec, metric)
+    pattern = spec.file.removeprefix("{checkpoint_dir}").lstrip("/")
     if spec.kind == "tensorboard":
-        return EventFiles(
-            pattern, is_counted_by_step=spec.epoch == "step", tag=spec.metric or metric, metric=metric
-        )
-    if spec.kind == "trainer_state":
-        return _Renamed(
-            _RowFiles(pattern, _log_history, "log_history has", is_newest_alone=True), spec, metric
-        )
-    read = _table if spec.kind == "csv" else _json_lines
-    return _Renamed(
-        _RowFiles(pattern, read, "has the columns" if spec.kind == "csv" else "has the keys"), spec, metric
-    )
+        is_counted_by_step, tag = spec.epoch == "step", spec.metric or metric
+        return EventFiles(checkpoint, pattern, is_counted_by_step=is_counted_by_step, tag=tag, metric=metric)
+    if spec.kind == "wandb":
+        files = _RowFiles(history.parent, history.name, _json_lines, "wandb.log gave")
+    elif spec.kind == "trainer_state":
+        files = _RowFiles(checkpoint, pattern, _log_history, "log_history has", is_newest_alone=True)
+    elif spec.kind == "csv":
+        files = _RowFiles(checkpoint, pattern, _table, "has the columns")
+    else:
+        files = _RowFiles(checkpoint, pattern, _json_lines, "has the keys")
+    return _Renamed(files, spec, metric)
 
 
 class _RowFiles:
     """The rows of all files that match a pattern, in the order in which the files were last written.
 
     Args:
+        folder: Folder that the pattern is relative to; its own path may have brackets.
         read: Returns the rows of a text, {} for a row that cannot be read; without an unfinished row, unless
             its second argument says that the text is final.
         has: The words between a file's name and the names of its columns in a message.
@@ -109,10 +107,17 @@ class _RowFiles:
     """
 
     def __init__(
-        self, pattern: str, read: Callable[[str, bool], Rows], has: str, *, is_newest_alone: bool = False
+        self,
+        folder: Path,
+        pattern: str,
+        read: Callable[[str, bool], Rows],
+        has: str,
+        *,
+        is_newest_alone: bool = False,
     ) -> None:
         self.every_s = _EVERY_S
-        self._pattern, self._read, self._has, self._is_newest_alone = pattern, read, has, is_newest_alone
+        self._folder, self._pattern = folder, pattern
+        self._read, self._has, self._is_newest_alone = read, has, is_newest_alone
         self._stamps: dict[str, tuple[int, int]] = {}
         self._given: dict[str, list[int]] = {}
         self._names: dict[str, None] = {}
@@ -162,14 +167,15 @@ class _RowFiles:
 
     def found(self, metric: str) -> str:
         if not self._last:
-            where = Path(self._pattern.split("*")[0])
+            where = self._folder / self._pattern.split("*")[0]
             folder = where if where.is_dir() else where.parent
             others = sorted(str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file())
-            return f"no file matches {self._pattern}; there {_listed(others) or 'is nothing'}"
+            there = _listed(others) or "is nothing"
+            return f"no file matches {self._folder / self._pattern}; there {there}"
         return f"{Path(self._last).name}: {self._has} {_listed(self._names)}{suggest(metric, self._names)}"
 
     def _files(self) -> list[str]:
-        paths = sorted(glob(self._pattern, recursive=True), key=_age)  # noqa: PTH207 - a pattern of any path
+        paths = sorted(matches(self._folder, self._pattern), key=_age)
         return paths[-1:] if self._is_newest_alone else paths
 
     def _new_of(self, path: str, *, is_final: bool) -> Rows:
