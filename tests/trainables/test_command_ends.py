@@ -22,6 +22,7 @@ from tests.support.command_spaces import SCRIPT, made_command
 from tests.support.processes import ROOT, is_alive, wait_for
 from tests.support.script_families import alive, family, started, worker
 from tests.support.toy_runs import SteadyMeter
+from trainables.command import guardian
 from trainables.core.contract import Budget, Horizon, ScriptFailed, TrainingContext
 from trainables.core.load import TrainableRef
 
@@ -264,10 +265,33 @@ def test_a_script_that_was_given_its_end_finishes_what_it_does_after_it(tmp_path
     assert (tmp_path / "trial/checkpoint/model").exists()
 
 
-def test_an_error_after_the_last_epoch_fails_it(tmp_path: Path) -> None:
+def test_a_score_of_the_last_epoch_counts_however_the_script_then_ends(tmp_path: Path) -> None:
+    """As `sys.exit(main())` does with the score that `main` returns, or a library that crashes at its end."""
+    rows = climbed(made_command(tmp_path, SCRIPT + "\nsys.exit(0.5)"), tmp_path, Ladder((Budget(epochs=2),)))
+    assert [row.epoch for row in rows] == [1, 2]
+    assert rows[-1].notes["end"] == "after its last epoch, the script ended with status 1: 0.5"
+
+
+def test_an_error_in_place_of_the_last_score_fails_it(tmp_path: Path) -> None:
+    script = SCRIPT.replace(
+        "    if args.out:\n", "    if epoch == 2:\n        raise OSError('disk full')\n    if args.out:\n"
+    )
     with pytest.raises(ScriptFailed, match="disk full"):
-        climbed(
-            made_command(tmp_path, SCRIPT + "\nraise OSError('disk full')"),
-            tmp_path,
-            Ladder((Budget(epochs=2),)),
-        )
+        climbed(made_command(tmp_path, script), tmp_path, Ladder((Budget(epochs=2),)))
+
+
+@pytest.mark.parametrize("error", [ProcessLookupError, PermissionError])
+def test_a_process_that_takes_no_signal_ends_nothing_else(
+    error: type[OSError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has ended already, or belongs to another user, as what a script starts by sudo."""
+    sent = []
+
+    def kill(pid: int, number: int) -> None:
+        sent.append(pid)
+        raise error
+
+    monkeypatch.setattr(os, "kill", kill)
+    monkeypatch.setattr(guardian, "_descendants", lambda root: [7, 8])
+    guardian._signal_tree(1, signal.SIGTERM)
+    assert sorted(sent) == [7, 8]

@@ -224,6 +224,7 @@ def test_a_resumed_script_that_scores_its_end_is_not_begun_anew(tmp_path: Path) 
         ('INFO:root:{"epoch": 3, "val_acc": 0.5}', 3, 0.5),
         ('[rank0] {\'a\': 1} {"epoch": 3, "val_acc": 0.5}', 3, 0.5),
         ('\x1b[32m{"epoch": 3, "val_acc": 0.5}\x1b[0m', 3, 0.5),
+        ('\x1b[?25l{"epoch": 3, "val_acc": 0.5}\x1b[K\x1b[?25h', 3, 0.5),  # as of a bar that hides the cursor
         ('{"epoch": 3, "val_acc": Infinity}', 3, math.inf),
         ('{"epoch": 3, "val_acc": -inf, "note": "inf"}', 3, -math.inf),
         ('{"epoch": 3, "val_acc": "inf"}', 3, math.inf),
@@ -340,7 +341,7 @@ for epoch in (1, 2):
 
 
 def test_scores_on_standard_error_count_where_standard_output_has_none(tmp_path: Path) -> None:
-    script = LOGGING.replace("COUNT", '"epoch": epoch, ')
+    script = """print('{"lr": 0.1, "epochs": 2}')\n""" + LOGGING.replace("COUNT", '"epoch": epoch, ')
     assert values(tmp_path, script, 2) == [{"val_acc": 0.01}, {"val_acc": 0.02}]
 
 

@@ -166,7 +166,9 @@ def _signal_tree(root: int, number: signal.Signals) -> None:
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):  # it has already ended
+    with suppress(
+        ProcessLookupError, PermissionError
+    ):  # it has already ended, or is another user's, as of sudo
         os.kill(pid, number)
 
 

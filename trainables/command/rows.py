@@ -12,7 +12,8 @@ from typing import Any
 
 from trainables.core.contract import BadResult
 
-_COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+# Colours, and what moves or hides the cursor (ECMA-48): ESC [, parameters, intermediate bytes, a final byte.
+_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _PROGRESS = re.compile(r"\d%\|")  # tqdm, whose bar does not end its line
 # NaN and infinities, which JSON does not have, as Python (`f"{x}"`), C++ and Julia format them.
 _NOT_FINITE = re.compile(r"(?<=[\s:,\[])([-+]?)(nan|inf|infinity)(?=\s*[,}\]])", re.IGNORECASE)
@@ -132,7 +133,7 @@ def read_object(line: str) -> dict[str, Any] | None:
 
 def _object_in(line: str) -> tuple[dict[str, Any] | None, str]:
     """The object, and the text before it."""
-    text = _COLOURS.sub("", line).strip()
+    text = _ESCAPES.sub("", line).strip()
     if text.endswith("}"):
         for brace in itertools.islice(re.finditer("{", text), _MAX_BRACES):
             if (plain := _parsed(text[brace.start() :])) is not None:

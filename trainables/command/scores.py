@@ -41,10 +41,11 @@ class Scores:
         self._latest: int | None = None
         self._counted: int | None = None  # the latest epoch that a row stated
         self._only: Row | None = None
+        self._aside: Row | None = None
         self._may_skip = True
         self._is_first_guessed = first_epoch is None
         self._has_fractions = False
-        self._num_within = 0
+        self._num_within = self._num_uncounted = 0
         self.done = 0
         self.last = Row(epoch=None, values={})
         self.every = 1
@@ -60,6 +61,7 @@ class Scores:
                 missing.
         """
         self.num_reported, self._latest, self._counted, self._only = 0, None, None, None
+        self._aside = None
         self._may_skip = not is_resumed or has_ended_itself
 
     def take(self, line: str) -> None:
@@ -96,8 +98,13 @@ class Scores:
         if isinstance(row.epoch, float):
             self._note_within(row)
             return
+        if self._is_put_aside(row):
+            return
         epoch = row.epoch
-        if epoch is None and self._counted not in self._scored:
+        if epoch is None and self._counted is not None:
+            if self._counted in self._scored:
+                self._note_uncounted()
+                return
             epoch = self._counted  # stated by an earlier row, of training
         self._counted = epoch or self._counted
         is_uncounted = epoch is None
@@ -109,6 +116,21 @@ class Scores:
         self.num_reported += is_reported
         self._only = row if is_uncounted and self.num_reported == 1 else None
         self._put(self.num_reported if epoch is None else epoch, row)
+
+    def _is_put_aside(self, row: Row) -> bool:
+        """Whether the row must wait: it is the first, without a score, and counts beyond the next epoch.
+
+        It may be training's of a script that reports every few epochs, or a script's arguments, printed as
+        JSON with the number of epochs as `epoch`. If the next row counts less, it was the latter.
+        """
+        aside, self._aside = self._aside, None
+        if aside and aside.epoch and not (row.epoch and row.epoch < aside.epoch):
+            self._counted = int(aside.epoch)
+            self._put(self._counted, aside)
+        is_ahead = row.epoch is not None and row.epoch > max(self._rows, default=self.done) + 1
+        if self._latest is None and is_ahead and not self._has_score(row):
+            self._aside = row
+        return self._aside is not None
 
     def has(self, epoch: int) -> bool:
         """Whether the epoch is complete: it has a score, or the script continued without one."""
@@ -249,4 +271,12 @@ class Scores:
         self.notes["within"] = (
             f"{self._num_within} lines with {self._metric} are left out: they are from within an epoch, "
             f"such as {row.epoch:g}"
+        )
+
+    def _note_uncounted(self) -> None:
+        """Note a score without an epoch after the epoch's own, as of a script that sums up at its end."""
+        self._num_uncounted += 1
+        self.notes["uncounted"] = (
+            f"{self._num_uncounted} lines with {self._metric} and no epoch are left out: epoch "
+            f"{self._counted}, before them, has a score already"
         )

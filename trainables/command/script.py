@@ -13,7 +13,7 @@ from pathlib import Path
 
 from trainables.command.files import Files, Lines
 from trainables.command.launcher import without_launchers_lines
-from trainables.command.rows import read_object
+from trainables.command.rows import flat, read_object
 from trainables.core.contract import ScriptFailed
 
 _GUARDIAN = Path(__file__).with_name("guardian.py")
@@ -26,6 +26,7 @@ class Script:
     """A command that is running, suspended or ended. Destroying this object ends it.
 
     Args:
+        metric: The value whose line on standard output says that scores are printed there.
         stdout: File to which its output is appended.
         cwd: Folder in which it runs.
         graceful_s: Seconds between SIGTERM and SIGKILL.
@@ -36,6 +37,7 @@ class Script:
         argv: Sequence[str],
         files: Files,
         *,
+        metric: str,
         stdout: Path,
         cwd: Path,
         env: Mapping[str, str],
@@ -43,7 +45,7 @@ class Script:
     ) -> None:
         self._errors = Lines(files.stderr, is_from_end=True)
         self._lines = Lines(stdout, is_from_end=True)
-        self._has_printed = False  # an object, on standard output
+        self._metric, self._has_printed = metric, False  # on standard output
         command: list[str | Path] = [
             sys.executable,
             "-I",
@@ -70,7 +72,7 @@ class Script:
     def listen(self) -> tuple[list[str], bool]:
         """Return the lines printed since the last call, and whether it ended without an error.
 
-        The lines are those on standard output, and also those on standard error until an object is printed
+        The lines are those on standard output, and also those on standard error until the metric is printed
         on standard output: Python's `logging` writes to standard error.
 
         Raises:
@@ -78,7 +80,9 @@ class Script:
         """
         status = self._process.poll()  # first, so that output printed right before its end is read below
         lines = self._lines.new(is_final=status is not None)
-        self._has_printed = self._has_printed or any(map(read_object, lines))
+        self._has_printed = self._has_printed or any(
+            self._metric in flat(read_object(line) or {}) for line in lines
+        )
         if not self._has_printed:
             lines += self._errors.new(is_final=status is not None)
         if status and not lines:

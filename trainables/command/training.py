@@ -77,7 +77,7 @@ class CommandTraining:
         if not self._scores.has(epoch):
             self._train(epoch, budget)
         if self._script and epoch in self._own_ends(budget):
-            self._see_the_end(self._script)
+            self._see_the_end(self._script, epoch)
         is_reported = self._scores.has(epoch) or self._is_unscored(epoch, budget)
         row = self._scores.hand_on(epoch) if is_reported else self._ended_early()
         if self._spec.metric not in row.values and epoch == budget.epochs:
@@ -90,7 +90,7 @@ class CommandTraining:
         """Run the test command and return the numbers of its last line that has the metric."""
         self._end()
         line = self._spec.test_line(self._hparams, self._values(self._budget))
-        script = self._started(line, self._files.test_stdout)
+        script = self._started(line, self._files.test_stdout, self._spec.test_metric)
         if not script.wait(self._limit_s):
             script.end()
             raise BadResult(f"search.command.test took longer than {self._limit_s:g} s")
@@ -178,13 +178,13 @@ class CommandTraining:
             self._notes["repeated"] = f"epochs 1 to {self.epochs_done} trained again: the script started over"
         self._scores.begin(is_resumed=self._is_resumed, has_ended_itself=self._has_ended_itself)
         self._has_ended_itself = False
-        self._script = self._started([*command, *arguments], self._files.stdout)
+        self._script = self._started([*command, *arguments], self._files.stdout, self._spec.metric)
         self._command = command
         self._notes["command"] = shlex.join([*command, *arguments])
         if self._spec.launcher:
             self._notes["launcher"] = f"{self._spec.launcher}: {self._context.num_processes} processes"
 
-    def _started(self, argv: list[str], stdout: Path) -> Script:
+    def _started(self, argv: list[str], stdout: Path, metric: str) -> Script:
         spec = self._spec
         if spec.needs_json_file:
             arguments = spec.json_of(self._hparams, self._values(self._budget))
@@ -194,7 +194,15 @@ class CommandTraining:
             number, cores = self._context.num_processes, self._context.num_workers
             argv = launched(argv, num_processes=number, log_folder=self._files.other_ranks)
             env |= threads_of_rank(spec.env, number, cores)
-        return Script(argv, self._files, stdout=stdout, cwd=spec.folder, env=env, graceful_s=spec.graceful_s)
+        return Script(
+            argv,
+            self._files,
+            metric=metric,
+            stdout=stdout,
+            cwd=spec.folder,
+            env=env,
+            graceful_s=spec.graceful_s,
+        )
 
     def _wandb_variables(self) -> dict[str, str]:
         """Variables by which the script's `import wandb` finds the stand-in, and that this trial."""
@@ -317,14 +325,19 @@ class CommandTraining:
         ends = {"until": budget.epochs, "epochs": self._budget.epochs}
         return {end for place, end in ends.items() if place in self._spec.places}
 
-    def _see_the_end(self, script: Script) -> None:
-        """Let the script finish after its last epoch, then end it."""
+    def _see_the_end(self, script: Script, epoch: int) -> None:
+        """Let the script finish after its last epoch, then end it. A score counts however it then ends."""
         script.go()
-        if script.wait(self._spec.graceful_s):
-            self._has_ended_itself = True
-            self._reports.take_news(script)
-        else:
-            self._notes["end"] = f"ended {self._spec.graceful_s:g} s after its last epoch"
+        try:
+            if script.wait(self._spec.graceful_s):
+                self._has_ended_itself = True
+                self._reports.take_news(script)
+            else:
+                self._notes["end"] = f"ended {self._spec.graceful_s:g} s after its last epoch"
+        except ScriptFailed as error:
+            if not self._scores.is_scored(epoch):
+                raise
+            self._notes["end"] = f"after its last epoch, {str(error).splitlines()[0]}"
         self._end()
 
     def _ended_early(self) -> Row:
