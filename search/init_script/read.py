@@ -68,6 +68,11 @@ def read_script(
     """
     if not path.is_file():
         raise UnreadableScript(f"there is no file {path}")
+    if path.suffix == ".ipynb":
+        raise UnreadableScript(
+            f"{path} is a notebook, which takes no flags: save it as a script (jupyter nbconvert --to script "
+            f"{path}), and let that parse its hyperparameters"
+        )
     is_python = path.suffix == ".py"
     own = "{python}" if python == sys.executable else python
     seen = os.path.relpath(path, folder)
@@ -122,7 +127,8 @@ def _printed(command: Sequence[str], path: Path) -> str:
             check=False,
         )
     except OSError as error:
-        raise UnreadableScript(f"{path} cannot be started: {error.strerror}") from error
+        cure = f"; chmod +x {path}" if isinstance(error, PermissionError) else ""
+        raise UnreadableScript(f"{path} cannot be started: {error.strerror}{cure}") from error
     except subprocess.TimeoutExpired as error:
         raise UnreadableScript(f"{path} did not answer --help within {_LIMIT_S:g} s") from error
     if done.returncode:

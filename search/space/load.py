@@ -31,6 +31,7 @@ from search.space.paths import (
     check_file,
     data_folder,
     displayed,
+    own_file_hint,
     run_folders,
     trainable_reference,
     unknown_homes_as,
@@ -171,7 +172,7 @@ class _Reading:
         check_rules(draft, self._problems)
         ladder = ladder_of(self._file, self._section, self._usual_epochs, self._problems)
         reference = self._reference(ladder)
-        trainable = None if reference is None else _loaded(reference, loader, self._problems)
+        trainable = None if reference is None else self._loaded(reference, loader)
         data = None if trainable is None else self._data(trainable)
         check = None if trainable is None else self._checked(Path(self._section.trainable).stem, trainable)
         if reference is None or trainable is None or check is None or data is None:
@@ -278,6 +279,14 @@ class _Reading:
             return None
         return trainable_reference(section.trainable, self._path, is_typed=self._is_named)
 
+    def _loaded(self, reference: TrainableRef, loader: Loader) -> Trainable | None:
+        try:
+            return loader(reference)
+        except UnknownTrainable as error:
+            hint = own_file_hint(self._section.trainable, self._path.parent)
+            self._problems.add("search.trainable", f"{error}{hint}")
+        return None
+
     def _data(self, trainable: Trainable) -> DataSpec | None:
         """The data, with absolute paths; None, with the reason added to the problems."""
         given = self._section.data
@@ -380,14 +389,6 @@ class _Reading:
             )
         ablations = chosen_ablations(section.ablations, section.chosen_ablations, problems)
         return replace(space, trials=trials, ablations=ablations, defaults=defaults)
-
-
-def _loaded(reference: TrainableRef, loader: Loader, problems: Problems) -> Trainable | None:
-    try:
-        return loader(reference)
-    except UnknownTrainable as error:
-        problems.add("search.trainable", str(error))
-    return None
 
 
 def _hinted(problems: Problems, content: Content) -> list[str]:

@@ -76,6 +76,24 @@ def trainable_reference(written: str, space: Path, *, is_typed: bool) -> Trainab
     return TrainableRef(path=((Path.cwd() if is_here else space.parent) / path).resolve())
 
 
+def own_file_hint(written: str, folder: Path) -> str:
+    """The end of a message about an unknown trainable, if a Python file of the user's may be meant.
+
+    Args:
+        written: The value of `search.trainable`.
+        folder: The space's folder.
+    """
+    if written.endswith(".py"):
+        return ""
+    if written.endswith(".ipynb"):
+        return "; a notebook is not imported: save what it defines as a Python file, and name that"
+    module = written.partition(":")[0].removeprefix("./")
+    for path in (f"{module}.py", f"{module.replace('.', '/')}.py"):
+        if (folder / path).is_file():
+            return f"; for the file in this folder write {path if path.startswith('/') else f'./{path}'}"
+    return "; a trainable of your own is a Python file, such as ./my_model.py" if "/" in written else ""
+
+
 def run_folders(written: Sequence[str], space: Path) -> tuple[str, ...]:
     """The absolute folders of the runs under `search.warm_start` or `search.portfolio.runs`."""
     return tuple(str((space.parent / Path(run).expanduser()).resolve()) for run in written)

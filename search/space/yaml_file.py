@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path, PurePath
+from types import ModuleType
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -16,7 +17,7 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import Node
 
 from search.space.distributions import DISTRIBUTIONS
-from search.space.errors import Problems, is_within, shown
+from search.space.errors import Problems, SpaceError, is_within, shown
 from search.space.plain_scalars import PlainResolver, PlainScalar, ReadScalar, add_constructor
 from trainables.core.data_source import long_form
 
@@ -31,6 +32,8 @@ _LARGEST_INT = 2**63 - 1
 # Everything in these is text: --aug no stays as written.
 _WORDS = tuple(f"search.command.{key}" for key in ("run", "resume", "test", "env", "flags"))
 _REMEDIES = {"date": "quote it", "datetime": "quote it", "set": "give a list, which has an order"}
+_DISTRIBUTION = "{distribution: log_uniform_values, min: 0.0001, max: 0.1}"
+_CODE = "a space is plain data: name the Python file that has it, such as ./my_model.py"
 
 
 class _UnreadableError(Exception):
@@ -38,9 +41,16 @@ class _UnreadableError(Exception):
 
 
 def find_file(source: str | Path, spaces_dir: Path) -> Path:
-    """The file a user means: a bare name is in `spaces_dir`; other text, and any `Path`, is a path."""
+    """The file a user means: a bare name is in `spaces_dir`; other text, and any `Path`, is a path.
+
+    Raises:
+        SpaceError: It is neither, such as a function: the caller expects a search as Ray Tune's.
+    """
     if isinstance(source, Path):
         return source.absolute()
+    if not isinstance(source, str):
+        needed = "must be a name, a file's path or a mapping whose search.trainable names what is trained"
+        raise SpaceError("the space", [f"{needed}, got a {type(source).__name__}"])
     path = Path(source).expanduser()
     if "/" in source or path.is_absolute():
         return path
@@ -194,7 +204,7 @@ class _Plain:
         if isinstance(raw, float) and math.isfinite(raw):
             return float(raw)
         needed = "finite and below 2**63" if isinstance(raw, int | float) else "a number or text"
-        self._report(at, f"must be {needed}, got {_kind(raw)}")
+        self._report(at, f"must be {needed}, got {_kind(raw, at)}")
         return None
 
 
@@ -213,12 +223,18 @@ def of_python(value: Any) -> Any:
     return value
 
 
-def _kind(raw: Any) -> str:
+def _kind(raw: Any, at: str = "") -> str:
     if isinstance(raw, int | float):
         return shown(raw) if isinstance(raw, float) else "a larger number"
     if isinstance(raw, list | str):
         return "a list" if isinstance(raw, list) else "text"
-    return f"a {type(raw).__name__}; {_REMEDIES.get(type(raw).__name__, 'write it as one')}"
+    kind = type(raw).__name__
+    if kind in _REMEDIES:
+        return f"a {kind}; {_REMEDIES[kind]}"
+    if at.startswith("parameters."):  # such as a distribution of Ray Tune's or Optuna's
+        return f"a {kind}; write a distribution, such as {_DISTRIBUTION}"
+    is_code = callable(raw) or isinstance(raw, ModuleType)
+    return f"a {kind}; {_CODE if is_code else 'write it as one'}"
 
 
 def override_list(overrides: Overrides) -> list[Override]:

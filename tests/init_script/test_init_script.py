@@ -398,6 +398,12 @@ def test_a_script_without_readable_flags_is_refused_with_its_own_words(
     assert not (tmp_path / "train.yaml").exists()
 
 
+def test_a_notebook_is_named_as_one(tmp_path: Path) -> None:
+    (tmp_path / "train.ipynb").write_text("{}")
+    with pytest.raises(UnreadableScript, match="is a notebook, which takes no flags: save it as a script"):
+        write_space(tmp_path / "train.ipynb")
+
+
 def test_an_existing_space_is_not_replaced(tmp_path: Path) -> None:
     written(tmp_path, ARGPARSE)
     before = (tmp_path / "train.yaml").read_text()

@@ -236,12 +236,13 @@ def refusal(path: Path, text: str) -> str:
 
 MADE = "from trainables.core.contract import Trainable\nfrom dataclasses import make_dataclass as m\n"
 EXPECTED = "end the file with TRAINABLE = Trainable(hparams=..., metric=..., mode=..., start=...)"
+OR_SCRIPT = "; a script is searched as it is with trainable: command"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x = 1\n", f"FILE exports no TRAINABLE; {EXPECTED}"),
+        ("x = 1\n", f"FILE exports no TRAINABLE; {EXPECTED}{OR_SCRIPT}"),
         (
             f"{MADE}\nmodel = Trainable(hparams=m('H', []), metric='a', mode='max', start=print)\n",
             "FILE, line 4: the Trainable is called model; call it TRAINABLE",
@@ -258,6 +259,7 @@ EXPECTED = "end the file with TRAINABLE = Trainable(hparams=..., metric=..., mod
             '"min" or "max", got \'maximize\'; start must be a function, got None (FILE, line 3)',
         ),
         ("def f(:\n", "FILE fails on import: SyntaxError: invalid syntax (FILE, line 1)"),
+        ("x = 1\0\n", "FILE fails on import: SyntaxError: source code string cannot contain null bytes"),
         (
             "import no_such_module_here\n",
             "FILE fails on import: ModuleNotFoundError: No module named 'no_such_module_here' (FILE, line 1)",
@@ -270,7 +272,7 @@ EXPECTED = "end the file with TRAINABLE = Trainable(hparams=..., metric=..., mod
         (
             "import sys\nsys.exit('usage: train')\n",
             "FILE fails on import: SystemExit: usage: train (FILE, line 2); it is imported, not run: what "
-            'it does when run belongs under if __name__ == "__main__"',
+            f'it does when run belongs under if __name__ == "__main__"{OR_SCRIPT}',
         ),
     ],
 )

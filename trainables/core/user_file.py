@@ -30,6 +30,7 @@ _OWN = {"jouletune", "search", "trainables"}
 _RESERVED = sys.stdlib_module_names | _OWN
 _Version = tuple[str | None, int, int]
 _EXPECTED = "end the file with TRAINABLE = Trainable(hparams=..., metric=..., mode=..., start=...)"
+_OR_SCRIPT = "; a script is searched as it is with trainable: command"
 
 
 def load_file(path: Path) -> Trainable:
@@ -268,7 +269,8 @@ def _failure_text(path: Path, folder: Path, error: BaseException) -> str:
     """Describe the failed import, with the last traceback line within the user's own files."""
     kind, message = type(error).__name__, str(error)
     if isinstance(error, SyntaxError):
-        return f"{path} fails on import: {kind}: {error.msg} ({error.filename}, line {error.lineno})"
+        place = f" ({error.filename}, line {error.lineno})" if error.filename else ""
+        return f"{path} fails on import: {kind}: {error.msg}{place}"
     frames = traceback.extract_tb(error.__traceback__)
     own = [
         frame
@@ -279,6 +281,7 @@ def _failure_text(path: Path, folder: Path, error: BaseException) -> str:
     text = f"{path} fails on import: {kind}: {message} ({last.filename}, line {last.lineno})"
     if isinstance(error, SystemExit):
         text += '; it is imported, not run: what it does when run belongs under if __name__ == "__main__"'
+        text += _OR_SCRIPT
     return text
 
 
@@ -306,7 +309,7 @@ def _exported(module: ModuleType, path: Path) -> Trainable:
     if named:
         where = f"{path}, line {lines.get(named[0], '?')}"
         raise UnknownTrainable(f"{where}: the Trainable is called {named[0]}; call it TRAINABLE")
-    raise UnknownTrainable(f"{path} exports no TRAINABLE; {_EXPECTED}")
+    raise UnknownTrainable(f"{path} exports no TRAINABLE; {_EXPECTED}{_OR_SCRIPT}")
 
 
 def _shown_type(value: object) -> str:
