@@ -99,7 +99,11 @@ def test_preflight_checks_every_node_in_the_environment_of_its_workers(
     ("address", "message"),
     [
         ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1 (Connection refused)"),
-        ("ray://somewhere", "an address is HOST:PORT of a Ray head node"),
+        (
+            "ray://10.0.0.5:10001",
+            "an address is HOST:PORT of a Ray head node, such as 10.0.0.5:6379, got 'ray://10.0.0.5:10001'; "
+            "ray:// is Ray's client",
+        ),
     ],
 )
 def test_a_cluster_that_does_not_answer_is_named_and_nothing_is_created(

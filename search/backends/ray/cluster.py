@@ -91,11 +91,12 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
             try:
                 watch = _watch()
                 has_url = dashboard and context.dashboard_url
+                notes = [folder and folder.note, _open_session_note(address), _unused_address_note(address)]
                 yield RayCluster(
                     nodes=[_capacity_of(node["Resources"]) for node in ray.nodes() if node["Alive"]],
                     dashboard_url=f"http://{context.dashboard_url}" if has_url else None,
                     token=token,
-                    notes=[note for note in (folder and folder.note, _open_session_note(address)) if note],
+                    notes=[note for note in notes if note],
                 )
             finally:
                 _end(watch)
@@ -269,9 +270,10 @@ def _check_answers(address: str) -> None:
         SessionError: No cluster answers, or the address is malformed.
     """
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdigit() or "/" in host:
+        client = "; ray:// is Ray's client, through which no search runs" if "://" in address else ""
         raise SessionError(
-            f"an address is HOST:PORT of a Ray head node, such as 10.0.0.5:6379, got {address!r}"
+            f"an address is HOST:PORT of a Ray head node, such as 10.0.0.5:6379, got {address!r}{client}"
         )
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
@@ -301,6 +303,14 @@ def _open_session_note(address: str | None) -> str:
         f"Ray {ray.__version__} asks for no token: every user of this machine can join the search's session; "
         "Ray 2.59 and later ask for one"
     )
+
+
+def _unused_address_note(address: str | None) -> str:
+    """Return a note if the environment names a cluster, as in a Ray job, that the search does not join."""
+    named = os.environ.get("RAY_ADDRESS", "")
+    if address or named in ("", "local"):
+        return ""
+    return f"RAY_ADDRESS ({named}) is not used: the search has a Ray of its own; --address joins a cluster"
 
 
 def _token_of_cluster() -> str | None:
