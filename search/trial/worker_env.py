@@ -7,10 +7,11 @@ when it is imported. So what workers need is in the environment that they are st
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +23,8 @@ _WORKER_ENV = {
 }
 # A trial whose weights are missing fails at once instead of asking a hub for 23 s; preflight checks first.
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+# What a script under search gets instead, so that it runs as by hand (`trainables/command/spec.py`).
+_BEFORE = "JOULETUNE_ENV_BEFORE"
 _FORWARDED = (
     "HF_HOME",
     "HF_HUB_CACHE",
@@ -42,7 +45,8 @@ def offer_worker_env() -> None:
     A runtime environment would act too late: the workers that Ray starts in advance have none, and would be
     replaced.
     """
-    os.environ.update(_WORKER_ENV | _unless_given(_OFFLINE) | {"PYTHONPATH": _python_path()})
+    env = _WORKER_ENV | _unless_given(_OFFLINE) | {"PYTHONPATH": _python_path()}
+    os.environ.update({_BEFORE: _replaced(env)} | env)
 
 
 def _unless_given(env: dict[str, str]) -> dict[str, str]:
@@ -74,7 +78,13 @@ def runtime_env() -> dict[str, object]:
     """The runtime environment of a cluster's workers: the program, and the variables that name caches."""
     forwarded = {name: os.environ[name] for name in _FORWARDED if name in os.environ}
     packages = [str(ROOT / name) for name in ("search", "trainables")]
-    return {"env_vars": {**_WORKER_ENV, **_OFFLINE, **forwarded}, "py_modules": packages}
+    before = {_BEFORE: _replaced(_WORKER_ENV | _OFFLINE)}
+    return {"env_vars": {**_WORKER_ENV, **_OFFLINE, **forwarded, **before}, "py_modules": packages}
+
+
+def _replaced(env: Mapping[str, str]) -> str:
+    """The values that `env` replaces, as JSON; null for a variable that was not set."""
+    return os.environ.get(_BEFORE) or json.dumps({name: os.environ.get(name) for name in env})
 
 
 def seed_all(seed: int) -> None:

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from search.trial.worker_env import offer_worker_env, runtime_env
+from trainables.command.spec import CommandSpec
 
 MOVED = {"HF_HOME": "/caches/hf", "TORCH_HOME": "/caches/torch", "HF_ENDPOINT": "http://mirror"}
 
@@ -50,6 +51,17 @@ def test_caches_that_were_moved_are_those_of_the_workers(env_of_workers) -> None
     os.environ.update(MOVED)
     env = env_of_workers()
     assert {name: env[name] for name in MOVED} == MOVED
+
+
+def test_a_script_gets_the_variables_that_the_search_was_started_with() -> None:
+    os.environ.update(PYTHONPATH="/mine", HF_HUB_OFFLINE="0")
+    before = dict(os.environ)
+    for _ in range(2):  # preflight offers them as well
+        offer_worker_env()
+    spec = CommandSpec.of(
+        {"run": ["a"], "metric": "b", "mode": "max", "defaults": {}, "folder": "/", "env": {"A": "1"}}
+    )
+    assert spec.environment == {**before, "A": "1"}
 
 
 def test_the_program_is_on_the_path_once_however_often_a_session_starts() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -29,6 +28,7 @@ class Script:
         metric: The value whose line on standard output says that scores are printed there.
         stdout: File to which its output is appended.
         cwd: Folder in which it runs.
+        env: All its variables.
         graceful_s: Seconds between SIGTERM and SIGKILL.
     """
 
@@ -60,7 +60,7 @@ class Script:
             self._process = subprocess.Popen(
                 command,
                 cwd=cwd,
-                env={**os.environ, **env, "PYTHONUNBUFFERED": "1"},  # lines arrive as they are printed
+                env={**env, "PYTHONUNBUFFERED": "1"},  # lines arrive as they are printed
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=err,

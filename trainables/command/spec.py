@@ -13,6 +13,8 @@ from trainables.command.ecosystems import MetricsSpec
 from trainables.command.template import NEWEST, filled, flagged, form_of, formed, places
 from trainables.core.contract import Mode
 
+_BEFORE = "JOULETUNE_ENV_BEFORE"  # set by the search: what it has replaced for its workers
+
 
 @dataclass(frozen=True, kw_only=True)
 class CommandSpec:
@@ -75,6 +77,18 @@ class CommandSpec:
         return [name.removeprefix(NEWEST) for name in places(self.resume) if name.startswith(NEWEST)]
 
     @property
+    def environment(self) -> dict[str, str]:
+        """The script's variables: those that the search was started with, and `env`.
+
+        A worker has others too: its hub is offline, and it finds this program's packages before the script's.
+        """
+        env = dict(os.environ)
+        before: dict[str, str | None] = json.loads(env.pop(_BEFORE, "{}"))
+        for name in before:
+            env.pop(name, None)
+        return {**env, **{name: value for name, value in before.items() if value is not None}, **self.env}
+
+    @property
     def test_metric(self) -> str:
         return self.metric.replace("val_", "test_", 1)
 
@@ -128,7 +142,7 @@ class CommandSpec:
     def _line(
         self, tokens: Sequence[str], hparams: Mapping[str, Any], values: Mapping[str, Any]
     ) -> list[str]:
-        environment = {**os.environ, **self.env}
+        environment = self.environment
         line: list[str] = []
         for token in tokens:
             if form := form_of(token):

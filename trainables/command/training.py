@@ -189,7 +189,7 @@ class CommandTraining:
         if spec.needs_json_file:
             arguments = spec.json_of(self._hparams, self._values(self._budget))
             self._files.arguments.write_text(arguments, encoding="utf-8")
-        env = {**spec.env, **(self._wandb_variables() if spec.metrics.kind == "wandb" else {})}
+        env = {**spec.environment, **(self._wandb_variables() if spec.metrics.kind == "wandb" else {})}
         if spec.launcher:
             number, cores = self._context.num_processes, self._context.num_workers
             argv = launched(argv, num_processes=number, log_folder=self._files.other_ranks)
@@ -206,7 +206,7 @@ class CommandTraining:
 
     def _wandb_variables(self) -> dict[str, str]:
         """Variables by which the script's `import wandb` finds the stand-in, and that this trial."""
-        path = self._spec.env.get("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+        path = self._spec.environment.get("PYTHONPATH", "")
         return {
             "PYTHONPATH": os.pathsep.join([str(_STAND_INS), *filter(None, [path])]),
             "JOULETUNE_WANDB_HISTORY": str(self._files.history),
