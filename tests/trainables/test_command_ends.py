@@ -23,7 +23,7 @@ from tests.support.processes import ROOT, is_alive, wait_for
 from tests.support.script_families import alive, family, started, worker
 from tests.support.toy_runs import SteadyMeter
 from trainables.command import guardian
-from trainables.core.contract import Budget, Horizon, ScriptFailed, TrainingContext
+from trainables.core.contract import BadResult, Budget, Horizon, ScriptFailed, TrainingContext
 from trainables.core.load import TrainableRef
 
 RUN = ["{python}", "script.py"]
@@ -263,6 +263,16 @@ def test_a_script_that_was_given_its_end_finishes_what_it_does_after_it(tmp_path
     script = SCRIPT + "\nimport time; time.sleep(0.1); (args.out / 'model').touch()"
     climbed(made_command(tmp_path, script), tmp_path, Ladder((Budget(epochs=2),)))
     assert (tmp_path / "trial/checkpoint/model").exists()
+
+
+@pytest.mark.slow
+def test_a_script_that_leaves_its_training_in_the_background_is_told_what_became_of_it(
+    tmp_path: Path,
+) -> None:
+    script = "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
+    left = "it printed: the command has ended and left 1 running, which are ended too: let it wait for them"
+    with pytest.raises(BadResult, match=left):
+        climbed(made_command(tmp_path, script), tmp_path, Ladder((Budget(epochs=1),)))
 
 
 def test_a_score_of_the_last_epoch_counts_however_the_script_then_ends(tmp_path: Path) -> None:

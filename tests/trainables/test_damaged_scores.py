@@ -137,6 +137,14 @@ def test_a_table_that_is_written_whole_each_time_gives_each_row_once(tmp_path: P
     assert [row["acc"] for row in found] == [0.125, 0.25, 0.375, 0.5]
 
 
+def test_a_row_whose_numbers_are_written_otherwise_is_the_same(tmp_path: Path) -> None:
+    source = csv_source(tmp_path)
+    (tmp_path / "a.csv").write_text(",acc\n0,1\n")
+    assert source.new(is_final=False) == [{"acc": 1.0}]
+    (tmp_path / "a.csv").write_text(",acc\n0,1.0\n1,0.5\n")
+    assert source.new(is_final=True) == [{"acc": 0.5}]
+
+
 def test_one_array_of_json_is_read_each_time_it_is_written_whole(tmp_path: Path) -> None:
     spec = MetricsSpec.of({"jsonl": "{checkpoint_dir}/history.json"})
     source = source_of(spec, "val.acc", tmp_path, tmp_path)

@@ -64,6 +64,7 @@ class Guardian:
             while self._has_children() and self._status is None:
                 if self._waited(1.0):
                     break
+            self._report_left()
             self._end()
         return _exit_status(-signal.SIGTERM if self._status is None else self._status)
 
@@ -120,6 +121,18 @@ class Guardian:
             if self._command and orders:
                 _signal_tree(os.getpid(), _ORDERS[orders[-1:]])
         return self._must_end or os.getppid() != self._starter
+
+    def _report_left(self) -> None:
+        """Say on standard error if a command has ended well but its processes have not.
+
+        A script that starts its training in the background and returns has ended it by that.
+        """
+        if self._status == 0 and self._has_children():
+            number = len(_descendants(os.getpid()))
+            problem = (
+                f"the command has ended and left {number} running, which are ended too: let it wait for them"
+            )
+            os.write(2, f"{problem}\n".encode())
 
     def _end(self) -> None:
         """End every process below this one."""

@@ -350,14 +350,12 @@ def _objects(text: str, rows_in: Callable[[Any], Any]) -> Rows:
 
 
 def _plain(cell: str) -> Any:
-    """Convert a cell to a number if it is one; 81.5% is 81.5."""
+    """Convert a cell to a number if it is one; 81.5% is 81.5. 1 is 1.0, as pandas may rewrite it."""
     text = cell.strip()
-    for kind, number in ((int, text), (float, text), (float, text.removesuffix("%"))):
-        try:
-            return kind(number)
-        except ValueError:
-            continue
-    return text
+    try:
+        return float(text.removesuffix("%"))
+    except ValueError:
+        return text
 
 
 def _whole_if_near(epoch: Any) -> Any:

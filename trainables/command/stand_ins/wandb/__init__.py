@@ -134,7 +134,7 @@ class Run:
         """Accepted and ignored: gradients are not recorded."""
 
     unwatch = alert = log_artifact = log_code = log_model = mark_preempting = define_metric
-    link_artifact = display = status = _label = define_metric
+    link_artifact = display = status = _label = get_url = get_project_url = get_sweep_url = define_metric
 
     def save(self, *_: Any, **__: Any) -> list[str]:
         """Accepted and ignored: a file stays where the script put it."""
@@ -237,7 +237,7 @@ def setup(*_: Any, **__: Any) -> None:
     """Accepted."""
 
 
-teardown = termlog = termwarn = termerror = ensure_configured = setup
+teardown = termlog = termwarn = termerror = ensure_configured = require = setup
 
 
 def __getattr__(name: str) -> Any:
