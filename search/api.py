@@ -6,7 +6,7 @@ with the text that the command would print.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from search.report.plan import print_notices, print_plan, print_rerun_estimate
 from search.report.preflight import print_reports
 from search.result import Best, Result
 from search.run.resume import promote_command, search_command
-from search.run_names import earlier_run_overrides, opened_run, run_folder, space_words
+from search.run_names import earlier_run_overrides, one_or_more, opened_run, run_folder, space_words
 from search.run_place import (
     check_nodes_are_checked,
     fetch,
@@ -83,8 +83,8 @@ def search(
     seed: int | None = None,
     workers: int | None = None,
     gpus_per_trial: float | None = None,
-    warm_start: Sequence[str | Path] = (),
-    portfolio: Sequence[str | Path] = (),
+    warm_start: str | Path | Sequence[str | Path] = (),
+    portfolio: str | Path | Sequence[str | Path] = (),
     backend: str = "ray",
     address: str | None = None,
     dashboard: bool = False,
@@ -199,8 +199,8 @@ def forecast(
     name: str | None = None,
     results: str | Path = "results",
     overrides: Overrides = (),
-    warm_start: Sequence[str | Path] = (),
-    portfolio: Sequence[str | Path] = (),
+    warm_start: str | Path | Sequence[str | Path] = (),
+    portfolio: str | Path | Sequence[str | Path] = (),
     backend: str = "ray",
     address: str | None = None,
     background: str | None = None,
@@ -249,7 +249,7 @@ def promote(
     top: int | None = None,
     seeds: int | None = None,
     epochs: int | None = None,
-    baselines: Sequence[str] = (),
+    baselines: str | Sequence[str] = (),
     workers: int | None = None,
     num_processes: int | None = None,
     should_share_gpus: bool = False,
@@ -278,6 +278,7 @@ def promote(
     """
     output = output or Output()
     check_nodes_are_checked(Path(results), cluster=address, should_preflight=should_preflight)
+    baselines = one_or_more(baselines)
     chosen = launch.chosen_backend(backend, address=address)
     beside = background_spec(background, background_share, is_here=address is None)
     with restored_environment(), place_to_promote(run, Path(results), output) as place:
@@ -314,7 +315,7 @@ def train(request: training.TrainingRequest, *, output: Output | None = None) ->
 
 @user_errors_as_value_error()
 def preflight(
-    spaces: Sequence[str | Path],
+    spaces: SpaceSource | Sequence[SpaceSource],
     *,
     results: str | Path = "results",
     overrides: Overrides = (),
@@ -336,10 +337,10 @@ def preflight(
     output = output or Output()
     found: dict[str, Sequence[Report]] = {}
     given, runs = override_list(overrides), writable_results(Path(results))
-    for space in spaces:
+    for space in one_or_more(spaces):
         checked = load_space(space, overrides=given, may_be_fixed=True)
         with restored_environment():
-            reports = found[str(space)] = examine_space(
+            reports = found[checked.name if isinstance(space, Mapping) else str(space)] = examine_space(
                 checked,
                 source=space_words(space, given),
                 folder=runs / checked.name,
@@ -362,7 +363,7 @@ def report(
     *,
     results: str | Path = "results",
     against: str | Path | None = None,
-    path: Path | None = None,
+    path: str | Path | None = None,
     watch_every_s: float | None = None,
     output: Output | None = None,
 ) -> Written:
@@ -379,7 +380,9 @@ def report(
     if against is not None:
         folder, other = run_folder(run, results), run_folder(against, results)
         beside = Path() if is_address(results) else results
-        return write_comparison(folder, other, path or beside / f"compare-{folder.name}-{other.name}.html")
+        return write_comparison(
+            folder, other, Path(path or beside / f"compare-{folder.name}-{other.name}.html")
+        )
     if watch_every_s is not None:
         place = place_to_watch(run, results)
         say = (output or Output()).print
@@ -392,10 +395,10 @@ def export(
     run: str | Path,
     *,
     results: str | Path = "results",
-    optuna: Path | None = None,
-    sweep: Path | None = None,
-    tensorboard: Path | None = None,
-    mlflow: Path | None = None,
+    optuna: str | Path | None = None,
+    sweep: str | Path | None = None,
+    tensorboard: str | Path | None = None,
+    mlflow: str | Path | None = None,
     output: Output | None = None,
 ) -> None:
     """Write a run in other programs' formats, and print the command that opens each. Nothing is overwritten.
@@ -414,10 +417,10 @@ def export(
         ledger.folder.name,
         space,
         history,
-        optuna=optuna,
-        sweep=sweep,
-        tensorboard=tensorboard,
-        mlflow=mlflow,
+        optuna=Path(optuna) if optuna else None,
+        sweep=Path(sweep) if sweep else None,
+        tensorboard=Path(tensorboard) if tensorboard else None,
+        mlflow=Path(mlflow) if mlflow else None,
         output=output or Output(),
     )
 

@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 from search.bucket.address import Address, is_address
 from search.bucket.fetch import fetch_copy
@@ -15,6 +16,7 @@ from search.output import Output
 from search.space import Space, SpaceSource
 from search.space.yaml_file import Override
 
+_T = TypeVar("_T")
 _WITHOUT_FILES = ("search.limits.", "search.resources.", "search.seed=")  # keys that no file depends on
 
 
@@ -76,7 +78,7 @@ def named_run(given: str | Path, results: Path) -> tuple[Path, str, str]:
 
 
 def earlier_run_overrides(
-    warm_start: Sequence[str | Path], portfolio: Sequence[str | Path], results: Path
+    warm_start: str | Path | Sequence[str | Path], portfolio: str | Path | Sequence[str | Path], results: Path
 ) -> list[Override]:
     """Return the overrides of a space that name these earlier runs by their folders."""
     given: list[Override] = []
@@ -87,8 +89,13 @@ def earlier_run_overrides(
     return given
 
 
-def _folders(runs: Sequence[str | Path], results: Path) -> list[str]:
-    return [str(run_folder(run, results).resolve()) for run in runs]
+def one_or_more(given: str | Path | Mapping[str, Any] | Sequence[_T]) -> Sequence[_T]:
+    """Return the items; a single name, path or space is one, rather than its letters or keys."""
+    return [cast(_T, given)] if isinstance(given, str | Path | Mapping) else given
+
+
+def _folders(runs: str | Path | Sequence[str | Path], results: Path) -> list[str]:
+    return [str(run_folder(run, results).resolve()) for run in one_or_more(runs)]
 
 
 def space_words(space: SpaceSource, overrides: Sequence[Override]) -> str:

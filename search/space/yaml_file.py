@@ -24,7 +24,7 @@ from trainables.core.data_source import long_form
 Report = Callable[[str, str], None]
 # A change to a space: "parameters.lr.max=0.3", whose value is YAML, or a key and a Python value.
 Override = str | tuple[str, Any]
-Overrides = Mapping[str, Any] | Sequence[Override]  # as the library takes them
+Overrides = Mapping[str, Any] | str | Sequence[Override]  # as the library takes them
 _SUFFIXES = (".yaml", ".yml")
 _DEEPEST = 30
 _MOST_VALUES = 20_000  # a few nested anchors can expand to billions
@@ -239,6 +239,8 @@ def _kind(raw: Any, at: str = "") -> str:
 
 def override_list(overrides: Overrides) -> list[Override]:
     """Overrides in their order: KEY=VALUE as after --set, or keys with Python values."""
+    if isinstance(overrides, str):
+        return [overrides]
     return list(overrides.items()) if isinstance(overrides, Mapping) else list(overrides)
 
 

@@ -106,7 +106,10 @@ def test_values_of_python_and_numpy_are_taken_as_a_file_would_give_them(here: Pa
     [
         ({16, 32}, "parameters.batch_size.values: must be a number or text, got a set; give a list"),
         (float("nan"), "parameters.batch_size.values: must be finite and below 2**63, got nan"),
-        (object(), "parameters.batch_size.values: must be a number or text, got a object"),
+        (
+            object(),
+            "parameters.batch_size.values: must be a number or text, got a object; write a distribution",
+        ),
     ],
 )
 def test_what_no_file_could_hold_is_named(here: Path, value: object, message: str) -> None:
@@ -116,6 +119,35 @@ def test_what_no_file_could_hold_is_named(here: Path, value: object, message: st
     if not isinstance(value, float):
         with pytest.raises(ValueError, match=re.escape(message)):
             jouletune.search(SPACE, overrides={"parameters.batch_size.values": value})
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (print, "the space: must be a name, a file's path or a mapping whose search.trainable names what is"),
+        (
+            {**SPACE, "search": {"trainable": print, "data": "none"}},
+            "search.trainable: must be a number or text, got a builtin_function_or_method; a space is plain "
+            "data: name the Python file that has it, such as ./my_model.py",
+        ),
+        (
+            {**SPACE, "search": {"trainable": "model", "data": "none"}},
+            "); for the file in this folder write ./model.py",
+        ),
+        (
+            {**SPACE, "search": {"trainable": "./m.ipynb", "data": "none"}},
+            "; a notebook is not imported: save",
+        ),
+        (
+            {**SPACE, "search": {"trainable": "./m", "data": "none"}},
+            "; a trainable of your own is a Python file",
+        ),
+    ],
+)
+def test_code_in_place_of_a_file_is_told_what_to_name(here: Path, space: Any, message: str) -> None:
+    (here / "model.py").write_text("")
+    with pytest.raises(ValueError, match=re.escape(message)):
+        jouletune.search(space)
 
 
 def test_a_space_file_with_overrides_is_the_commands_own_search(here: Path) -> None:
@@ -145,7 +177,7 @@ def test_what_earlier_runs_know_is_reported_and_learnt(
 ) -> None:
     jouletune.search(SPACE, trials=2, name="first", is_quiet=True)
     assert capsys.readouterr().out == ""
-    jouletune.search(SPACE, trials=1, name="second", warm_start=["results/first"])
+    jouletune.search(SPACE, trials=1, name="second", warm_start="results/first")
     assert "warm start: 2 of 2 earlier trials lie in this space\n" in capsys.readouterr().out
 
 

@@ -314,7 +314,7 @@ def test_preflight_names_the_problems_of_all_spaces_together(
     bad = {**SPACE, "search": {**SPACE["search"], "limits": {"trials": 1}}, "name": "bad"}
     (folder / "bad.yaml").write_text(yaml.safe_dump(bad))
     with pytest.raises(ValueError, match="broken") as refused:
-        api.preflight(["./bad.yaml"], overrides={"search.trainable": "./broken.py"}, output=QUIET)
+        api.preflight("./bad.yaml", overrides="search.trainable=./broken.py", output=QUIET)
     assert not isinstance(refused.value.__cause__, PreflightError)
     assert "no_such_module" in str(refused.value)
 
@@ -323,7 +323,7 @@ def test_preflight_names_the_problems_of_all_spaces_together(
 
 
 def test_an_export_writes_what_is_asked_for_and_nothing_twice(run: api.Result, folder: Path) -> None:
-    api.export("mine", optuna=folder / "study.db", sweep=folder / "sweep.yaml", output=QUIET)
+    api.export("mine", optuna=str(folder / "study.db"), sweep=folder / "sweep.yaml", output=QUIET)
     with sqlite3.connect(folder / "study.db") as study:
         assert study.execute("select count(*) from trials").fetchone() == (4,)
     sweep = yaml.safe_load((folder / "sweep.yaml").read_text())
