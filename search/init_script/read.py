@@ -130,7 +130,10 @@ def _printed(command: Sequence[str], path: Path) -> str:
         cure = f"; chmod +x {path}" if isinstance(error, PermissionError) else ""
         raise UnreadableScript(f"{path} cannot be started: {error.strerror}{cure}") from error
     except subprocess.TimeoutExpired as error:
-        raise UnreadableScript(f"{path} did not answer --help within {_LIMIT_S:g} s") from error
+        raise UnreadableScript(
+            f"{path} did not answer --help within {_LIMIT_S:g} s; if it trains instead, since nothing in it reads "
+            "flags, write its space by hand (docs/own-script.md)"
+        ) from error
     if done.returncode:
         last = "; ".join(done.stderr.strip().splitlines()[-3:]) or "nothing"
         raise UnreadableScript(
