@@ -131,8 +131,8 @@ def _printed(command: Sequence[str], path: Path) -> str:
         raise UnreadableScript(f"{path} cannot be started: {error.strerror}{cure}") from error
     except subprocess.TimeoutExpired as error:
         raise UnreadableScript(
-            f"{path} did not answer --help within {_LIMIT_S:g} s; if it trains instead, since nothing in it reads "
-            "flags, write its space by hand (docs/own-script.md)"
+            f"{path} did not answer --help within {_LIMIT_S:g} s; if it trains instead, as it has no flags, "
+            "write its space by hand (docs/own-script.md)"
         ) from error
     if done.returncode:
         last = "; ".join(done.stderr.strip().splitlines()[-3:]) or "nothing"

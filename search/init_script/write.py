@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,8 +66,13 @@ def _defaults(searched: list[Flag]) -> dict[str, Any]:
 
 
 def _run(script: Script, places: dict[str, Flag]) -> str:
-    words = [*script.words, *(_given(flag, f"{{{place}}}") for place, flag in places.items())]
+    words = [*map(_quoted, script.words), *(_given(flag, f"{{{place}}}") for place, flag in places.items())]
     return " ".join(words)
+
+
+def _quoted(word: str) -> str:
+    """Return a word as the text of a command has it: whole, and without placeholders but Python's."""
+    return word if word == "{python}" else shlex.quote(word.replace("{", "{{").replace("}", "}}"))
 
 
 def _given(flag: Flag, value: str) -> str:

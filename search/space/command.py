@@ -196,7 +196,7 @@ class CommandCheck:
                 problems.add(f"search.command.flags.{name}", text)
 
     def _check_places(self, command: CommandSection, defaults: Mapping[str, Any], problems: Problems) -> None:
-        known = [*defaults, *self.declared.broken, *self.declared.entries, *PLACES]
+        known = dict.fromkeys([*defaults, *self.declared.broken, *self.declared.entries, *PLACES])
         for key in ("run", "resume", "test"):
             unknown = places(getattr(command, key)) - set(known)
             for name in sorted(each for each in unknown if not each.startswith(NEWEST)):

@@ -6,13 +6,19 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
 
 from search.init_script import UnreadableScript, write_space
 from search.init_script.flag import Flag
 from search.init_script.ranges import default_of, place_of, range_of
+from search.init_script.read import Script
+from search.init_script.scores import Scores
+from search.init_script.write import space_text
 from search.space import SPACES, load_space
+from search.space.shell_words import words_of
 from search.space.space import Space
 from tests.support.documents import ROOT, block_of, blocks_of
+from trainables.command.template import filled
 
 ARGPARSE = """
     import argparse
@@ -396,6 +402,16 @@ def test_a_script_without_readable_flags_is_refused_with_its_own_words(
         written(tmp_path, script)
     assert message in str(raised.value)
     assert not (tmp_path / "train.yaml").exists()
+
+
+@pytest.mark.parametrize("name", ["my train.py", "it's {here}.py"])
+def test_a_scripts_name_stays_one_word_of_its_command(tmp_path: Path, name: str) -> None:
+    script = Script(path=Path(name), library="argparse", words=("{python}", name, "fit"), flags=())
+    run = yaml.safe_load(space_text(script, Scores(source="", metric=""), name="a.yaml"))["search"][
+        "command"
+    ]["run"]
+    values = {"python": "python"}
+    assert filled(words_of(run), values, {}) == ["python", name, "fit"]
 
 
 def test_a_notebook_is_named_as_one(tmp_path: Path) -> None:
