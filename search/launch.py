@@ -8,6 +8,7 @@ that can be resumed. Observers get each event in the order in which they depend 
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -107,10 +108,15 @@ def chosen_backend(
         dashboard: Start Ray's dashboard and print how to sign in.
 
     Raises:
-        SessionError: There is no such backend, or it has no cluster or dashboard.
+        SessionError: There is no such backend, it has no cluster or dashboard, or this process is daemonic.
     """
     if name not in BACKENDS:
         raise SessionError(f"there is no backend {name!r}: use one of {', '.join(BACKENDS)}")
+    if multiprocessing.current_process().daemon:
+        raise SessionError(
+            "this process is daemonic, as those of multiprocessing.Pool, and may start none of a "
+            "search's; use a concurrent.futures.ProcessPoolExecutor"
+        )
     if name != "local":
         engine: Engine = "core_controller" if name == "ray-core" else "tune_adapter"
         return RayBackend(address=address, dashboard=dashboard, engine=engine)

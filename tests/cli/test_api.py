@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import re
 import subprocess
@@ -210,6 +211,15 @@ def test_a_machine_that_cannot_is_a_value_error_too(here: Path, monkeypatch: pyt
     search_without_ray(monkeypatch, make_backend=Refusing)
     with pytest.raises(ValueError, match="Ray did not start: no room"):
         jouletune.search(SPACE, trials=1, is_quiet=True)
+
+
+def test_a_daemonic_process_is_a_value_error_as_it_may_start_no_others(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # whatever chooses the backend of tests
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="this process is daemonic, as those of multiprocessing"):
+        jouletune.search(SPACE, results=here, backend="local", is_quiet=True)
 
 
 def test_a_run_that_is_not_there_is_a_value_error(here: Path) -> None:

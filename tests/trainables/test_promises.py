@@ -125,6 +125,7 @@ CURE = "give tensors (torch.from_numpy), numbers, text, dicts and lists (x.tolis
             "run_epoch must return a mapping of names to numbers, got float",
             "def run_epoch",
         ),
+        (RESULT, "return {3: 0.5}", "run_epoch must name its numbers by text, got [3]", "def run_epoch"),
         (
             RESULT,
             'return {"acc": 0.5}',

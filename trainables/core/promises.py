@@ -69,10 +69,12 @@ def plain_numbers(values: object, method: Callable[..., object]) -> dict[str, fl
         BadResult: They are not numbers by name.
     """
     name = method.__name__
-    if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):
+    if not isinstance(values, Mapping):
         raise BadResult(
             f"{name} must return a mapping of names to numbers, got {_kind(values)}{place_of(method)}"
         )
+    if nameless := [key for key in values if not isinstance(key, str)]:
+        raise BadResult(f"{name} must name its numbers by text, got {nameless}{place_of(method)}")
     odd = {key: type(value).__name__ for key, value in values.items() if not _is_number(value)}
     if odd:
         raise BadResult(
