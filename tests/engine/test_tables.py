@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,16 @@ def table(folder: Path, content: bytes) -> Path:
         SEMICOLONS.encode("utf-8-sig"),
         SEMICOLONS.replace(";", "\t").encode("utf-16"),
         SEMICOLONS.replace(";", " ; ").encode(),
+        SEMICOLONS.replace(";", "|").encode(),
+        f"sep=;\r\n{SEMICOLONS}".encode(),
         ("\n" + COMMAS.replace("\n", "\n\n").rstrip()).encode(),
         COMMAS.replace("score\n", "score,,\n").encode(),
         COMMAS.replace("3.5\n", "3.5,,\n").encode(),
+        json.dumps(
+            [{"image": " café 1.png", "score": 3.5, "": [1]}, {"score": 1, "image": "b,c.png"}]
+        ).encode(),
+        "\n".join(map(json.dumps, [*ROWS])).encode("utf-8-sig"),
+        " ".join(json.dumps(row, ensure_ascii=False, indent=1) for row in ROWS).encode("utf-16"),
     ],
 )
 def test_a_table_is_read_as_it_is_meant(tmp_path: Path, content: bytes) -> None:
@@ -57,6 +65,15 @@ def test_a_missing_cell_is_empty_and_a_line_of_separators_is_none(tmp_path: Path
     [
         (b"image,score\nb,c.png,1\n", "line 2 has 3 cells, and the header 2 names; put cells with the delim"),
         ("image,score\ncafé.png,1\n".encode("cp1252"), r"is not UTF-8 \(byte 15\); save it as UTF-8"),
+        (b"image,label,label\na.png,1,2\n", "has two columns named label in its first line, which must name"),
+        (b"PAR1\x15\x04", "is Parquet, whatever its name; save it as CSV"),
+        (b"PK\x03\x04\x14", "is a spreadsheet or an archive, whatever its name; save it as CSV"),
+        (
+            b'{"a.png": "cat", "b.png": "dog"}',
+            "must have an object for each row, such as .*, got a single object",
+        ),
+        (b"[1, 2]", "must have an object for each row, such as .*, got 1"),
+        (b'{"image": "a.png"}\n{"image": ', "is not JSON: Expecting value: line 2 column 11"),
     ],
 )
 def test_a_table_that_would_be_misread_is_refused(tmp_path: Path, content: bytes, problem: str) -> None:
