@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -41,6 +42,9 @@ def rows(form: str, classes: str = "cat dog", number: int = 6) -> str:
         ("image_id;Label", "{}.png;{}", "train_images"),
         ("class,filepaths,width", "{1},pics/{0}.png,4", "pics"),
         ("File Name\tClass Name", "C:\\photos\\{}.png\t{}", "pics/deeper"),
+        ("photo,kind", "{}.png,{}", "train"),
+        ("photo,kind,label", "{}.png,train,{}", "."),
+        ("photo,label,score", "{}.PNG,{},3", "."),
     ],
 )
 def test_images_are_found_by_what_the_table_says_of_them(
@@ -60,11 +64,12 @@ def test_two_columns_need_no_header(tmp_path: Path, form: str) -> None:
     assert (files.class_names, files.labels, len(files.paths)) == (("cat", "dog"), (0, 1) * 3, 6)
 
 
-def test_parts_are_the_tables_and_numbers_are_in_their_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("column", ["data set", "Usage"])
+def test_parts_are_the_tables_and_numbers_are_in_their_order(tmp_path: Path, column: str) -> None:
     made(tmp_path, ".")
     parts = ("Train", "train", "Validation", "valid", "test", "")
     lines = [f"{index}.png,{(2, 10)[index % 2]},{part}" for index, part in enumerate(parts)]
-    files = read(tmp_path, "\n".join(["image,label,data set", *lines]))
+    files = read(tmp_path, "\n".join([f"image,label,{column}", *lines]))
     assert files.class_names == ("2", "10")
     assert Counter(files.parts) == {"train": 3, "val": 2, "test": 1}
 
@@ -99,11 +104,15 @@ def test_of_two_folders_the_one_of_the_tables_part_is_taken(tmp_path: Path) -> N
     [
         (f"image,label\n{rows('{}.png,{}')}9.png,cat\n", r"image that is not in .*: line 8 \(9.png\)"),
         (f"image,label\n{rows('{}.png,{}')}0.png,dog\n", r"two classes or in two parts: line 8 \(0.png\)"),
-        (f"image,label,split\n{rows('{}.png,{},fold1')}", r"part that is none of train.*: line 2 \(fold1\)"),
+        (f"image,label,split\n{rows('{}.png,{},fold1')}", r"split that is none of train.*: line 2 \(fold1\)"),
         (f"image,label\n{rows('{}.png,cat')}", "1 classes have images to train on; at least 2 are needed"),
         (f"image,label,split\n{rows('{}.png,{},train')}5.png,cow,val\n", "two classes or in two parts"),
         (rows("{}.png,{},a"), "has no header; let its first line be image,label"),
-        (f"photo,kind\n{rows('{}.png,{}')}", "has the columns photo, kind; it needs one of images"),
+        (f"photo,kind,x\n{rows('{},{},1')}", "has the columns photo, kind, x; it needs one of images"),
+        (
+            "image,cat,dog\n0.png,1,0\n1.png,1,1\n",
+            r"image with several classes.*: line 3 \(1.png: cat, dog\)",
+        ),
     ],
 )
 def test_what_contradicts_itself_is_refused(tmp_path: Path, text: str, problem: str) -> None:
@@ -137,3 +146,74 @@ def test_a_table_is_trained_on_as_a_folder_is(tmp_path: Path) -> None:
     found = check_source(context)
     assert (len(splits.train), len(splits.val), len(splits.test)) == (28, 6, 6)
     assert next(iter(found)).startswith("40 images")
+
+
+def test_images_of_a_table_may_be_shared_by_folders(tmp_path: Path) -> None:
+    made(tmp_path, "part_1", "part_2/images", number=12)
+    for index in range(12):
+        (tmp_path / ("part_2/images" if index < 8 else "part_1") / f"{index}.png").unlink()
+    files = read(tmp_path, f"image,label\n{rows('{},{}', number=12)}")
+    assert [path.parent.name for path in files.paths] == ["part_1"] * 8 + ["images"] * 4
+
+
+def test_names_of_another_machine_keep_their_folders_apart(tmp_path: Path) -> None:
+    made(tmp_path, "train/cat", "train/dog", "val/cat", "val/dog", number=3)
+    cells = [
+        f"{part}/{name}/{n}.png,{name},{part}"
+        for part in ("train", "val")
+        for name in ("cat", "dog")
+        for n in range(3)
+    ]
+    files = read(tmp_path, "\n".join(["path,label,split", *(f"/kaggle/input/{cell}" for cell in cells)]))
+    assert [files.class_names[label] for label in files.labels] == [path.parent.name for path in files.paths]
+    assert (
+        files.parts == tuple(path.parent.parent.name for path in files.paths) == ("train",) * 6 + ("val",) * 6
+    )
+
+
+def test_an_image_that_is_one_of_several_is_refused(tmp_path: Path) -> None:
+    made(tmp_path, "a", "b")
+    with pytest.raises(
+        DataError, match=r"image that may be one of several \(6\): line 2 \(0: a/0.png, b/0.png\)"
+    ):
+        read(tmp_path, f"image,label\n{rows('{},{}')}", images=".")
+
+
+def test_classes_that_may_be_one_or_several_are_named(tmp_path: Path) -> None:
+    made(tmp_path, ".")
+    files = read(
+        tmp_path,
+        f"image,label\n{rows('{}.png,{}', 'cat dog cat|dog Cat dog,Cat black-cat')}".replace(
+            "dog,Cat", '"dog, Cat"'
+        ),
+    )
+    assert files.remarks[1:] == (
+        "class names that differ only in case (2): Cat, cat",
+        "classes that read like several others, each taken for one of its own: an image has one class (2): "
+        "cat|dog, dog, Cat",
+    )
+
+
+def test_a_table_may_be_json(tmp_path: Path) -> None:
+    made(tmp_path, "images")
+    lines = [json.dumps({"file_name": f"{index}.png", "label": index % 2}) for index in range(6)]
+    assert read(tmp_path, "\n".join(lines), "metadata.jsonl").class_names == ("0", "1")
+
+
+def test_numbers_that_were_measured_are_no_classes(tmp_path: Path) -> None:
+    made(tmp_path, ".", number=20)
+    (tmp_path / "labels.csv").write_text(
+        "".join(["image,score\n", *(f"{n}.png,{n / 7:.3f}\n" for n in range(20))])
+    )
+    context = TrainingContext(
+        data={"labels": str(tmp_path / "labels.csv")},
+        data_seed=0,
+        seed=0,
+        cache_dir=tmp_path / "cache",
+        resolution=4,
+    )
+    for call in (check_source, load_data):
+        with pytest.raises(
+            DataError, match="no class of the 3 validation images is among those of the 14 to train on"
+        ):
+            call(context)

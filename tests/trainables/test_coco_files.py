@@ -132,12 +132,30 @@ def test_names_that_only_contain_a_parts_name_are_no_part(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "name", ["sub/{}.png", "sub\\{}.png", "./sub/{}.png", "C:\\photos\\{}.png", "/home/pi/photos/{}.png"]
+    "name",
+    [
+        "sub/{}.png",
+        "sub\\{}.png",
+        "./sub/{}.png",
+        "C:\\photos\\{}.png",
+        "/home/pi/photos/{}.png",
+        "../../label-studio/media/sub/{}.png",
+    ],
 )
 def test_names_with_folders_are_found(tmp_path: Path, name: str) -> None:
     images = [{**image, "file_name": name.format(number)} for number, image in enumerate(IMAGES)]
     write(tmp_path / "boxes.json", whole(images=images))
     write_images(tmp_path / ("images/sub" if "sub" in name else "images"))
+    assert check_detection_data(context(f"coco:{tmp_path}", tmp_path)).num_examples == 8
+
+
+def test_accents_may_be_written_in_two_ways(tmp_path: Path) -> None:
+    write(
+        tmp_path / "boxes.json",
+        whole(images=[{**image, "file_name": f"\u00e9{image['id']}.png"} for image in IMAGES]),
+    )
+    for number in range(8):
+        write_image(tmp_path / f"e\u0301{number}.png", number)
     assert check_detection_data(context(f"coco:{tmp_path}", tmp_path)).num_examples == 8
 
 

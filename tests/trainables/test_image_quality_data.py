@@ -89,11 +89,19 @@ def test_parts_that_a_table_brings_are_kept(tmp_path: Path) -> None:
     assert (kept[9:], kept[:9].count("val")) == (["test"] * 3, 1)
 
 
+def test_names_of_another_machine_are_found_and_parts_have_any_usual_name(tmp_path: Path) -> None:
+    rows: list[Row] = [{"image": f"{n}.png", "score": n, "set": ("Train", "dev")[n % 2]} for n in range(4)]
+    path = table(tmp_path, rows)
+    path.write_text(path.read_text().replace("0.png", "C:\\photos\\0.PNG"))
+    found = read_ratings(path, tmp_path)
+    assert (found.images, found.parts) == (("0.png", "1.png", "2.png", "3.png"), ("train", "val") * 2)
+
+
 def test_all_problems_of_a_table_come_at_once(tmp_path: Path) -> None:
     rows: list[Row] = [
         {"image": "a.png", "score": 1, "reference": "x", "part": "train"},
         {"image": "b.png", "score": "good", "reference": "x", "part": "test"},
-        {"image": "a.png", "score": 2, "reference": "y", "part": "dev"},
+        {"image": "a.png", "score": 2, "reference": "y", "part": "fold 1"},
     ]
     path = table(tmp_path, rows)
     (tmp_path / "b.png").unlink()
@@ -103,7 +111,7 @@ def test_all_problems_of_a_table_come_at_once(tmp_path: Path) -> None:
         f"{path} has 5 problems: "
         f"line 3: there is no image {tmp_path / 'b.png'} (images: FOLDER says where they are); "
         "line 3: score is good, not a number; line 3: reference x is in test and in train; "
-        "line 4: a.png is listed twice; line 4: part is dev; it may be train, val or test"
+        "line 4: a.png is listed twice; line 4: part is fold 1; it may be train, val or test"
     )
 
 

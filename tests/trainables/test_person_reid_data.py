@@ -131,13 +131,19 @@ def test_preflight_counts_and_opens_images(tmp_path: Path) -> None:
     [
         ("people", "no data source is named 'people'; there are persons, market:FOLDER"),
         ("market:{folder}/none", "none does not exist; write market:FOLDER"),
-        ("market:{folder}/empty", "there are no images in"),
+        (
+            "market:{folder}/empty",
+            "there are no images in .*/empty itself, nor folders named bounding_box_train,",
+        ),
+        ("market:{folder}/above", r"there are no images in .*; did you mean market:.*/above/Market-1501\?"),
         ("market:{folder}/half", "has no query, bounding_box_test; either all of bounding_box_train,"),
         ("market:{folder}/one", "no person of its parts train, val, test is seen by two cameras"),
     ],
 )
 def test_data_that_cannot_be_used_is_refused_with_the_reason(tmp_path: Path, data: str, words: str) -> None:
     (tmp_path / "empty").mkdir()
+    for name in ("bounding_box_train", "query", "bounding_box_test"):
+        (tmp_path / "above" / "Market-1501" / name).mkdir(parents=True)
     (tmp_path / "half" / "bounding_box_train").mkdir(parents=True)
     (tmp_path / "one").mkdir()
     for number in range(1, 5):

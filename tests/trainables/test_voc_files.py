@@ -358,3 +358,11 @@ def test_a_folder_above_or_a_misspelt_one_says_where_to_look(tmp_path: Path) -> 
     folder_of(tmp_path / "VOCdevkit/VOC2007")
     assert f"; voc:{tmp_path}/VOCdevkit/VOC2007 has some" in error(f"voc:{tmp_path}/VOCdevkit", tmp_path)
     assert f"did you mean {tmp_path}/VOCdevkit?" in error(f"voc:{tmp_path}/VOCdevki", tmp_path)
+
+
+def test_accents_may_be_written_in_two_ways(tmp_path: Path) -> None:
+    data = folder_of(tmp_path / "voc", {"val": listing(5, 6, 7)})
+    (tmp_path / "voc/Annotations/000000.xml").rename(tmp_path / "voc/Annotations/caf\u00e9.xml")
+    (tmp_path / "voc/JPEGImages/000000.png").rename(tmp_path / "voc/JPEGImages/cafe\u0301.png")
+    (tmp_path / "voc/ImageSets/Main/train.txt").write_text(f"cafe\u0301\n{listing(1, 2, 3, 4)}")
+    assert found(data, tmp_path).num_examples == 8

@@ -73,6 +73,12 @@ def boxes(annotations: Annotations) -> list[tuple[int, list[float]]]:
         ),
         ("path: pets\ntrain: a\nval: b\ntest:", "pets/a pets/b", ""),
         (
+            "train: /content/pets/train/images\nval: /content/pets/valid/images\ntest: ../test/images",
+            "train/images valid/images",
+            "train/labels valid/labels",
+        ),
+        ("path: C:\\pets\ntrain: C:\\pets\\a\nval: C:\\pets\\b", "a b", ""),
+        (
             "train: train\\images\nval: val\\images\nkpt_shape: null",
             "train/images val/images",
             "train/labels val/labels",
@@ -171,6 +177,11 @@ def test_images_without_labels_have_no_objects_and_are_counted(tmp_path: Path) -
         ("val: images", MIDDLE, "names no images to train on; write train: images/train"),
         ("nc: 2", MIDDLE, "names no images to train on; write train: images/train"),
         ("- train: [", MIDDLE, "is not YAML: "),
+        (
+            "train: /x/train/images\nval: /x/val/images",
+            MIDDLE,
+            "/x/train/images and /x/val/images are not in",
+        ),
     ],
 )
 def test_what_contradicts_itself_is_refused(tmp_path: Path, text: str, line: str, problem: str) -> None:
@@ -210,3 +221,41 @@ def test_a_folder_of_the_other_kind_or_above_is_hinted_at(tmp_path: Path) -> Non
     (tmp_path / "pets" / "a.json").write_text("{}")
     with pytest.raises(DataError, match=r"JSON files there: none; did you mean coco:.*/pets\?"):
         load_detection_data(replace(context, data=f"coco:{tmp_path}"))
+
+
+def test_a_test_part_without_a_label_file_or_a_folder_is_left_out(tmp_path: Path) -> None:
+    made(tmp_path, f"train: a\nval: b\ntest: c\n{NAMES}\n", "a b c")
+    for path in (tmp_path / "c").glob("*.txt"):
+        path.unlink()
+    found = read(tmp_path)
+    assert Counter(found.parts) == {"train": 8, "val": 8}
+    what = "the test part has 8 images and no label file; they are left out, and a test part is split off"
+    assert found.notes == {"parts": what}
+    (tmp_path / "c").rename(tmp_path / "unlabelled")
+    assert read(tmp_path / "data.yaml").notes == {"parts": "test: c does not exist; a test part is split off"}
+
+
+def test_folders_of_parts_beside_a_text_file_of_classes_are_parts(tmp_path: Path) -> None:
+    made(tmp_path, "", "images/train images/val", "labels/train labels/val")
+    (tmp_path / "data.yaml").unlink()
+    (tmp_path / "classes.txt").write_text("cat\ndog")
+    assert Counter(read(tmp_path).parts) == {"train": 8, "val": 8}
+    in_gbk = made(tmp_path / "gbk", "", "images")
+    (in_gbk / "data.yaml").rename(in_gbk / "classes.txt")
+    (in_gbk / "classes.txt").write_bytes("cat\n\u72d7".encode("gbk"))
+    with pytest.raises(DataError, match=r"classes.txt is not UTF-8 \(byte 4\); save it as UTF-8"):
+        read(in_gbk)
+
+
+@pytest.mark.parametrize("names", ["[007, null]", "{0: 007, 1: null}"])
+def test_names_of_classes_are_as_they_are_written(tmp_path: Path, names: str) -> None:
+    assert read(made(tmp_path, f"train: images\nnames: {names}\n", "images")).class_names == ("007", "null")
+
+
+def test_images_in_a_list_may_have_folders_of_another_machine_and_accents_of_a_mac(tmp_path: Path) -> None:
+    made(tmp_path, f"train: train.txt\n{NAMES}\n", "images", "labels")
+    (tmp_path / "images/0.png").rename(tmp_path / "images/cafe\u0301.png")
+    (tmp_path / "labels/0.txt").rename(tmp_path / "labels/caf\u00e9.txt")
+    names = ["caf\u00e9", *map(str, range(1, 8))]
+    (tmp_path / "train.txt").write_text("".join(f"D:\\pets\\images\\{name}.png\n" for name in names))
+    assert [len(objects.labels) for objects in read(tmp_path).objects] == [1] * 8

@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from trainables.detection.image_files import is_file
 from trainables.engine.findings import Findings
+from trainables.engine.images.file_lookup import find_file
 from trainables.engine.images.folder_names import PARTS, Part, is_never_data, part_in, part_of
 
 _ANNOTATION_FOLDERS = {"annotations", "annotation", "labels", "json"}
@@ -120,7 +120,7 @@ def image_paths(
     """
     folders = _folders(file, part, root) if given is None else [given, *_subfolders(given, part)]
     tried = names[:: max(1, len(names) // _TRIED)]
-    counts = {folder: sum(is_file(_located(folder, name)) for name in tried) for folder in folders}
+    counts = {folder: sum(find_file(folder, name) is not None for name in tried) for folder in folders}
     best = max(folders, key=lambda folder: (counts[folder], folder.name.lower() in file.stem.lower()))
     if tried and not counts[best]:
         searched = ", ".join(map(str, folders))
@@ -157,7 +157,5 @@ def _subfolders(top: Path, part: Part | None) -> Iterable[Path]:
 
 
 def _located(folder: Path, name: str) -> Path:
-    """The file by its whole name or, if that does not exist, by the last component."""
-    posix = PurePosixPath(name.replace("\\", "/"))
-    paths = (folder / name, folder / posix, folder / posix.name)
-    return next(filter(is_file, paths), folder / posix)
+    """The file by its whole name or by the end of that, as its first folders may be another machine's."""
+    return find_file(folder, name) or folder / PurePosixPath(name.replace("\\", "/"))

@@ -15,6 +15,7 @@ from PIL import Image
 from trainables.core.suggest import suggest_path
 from trainables.detection.entries import ImageEntry
 from trainables.engine.findings import Findings
+from trainables.engine.images.file_lookup import is_file
 from trainables.engine.images.folder_names import is_never_data
 from trainables.engine.images.reading import endings, orientation_of
 from trainables.engine.images.survey import Fact, Survey
@@ -31,14 +32,6 @@ _UNTURN = {  # inverse of Pillow's exif_transpose
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
-
-
-def is_file(path: Path) -> bool:
-    """Whether the path is a file; false also for a name that no file can have."""
-    try:
-        return path.is_file()
-    except OSError:  # the name is too long
-        return False
 
 
 def check_files(entries: Sequence[ImageEntry], findings: Findings) -> None:

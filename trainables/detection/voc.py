@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
+from unicodedata import normalize
 from xml.etree import ElementTree
 
 from trainables.core.suggest import suggest_path
@@ -91,7 +92,7 @@ def _no_annotations_reason(root: Path) -> str:
 
 
 def _entries(group: _Group, root: Path, findings: Findings) -> Iterator[ImageEntry]:
-    by_stem = {path.stem: path for path in group.files}
+    by_stem = {normalize("NFC", path.stem): path for path in group.files}
     listed = None if group.part else read_lists(root, list(by_stem), findings)
     if listed is None:
         listed = [(group.part or "train", stem) for stem in by_stem]
@@ -104,7 +105,7 @@ def _entries(group: _Group, root: Path, findings: Findings) -> Iterator[ImageEnt
 
 @dataclass(frozen=True)
 class _Images:
-    """The files of the folders where images may be, by name and by name without suffix."""
+    """The files of the folders where images may be, by name and by name without suffix, accents as in NFC."""
 
     by_name: Mapping[str, Path]
     by_stem: Mapping[str, Sequence[Path]]
@@ -114,15 +115,16 @@ class _Images:
         by_name: dict[str, Path] = {}
         by_stem: dict[str, list[Path]] = defaultdict(list)
         for path in (path for folder in folders for path in sorted(folder.iterdir())):
-            if path.suffix.lower() in endings() and not is_never_data(path.name) and path.name not in by_name:
-                by_name[path.name] = path
-                by_stem[path.stem].append(path)
+            name = normalize("NFC", path.name)
+            if path.suffix.lower() in endings() and not is_never_data(name) and name not in by_name:
+                by_name[name] = path
+                by_stem[normalize("NFC", path.stem)].append(path)
         return cls(by_name, by_stem)
 
     def find(self, stem: str, filename: str, where: str, findings: Findings) -> Path | None:
         """Find the image of an XML file: the one of the same name, or else the one in `<filename>`."""
         given = self._given(filename)
-        own = self.by_stem.get(stem, ())
+        own = self.by_stem.get(normalize("NFC", stem), ())
         if given in own:
             return given
         if len(own) > 1:
@@ -136,7 +138,7 @@ class _Images:
 
     def _given(self, filename: str) -> Path | None:
         """The image named by `<filename>`, ignoring its folders, and its suffix if no image has it."""
-        last = PureWindowsPath(filename).name  # accepts both kinds of slash
+        last = normalize("NFC", PureWindowsPath(filename).name)  # accepts both kinds of slash
         of_stem = (*self.by_stem.get(last, ()), *self.by_stem.get(PureWindowsPath(last).stem, ()))
         return self.by_name.get(last) or next(iter(of_stem), None)
 

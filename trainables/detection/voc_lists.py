@@ -7,6 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
+from unicodedata import normalize
 
 from trainables.engine.findings import Findings
 from trainables.engine.images.folder_names import PARTS, Part, is_never_data, part_of
@@ -122,7 +123,8 @@ def _stems(path: Path, known: Mapping[str, None], is_test: bool, findings: Findi
 
 def _stem(line: str, known: Mapping[str, None]) -> str | None:
     """The stem that a line names: names may contain spaces or dots, and a suffix or column may follow."""
-    for name in (line, _COLUMN.sub("", line).strip()):
+    given = normalize("NFC", line)
+    for name in (given, _COLUMN.sub("", given).strip()):
         last = PureWindowsPath(name).name  # accepts both kinds of slash
         stem, _, ending = last.rpartition(".")
         is_ending = f".{ending.lower()}" in {".xml", *endings()}

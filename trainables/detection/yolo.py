@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -12,8 +12,9 @@ from ruamel.yaml.error import YAMLError
 from trainables.core.suggest import suggest_path
 from trainables.detection.coco_json import is_finite, outline_corners
 from trainables.detection.entries import Category, Corners, ImageEntry, ObjectEntry
-from trainables.detection.image_files import is_file, read_headers
+from trainables.detection.image_files import read_headers
 from trainables.engine.findings import Findings
+from trainables.engine.images.file_lookup import forms, is_file, is_folder, spellings
 from trainables.engine.images.folder_names import PARTS, Part, part_of
 from trainables.engine.images.folder_tree import FolderTree
 
@@ -41,8 +42,13 @@ def read_yolo(path: Path, findings: Findings) -> tuple[list[ImageEntry], list[Ca
     parts = [(part, image) for part in PARTS for image in places.images(part, findings)]
     if not any(part == "train" for part, _ in parts) and not findings.problems:
         findings.add_problem(f"{path} names no images to train on; write {_EXAMPLE}")
-    headers = read_headers([image for _, image in parts])
     labels = _Labels(names, folder, findings, has_keypoints=bool(content.get("kpt_shape")))
+    tested = [image for part, image in parts if part == "test"]
+    if tested and not any(map(labels.has_file, tested)):
+        what = f"the test part has {len(tested)} images and no label file; they are left out"
+        findings.add_note("parts", f"{what}, and a test part is split off")
+        parts = [(part, image) for part, image in parts if part != "test"]
+    headers = read_headers([image for _, image in parts])
     entries = []
     for (part, image), header in zip(parts, headers, strict=True):
         size_px = header.upright_px if header.width else None  # decoding reports unreadable files
@@ -61,20 +67,41 @@ def _content(path: Path, findings: Findings) -> tuple[Mapping[str, Any] | None, 
     folder = path if path.is_dir() else path.parent
     file = _data_file(folder) if path.is_dir() else path
     if file is None and (listed := folder / "classes.txt").is_file():
-        names = [line.strip() for line in listed.read_text("utf-8-sig").splitlines() if line.strip()]
-        return {"train": "images" if (folder / "images").is_dir() else ".", "names": names}, folder
+        return {**_parts_by_folder(folder), "names": list(_lines(listed, findings))}, folder
     if file is None:
         findings.add_problem(f"{folder} has no data.yaml; write one such as {_EXAMPLE}")
         return None, folder
     try:
-        content = YAML(typ="safe", pure=True).load(file.read_text("utf-8-sig"))
+        text = file.read_text("utf-8-sig")
+        content, as_text = YAML(typ="safe", pure=True).load(text), YAML(typ="base", pure=True).load(text)
     except (OSError, ValueError, YAMLError) as error:
         findings.add_problem(f"{file} is not YAML: {' '.join(str(error).split())[:200]}")
         return None, folder
     if not isinstance(content, dict):
         findings.add_problem(f"{file} is not a data.yaml of YOLO; write a mapping such as {_EXAMPLE}")
         return None, folder
+    if isinstance(content.get("names"), list | dict):
+        return {**content, "names": as_text["names"]}, folder  # 007, null and 1.10 are classes' names too
     return content, folder
+
+
+def _lines(path: Path, findings: Findings) -> Iterator[str]:
+    """The lines of a text file that are not empty; none if it is not UTF-8, which is added as a problem."""
+    try:
+        yield from (line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip())
+    except UnicodeDecodeError as error:
+        findings.add_problem(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8")
+
+
+def _parts_by_folder(folder: Path) -> dict[str, str]:
+    """The folders of parts, at the top or in `images`; that or the top as training part if there are none."""
+    images = folder / "images" if (folder / "images").is_dir() else folder
+    for top in (images, folder):
+        folders = [each for each in sorted(top.iterdir()) if each.is_dir()]
+        parts = {str(part): str(each) for each in folders if (part := part_of(each.name))}
+        if "train" in parts:
+            return parts
+    return {"train": str(images)}
 
 
 def _data_file(folder: Path) -> Path | None:
@@ -108,6 +135,7 @@ class _Places:
 
     def __init__(self, content: Mapping[str, Any], folder: Path) -> None:
         self._folder = folder
+        self._texts: dict[Path, str] = {}  # what each place is called
         self._by_part: dict[Part, Any] = {}
         for key, given in content.items():
             if (part := part_of(str(key))) and given:
@@ -117,31 +145,37 @@ class _Places:
         self._root = next(top for top in tops if top.is_dir())
 
     def images(self, part: Part, findings: Findings) -> Iterator[Path]:
-        """The images of a part; a place that does not exist is added as a problem."""
+        """The images of a part; a place that does not exist is a problem, but for a missing test part.
+
+        Roboflow and others name a test part whether there is one or not.
+        """
         given = self._by_part.get(part, [])
-        for text in given if isinstance(given, list) else [given]:
-            place = self._found(str(text), self._root)
-            if place is None:
+        for one in given if isinstance(given, list) else [given]:
+            text = PurePosixPath(str(one).replace("\\", "/")).as_posix()
+            place = self._found(text, self._root)
+            if place is None and part == "test":
+                what = f"test: {text} does not exist; a test part is split off"
+                findings.add_note("parts", what)
+            elif place is None:
                 findings.add_problem(f"{part}: {text} is not in {self._root}; correct it, or path")
+            elif self._texts.setdefault(place, text) != text:
+                both = f"{self._texts[place]} and {text}"
+                findings.add_problem(
+                    f"{both} are not in {self._root}, or are both {place}; correct them, or path"
+                )
             elif place.is_dir():
                 yield from FolderTree(place).images(place)
             else:
-                lines = place.read_text("utf-8-sig").splitlines()
-                yield from (
-                    self._found(line.strip(), place.parent) or place.parent / line.strip()
-                    for line in lines
-                    if line.strip()
-                )
+                lines = _lines(place, findings)
+                yield from (self._found(line, place.parent) or place.parent / line for line in lines)
 
     def _found(self, text: str, top: Path) -> Path | None:
-        """Find a path from its possible bases; Roboflow's `../train/images` starts one level too high."""
-        posix = text.replace("\\", "/")
-        paths = [
-            start / each
-            for start in (top, self._root, self._folder)
-            for each in (posix, posix.removeprefix("../"))
-        ]
-        return next((path for path in paths if path.is_dir() or is_file(path)), None)
+        """Find a path from its possible bases, also if its first folders are another machine's.
+
+        Roboflow's `../train/images` starts one level too high.
+        """
+        paths = (start / each for each in spellings(text) for start in (top, self._root, self._folder))
+        return next((path for path in paths if is_file(path) or is_folder(path)), None)
 
 
 class _Labels:
@@ -155,6 +189,10 @@ class _Labels:
         self._num_boxes = self._num_labels = 0
         self._unfit: list[str] = []
         self._last = Path()
+
+    def has_file(self, image: Path) -> bool:
+        """Whether an image has a label file."""
+        return any(map(is_file, self._candidates(image)))
 
     def objects(self, image: Path, size_px: tuple[float, float]) -> Iterator[ObjectEntry]:
         label = next(filter(is_file, self._candidates(image)), None)
@@ -181,10 +219,11 @@ class _Labels:
     def _candidates(self, image: Path) -> Sequence[Path]:
         """Possible label files: in `labels` in place of the last `images`, and beside the image."""
         parts = list(image.parts)
-        places = [place for place, name in enumerate(parts[:-1]) if name.lower() == "images"]
-        if places:
-            parts[places[-1]] = "labels"
-        return list(dict.fromkeys([Path(*parts).with_suffix(".txt"), image.with_suffix(".txt")]))
+        last = max((place for place, name in enumerate(parts[:-1]) if name.lower() == "images"), default=None)
+        if last is not None:
+            parts[last] = "labels"
+        places = list(dict.fromkeys([Path(*parts).with_suffix(".txt"), image.with_suffix(".txt")]))
+        return [path.with_name(name) for path in places for name in forms(path.name)]
 
     def _object(self, words: Sequence[str], where: str, size_px: tuple[float, float]) -> ObjectEntry | None:
         try:

@@ -18,7 +18,7 @@ class Photographs(DataSource):
 
 @dataclass(frozen=True, kw_only=True)
 class Quality(DataSource):
-    """A CSV table of images and their scores; images are beside it or in `images`, stored at `side` px."""
+    """A table (CSV, JSON) of images and scores; images are beside it or in `images`, stored at `side` px."""
 
     quality: FilePath
     images: FolderPath | None = None

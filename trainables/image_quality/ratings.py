@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +14,19 @@ from torch import Tensor
 
 from trainables.core.contract import DataError
 from trainables.engine.findings import refuse
+from trainables.engine.images.file_lookup import ImageFinder
+from trainables.engine.images.folder_names import part_of
+from trainables.engine.images.labelled_table import IMAGE_COLUMNS
 from trainables.engine.subset import HELD_OUT_FRACTION, balanced_order
 from trainables.engine.tables import read_table
 
 # Accepted names of columns, in upper or lower case; the second names are KonIQ-10k's.
 _COLUMNS = {
-    "image": ("image", "image_name"),
+    "image": IMAGE_COLUMNS,
     "score": ("score", "mos"),
     "reference": ("reference",),
     "part": ("part", "set"),
 }
-_PARTS = {"train": "train", "training": "train", "val": "val", "validation": "val", "test": "test"}
 NUM_LEVELS = 5  # of scores, for balanced subsets
 
 
@@ -91,10 +94,11 @@ def read_ratings(path: Path, folder: Path) -> Ratings:
     Raises:
         DataError: There is no such table, or it has problems, which are all listed.
     """
-    rows = _rows(path)
-    refuse(str(path), list(_problems(rows, folder)))
+    rows, finder = _rows(path), ImageFinder(folder)
+    found = {row["image"]: finder.find(row["image"]) for row in rows}
+    refuse(str(path), list(_problems(rows, found, folder)))
     return Ratings(
-        images=tuple(row["image"] for row in rows),
+        images=tuple(Path(os.path.relpath(found[row["image"]][0], folder)).as_posix() for row in rows),
         scores=tuple(float(row["score"]) for row in rows),
         references=tuple(row.get("reference") or row["image"] for row in rows),
         parts=tuple(_part(row) or "train" for row in rows),
@@ -114,18 +118,22 @@ def _rows(path: Path) -> list[dict[str, str]]:
     return [{ours: row[theirs] for ours, theirs in found.items()} for row in rows]
 
 
-def _problems(rows: Sequence[Mapping[str, str]], folder: Path) -> Iterator[str]:
+def _problems(
+    rows: Sequence[Mapping[str, str]], found: Mapping[str, Sequence[Path]], folder: Path
+) -> Iterator[str]:
     if not rows:
         yield "it has no rows"
-    seen: set[str] = set()
+    seen: set[Sequence[Path]] = set()
     parts: dict[str, str | None] = {}
     for line, row in enumerate(rows, start=2):
         image, reference, part = row["image"], row.get("reference") or row["image"], _part(row)
-        if image in seen:
-            yield f"line {line}: {image} is listed twice"
-        elif not image or not (folder / image).is_file():
+        if not found[image]:
             yield f"line {line}: there is no image {folder / image} (images: FOLDER says where they are)"
-        seen.add(image)
+        elif len(found[image]) > 1:
+            yield f"line {line}: {image} may be {' or '.join(map(str, found[image][:2]))}"
+        elif found[image] in seen:
+            yield f"line {line}: {image} is listed twice"
+        seen.add(found[image])
         if not _is_number(row["score"]):
             yield f"line {line}: score is {row['score'] or 'empty'}, not a number"
         if part is None:
@@ -137,7 +145,7 @@ def _problems(rows: Sequence[Mapping[str, str]], folder: Path) -> Iterator[str]:
 def _part(row: Mapping[str, str]) -> str | None:
     """The part of a row, "train" by default; None if no part has that name."""
     given = row.get("part")
-    return _PARTS.get(given.lower()) if given else "train"
+    return part_of(given) if given else "train"
 
 
 def _is_number(text: str) -> bool:

@@ -6,24 +6,27 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from trainables.core.contract import DataError
-from trainables.engine.findings import Findings
+from trainables.engine.findings import Findings, line_of
+from trainables.engine.images.file_lookup import ImageFinder
 from trainables.engine.images.files import ImageFiles
 from trainables.engine.images.folder_names import PARTS, part_in, part_of
 from trainables.engine.images.folder_tree import FolderTree, is_image
 from trainables.engine.tables import read_table
 
 # Names that a column may have, in any case, with blanks or dashes for _; the first that is present counts.
-_IMAGE = (
+IMAGE_COLUMNS = (
     *("image", "filename", "file_name", "file", "filepath", "filepaths", "file_path", "path", "image_path"),
     *("image_name", "image_id", "img", "images", "name", "id"),
 )
 _LABEL = ("label", "labels", "class", "class_name", "category", "target", "species", "breed", "class_id", "y")
 _PART = ("part", "split", "set", "subset", "data_set", "dataset")
 _TRIED = 50  # images to look for in each folder
+# Cells of a column for one class.
+_MARKS = {"1": "yes", "1.0": "yes", "true": "yes", "0": "no", "0.0": "no", "false": "no"}
+_JOINED = re.compile(r"\s*[|;,&+/ ]\s*")  # between the classes of an image that has several
 _MAX_MISSING_FRACTION = 0.01  # of the images, the same as for unreadable ones
 
 Row = Mapping[str, str]
@@ -34,6 +37,8 @@ def read_labelled_table(table: Path, given: Path | None) -> ImageFiles:
 
     A cell may name an image with folders, which need not match, or without its ending. Instead of a column
     of classes there may be one for each class, with a 1 in one of them. Rows without a class are left out.
+    Columns are known by their names, those of images and parts also by their cells, and that of classes by
+    being the only other one.
 
     Args:
         given: The folder of the images; None means the table's, or the one in it that has most of them.
@@ -50,22 +55,19 @@ def read_labelled_table(table: Path, given: Path | None) -> ImageFiles:
     folder = _folder_with_most([row[columns.image] for row in rows], table, given)
     found = _found(columns, rows, folder, findings)
     names = _class_names([label for label, _ in found.values()])
-    trained = {label for label, part in found.values() if part == "train"}
-    if len(trained) < 2:
-        findings.add_problem(f"{len(trained)} classes have images to train on; at least 2 are needed")
-    for label in [name for name in names if name not in trained and trained]:
-        findings.add_problem("class that the training part has no image of", label)
+    _check_classes(names, found, findings)
     for path in _beside(found):
         findings.leave_out("image that the table does not name", path.name)
     findings.refuse(str(table))
+    number_of = {name: number for number, name in enumerate(names)}
     return ImageFiles(
         root=folder.root,
         paths=tuple(found),
-        labels=tuple(names.index(label) for label, _ in found.values()),
+        labels=tuple(number_of[label] for label, _ in found.values()),
         parts=tuple(part for _, part in found.values()),
         class_names=tuple(names),
         left_out=findings.left_out,
-        remarks=(f"images are in {folder.root}, classes in {columns.described}",),
+        remarks=(f"images are in {folder.root}, classes in {columns.described}", *_remarks(names)),
     )
 
 
@@ -91,22 +93,33 @@ class _Columns:
         plain = {re.sub(r"[ -]", "_", name.lower()): name for name in header if name}
         if any(is_image(Path(name)) for name in header):
             raise DataError(f"{table} has no header; let its first line be image,label")
-        image = next((plain[name] for name in _IMAGE if name in plain), None)
-        label = next((plain[name] for name in _LABEL if name in plain), None)
         part = next((plain[name] for name in _PART if name in plain), None)
+        label = next((plain[name] for name in _LABEL if name in plain), None)
+        image = next((plain[name] for name in IMAGE_COLUMNS if name in plain), None)
+        of_images = [name for name in plain.values() if _are_images(row[name] for row in rows[:_TRIED])]
+        if image is None and len(of_images) == 1:
+            (image,) = of_images
+        if part is None:
+            of_parts = [
+                name for name in plain.values() if name != label and _are_parts(row[name] for row in rows)
+            ]
+            part = of_parts[0] if of_parts else None
         others = tuple(name for name in plain.values() if name not in (image, part))
-        labels = (label,) if label else others if _is_one_of(rows, others) else ()
+        is_clear = len(others) == 1 or all(_MARKS.get(row[name].lower()) for row in rows for name in others)
+        labels = (label,) if label else others if is_clear else ()
         if image is None or not labels:
             raise DataError(
                 f"{table} has the columns {', '.join(header) or 'none'}; it needs one of images "
-                f"({', '.join(_IMAGE[:3])}) and one of classes ({', '.join(_LABEL[:3])}), and may have split"
+                f"({', '.join(IMAGE_COLUMNS[:3])}) and one of classes ({', '.join(_LABEL[:3])}), and may "
+                "have split"
             )
         return cls(image, labels, part)
 
-    def label(self, row: Row) -> str:
+    def classes(self, row: Row) -> Sequence[str]:
+        """The classes that a row names: one, none, or several if several columns have a 1."""
         if len(self.labels) == 1:
-            return row[self.labels[0]]
-        return next((name for name in self.labels if _is_one(row[name])), "")
+            return [row[name] for name in self.labels if row[name]]
+        return [name for name in self.labels if _MARKS.get(row[name].lower()) == "yes"]
 
     @property
     def described(self) -> str:
@@ -115,90 +128,82 @@ class _Columns:
         return self.labels[0] if len(self.labels) == 1 else f"{len(self.labels)} columns with a 1 each"
 
 
-def _is_one_of(rows: Sequence[Row], names: Sequence[str]) -> bool:
-    """Whether these columns mark the class of each row with a single 1."""
-    return len(names) > 1 and all(
-        sum(_is_one(row[name]) for name in names) == 1
-        and all(row[name] in ("0", "0.0", "1", "1.0") for name in names)
-        for row in rows
-    )
+def _are_images(cells: Iterable[str]) -> bool:
+    endings = {is_image(Path(cell)) for cell in cells}
+    return endings == {True}
 
 
-def _is_one(cell: str) -> bool:
-    return cell in ("1", "1.0")
+def _are_parts(cells: Iterable[str]) -> bool:
+    """Whether a column names the training part and another one: `train` alone may be the vehicle."""
+    parts = {part_of(cell) for cell in set(cells)} - {None}
+    return "train" in parts and len(parts) > 1
 
 
-class _Folder:
-    """A folder in which images are looked up by the names in cells."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def find(self, name: str) -> Path | None:
-        """Find an image by its whole name, or by its last part, with or without ending, if that is unique."""
-        path = self.root / name.replace("\\", "/")
-        return path if self.has(name) else self._by_last_part.get(path.name)
-
-    def has(self, name: str) -> bool:
-        """Whether the whole name leads to an image."""
-        return (self.root / name.replace("\\", "/")).is_file()
-
-    @cached_property
-    def _by_last_part(self) -> Mapping[str, Path]:
-        """The images in the folder and below by file name, with and without ending, if that is unique."""
-        images = FolderTree(self.root).images(self.root)
-        names = Counter(name for path in images for name in {path.name, path.stem})
-        return {name: path for path in images for name in (path.name, path.stem) if names[name] == 1}
-
-
-def _folder_with_most(names: Sequence[str], table: Path, given: Path | None) -> _Folder:
+def _folder_with_most(names: Sequence[str], table: Path, given: Path | None) -> ImageFinder:
     """The folder that has most of the images: the one given, or one of those beside the table.
+
+    The table's own folder has all of them if several folders share them.
 
     Raises:
         DataError: Several have equally many, and none is named like the table's part.
     """
     beside = table.parent
     inner = FolderTree(beside).listing(beside).folders
-    folders = [_Folder(root) for root in ([given] if given else [*inner, beside])]
+    folders = [ImageFinder(root) for root in ([given] if given else [*inner, beside])]
     tried = [name for name in names[:: max(1, len(names) // _TRIED)] if name]
-    counts = {folder: sum(map(folder.has, tried)) for folder in folders}
-    if not any(counts.values()):  # only then, as `find` lists everything below a folder
-        counts = {folder: sum(folder.find(name) is not None for name in tried) for folder in folders}
-    tied = [folder for folder in folders if counts[folder] == max(counts.values())]
+    counts = {folder: (sum(map(folder.has, tried)), 0) for folder in folders}
+    if len(folders) > 1 and max(counts.values()) < (len(tried), 0):  # only then: it lists all that is below
+        counts = {folder: _num_found(folder, tried) for folder in folders}
+    most = max(counts.values())
+    tied = [folder for folder in folders if counts[folder] == most]
     named = [folder for folder in tied if part_of(folder.root.name) == (part_in(table.stem) or PARTS[0])]
     alike = [folder.root.name for folder in tied if folder.root != beside]
-    if any(counts.values()) and len(named) != 1 and len(alike) > 1:
+    if any(most) and len(named) != 1 and len(alike) > 1:
         raise DataError(
             f"{table}: its images are in {' and in '.join(alike)} equally; say which with {{labels: {table}, "
             "images: FOLDER}"
         )
     if len(named) == 1:
         return named[0]
-    return tied[0] if any(counts.values()) else folders[-1]
+    return tied[0] if any(most) else folders[-1]
+
+
+def _num_found(folder: ImageFinder, names: Sequence[str]) -> tuple[int, int]:
+    """How many names lead to an image each, and how many of their folders are those here."""
+    shared = [folder.num_shared(name) for name in names]
+    return sum(num > 0 for num in shared), sum(shared)
 
 
 def _found(
-    columns: _Columns, rows: Sequence[Row], folder: _Folder, findings: Findings
+    columns: _Columns, rows: Sequence[Row], folder: ImageFinder, findings: Findings
 ) -> dict[Path, tuple[str, str]]:
     """Class and part of each image."""
     found: dict[Path, tuple[str, str]] = {}
     missing = []
     for number, row in enumerate(rows, start=1 if columns.has_no_header else 2):
-        name, label, where = row[columns.image], columns.label(row), f"line {number}"
+        name, where = row[columns.image], f"line {number}"
+        label, *more = columns.classes(row) or [""]
         given = row[columns.part] if columns.part else ""
-        part, path = part_of(given) if given else PARTS[0], folder.find(name)
+        part, paths = part_of(given) if given else PARTS[0], folder.find(name)
         if not label:
             findings.leave_out("row without a class", f"{where} ({name})")
-        elif path is None:
-            missing.append(f"{where} ({name})")
+        elif more:
+            classes = f"{where} ({name}: {', '.join((label, *more)[:3])})"
+            findings.add_problem("image with several classes, of which it can have only one", classes)
+        elif not paths:
+            missing.append(f"{where} ({name:.80})")
+        elif len(paths) > 1:
+            meant = ", ".join(path.relative_to(folder.root).as_posix() for path in paths[:2])
+            findings.add_problem("image that may be one of several", f"{where} ({name}: {meant})")
         elif part is None:
-            findings.add_problem("part that is none of train, val and test", f"{where} ({given})")
-        elif found.get(path, (label, part)) != (label, part):
+            what = f"{columns.part} that is none of train, val and test (rename the column if it is no part)"
+            findings.add_problem(what, f"{where} ({given})")
+        elif found.get(paths[0], (label, part)) != (label, part):
             findings.add_problem("image with two classes or in two parts", f"{where} ({name})")
-        elif path in found:
+        elif paths[0] in found:
             findings.leave_out("image that is listed twice", f"{where} ({name})")
         else:
-            found[path] = label, part
+            found[paths[0]] = label, part
     is_too_many = len(missing) > _MAX_MISSING_FRACTION * len(rows)
     for where in missing:
         if is_too_many:
@@ -214,6 +219,29 @@ def _beside(found: Iterable[Path]) -> list[Path]:
     folders = sorted({path.parent for path in known})
     files = [path for folder in folders for path in FolderTree(folder).listing(folder).files]
     return [path for path in files if is_image(path) and path not in known]
+
+
+def _check_classes(names: Sequence[str], found: Mapping[Path, tuple[str, str]], findings: Findings) -> None:
+    trained = {label for label, part in found.values() if part == "train"}
+    if len(trained) < 2:
+        findings.add_problem(f"{len(trained)} classes have images to train on; at least 2 are needed")
+    for label in [name for name in names if name not in trained and trained]:
+        findings.add_problem("class that the training part has no image of", label)
+
+
+def _remarks(names: Sequence[str]) -> list[str]:
+    """What is unusual in the names of classes: other case alone, or several names in one."""
+    cases = Counter(map(str.casefold, names))
+    alike = [name for name in names if cases[name.casefold()] > 1]
+    known = set(names)
+    joined = [name for name in names if len(parts := _JOINED.split(name)) > 1 and known.issuperset(parts)]
+    remarks = []
+    if alike:
+        remarks.append(line_of("class names that differ only in case", alike))
+    if joined:
+        what = "classes that read like several others, each taken for one of its own: an image has one class"
+        remarks.append(line_of(what, joined))
+    return remarks
 
 
 def _class_names(labels: Sequence[str]) -> list[str]:
