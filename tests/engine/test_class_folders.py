@@ -191,7 +191,8 @@ def test_what_lies_beside_the_parts_is_named(tmp_path: Path) -> None:
         ("train/cat train/dog Training/cat Training/dog test/cat", "train.* both named like the train part"),
         ("train/steam train/diesel bus car", "bus, car lie beside train/"),
         ("zip/cat zip/dog", "did you mean imagefolder:.*/zip"),
-        (".", "2 images lie in it side by side: make a folder for each class"),
+        (".", "2 images lie in it side by side: make a folder for each class, or write labels:FILE"),
+        ("pics/a pics/b notes/a notes/b", r"none in notes; did you mean imagefolder:.*/pics"),
         ("train/cat train/dog val/Cat", "class 'Cat' is in .*did you mean cat"),
         ("cat", "1 class folders with images; at least 2 are needed"),
         ("zip/zip/pets/cat zip/zip/pets/dog", "did you mean imagefolder:.*/zip/zip/pets"),
@@ -206,7 +207,7 @@ def test_what_lies_beside_the_parts_is_named(tmp_path: Path) -> None:
 )
 def test_what_could_be_misread_is_refused_with_a_way_on(tmp_path: Path, folders: str, words: str) -> None:
     for folder in folders.split():
-        fill(tmp_path / folder, 0 if folder == "meta" else 2)
+        fill(tmp_path / folder, 0 if folder.startswith(("meta", "notes")) else 2)
     with pytest.raises(DataError, match=words):
         find_image_files(tmp_path)
 
@@ -218,3 +219,26 @@ def test_classes_may_have_folders_of_one_name_or_be_many(tmp_path: Path, inner: 
         for folder in inner:
             fill(tmp_path / name / folder, 1)
     assert find_image_files(tmp_path).class_names == tuple(names)
+
+
+def test_a_table_beside_images_without_class_folders_is_suggested(tmp_path: Path) -> None:
+    for part in ("train", "test"):  # as Hugging Face's imagefolder has them
+        fill(tmp_path / part)
+        (tmp_path / part / "metadata.csv").write_text("file_name,label")
+    for folder in (tmp_path, tmp_path / "train"):
+        with pytest.raises(DataError, match=f"or write labels:{tmp_path}/train/metadata.csv"):
+            find_image_files(folder)
+
+
+def test_masks_and_copies_beside_their_images_are_named(tmp_path: Path) -> None:
+    classes(tmp_path, "cat", "dog", count=5)
+    for number in range(2):
+        for name in (f"{number}_mask.png", f"{number}_mask_1.png", f"{number}.jpg"):
+            Image.new("RGB", (4, 4)).save(tmp_path / "cat" / name)
+    Image.new("RGB", (4, 4)).save(tmp_path / "dog" / "x_mask.png")
+    what = "if they are masks or copies of them, move them away"
+    assert find_image_files(tmp_path).remarks == (
+        f"2 images are named like others with another ending (0.png); {what}",
+        f"2 images are named like others with _mask added (0_mask.png); {what}",
+        f"2 images are named like others with _mask_1 added (0_mask_1.png); {what}",
+    )

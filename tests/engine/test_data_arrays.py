@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from search.space.load import SPACES
 from trainables.core.contract import DataError, TrainingContext
 from trainables.engine.images.data import load_data
 from trainables.engine.images.data_check import check_source
+from trainables.engine.images.sources import load_source
 
 LABELS = np.arange(60) % 3 + 5
 
@@ -42,7 +44,12 @@ def test_each_image_keeps_its_label_and_classes_are_named_by_them(
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"images": np.zeros((4, 2, 2), np.uint8)}, "'labels is not a file in the archive'; it must be .npz"),
+        ({"images": np.zeros((4, 2, 2), np.uint8)}, "has images; it must have images and labels, or such a"),
+        (
+            {"arr_0": np.zeros((4, 2, 2), np.uint8)},
+            "has arr_0; it must have images and labels, or such a pair",
+        ),
+        ({"images": np.zeros((4, 2, 2), np.uint8), "labels": np.zeros((4, 9))}, "got (4, 9) of float64"),
         ({"images": np.zeros((4, 2, 2)), "labels": np.arange(4)}, "got (4, 2, 2) of float64"),
         ({"images": np.zeros((4, 2), np.uint8), "labels": np.arange(4)}, "got (4, 2) of uint8"),
         ({"images": np.zeros((4, 2, 2), np.uint8), "labels": np.arange(3)}, "must be 4 whole numbers"),
@@ -79,3 +86,29 @@ def test_a_space_finds_it_and_suggests_a_file_of_a_similar_name(
     assert space.data == {"npz": f"{tmp_path}/cells.npz"}
     with pytest.raises(SpaceError, match=r"cell\.npz does not exist; did you mean .*cells\.npz\?"):
         load_space("lr_bs", overrides=["search.data=npz:cell.npz"], spaces_dir=SPACES)
+
+
+@pytest.mark.parametrize(
+    ("names", "parts"),
+    [
+        ("x_train y_train x_test y_test", {"train": 40, "test": 10}),  # Keras
+        (
+            "train_images train_labels val_images val_labels test_images test_labels",
+            {"train": 40, "val": 10, "test": 10},
+        ),
+    ],
+)
+def test_parts_may_be_arrays_of_their_own(names: str, parts: dict[str, int], tmp_path: Path) -> None:
+    arrays: dict[str, Any] = {}
+    for (images, labels), count in zip(
+        zip(*[iter(names.split())] * 2, strict=True), parts.values(), strict=True
+    ):
+        arrays[images] = np.full((count, 4, 4, 3), count, np.uint8)
+        arrays[labels] = np.array(["cat", "dog"] * (count // 2))[:, None]  # MedMNIST has a column of labels
+    source = load_source(written(tmp_path / "a.npz", **arrays))
+    assert Counter(source.parts.tolist()) == parts
+    assert (source.class_names, source.labels[:4].tolist()) == (("cat", "dog"), [0, 1, 0, 1])
+    assert source.pixels(4).pick(torch.tensor([0, 45]))[:, 0, 0, 0].tolist() == [40, 10]
+    arrays[names.split()[-1]][0] = "cow"
+    with pytest.raises(DataError, match="the training part has no image of cow"):
+        load_source(written(tmp_path / "b.npz", **arrays))

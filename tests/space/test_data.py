@@ -22,6 +22,7 @@ IMAGES = (
     "torchvision:NAME, {torchvision: NAME, download: true, "
     "val_examples: N}, npz:FILE"
 )
+SCORES = "there are photographs, quality:FILE, {quality: FILE, images: FOLDER, side: 384}"
 BOXES = "there are shapes, coco:PATH, {coco: PATH, images: FOLDER}, voc:FOLDER, yolo:PATH"
 
 WRONG = """
@@ -34,6 +35,9 @@ detection        | {voc: pics, images: pics}              | voc has no option im
 detection        | {coco: 5}                              | coco must be text, got 5
 detection        | {coco: box.json, images: pic}          | @/box.json does not exist; did you mean @/boxes.json? | @/pic does not exist; did you mean @/pics?
 detection        | {coco: boxes.json, images: boxes.json} | @/boxes.json is a file; images must be a folder
+lr_bs            | photos.zip                             | @/photos.zip is a file that none of the sources reads; unpack it, and give its folder; IMAGES
+lr_bs            | ./photo                                | @/photo does not exist; did you mean @/photos?; IMAGES
+image_quality    | pics                                   | @/pics is a folder, and none of the sources is one; SCORES
 lr_bs            | imagefolder:scores.csv                 | @/scores.csv is a file; imagefolder must be a folder
 image_quality    | quality:pics                           | @/pics is a folder; quality must be a file
 image_quality    | {quality: scores.csv, side: 0}         | side must be a whole number of 1 or more, got 0
@@ -62,7 +66,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for folder in ("photos", "pics", "tree", "home/p", "elsewhere/photos"):
         (tmp_path / folder).mkdir(parents=True)
-    for file in ("boxes.json", "scores.csv", "bugs.tsv"):
+    for file in ("boxes.json", "scores.csv", "bugs.tsv", "photos.zip"):
         (tmp_path / file).touch()
     return tmp_path
 
@@ -179,7 +183,7 @@ def test_an_override_of_one_option_leaves_the_others_of_the_file(here: Path) -> 
 @pytest.mark.parametrize("row", rows(WRONG), ids=lambda row: row[1])
 def test_a_wrong_source_is_refused_with_what_there_is(row: list[str], here: Path) -> None:
     space, data, *problems = row
-    known = {"@": str(here), "IMAGES": IMAGES, "BOXES": BOXES}
+    known = {"@": str(here), "IMAGES": IMAGES, "BOXES": BOXES, "SCORES": SCORES}
     for mark, text in known.items():
         problems = [problem.replace(mark, text) for problem in problems]
     assert problems_of(space, data) == problems

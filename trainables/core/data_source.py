@@ -21,6 +21,7 @@ import dataclasses
 import difflib
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
@@ -181,7 +182,8 @@ def _read(
         names = [given[NAME] if kind.key() == NAME else kind.key() for kind in meant]
         return None, [f"{' and '.join(names)} are two data sources; give one of them"]
     if not meant:
-        return None, [_unknown(data, given, kinds)]
+        base = folder_of(kinds[0].key()) or Path()
+        return None, [_unread(data, base, kinds) or _unknown(data, given, kinds)]
     kind = meant[0]
     fields = {field.name for field in dataclasses.fields(kind)}
     problems = [_unknown_option(kind, key) for key in given if key not in fields]
@@ -243,6 +245,21 @@ def _guessed(kind: type[DataSource], key: str, text: str) -> Any:
     if bool in types:
         return text not in ("", "0", "false")
     return int(text) if int in types and text.isdecimal() else text
+
+
+def _unread(data: DataSpec, base: Path, kinds: Sequence[type[DataSource]]) -> str:
+    """Why the path that `data` is cannot be read as it is; empty if it is not a path."""
+    path = base / Path(data).expanduser() if isinstance(data, str) else base
+    if not isinstance(data, str) or not (path.exists() or data.startswith(("/", "./", "../", "~"))):
+        return ""
+    there_are = f"there are {listed_sources(kinds)}"
+    if not path.exists():
+        return f"{path} does not exist{suggest_path(path)}; {there_are}"
+    if path.is_dir():
+        return f"{path} is a folder, and none of the sources is one; {there_are}"
+    archives = [ending for _, of_format, _ in shutil.get_unpack_formats() for ending in of_format]
+    remedy = "unpack it, and give its folder; " if path.name.lower().endswith(tuple(archives)) else ""
+    return f"{path} is a file that none of the sources reads; {remedy}{there_are}"
 
 
 def _unknown(data: DataSpec, given: Mapping[str, Any], kinds: Sequence[type[DataSource]]) -> str:

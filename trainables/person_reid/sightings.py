@@ -93,5 +93,20 @@ def find_sightings(root: Path) -> Sightings:
             tree.leave_file(path, otherwise="")
     found = [(path.relative_to(root).as_posix(), place) for path, place in files if is_image(path)]
     if not found:
-        raise DataError(f"there are no images in {', '.join(map(str, there.values())) or root}")
+        raise DataError(_no_images_reason(root, list(there.values()), tree))
     return replace(sightings_of(*zip(*found, strict=True)), left_out=tree.left_out())
+
+
+def _no_images_reason(root: Path, searched: Sequence[Path], tree: FolderTree) -> str:
+    """Where images were looked for, and where they may be."""
+    if searched:
+        return f"there are no images in {', '.join(map(str, searched))}"
+    folders = tree.listing(root).folders
+    alike = next((one for one in folders if all((one / name).is_dir() for name in PLACES.values())), None)
+    if alike:
+        return f"there are no images in {root}; did you mean market:{alike}?"
+    has = ", ".join(one.name for one in folders[:_LISTED]) or "none"
+    return (
+        f"there are no images in {root} itself, nor folders named {', '.join(PLACES.values())}; its folders: "
+        f"{has}"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from unicodedata import normalize
 
 from trainables.core.contract import DataError
 from trainables.core.suggest import suggest, suggest_path
+from trainables.engine.images.data_sources import ImageTable
 from trainables.engine.images.files import ImageFiles
 from trainables.engine.images.folder_names import PART_NAMES, PARTS, Part, part_and_rest, part_of
 from trainables.engine.images.folder_tree import FolderTree, is_image
@@ -16,6 +18,8 @@ from trainables.engine.images.reading import HEIC_REMEDY, endings
 
 _MAX_PARTS = 10  # folds of a cross-validation; more folders with the same folders in them are classes
 _LISTED = 5
+_ADDED = re.compile(r"[-_. ](?=\d*[^\W\d_])")  # where a word is added to a name: a_mask, a-flip, a_2x
+_MIN_COMPANIONS = 0.05  # of all images
 _KINDS_OF_FILE = {
     *("images", "image", "imgs", "img", "jpegimages"),
     *("annotations", "annotation", "labels", "masks", "mask", "segmentation", "segmentations", "trimaps"),
@@ -43,8 +47,12 @@ def find_image_files(root: Path) -> ImageFiles:
     _check_other_parts(folders, images, class_names)
     remarks += _note_gaps(tree, folders, images, class_names)
     remarks += [f"HEIC: {HEIC_REMEDY}"] if _has_heic(tree) else []
+    remarks += _note_companions(
+        [path for by_class in images.values() for paths in by_class.values() for path in paths]
+    )
+    number_of = {name: number for number, name in enumerate(class_names)}
     found = [
-        (path, class_names.index(name), part)
+        (path, number_of[name], part)
         for part, by_class in images.items()
         for name, paths in by_class.items()
         for path in paths
@@ -137,13 +145,14 @@ def _check_parts(tree: FolderTree, named: Mapping[Part, Sequence[Path]], others:
         )
     elif not tree.listing(named["train"][0]).folders:
         problems.append(
-            f"{named['train'][0].name}/ is the training part by its name, but has no class folders; make a "
-            "folder in it for each class"
+            f"{named['train'][0].name}/ is the training part by its name, but has no class folders; "
+            f"{_ways_to_label(tree, named['train'][0], tree.root)}"
         )
     elif not named["val"] and not named["test"] and (beside := _with_images(tree, others)):
         problems.append(
             f"{_listed(beside)} lie beside {named['train'][0].name}/, which has folders in it: if that is "
-            "the training part, move the others away; if it is a class, give it another name"
+            "the training part, name the others val or test or move them away; if it is a class, give it "
+            "another name"
         )
     if problems:
         raise DataError(f"{tree.root}: {'; '.join(problems)}")
@@ -190,6 +199,9 @@ def _check_no_split(tree: FolderTree, folder: Path, class_folders: Sequence[Path
     common = sorted(set.intersection(*inside))
     if len(common) < 2 or len(class_folders) > max(_MAX_PARTS, len(common)):
         return
+    holders = [one for one in class_folders if _with_images(tree, [one])]
+    if len(holders) == 1:  # beside the annotations of each class
+        return
     outer = _listed([one.name for one in class_folders])
     if any(name.lower() in _KINDS_OF_FILE for name in common):
         remedy = "if they are classes, keep one of these folders in each, and move the others away"
@@ -222,13 +234,20 @@ def _check_classes(tree: FolderTree, folder: Path, images: Mapping[str, Sequence
     if len(inner) == 1 and len(tree.listing(inner[0]).folders) > 1:
         text += f"; did you mean imagefolder:{inner[0]}?"
     elif loose:
-        text += f"; {loose} images lie in it side by side: make a folder for each class, or write labels:FILE"
+        text += f"; {loose} images lie in it side by side: {_ways_to_label(tree, folder, tree.root)}"
     counts = Counter({left.reason: left.count for left in tree.left_out()})
     if counts:
         text += f"; left out are {', '.join(f'{count} ({reason})' for reason, count in counts.most_common())}"
     if _has_heic(tree):
         text += f"; HEIC: {HEIC_REMEDY}"
     raise DataError(f"{text}; known endings: {', '.join(sorted(endings()))}" if not filled else text)
+
+
+def _ways_to_label(tree: FolderTree, *folders: Path) -> str:
+    """What to do with images that lie side by side, with the table of their classes if one is there."""
+    files = [path for folder in folders for path in tree.listing(folder).files]
+    table = next((path for path in files if path.suffix.lower() in ImageTable.endings), "FILE")
+    return f"make a folder for each class, or write labels:{table}"
 
 
 def _has_heic(tree: FolderTree) -> bool:
@@ -268,6 +287,25 @@ def _note_gaps(
         elif missing := [name for name in names if not by_class.get(name)]:
             remarks.append(f"{folders[part].name}/ has no image of {_listed(missing)}")
     return remarks
+
+
+def _note_companions(paths: Sequence[Path]) -> list[str]:
+    """A remark for each addition to names that makes many images companions of others: masks, or copies."""
+    first = {(path.parent, path.stem): path for path in reversed(paths)}
+    companions: defaultdict[str, list[Path]] = defaultdict(list)
+    for path in paths:
+        if first[path.parent, path.stem] != path:
+            companions["another ending"].append(path)
+        for found in _ADDED.finditer(path.stem):
+            if (path.parent, path.stem[: found.start()]) in first:
+                companions[f"{path.stem[found.start() :]} added"].append(path)
+                break
+    return [
+        f"{len(named)} images are named like others with {added} ({named[0].name}); if they are masks or "
+        "copies of them, move them away"
+        for added, named in companions.items()
+        if len(named) > _MIN_COMPANIONS * len(paths)
+    ]
 
 
 def _listed(names: Sequence[str]) -> str:

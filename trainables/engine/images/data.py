@@ -184,9 +184,21 @@ def load_data(context: TrainingContext, framing: Framing = WHOLE_MIDDLE) -> Data
     off its training part: 15 % of that, so 70/15/15 if it lacks both.
 
     Raises:
-        DataError: Unknown, missing or unfit data, or images of many sizes and no `context.resolution`.
+        DataError: Unknown, missing or unfit data, images of many sizes and no `context.resolution`, or no
+            class that is both trained on and scored.
     """
-    return split_source(load_source(context, framing), context)
+    splits = split_source(load_source(context, framing), context)
+    refuse_unlearnable(splits.train.labels, splits.val.labels)
+    return splits
+
+
+def refuse_unlearnable(trained: Tensor, scored: Tensor) -> None:
+    """Raise DataError if no class of the validation part is in the training part: nothing could be right."""
+    if not bool(torch.isin(scored, trained).any()):
+        raise DataError(
+            f"no class of the {len(scored)} validation images is among those of the {len(trained)} to train "
+            "on, as when each image has a class of its own; a class needs several images"
+        )
 
 
 def split_source(source: ImageSource, context: TrainingContext) -> DataSplits:

@@ -16,6 +16,7 @@ from trainables.core.contract import DataError, TrainingContext
 from trainables.core.data_source import DataSource, read_source
 from trainables.core.data_summary import DataSummary, LeftOut
 from trainables.engine.images.class_folders import find_image_files
+from trainables.engine.images.data import refuse_unlearnable
 from trainables.engine.images.data_sources import IMAGE_SOURCES, ImageFolder, ImageTable, Torchvision
 from trainables.engine.images.files import ImageFiles
 from trainables.engine.images.identical import in_two_classes, in_two_parts, more_than_once
@@ -165,7 +166,9 @@ def _parts_as_split(
     labels: Sequence[int], parts: Sequence[str], seed: int
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """The rows of each part as a trial has them, and which parts the program splits off."""
-    rows = split_rows(torch.tensor(labels), np.array(parts), seed=seed)
+    every = torch.tensor(labels)
+    rows = split_rows(every, np.array(parts), seed=seed)
+    refuse_unlearnable(every[rows[0]], every[rows[1]])
     split_off = tuple(part for part in ("val", "test") if part not in parts)
     return dict(zip(_PARTS, rows, strict=True)), split_off
 

@@ -31,9 +31,9 @@ class ImageFolder(DataSource):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTable(DataSource):
-    """A CSV table of images, their classes and optionally parts; the images are beside it or in `images`."""
+    """A table (CSV, JSON) of images, their classes and maybe parts; images are beside it or in `images`."""
 
-    endings: ClassVar[tuple[str, ...]] = (".csv", ".tsv", ".txt")
+    endings: ClassVar[tuple[str, ...]] = (".csv", ".tsv", ".txt", ".json", ".jsonl")
     labels: FilePath
     images: FolderPath | None = None
 
@@ -52,7 +52,10 @@ class Torchvision(DataSource):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageArrays(DataSource):
-    """A NumPy file: uint8 `images` (n, height, width) or (n, height, width, 3), and integer `labels` (n,)."""
+    """A NumPy file: uint8 `images` (n, height, width) or (n, height, width, 3), and their `labels` (n,).
+
+    Parts are arrays of their own, such as `train_images` and `train_labels`, or `x_test` and `y_test`.
+    """
 
     endings: ClassVar[tuple[str, ...]] = (".npz",)
     npz: FilePath

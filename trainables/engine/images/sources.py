@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
-from trainables.core.contract import DataError, TrainingContext
+from trainables.core.contract import TrainingContext
 from trainables.core.data_source import DataSource, read_source
 from trainables.core.files import replacing
 from trainables.engine.cache_folder import CacheFolder
+from trainables.engine.images.arrays import read_arrays
 from trainables.engine.images.class_folders import find_image_files
 from trainables.engine.images.data_sources import (
     IMAGE_SOURCES,
@@ -58,7 +58,7 @@ def _load_source(
         case Digits():
             return _digits()
         case ImageArrays():
-            return _arrays(source.npz)
+            return read_arrays(source.npz)
         case ImageFolder():
             return _decoded(find_image_files(source.imagefolder), cache, top, num_threads, framing)
         case ImageTable():
@@ -94,34 +94,6 @@ def _digits() -> ImageSource:
     return in_memory_source(
         torch.from_numpy(images)[:, None], torch.from_numpy(digits.target), class_names="0123456789"
     )
-
-
-def _arrays(path: Path) -> ImageSource:
-    """Images and labels as arrays; classes are named by their labels.
-
-    Raises:
-        DataError: The file is not NumPy's or lacks one of the two, or they do not match.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            images, labels = file["images"], file["labels"]
-    except (OSError, EOFError, KeyError, ValueError, TypeError, BadZipFile) as error:
-        raise DataError(f"{path} cannot be read: {error}; it must be .npz with images and labels") from error
-    has_colours = images.ndim == 4 and images.shape[3] in (1, 3)
-    if images.dtype != np.uint8 or not (images.ndim == 3 or has_colours):
-        raise DataError(
-            f"{path}: images must be (n, height, width) or (n, height, width, 3) of uint8, got "
-            f"{images.shape} of {images.dtype}"
-        )
-    if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer) or not len(labels):
-        raise DataError(
-            f"{path}: labels must be {len(images)} whole numbers, one an image, got {labels.shape} of "
-            f"{labels.dtype}"
-        )
-    names, rows = np.unique(labels, return_inverse=True)
-    pixels = torch.from_numpy(images)
-    channels_first = pixels.permute(0, 3, 1, 2).contiguous() if has_colours else pixels[:, None]
-    return in_memory_source(channels_first, torch.from_numpy(rows), class_names=[str(name) for name in names])
 
 
 def _decoded(

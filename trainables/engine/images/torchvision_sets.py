@@ -88,10 +88,14 @@ def official_parts(name: str, *, download: bool) -> dict[str, Any]:
         if "split" in accepted:
             return _parts_by_split(dataset_class, settings)
         return {"train": dataset_class(**settings)}
-    except RuntimeError as error:  # torchvision's "Dataset not found or corrupted"
+    except TypeError as error:  # it is made of more than a folder
+        raise DataError(f"torchvision:{name} cannot be read by its name alone: {error}") from error
+    except (RuntimeError, OSError, ValueError, ImportError) as error:  # "Dataset not found or corrupted"
+        reason = " ".join(str(error).split())
+        way = f", or write data: {{torchvision: {name}, download: true}}" if "download" in accepted else ""
         raise DataError(
-            f"torchvision:{name} is not in {folder} ({error}); set JOULETUNE_DATA to the folder that has it, "
-            f"or write data: {{torchvision: {name}, download: true}}"
+            f"torchvision:{name} is not in {folder} ({reason}); set JOULETUNE_DATA to the folder that has "
+            f"it{way}"
         ) from error
 
 
@@ -138,8 +142,17 @@ def _labels_one_by_one(dataset: ConcatDataset[Any], path: Path) -> Tensor:
     """Labels of a data set that has them only with the images, which are decoded once for that."""
     if not path.is_file():
         with replacing(path) as temporary:
-            np.save(temporary, np.array([int(dataset[index][1]) for index in range(len(dataset))]))
+            np.save(temporary, np.array([_label(dataset[index]) for index in range(len(dataset))]))
     return torch.from_numpy(np.load(path))
+
+
+def _label(item: Sequence[Any]) -> int:
+    try:
+        return int(item[1])
+    except (TypeError, ValueError, IndexError) as error:
+        raise DataError(
+            f"torchvision has no class for each image of this data set, got {item[1:]!r:.80}"
+        ) from error
 
 
 def _class_names(datasets: Sequence[Any], labels: Tensor) -> tuple[str, ...]:
