@@ -88,6 +88,13 @@ def test_an_accent_that_is_written_in_two_ways_is_one_class(tmp_path: Path) -> N
     assert Counter(files.parts) == {"train": 6, "val": 2}
 
 
+def test_a_name_that_is_not_utf_8_is_written_out(tmp_path: Path) -> None:
+    classes(tmp_path, "cat", os.fsdecode(b"caf\xe9"), os.fsdecode(b"caf\xe8"))
+    files = find_image_files(tmp_path)
+    assert files.class_names == ("caf\\udce8", "caf\\udce9", "cat")
+    assert len(files.paths) == 6
+
+
 def test_what_is_hidden_or_a_systems_own_is_neither_class_nor_image(tmp_path: Path) -> None:
     classes(tmp_path)
     for junk in (".ipynb_checkpoints", "__MACOSX/cat", "@eaDir", "cat/.thumbnails", "lost+found"):

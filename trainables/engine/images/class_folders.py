@@ -175,9 +175,18 @@ def _images_by_class(tree: FolderTree, folder: Path) -> dict[str, list[Path]]:
     for path in tree.listing(folder).files:
         tree.leave_file(path, otherwise="image outside of class folders")
     images: defaultdict[str, list[Path]] = defaultdict(list)
-    for class_folder in class_folders:  # macOS and its archives write é as e and an accent
-        images[normalize("NFC", class_folder.name)] += tree.images(class_folder)
+    for class_folder in class_folders:
+        images[_class_name(class_folder)] += tree.images(class_folder)
     return images
+
+
+def _class_name(folder: Path) -> str:
+    r"""The class of a folder: its name, as text that files in UTF-8 can hold.
+
+    macOS and its archives write é as e and an accent. Archives of other systems leave bytes that are not
+    UTF-8, which become `\udce9` and the like.
+    """
+    return normalize("NFC", folder.name).encode(errors="backslashreplace").decode()
 
 
 def _check_no_split(tree: FolderTree, folder: Path, class_folders: Sequence[Path]) -> None:
