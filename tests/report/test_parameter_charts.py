@@ -13,8 +13,9 @@ from search.report.charts.chart import Chart
 from search.report.page.contour import contour
 from search.report.page.parallel import parallel
 from search.report.page.run_data import RunData, read_run
+from search.report.page.slices import slice_of
 from search.space import dump_space
-from tests.support.toy_runs import executed, listed, made_space
+from tests.support.toy_runs import TOY, executed, listed, made_space
 
 
 def run_at(tmp_path: Path, points: list[tuple[float, int]]) -> RunData:
@@ -78,3 +79,27 @@ def test_an_axis_names_its_ends_and_round_numbers_between(tmp_path: Path) -> Non
     on_lr = sorted((label.y, label.text) for label in chart.labels if label.x == 0)
     assert [text for _, text in on_lr] == ["0.0002", "0.001", "0.01", "0.1", "0.8"]
     assert [label.text for label in chart.labels if label.x == 1] == ["16", "64"]
+
+
+def test_zero_on_a_logarithmic_axis_is_to_the_left_of_all_others(tmp_path: Path) -> None:
+    noise = "noise: {distribution: log_uniform_values, min: 1e-6, max: 1e-2}"
+    values = [0, 2e-6, 3e-5, 1e-4, 5e-4, 1e-3, 2e-3, 8e-3]
+    points = [{"lr": 0.01 * 2**number, "batch_size": 16, "noise": each} for number, each in enumerate(values)]
+    space = made_space(tmp_path, TOY.replace("  batch_size", f"  {noise}\n  batch_size"))
+    run, _ = executed(space, tmp_path, listed(*points))
+    dump_space(space, run.ledger.space_file)
+    data = read_run(run.ledger.folder)
+    one = slice_of(data, "noise")
+    assert one.x.is_log
+    assert one.x.ticks == tuple(
+        (pytest.approx(at), name)
+        for at, name in [(2e-6 / 3, "0"), (1e-5, "1e-05"), (1e-4, "0.0001"), (1e-3, "0.001")]
+    )
+    assert min(x for series in one.series for x in series.x if x is not None) == pytest.approx(2e-6 / 3)
+    whole = parallel(data)
+    on_noise = [label.text for label in sorted(whole.labels, key=lambda label: label.y) if label.x == 1]
+    assert on_noise == ["0", "1e-05", "0.0001", "0.001", "0.008"]
+    chart = contour(data, ["noise", "lr"], [(trial, 0.5) for trial in data.trials], 0)
+    assert chart is not None
+    assert chart.surface is not None
+    assert chart.surface.x[0] == pytest.approx(2e-6 / 3)

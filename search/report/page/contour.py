@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 from threadpoolctl import threadpool_limits
 
@@ -38,8 +37,9 @@ def contour(run: RunData, names: Sequence[str], scored: Scored, rung: int) -> Ch
         return None
     x_name, y_name = numeric
     shown = evenly(scored, _MOST_POINTS)
-    x_scale, y_scale = (_scale(run, name, shown) for name in numeric)
-    surface = _surface(run, x_name, y_name, shown, is_log=(x_scale.is_log, y_scale.is_log))
+    (x, x_scale), (y, y_scale) = (_placed(run, name, shown) for name in numeric)
+    heights = [value for _, value in shown]
+    surface = _surface(run, (x, y), heights, is_log=(x_scale.is_log, y_scale.is_log))
     if surface is None:
         return None
     return Chart(
@@ -50,8 +50,8 @@ def contour(run: RunData, names: Sequence[str], scored: Scored, rung: int) -> Ch
         series=[
             Series(
                 name="trials",
-                x=[trial.hparams[x_name] for trial, _ in shown],
-                y=[trial.hparams[y_name] for trial, _ in shown],
+                x=x,
+                y=y,
                 hover=[hover_text(run, trial) for trial, _ in shown],
                 colour=VERMILION,
                 size_px=6.0,
@@ -70,15 +70,18 @@ def _is_numeric(name: str, scored: Scored) -> bool:
     return all(map(is_number, values)) and len(set(values)) > 1
 
 
-def _scale(run: RunData, name: str, shown: Scored) -> Scale:
-    """The axis of the parameter's slice; linear where a step rounded a logarithmic range down to 0."""
+def _placed(run: RunData, name: str, shown: Scored) -> tuple[list[float], Scale]:
+    """The places of the trials on the parameter's axis, and the axis, as in its slice."""
     values = [trial.hparams[name] for trial, _ in shown]
-    _, scale = slice_scale(name, run.space.parameters.get(name), values)
-    return replace(scale, is_log=scale.is_log and min(values) > 0)
+    return slice_scale(name, run.space.parameters.get(name), values)
 
 
 def _surface(
-    run: RunData, x_name: str, y_name: str, shown: Scored, *, is_log: tuple[bool, bool]
+    run: RunData,
+    at: tuple[Sequence[float], Sequence[float]],
+    heights: Sequence[float],
+    *,
+    is_log: tuple[bool, bool],
 ) -> Surface | None:
     """Heights on a grid from the smallest to the largest value of both parameters, None outside the triangles
     of trials; no surface if there are no triangles."""
@@ -87,24 +90,23 @@ def _surface(
     from scipy.spatial import QhullError
 
     columns, places = [], []
-    for name, log in zip((x_name, y_name), is_log, strict=True):
-        values = np.array([float(trial.hparams[name]) for trial, _ in shown])
-        scaled = np.log(values) if log else values
+    for values, log in zip(at, is_log, strict=True):
+        scaled = np.log(values) if log else np.array(values)
         low, high = scaled.min(), scaled.max()
         columns.append((scaled - low) / (high - low))  # unscaled axes would make needles of the triangles
         grid = np.linspace(low, high, _SIDE)
         places.append(np.exp(grid) if log else grid)
     known = np.column_stack(columns)
     points, which = np.unique(known.round(9), axis=0, return_inverse=True)
-    totals = np.bincount(which.ravel(), [value for _, value in shown])
+    totals = np.bincount(which.ravel(), heights)
     means = totals / np.bincount(which.ravel())  # of trials at one point
-    at = np.meshgrid(np.linspace(0, 1, _SIDE), np.linspace(0, 1, _SIDE))
+    sides = np.meshgrid(np.linspace(0, 1, _SIDE), np.linspace(0, 1, _SIDE))
     try:
         # SciPy solves a system of two equations for each triangle, and on two busy cores BLAS's threads wait
         # for each other: 500 trials took 6 s, and with one thread 5 ms.
         with threadpool_limits(limits=1, user_api="blas"):
-            heights = griddata(points, means, tuple(at), method="linear")
+            between = griddata(points, means, tuple(sides), method="linear")
     except (QhullError, ValueError):  # all on one line, or fewer than three of them
         return None
-    rows = [[None if math.isnan(value) else float(value) for value in row] for row in heights]
+    rows = [[None if math.isnan(value) else float(value) for value in row] for row in between]
     return Surface(title=run.metric, x=places[0].tolist(), y=places[1].tolist(), heights=rows)

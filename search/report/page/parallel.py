@@ -10,7 +10,7 @@ from search.ledger.history import TrialRecord
 from search.report.charts.chart import BLUE, GREY, VERMILION, Chart, Label, Scale, Series, shortened
 from search.report.formatting import value_text
 from search.report.page.run_data import RunData
-from search.report.page.slices import hover_text, is_log_axis
+from search.report.page.slices import hover_text, is_log_axis, log_places, powers_of_ten
 from search.space.parameters import is_number
 
 _MOST_LINES = 300  # more of them are one grey area
@@ -119,19 +119,20 @@ def _number_line(name: str, values: Mapping[str, float], *, is_log: bool = False
     Up to six distinct values, such as those of a choice, are all named. Of more, the ends are, and round
     numbers in between.
     """
-    low, high = min(values.values()), max(values.values())
+    at = log_places(values.values()) if is_log else {value: value for value in values.values()}
+    low, high = min(at.values()), max(at.values())
 
     def place(value: float) -> float:
         if low == high:
             return 0.5
         if is_log:
-            return math.log(value / low) / math.log(high / low)
+            return math.log(at.get(value, value) / low) / math.log(high / low)
         return (value - low) / (high - low)
 
-    distinct = sorted(set(values.values()))
-    named = (
-        distinct if len(distinct) <= _MOST_NAMED else [low, high, *_round_numbers(low, high, is_log=is_log)]
-    )
+    distinct = sorted(at)
+    named = distinct
+    if len(distinct) > _MOST_NAMED:
+        named = [distinct[0], distinct[-1], *_round_numbers(low, high, is_log=is_log)]
     ticks: list[tuple[float, str]] = []
     for value in named:  # the ends come first, and keep others off
         if len(distinct) <= _MOST_NAMED or all(abs(place(value) - at) >= _APART for at, _ in ticks):
@@ -143,7 +144,7 @@ def _round_numbers(low: float, high: float, *, is_log: bool) -> list[float]:
     """Powers of ten between two numbers; on a linear axis, or within a factor of ten, two to five multiples
     of 1, 2 or 5."""
     if is_log and high >= 10 * low:
-        return [10.0**power for power in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
+        return powers_of_ten(low, high)
     power = 10.0 ** math.floor(math.log10((high - low) / 4))
     step = next(factor * power for factor in _STEPS if factor * power >= (high - low) / 5)
     return [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]

@@ -7,7 +7,8 @@ other parameters wrong.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from search.ledger.history import TrialRecord
@@ -31,6 +32,7 @@ _MOST_POINTS = 1000  # of each slice: for 20 parameters, 5,000 points each would
 # A choice has no scale of its own. From this ratio of its largest to its smallest value (16, 32, 64, 128) a
 # linear axis would crowd the smaller ones.
 _LOG_RATIO = 8
+_LEFT_OF_ALL = 3.0  # between the smallest number on a logarithmic axis and a 0 beside it: half a power of ten
 
 
 def slice_of(run: RunData, name: str) -> Chart:
@@ -68,10 +70,28 @@ def slice_of(run: RunData, name: str) -> Chart:
 def is_log_axis(parameter: Parameter | None, values: Any) -> bool:
     """Whether a parameter's axis is logarithmic: in the space, or because its values span a factor of 8."""
     if parameter is not None and not isinstance(parameter, Choice):
-        return parameter.log
+        return parameter.log and any(value > 0 for value in values)
     numbers = [*values, *(parameter.values if parameter else ())]
     is_positive = all(is_number(value) and value > 0 for value in numbers)
     return is_positive and max(numbers) >= _LOG_RATIO * min(numbers)
+
+
+def log_places(values: Iterable[float]) -> dict[float, float]:
+    """The place of each number on a logarithmic axis, at least one of them above 0.
+
+    The others stand to the left of all, in their order: a weight decay that is searched from 1e-6 may have a
+    default of 0, and the default is the trial that every reader looks for.
+    """
+    distinct = set(values)
+    least = min(value for value in distinct if value > 0)
+    beside = sorted((value for value in distinct if value <= 0), reverse=True)
+    places = {value: least / _LEFT_OF_ALL**number for number, value in enumerate(beside, start=1)}
+    return {value: places.get(value, value) for value in distinct}
+
+
+def powers_of_ten(low: float, high: float) -> list[float]:
+    """Every power of ten from `low` to `high`, both above 0."""
+    return [10.0**power for power in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
 
 
 def slice_scale(name: str, parameter: Parameter | None, values: Sequence[Any]) -> tuple[list[float], Scale]:
@@ -89,8 +109,14 @@ def slice_scale(name: str, parameter: Parameter | None, values: Sequence[Any]) -
             and all(map(is_number, parameter.values))
         ):
             ticks = tuple((float(value), value_text(value)) for value in sorted(parameter.values))
+        at = log_places(values) if is_log else {}
+        if beside := [(place, value_text(value)) for value, place in at.items() if value <= 0]:
+            known = [value for value in at if value > 0]
+            ticks = (*beside, *((each, value_text(each)) for each in powers_of_ten(min(known), max(known))))
         title = f"{shortened(name)}{' (log scale)' if is_log else ''}"
-        return list(map(float, values)), Scale(title=title, is_log=is_log, ticks=ticks)
+        return [float(at.get(value, value)) for value in values], Scale(
+            title=title, is_log=is_log, ticks=ticks
+        )
     given = parameter.values if isinstance(parameter, Choice) else ()
     names = list(dict.fromkeys(map(value_text, [*given, *values])))
     ticks = tuple((float(number), shortened(text)) for number, text in enumerate(names))
