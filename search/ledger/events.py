@@ -9,37 +9,113 @@ computes nothing from half a line. A new kind of event or field is added here fi
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import fields
+from types import NoneType
 from typing import Any
 
 from search.energy.reading import STATISTICS, EnergyReading, EnergySensors
 from search.ledger.journal_lines import SCHEMA_VERSION, BadLine, other_schema
-from search.trial import EpochRow
+from search.trial.rung_energy import RungEnergy
 from trainables.core.files import is_safe_name
 
-_WINDOW = {"window", "end", "seconds", "energy", "start_s", "start_energy", "sensors", "statistics"}
-REQUIRED: Mapping[str, set[str]] = {
-    "journal_started": {"schema", "run"},
-    "session_started": set(),
-    "trial_asked": {"trial", "number", "proposed_by", "hparams", "seed"},
-    "trial_resumed": {"trial"},
-    "epoch": {"trial", "row"},
-    "trial_continued_as_control": {"trial", "rung"},
-    "epoch_overdue": {"trial", "seconds", "median_s"},
-    "window_closed": {"trial", *_WINDOW},
-    "background_ended": _WINDOW,
-    "devices_read": {"rows", "is_final"},
-    "attempt_failed": {"trial", "failure", "will_retry"},
-    "trial_moved": {"trial", "rung", "memory_mib", "reason"},
-    "trial_ended": {"trial", "status", "cause", "message"},
-    "gain_estimated": {"num_trials", "num_epochs", "expected_gain", "least_gain", "least_is"},
-    "run_ended": {"reason"},
+Kinds = Mapping[str, type | tuple[type, ...]]  # by field
+
+_NUMBER = (int, float)
+_SCORE = (int, float, str)  # text for a number that is not finite
+_WINDOW: Kinds = {
+    "window": str,
+    "end": str,
+    "seconds": _NUMBER,
+    "energy": Mapping,
+    "start_s": _NUMBER,
+    "start_energy": Mapping,
+    "sensors": Mapping,
+    "statistics": Mapping,
 }
-_ROW, _ENERGY, _SENSORS = (
-    {each.name for each in fields(kind)} for kind in (EpochRow, EnergyReading, EnergySensors)
+_TRIAL: Kinds = {"trial": object}
+REQUIRED: Mapping[str, Kinds] = {
+    "journal_started": {"schema": object, "run": str},
+    "session_started": {},
+    "trial_asked": {**_TRIAL, "number": int, "proposed_by": str, "hparams": Mapping, "seed": int},
+    "trial_resumed": _TRIAL,
+    "epoch": {**_TRIAL, "row": Mapping},
+    "trial_continued_as_control": {**_TRIAL, "rung": int},
+    "epoch_overdue": {**_TRIAL, "seconds": _NUMBER, "median_s": _NUMBER},
+    "window_closed": {**_TRIAL, **_WINDOW},
+    "background_ended": _WINDOW,
+    "devices_read": {"rows": list, "is_final": bool},
+    "attempt_failed": {**_TRIAL, "failure": Mapping, "will_retry": bool},
+    "trial_moved": {**_TRIAL, "rung": int, "memory_mib": (int, float, NoneType), "reason": str},
+    "trial_ended": {**_TRIAL, "status": str, "cause": str, "message": str},
+    "gain_estimated": {
+        "num_trials": int,
+        "num_epochs": int,
+        "expected_gain": _NUMBER,
+        "least_gain": _NUMBER,
+        "least_is": str,
+    },
+    "run_ended": {"reason": str},
+}
+_OPTIONAL: Kinds = {
+    "elapsed_s": _NUMBER,
+    "parent_trial": str,
+    "auto_precision": str,
+    "batch_sizes": Mapping,
+}
+_ROW: Kinds = {
+    "epoch": int,
+    "rung": int,
+    "completes_rung": bool,
+    "rungs_skipped": int,
+    "used": Mapping,
+    "done_reason": str,
+    "metrics": Mapping,
+    "seconds": _NUMBER,
+    "start_s": _NUMBER,
+    "overhead_s": _NUMBER,
+    "energy": Mapping,
+    "start_energy": Mapping,
+    "lag_s": Mapping,
+    "notes": Mapping,
+    "sensors": Mapping,
+    "window": str,
+    "memory_mib": _NUMBER,
+    "test": Mapping,
+    "is_replay": bool,
+}
+_FAILURE: Kinds = {
+    "cause": str,
+    "message": str,
+    "traceback": str,
+    "is_sticky": bool,
+    "is_preempted": bool,
+    "measures": Mapping,
+}
+_VALUES: Kinds = {  # of the mappings, by the field that holds them
+    "energy": int,
+    "start_energy": int,
+    "lag_s": _NUMBER,
+    "metrics": _SCORE,
+    "test": _SCORE,
+    "measures": _SCORE,
+    "notes": str,
+    "sensors": str,
+    "statistics": _NUMBER,
+    "batch_sizes": str,
+}
+_ENERGY, _SENSORS, _USED = (
+    {each.name for each in fields(kind)} for kind in (EnergyReading, EnergySensors, RungEnergy)
 )
 _ENERGY -= {"lag_s"}  # belongs to a live reading; a row has its own
+_NAMES = {  # in the mappings whose fields are known
+    "energy": _ENERGY,
+    "start_energy": _ENERGY,
+    "sensors": _SENSORS,
+    "statistics": set(STATISTICS),
+    "used": _USED,
+}
 
 
 class EventChecker:
@@ -62,16 +138,19 @@ class EventChecker:
             raise BadLine(f"is an event of unknown kind ({kind!r}): a later version may have written it")
         if seq == 0 and event.get("schema", SCHEMA_VERSION) != SCHEMA_VERSION:
             raise BadLine(other_schema(event["schema"]))
-        if missing := REQUIRED[kind] - event.keys():
+        if missing := REQUIRED[kind].keys() - event.keys():
             raise BadLine(f"({kind}) lacks {', '.join(sorted(missing))}")
+        _check_kinds(kind, event, {**_OPTIONAL, **REQUIRED[kind]})
         if "trial" in REQUIRED[kind]:
             self._check_trial(kind, event)
         if kind == "epoch":
             _check_row(event["row"])
         if kind == "session_started":
             _check_portfolio(event.get("portfolio", []))
-        if event.keys() >= _WINDOW:
-            _check_window(kind, event)
+        if kind == "attempt_failed":
+            _check_failure(event["failure"])
+        if REQUIRED[kind].keys() >= _WINDOW.keys():
+            _check_names(kind, event)
 
     def _check_trial(self, kind: str, event: Mapping[str, Any]) -> None:
         """Check that the event's trial was proposed before, or is proposed now with the next number.
@@ -107,27 +186,49 @@ def _check_portfolio(points: object) -> None:
         raise BadLine("(session_started) has no complete portfolio")
 
 
-def _check_row(row: object) -> None:
+def _check_row(row: Mapping[str, Any]) -> None:
     """Check that an epoch's row is complete, and has no field that this version does not know."""
-    if not isinstance(row, Mapping) or not {"epoch", "rung", "metrics", "seconds"} <= row.keys():
+    if not {"epoch", "rung", "metrics", "seconds"} <= row.keys():
         raise BadLine("(epoch) has no complete row")
-    readings = {name: row.get(name, {}) for name in ("energy", "start_energy")}
-    of_readings = [f"{name}.{part}" for name, parts in readings.items() for part in parts.keys() - _ENERGY]
-    unknown = [*(row.keys() - _ROW), *of_readings]
-    if unknown:
-        raise BadLine(f"(epoch) has fields of another version: {', '.join(sorted(unknown))}")
+    _check_kinds("epoch", row, _ROW)
+    _check_names("epoch", row, known=_ROW)
+    if row["epoch"] < 1 or row["rung"] < 0:
+        raise BadLine(f"(epoch) is of epoch {row['epoch']} at rung {row['rung']}, which does not exist")
 
 
-def _check_window(kind: str, event: Mapping[str, Any]) -> None:
-    """Check that the account of a window is complete, and has no field that this version does not know."""
-    known = {
-        "energy": _ENERGY,
-        "start_energy": _ENERGY,
-        "sensors": _SENSORS,
-        "statistics": set(STATISTICS),
-    }
-    if not all(isinstance(event[name], Mapping) for name in known):
-        raise BadLine(f"({kind}) has no complete account")
-    unknown = [f"{name}.{part}" for name, parts in known.items() for part in event[name].keys() - parts]
+def _check_failure(failure: Mapping[str, Any]) -> None:
+    if not {"cause", "message"} <= failure.keys():
+        raise BadLine("(attempt_failed) has no complete failure")
+    _check_kinds("attempt_failed", failure, _FAILURE)
+    _check_names("attempt_failed", failure, known=_FAILURE)
+
+
+def _check_kinds(kind: str, content: Mapping[str, Any], kinds: Kinds) -> None:
+    """Check that each field has a value of the kind that replaying code computes with."""
+    for name in kinds.keys() & content.keys():
+        value, of = content[name], _VALUES.get(name)
+        is_right = _is(value, kinds[name]) and (of is None or all(_is(each, of) for each in value.values()))
+        if not is_right:
+            raise BadLine(f"({kind}) has a value of another kind: {name} is {value!r:.60}")
+
+
+def _is(value: object, kind: type | tuple[type, ...]) -> bool:
+    """Whether a value is of a kind. True and False are no numbers, and neither is what none can be computed
+    with; the only texts of numbers are those that JSON has no number for."""
+    match value:
+        case bool():
+            return kind in (bool, object)
+        case int() | float() if not abs(value) <= sys.float_info.max:
+            return kind is object
+        case str() if kind == _SCORE:
+            return value in ("nan", "inf", "-inf")
+    return isinstance(value, kind)
+
+
+def _check_names(kind: str, content: Mapping[str, Any], known: Kinds | None = None) -> None:
+    """Check that neither the content nor a mapping in it has a field that this version does not know."""
+    unknown = [] if known is None else list(content.keys() - known)
+    for name in _NAMES.keys() & content.keys():
+        unknown += [f"{name}.{part}" for part in content[name].keys() - _NAMES[name]]
     if unknown:
         raise BadLine(f"({kind}) has fields of another version: {', '.join(sorted(unknown))}")

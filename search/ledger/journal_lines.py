@@ -5,11 +5,13 @@
 `seq` counts lines from 0. `crc` is the CRC-32 of the line's own text from `"seq"` up to itself, seeded with
 the `crc` of the line before: a line that was changed, lost, duplicated or moved breaks the chain at that
 point, and everything before it stays proven. `time` is not covered by the checksum: it is for people, and
-nothing is computed from it (durations come from `elapsed_s`), so a corrected clock does no damage.
+nothing is computed from it (durations come from `elapsed_s`), so a corrected clock does no damage. Nor are
+line ends: what Windows or an editor makes of them (CRLF, a byte order mark) changes no event.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import zlib
@@ -18,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from search.printable import printable
+from trainables.core.files import GIT_LFS_POINTER
 
 SCHEMA_VERSION = 3
 
@@ -25,7 +28,8 @@ SCHEMA_VERSION = 3
 MAX_TEXT = 4_000
 
 _CRC = re.compile(rb', "crc": "([0-9a-f]{8})"\}\Z')
-_STAMP = re.compile(rb'\{"time": [^,]*, (?="seq": (\d+)[,}])')
+_LATEST_S = 1e11  # of a line's time, in the year 5138: no clock shows more, and no calendar much more
+_STAMP = re.compile(rb'\{"time": [^,]*, (?="seq": (\d{1,18})[,}])')
 
 
 class BadLine(ValueError):
@@ -86,11 +90,14 @@ def encode(time_s: float, event: Mapping[str, Any], chain: ChainEnd) -> tuple[by
 
 
 def decode(line: bytes, chain: ChainEnd) -> tuple[dict[str, Any], ChainEnd]:
-    """Decode the event in `line`, given without its line end; also return where the next line continues.
+    """Decode the event in `line`, given without its line feed; also return where the next line continues.
 
     Raises:
         BadLine: The line is no event, or not the one that belongs here.
     """
+    line = line.removesuffix(b"\r")
+    if chain.seq == 0:
+        line = line.removeprefix(codecs.BOM_UTF8)
     stamp, seal = _STAMP.match(line), _CRC.search(line)
     if stamp is None or seal is None:
         raise BadLine(_unsealed(line, chain.seq))
@@ -103,6 +110,8 @@ def decode(line: bytes, chain: ChainEnd) -> tuple[dict[str, Any], ChainEnd]:
         event: dict[str, Any] = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise BadLine(f"cannot be read ({type(error).__name__})") from error
+    if not _is_time(event["time"]):
+        raise BadLine(f"has no time in seconds since 1970, but {event['time']!r:.60}")
     del event["seq"], event["crc"]
     return event, ChainEnd(seq + 1, crc)
 
@@ -156,11 +165,15 @@ def other_schema(schema: object) -> str:
 
 def _unsealed(line: bytes, seq: int) -> str:
     """What is wrong with a line without a number or a checksum."""
+    if line.startswith(GIT_LFS_POINTER):
+        return "is a pointer of Git LFS: fetch the journal with `git lfs pull`"
     event = _object(line)
     if event is None:
         return "is cut short or damaged"
-    if seq == 0 and "schema" in event:
+    if seq == 0 and event.get("schema", SCHEMA_VERSION) != SCHEMA_VERSION:
         return other_schema(event["schema"])
+    if {"seq", "crc"} <= event.keys():
+        return "was written again by another program, whose text the checksum does not fit"
     return "is not an event of this journal (it has no number or no checksum)"
 
 
@@ -169,6 +182,10 @@ def _wrong_place(seq: int, expected: int) -> str:
         return f"appears a second time (it was line {seq + 1})"
     missing = f"line {expected + 1} is" if seq == expected + 1 else f"lines {expected + 1} to {seq} are"
     return f"does not follow the one before: {missing} missing (it was line {seq + 1})"
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value < _LATEST_S
 
 
 def _is_object(line: bytes) -> bool:

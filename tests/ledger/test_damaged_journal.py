@@ -107,6 +107,46 @@ def test_any_changed_byte_of_what_a_journal_says_is_found(copy: Path) -> None:
     assert Ledger.open(copy).events() == events
 
 
+def rewritten(lines: list[bytes]) -> list[bytes]:
+    return [json.dumps(json.loads(line), separators=(",", ":")).encode() + b"\n" for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (rewritten, "line 1 was written again by another program"),
+        (lambda lines: lines[:3] + rewritten(lines[3:]), "line 4 was written again by another program"),
+        (lambda lines: [b"version https://git-lfs.github.com/spec/v1\n", *lines], "`git lfs pull`"),
+        (lambda lines: [b'{"time": null' + line[line.index(b",") :] for line in lines], "but None"),
+        (
+            lambda lines: [b'{"time": 1e12' + line[line.index(b",") :] for line in lines],
+            "but 1000000000000.0",
+        ),
+        (lambda lines: [b'{"time": 1, "seq": ' + b"9" * 5000 + b"}\n", *lines], "line 1 is cut short"),
+    ],
+)
+def test_what_other_programs_make_of_a_journal_is_named(copy: Path, edit: Edit, message: str) -> None:
+    edit_lines(copy, edit)
+    assert message in refusal(copy)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda lines: [line.replace(b"\n", b"\r\n") for line in lines],
+        lambda lines: [b"\xef\xbb\xbf" + lines[0], *lines[1:]],
+        lambda lines: [b'{"time": 0' + line[line.index(b",") :] for line in lines],
+    ],
+)
+def test_line_ends_of_windows_and_times_of_any_year_change_no_event(copy: Path, edit: Edit) -> None:
+    before = [{**event, "time": 0} for event in Ledger.open(copy).events()]
+    edit_lines(copy, edit)
+    ledger = Ledger.open(copy)
+    assert ledger.drop_torn_line() is None
+    ledger.journal.append({"event": "session_started"})
+    assert [{**event, "time": 0} for event in ledger.events()[:-1]] == before
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -141,6 +181,18 @@ def test_any_changed_byte_of_what_a_journal_says_is_found(copy: Path) -> None:
             '"number": 1, "start_rung": 0.5,',
             "lets trial-0001 start at rung 0.5, which does not exist",
         ),
+        ('"number": 1,', '"number": true,', "(trial_asked) has a value of another kind: number is True"),
+        ('"hparams": {', '"hparams": [], "x": {', "of another kind: hparams is []"),
+        ('"seed": 0', '"seed": null', "of another kind: seed is None"),
+        ('"epoch": 1,', '"epoch": 0,', "(epoch) is of epoch 0 at rung 0, which does not exist"),
+        ('"rung": 0,', '"rung": "0",', "(epoch) has a value of another kind: rung is '0'"),
+        ('"metrics": {', '"metrics": {"a": "high", ', "of another kind: metrics is {'a': 'high', "),
+        ('"gpu_mj": 100', '"gpu_mj": 0.5', "of another kind: energy is {'gpu_mj': 0.5, "),
+        ('"will_retry": ', '"will_retry": "", "x": ', "of another kind: will_retry is ''"),
+        ('"failure": {', '"failure": {"x": 1, ', "(attempt_failed) has fields of another version: x"),
+        ('"cause": "crash"', '"cause": 7', "of another kind: cause is 7"),
+        ('"status": "finished"', '"status": ["finished"]', "of another kind: status is ['finished']"),
+        ('"elapsed_s": ', '"elapsed_s": null, "x": ', "of another kind: elapsed_s is None"),
     ],
 )
 def test_an_event_that_cannot_stand_there_is_named_even_where_its_checksum_is_right(
@@ -194,9 +246,9 @@ def test_a_forged_account_that_is_whole_is_added_to_its_trial(copy: Path) -> Non
     [
         ({"seconds": None}, "({kind}) lacks seconds"),
         ({"end": None, "statistics": None}, "({kind}) lacks end, statistics"),
-        ({"energy": 1500}, "({kind}) has no complete account"),
-        ({"start_energy": [250]}, "({kind}) has no complete account"),
-        ({"sensors": "rapl_powercap"}, "({kind}) has no complete account"),
+        ({"energy": 1500}, "({kind}) has a value of another kind: energy is 1500"),
+        ({"start_energy": [250]}, "({kind}) has a value of another kind: start_energy is [250]"),
+        ({"sensors": "rapl"}, "({kind}) has a value of another kind: sensors is 'rapl'"),
         ({"energy": {"tpu_mj": 1500}}, "({kind}) has fields of another version: energy.tpu_mj"),
         ({"start_energy": {"lag_s": {}}}, "({kind}) has fields of another version: start_energy.lag_s"),
         ({"sensors": {"cooler": "fan"}}, "({kind}) has fields of another version: sensors.cooler"),
