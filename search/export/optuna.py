@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -22,6 +23,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.pool import NullPool
 
 from search.energy.units import to_joules
 from search.ledger.history import History, TrialRecord
@@ -45,7 +47,10 @@ def export_study(space: Space, history: History, path: Path, *, name: str) -> in
         OSError: It cannot be written.
     """
     with replacing(path) as scratch:
-        storage = optuna.storages.RDBStorage(f"sqlite:///{scratch}")
+        # Not by a URL with the path, in which ? and { mean something.
+        storage = optuna.storages.RDBStorage(
+            "sqlite://", engine_kwargs={"creator": lambda: sqlite3.connect(scratch), "poolclass": NullPool}
+        )
         try:
             study = optuna.create_study(
                 storage=storage,

@@ -55,7 +55,8 @@ def export_sweep(space: Space, trials: Iterable[LoggedTrial], path: Path) -> lis
     notes = unsupported_parts(space)
     what = "program" if space.trainable.command is None else "the command"
     head = [f"W&B starts {what} once per point, with the parameters as flags: --lr=0.1", *notes]
-    text = "".join(f"# {line}\n" for line in head) + yaml_text(sweep_of(space))
+    # In one line each: the names in them may be a stranger's, and hold line ends.
+    text = "".join(f"# {' '.join(line.split())}\n" for line in head) + yaml_text(sweep_of(space))
     columns, rows = run_table(space, list(trials))
     for target, content in ((path, text), (runs_file(path), csv_text(columns, rows))):
         with replacing(target) as scratch:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,6 +23,8 @@ _STATUSES = {"failed": "FAILED", "diverged": "FAILED", "interrupted": "KILLED"}
 _MOST_METRICS = 1000
 _MOST_PARAMS = 100
 _LONGEST = 500
+_LONGEST_NAME, _LONGEST_PARAM = 250, 6000
+_UNNAMABLE = re.compile(r"[^/\w.\- :]")
 
 
 def export_tensorboard(trials: Iterable[LoggedTrial], folder: Path, *, metric: str) -> int:
@@ -97,12 +100,15 @@ def _add_run(client: Any, entities: Any, experiment: str, trial: LoggedTrial) ->
         run_name=trial.trial_id,
         tags={"status": trial.status, "cause": trial.cause, "message": trial.message[:_LONGEST]},
     )
-    params = [entities.Param(key, str(value)) for key, value in trial.hparams.items()]
+    names = _names_in_mlflow(trial.hparams)
+    params = [entities.Param(names[key], str(value)[:_LONGEST_PARAM]) for key, value in trial.hparams.items()]
     for begin in range(0, len(params), _MOST_PARAMS):
         client.log_batch(run.info.run_id, params=params[begin : begin + _MOST_PARAMS])
+    points = (*trial.points, _summary_point(trial))
+    names = _names_in_mlflow(dict.fromkeys(key for point in points for key in point.metrics))
     metrics = [
-        entities.Metric(key, value, _milliseconds(point.at), point.epoch)
-        for point in (*trial.points, _summary_point(trial))
+        entities.Metric(names[key], value, _milliseconds(point.at), point.epoch)
+        for point in points
         for key, value in point.metrics.items()
     ]
     for begin in range(0, len(metrics), _MOST_METRICS):
@@ -110,6 +116,19 @@ def _add_run(client: Any, entities: Any, experiment: str, trial: LoggedTrial) ->
     if trial.status != "running":
         status = _STATUSES.get(trial.status, "FINISHED")
         client.set_terminated(run.info.run_id, status=status, end_time=_milliseconds(trial.ended_at))
+
+
+def _names_in_mlflow(names: Iterable[str]) -> dict[str, str]:
+    """Each name in the characters that MLflow takes, which lack the brackets of "metrics/mAP50(B)".
+
+    A name is also a path there: none of its parts may be empty or consist of dots.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        parts = _UNNAMABLE.sub("_", name).split("/")
+        plain = "/".join(part for part in parts if part.strip("."))[:_LONGEST_NAME] or "_"
+        found[name] = plain if plain not in found.values() else f"{plain[: _LONGEST_NAME - 8]}-{len(found)}"
+    return found
 
 
 def _summary_point(trial: LoggedTrial) -> Point:

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from search.command_lines import command_line
 from search.export import ExportError, check_file, check_folder
 from search.export.sweep import export_sweep, runs_file
 from search.export.tracked_trial import LoggedTrial, logged
 from search.export.trackers import export_mlflow, export_tensorboard, missing_mlflow, store_uri
 from search.ledger.history import History
 from search.output import Output
+from search.printable import counted
 from search.space import Space
 
 
@@ -52,21 +54,23 @@ def export_run(
         from search.export.optuna import export_study  # loads Optuna, 1 s
 
         count = export_study(space, history, optuna, name=name)
-        output.print(f"{optuna}: {count} trials; optuna-dashboard sqlite:///{optuna} shows them")
+        output.print(_shown(optuna, count, "optuna-dashboard", f"sqlite:///{optuna}"))
     if tensorboard:
         count = export_tensorboard(trials, tensorboard, metric=space.metric)
-        output.print(f"{tensorboard}: {count} trials; tensorboard --logdir {tensorboard} shows them")
+        output.print(_shown(tensorboard, count, "tensorboard", "--logdir", str(tensorboard)))
     if mlflow:
         count = export_mlflow(trials, mlflow, name=name)
-        output.print(
-            f"{mlflow}: {count} trials; mlflow ui --backend-store-uri {store_uri(mlflow)} shows them"
-        )
+        output.print(_shown(mlflow, count, "mlflow", "ui", "--backend-store-uri", store_uri(mlflow)))
+
+
+def _shown(path: Path, count: int, *command: str) -> str:
+    return f"{path}: {counted(count, 'trial')}; {command_line(command)} shows them"
 
 
 def _write_sweep(space: Space, trials: Sequence[LoggedTrial], path: Path, output: Output) -> None:
     """Write a W&B sweep and its table of runs, and print what they cannot express of the space."""
     notes = export_sweep(space, trials, path)
-    output.print(f"{path} and {runs_file(path)}: {len(trials)} runs")
+    output.print(f"{path} and {runs_file(path)}: {counted(len(trials), 'run')}")
     for note in notes:
         output.note(note)
 

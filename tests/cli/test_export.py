@@ -312,9 +312,9 @@ def test_the_command_writes_all_that_is_asked_for(
     flags = ("--optuna", "study.db", "--sweep", "sweep.yaml", "--tensorboard", "events")
     assert cli.run("export", ["mine", *flags]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "sweep.yaml and sweep-runs.csv: 1 runs",
-        "study.db: 1 trials; optuna-dashboard sqlite:///study.db shows them",
-        "events: 1 trials; tensorboard --logdir events shows them",
+        "sweep.yaml and sweep-runs.csv: 1 run",
+        "study.db: 1 trial; optuna-dashboard sqlite:///study.db shows them",
+        "events: 1 trial; tensorboard --logdir events shows them",
     ]
     with Path("sweep-runs.csv").open(newline="") as file:
         assert [row["Name"] for row in csv.DictReader(file)] == ["trial-0000"]
