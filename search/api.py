@@ -370,7 +370,8 @@ def report(
     """Write the report page of a run, or one that compares two runs; return where it is.
 
     Args:
-        against: A second run, to be compared on one page at `path`.
+        against: A second run, to be compared on one page.
+        path: Where the page goes; None is the run's folder, or for two runs the folder of results.
         watch_every_s: Rewrite the page at this interval until the run has ended; None writes it once.
 
     Raises:
@@ -386,8 +387,9 @@ def report(
     if watch_every_s is not None:
         place = place_to_watch(run, results)
         say = (output or Output()).print
-        return watch(place.newest, place.lost_holder, every_s=watch_every_s, say=say)
-    return write_page(run_folder(run, results))
+        write = partial(write_page, path=path)
+        return watch(place.newest, place.lost_holder, every_s=watch_every_s, say=say, write=write)
+    return write_page(run_folder(run, results), path=path)
 
 
 @user_errors_as_value_error()

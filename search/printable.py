@@ -8,8 +8,9 @@ import re
 # (OSC 52), hide a link (OSC 8) or clear the screen, and 0x80 to 0x9f do the same in one byte. Direction marks
 # show text out of order, and half a surrogate pair cannot be encoded at all.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-# Spreadsheets take a cell that begins like this for a formula.
-_FORMULA = re.compile(r"[=+\-@\t\r]")
+# Spreadsheets take a cell that begins like this for a formula; those in East Asian languages also the wide
+# forms.
+_FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 def printable(text: str) -> str:
@@ -28,3 +29,8 @@ def csv_cell(value: object) -> object:
         return value
     text = printable(value)
     return f"'{text}" if _FORMULA.match(text) else text
+
+
+def text_of_cell(cell: str) -> str:
+    """Return the text that `csv_cell` has made a cell of."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell, 1) else cell

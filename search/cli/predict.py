@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,8 @@ def main(options: argparse.Namespace) -> int:
     from trainables.engine.inference import predict  # torch, 3 s that --help does without
 
     try:
+        if options.out is not None:
+            _check_writable(options.out)
         said = predict(
             options.model,
             options.images,
@@ -101,10 +104,18 @@ def csv_of(said: Predictions) -> str:
     return text.getvalue()
 
 
+def _check_writable(out: Path) -> None:
+    """Check before the images are read, which may take an hour, that their table can be written."""
+    if out.is_dir():
+        raise ValueError(f"--out: {out} is a folder; name a file in it, such as {out / 'predictions.csv'}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(out if out.exists() else out.parent, os.W_OK):
+        raise ValueError(f"--out: {out} cannot be written; choose another place")
+
+
 def _show(said: Predictions, out: Path | None) -> None:
     """Write the answers to `out`, or print them: CSV for a program, a table for a person."""
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(csv_of(said), encoding="utf-8")
         print(f"{len(said.rows)} rows in {out}", file=sys.stderr)
     elif sys.stdout.isatty():

@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 from search.cli.parser import CommandParser
+from search.printable import printable
 
 _EPILOG = """examples:
   {command} results/lr_bs-20261121-090000
   {command} lr_bs --watch 5
   {command} --compare lr_bs lr_bs-2
+  {command} /shared/theirs/lr_bs --out theirs.html
 
 exit status: 0 the page is written; 2 no such run; 3 disk full or not writable"""
 
@@ -39,7 +41,8 @@ def parser(prog: str = "report.py") -> CommandParser:
         "--out",
         type=Path,
         metavar="FILE",
-        help="where --compare writes (default: compare-RUN1-RUN2.html in DIR)",
+        help="where to write the page (default: report.html in the run's folder, or with --compare "
+        "compare-RUN1-RUN2.html in DIR)",
     )
     flags.add_results()
     return flags
@@ -51,8 +54,6 @@ def main(options: argparse.Namespace) -> int:
 
     if (options.run is None) == (options.compare is None):
         options.refuse("give RUN, or --compare RUN1 RUN2")
-    if options.out and not options.compare:
-        options.refuse("--out is for --compare; the page of one run is in its folder")
     if options.watch and options.compare:
         options.refuse("--watch follows one run: leave out --compare")
     run, against = options.compare or (options.run, None)
@@ -60,7 +61,7 @@ def main(options: argparse.Namespace) -> int:
         run, results=options.results, against=against, path=options.out, watch_every_s=options.watch
     )
     for line in written.warnings:
-        print(f"warning: {line}", file=sys.stderr)
+        print(printable(f"warning: {line}"), file=sys.stderr)
     print(f"report: {written.path}, written in {written.seconds:.1f} s")
     return 0
 

@@ -166,9 +166,11 @@ class _SeenTrials:
 
 
 def kept_forecast(ledger: Ledger) -> Forecast | None:
-    """The forecast kept in the run's folder; None if there is none."""
-    file = ledger.forecast_file
-    return Forecast.from_dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+    """The forecast kept in the run's folder; None if there is none, or none that this version can read."""
+    try:
+        return Forecast.from_dict(json.loads(ledger.forecast_file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
 
 
 def ladder_table(space: Space, forecast: Forecast | None) -> Table:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import sqlite3
 import struct
 import sys
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ from search import cli
 from search.backends.local import execute_here
 from search.export import ExportError
 from search.export.sweep import export_sweep, run_table, sweep_of, unsupported_parts
-from search.export.tracked_trial import logged
+from search.export.tracked_trial import LoggedTrial, Point, logged
 from search.export.trackers import export_mlflow, export_tensorboard, missing_mlflow
 from search.ledger import Ledger
 from search.run import Run
@@ -293,6 +295,28 @@ def test_every_trial_is_a_run_of_mlflow(tmp_path: Path, fake_mlflow: list[tuple[
     ]
 
 
+def test_names_are_written_as_mlflow_takes_them(tmp_path: Path, fake_mlflow: list[tuple[Any, ...]]) -> None:
+    metrics = ["metrics/mAP50(B)", "metrics/mAP50[B]", "../up", "a//b", "val_acc", "é" * 300]
+    trial = LoggedTrial(
+        trial_id="trial-0000",
+        status="finished",
+        hparams={"--lr": 0.1, "net[0].width": "x" * 9000},
+        points=(Point(epoch=1, at=1.0, metrics=dict.fromkeys(metrics, 0.5)),),
+        summary={},
+        started_at=0.0,
+        ended_at=1.0,
+        cause="",
+        message="",
+    )
+    export_mlflow([trial], tmp_path / "ml", name="mine")
+    (params,) = (call[2] for call in FakeClient.calls if call[0] == "params")
+    assert params == [("--lr", "0.1"), ("net_0_.width", "x" * 6000)]
+    (found,) = (call[2] for call in FakeClient.calls if call[0] == "metrics")
+    assert [name for name, *_ in found] == [
+        *("metrics/mAP50_B_", "metrics/mAP50_B_-1", "up", "a/b", "val_acc", "é" * 250)
+    ]
+
+
 def test_without_mlflow_one_line_says_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -318,6 +342,20 @@ def test_the_command_writes_all_that_is_asked_for(
     ]
     with Path("sweep-runs.csv").open(newline="") as file:
         assert [row["Name"] for row in csv.DictReader(file)] == ["trial-0000"]
+
+
+def test_a_study_may_lie_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept_run(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    Path("what? {this} is%20").mkdir()
+    assert cli.run("export", ["mine", "--optuna", "what? {this} is%20/study.db"]) == 0
+    assert "optuna-dashboard 'sqlite:///what? {this} is%20/study.db' shows" in capsys.readouterr().out
+    with contextlib.closing(sqlite3.connect("what? {this} is%20/study.db")) as study:
+        assert study.execute("select count(*) from trials").fetchone() == (1,)
+    assert cli.run("export", ["mine", "--tensorboard", "results/mine/journal.jsonl/events"]) == 2
+    assert "is not a folder that you may write to" in capsys.readouterr().err
 
 
 def test_everything_that_is_in_the_way_is_reported_at_once_and_nothing_is_written(

@@ -8,6 +8,7 @@ import math
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,21 @@ from safetensors.torch import load_file, save
 from torch.nn import functional
 
 import jouletune
+from search.cli import run as command
 from search.trial.final_outputs import keep_model
 from tests.support.box_annotations import annotation, coco_file
 from tests.support.market_folders import market_folder
 from tests.support.trained_models import Trained, photo_folder, trained_model
-from trainables.core.model_folder import ModelCard, PortableModel, UnusableModel, read_card, write_model
+from trainables.core.model_folder import (
+    ImageInput,
+    ModelCard,
+    PortableModel,
+    UnusableModel,
+    read_card,
+    write_model,
+)
 from trainables.engine.inference.files import NoImages, find_images
+from trainables.engine.inference.preprocess import Preprocess
 from trainables.engine.inference.weights import read_weights, write_weights
 from trainables.image_quality.photographs import photographs
 
@@ -471,13 +481,29 @@ def test_folders_files_and_patterns_name_each_image_once(tmp_path: Path) -> None
     assert found.num_others == 1
 
 
+def test_links_are_followed_as_in_training_and_dead_ones_are_images_that_cannot_be_read(
+    trained: Trained, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "linked").symlink_to(photos / "dark")
+    (tmp_path / "linked-again").symlink_to(tmp_path)
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "unmounted" / "gone.jpg")
+    (tmp_path / "gone.txt").symlink_to(tmp_path / "unmounted" / "gone.txt")
+    number = len(list((photos / "dark").iterdir()))
+    said = jouletune.predict(trained.model, tmp_path)
+    assert {Path(row["image"]).parent for row in said.rows} == {tmp_path / "linked"}
+    assert len(said.rows) == number
+    assert list(said.unreadable) == [str(tmp_path / "gone.jpg")]
+    assert said.num_images == number + 1
+    assert [path.name for path in find_images([f"{tmp_path}/*.jpg"]).paths] == ["gone.jpg"]
+
+
 @pytest.mark.parametrize(
     ("named", "message"),
     [
         (["nothing.png"], "there is no .*nothing.png"),
         (["*.gif", "nothing.png"], r"\*.gif matches no image; there is no .*nothing.png"),
-        (["texts"], "no images among 1 files; known endings: "),
-        (["empty"], "there are no images, and no other files"),
+        (["texts", "empty"], "no images among 1 files in .*/texts, .*/empty; known endings: "),
+        (["empty"], "there are no images in .*/empty, and no other files"),
     ],
 )
 def test_names_without_images_are_refused(tmp_path: Path, named: list[str], message: str) -> None:
@@ -503,6 +529,49 @@ def test_images_that_cannot_be_read_are_counted_and_named(
     reason = said.unreadable[str(tmp_path / "deep.png")]
     assert "16-bit values, and the training data had none" in reason
     assert said.num_images == 5
+
+
+def test_an_opened_image_of_16_bits_is_scaled_as_its_file_is(tmp_path: Path) -> None:
+    images = ImageInput(
+        channels=1,
+        height=8,
+        width=8,
+        mean=(0.0,),
+        std=(1.0,),
+        decoded_px=8,
+        deep_ranges={"16-bit": (0.0, 4095.0)},
+    )
+    transform = Preprocess(images)
+    path = tmp_path / "deep.png"
+    Image.fromarray(np.full((8, 8), 2048, dtype=np.uint16)).save(path)
+    with Image.open(path) as opened:
+        assert transform(opened).mean().item() == pytest.approx(128 / 255, abs=1e-6)
+        assert torch.equal(transform(opened), transform(path))  # loaded by now
+        with pytest.raises(OSError, match="16-bit values, and the training data had none"):
+            Preprocess(replace(images, deep_ranges={}))(opened)
+
+
+def test_a_place_that_cannot_take_the_table_is_refused_before_any_image_is_read(
+    copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    assert command("predict", [str(copied), "photos", "--out", str(tmp_path / "out")]) == 2
+    assert "out is a folder; name a file in it, such as" in capsys.readouterr().err
+    with pytest.raises(UnusableModel, match="is a folder: name a file in it"):
+        jouletune.export_model(copied, onnx=tmp_path / "out")
+
+
+def test_a_pointer_of_git_lfs_in_place_of_the_weights_is_named(copied: Path) -> None:
+    (copied / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(UnusableModel, match="is a pointer of Git LFS; fetch the weights with `git lfs pull`"):
+        jouletune.load_model(copied)
+
+
+def test_a_card_that_an_editor_saved_with_a_byte_order_mark_is_read(copied: Path) -> None:
+    before = read_card(copied)
+    path = copied / "model.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_card(copied) == before
 
 
 def test_a_device_that_is_not_there_is_refused(trained: Trained, photos: Path) -> None:

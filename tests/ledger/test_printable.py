@@ -13,7 +13,7 @@ from search.cli import run as command
 from search.ledger import csv_text
 from search.ledger.journal_lines import bounded
 from search.output import SafeConsole
-from search.printable import csv_cell, printable
+from search.printable import csv_cell, printable, text_of_cell
 from search.trial.final_outputs import table_text
 from trainables.core.optional import Table
 
@@ -59,18 +59,20 @@ def test_a_mistake_s_message_is_printable(capsys: pytest.CaptureFixture[str]) ->
     assert r"no\x1b]52;c;aGFja2Vk\x07run" in printed.err
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1+cmd", "@SUM(A1)", "\t=1"])
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1+cmd", "@SUM(A1)", "\t=1", "\n=1", "\uff1d1+1"])
 def test_a_cell_that_would_be_computed_gets_an_apostrophe(text: str) -> None:
     assert csv_cell(text) == f"'{text}"
     (row,) = csv.reader(io.StringIO(table_text(Table(columns=(text,), rows=[])).strip("\n")))
     assert row == [f"'{text}"]
     lines = list(csv.reader(io.StringIO(csv_text([text], [{text: text}]))))
     assert lines == [[f"'{text}"], [f"'{text}"]]
+    assert text_of_cell(f"'{text}") == text
 
 
 @pytest.mark.parametrize("value", [-1.5, 3, None, "", "a=b", "trial-0001", True])
 def test_other_cells_are_as_they_are(value: object) -> None:
     assert csv_cell(value) == value
+    assert text_of_cell(str(value)) == str(value)
 
 
 def test_a_table_with_a_cell_that_has_no_column_is_refused() -> None:

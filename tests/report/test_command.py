@@ -28,14 +28,19 @@ def test_the_command_writes_the_page_of_a_run_by_its_name(
     assert capsys.readouterr().out.startswith(f"report: {folder / 'report.html'}, written in ")
 
 
+def test_the_page_of_a_run_that_is_only_read_goes_elsewhere(folder: Path, tmp_path: Path) -> None:
+    before = sorted(folder.rglob("*"))
+    assert cli.run("report", [str(folder), "--out", str(tmp_path / "new" / "theirs.html")]) == 0
+    assert sorted(folder.rglob("*")) == before
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"theirs.html", "theirs-plots"}
+
+
 def test_a_run_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run("report", [str(tmp_path / "nowhere")]) == 2
     assert capsys.readouterr().err.endswith("nowhere holds no run (no journal.jsonl in it)\n")
 
 
-@pytest.mark.parametrize(
-    "flags", [[], ["run", "--compare", "a", "b"], ["run", "--out", "x.html"], ["run", "--watch", "0"]]
-)
+@pytest.mark.parametrize("flags", [[], ["run", "--compare", "a", "b"], ["run", "--watch", "0"]])
 def test_flags_that_do_not_go_together_are_refused(flags: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.run("report", flags)

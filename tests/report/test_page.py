@@ -222,3 +222,16 @@ def test_names_that_steer_a_terminal_or_turn_text_around_are_written_out() -> No
 
 def test_numbers_of_plots_have_six_digits() -> None:
     assert json_for_script({"x": [1 / 3, 12_345_678, None]}, digits=6) == '{"x":[0.333333,12345678,null]}'
+
+
+def test_a_file_that_another_program_changed_costs_its_section_and_not_the_page(tmp_path: Path) -> None:
+    run = toy_run(tmp_path)
+    (run.ledger.folder / "forecast.json").write_text("")
+    (run.ledger.folder / "environment.json").write_text('{"data": {"found": 3}}')
+    written = write_page(run.ledger.folder, should_draw=False)
+    (warning,) = written.warnings
+    assert warning.startswith("Data: cannot be shown (TypeError: ")
+    page = Page(written.path.read_text())
+    assert "the others do not depend on it" in page.text
+    sections = [attributes["id"] for attributes in page.of("section")]
+    assert {"summary", "data", "commands"} <= set(sections)

@@ -185,7 +185,7 @@ def read_card(folder: Path) -> ModelCard:
     try:
         if path.stat().st_size > _MAX_CARD_BYTES:
             raise UnusableModel(f"{path} is larger than 64 MiB: it is not a {CARD_FILE} of jouletune's")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))  # an editor may have left a BOM
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, UnusableModel):
             raise

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from search.ledger import Ledger
 from search.ledger.history import History
+from search.printable import text_of_cell
 from search.report.charts.chart import (
     GREY,
     PALETTE,
@@ -246,7 +247,7 @@ def _square(table: Table) -> tuple[list[str], list[list[float | None]]]:
 def read_table(path: Path) -> Table:
     """The columns and the rows of a CSV file."""
     with path.open(newline="", encoding="utf-8") as file:
-        columns, *rows = csv.reader(file)
+        columns, *rows = ([text_of_cell(cell) for cell in row] for row in csv.reader(file))
     return columns, rows
 
 

@@ -256,11 +256,16 @@ Element = Text | Head | Points | Pairs | Commands | Table | Figures | Mistakes |
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A heading with the elements below it."""
+    """A heading with the elements below it.
+
+    Attributes:
+        problem: Why it could not be made; empty if it was.
+    """
 
     key: str
     title: str
     elements: Sequence[Element]
+    problem: str = ""
 
 
 def text_cell(text: object) -> Cell:

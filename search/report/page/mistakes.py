@@ -7,7 +7,6 @@ times.
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -213,5 +212,5 @@ def _read(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file by column; none if there is no such file."""
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    columns, rows = read_table(path)
+    return [dict(zip(columns, row, strict=False)) for row in rows]

@@ -86,7 +86,7 @@ def log_places(values: Iterable[float]) -> dict[float, float]:
     least = min(value for value in distinct if value > 0)
     beside = sorted((value for value in distinct if value <= 0), reverse=True)
     places = {value: least / _LEFT_OF_ALL**number for number, value in enumerate(beside, start=1)}
-    return {value: places.get(value, value) for value in distinct}
+    return {value: places.get(value, value) for value in sorted(distinct)}
 
 
 def powers_of_ten(low: float, high: float) -> list[float]:

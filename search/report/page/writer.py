@@ -20,7 +20,7 @@ from search.report.page.ablations import ablations_section
 from search.report.page.compare import comparison
 from search.report.page.data import data_section
 from search.report.page.deciders import deciders_section
-from search.report.page.elements import Section
+from search.report.page.elements import Section, Text
 from search.report.page.energy import joules_section
 from search.report.page.failures import failures_section
 from search.report.page.history import history_section
@@ -76,13 +76,33 @@ class Written:
 
 def sections_of(run: RunData) -> list[Section]:
     """The sections of the page of one run, in their order, without empty ones."""
-    return [section for make in _SECTIONS if (section := make(run)).elements]
+    return [section for make in _SECTIONS if (section := _made(make, run)).elements]
 
 
-def write_page(folder: Path, *, refresh_s: float | None = None, should_draw: bool = True) -> Written:
+def _made(make: Callable[[RunData], Section], run: RunData) -> Section:
+    """A section, or the reason why there is none: a table that a spreadsheet has saved again, or a file of
+    another version, is worth the section that shows it, and not the page."""
+    try:
+        return make(run)
+    except Exception as error:
+        name = make.__name__.removesuffix("_section")
+        problem = f"cannot be shown ({type(error).__name__}: {error})"
+        text = f"This part {problem}; the others do not depend on it."
+        return Section(
+            key=name,
+            title=name.replace("_", " ").capitalize(),
+            elements=[Text(text=text, is_warning=True)],
+            problem=problem,
+        )
+
+
+def write_page(
+    folder: Path, *, path: Path | None = None, refresh_s: float | None = None, should_draw: bool = True
+) -> Written:
     """Write `report.html` and `plots/` into the folder of a run, whether it has ended or not.
 
     Args:
+        path: Another place for the page, with its plots in a folder beside it: the run may be someone else's.
         refresh_s: While the run continues, the page reloads itself at this interval.
         should_draw: Whether to draw the PNGs beside the page.
 
@@ -95,10 +115,12 @@ def write_page(folder: Path, *, refresh_s: float | None = None, should_draw: boo
     run = read_run(folder)
     sections = sections_of(run)
     is_over = run.history.ended is not None
-    path = run.ledger.report_file
+    plots = run.ledger.plots_folder if path is None else _plots_beside(path)
+    path = path or run.ledger.report_file
     _write(path, _page_text(run, sections, refresh_s=None if is_over else refresh_s))
-    drawn = _draw_charts(sections, run.ledger.plots_folder) if should_draw else ()
-    warnings = [*run.space.notices, *drawn]
+    drawn = _draw_charts(sections, plots) if should_draw else ()
+    problems = [f"{section.title}: {section.problem}" for section in sections if section.problem]
+    warnings = [*run.space.notices, *problems, *drawn]
     return Written(path=path, seconds=time.monotonic() - started_s, warnings=warnings, is_over=is_over)
 
 
@@ -128,7 +150,7 @@ def write_comparison(one: Path, other: Path, path: Path) -> Written:
     sections = comparison(*both)
     _write(path, rendered(" against ".join(run.name for run in both), "two runs", sections))
     unknown = [notice for run in both for notice in run.space.notices]
-    warnings = [*unknown, *_draw_charts(sections, path.with_name(f"{path.stem}-plots"))]
+    warnings = [*unknown, *_draw_charts(sections, _plots_beside(path))]
     return Written(path=path, seconds=time.monotonic() - started_s, warnings=warnings)
 
 
@@ -138,7 +160,11 @@ def _write(path: Path, text: str) -> None:
         with replacing(path) as scratch:
             scratch.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise StorageError(unwritten(path, error)) from error
+        raise StorageError(f"{unwritten(path, error)}; --out FILE writes it elsewhere") from error
+
+
+def _plots_beside(path: Path) -> Path:
+    return path.with_name(f"{path.stem}-plots")
 
 
 def _draw_charts(sections: Sequence[Section], folder: Path) -> Iterator[str]:
@@ -148,7 +174,11 @@ def _draw_charts(sections: Sequence[Section], folder: Path) -> Iterator[str]:
         return
     from search.report.charts.png import draw  # Matplotlib takes 0.3 s to import, and --watch draws none
 
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        yield f"plots not drawn: {unwritten(folder, error)}"
+        return
     for chart in charts:
         path = folder / f"{chart.key}.png"
         try:

@@ -136,12 +136,26 @@ def read_deep(content: bytes) -> DeepImage:
     if is_tiff(content):
         return _read_tiff(content)
     with Image.open(io.BytesIO(content)) as image:
-        orientation = image.getexif().get(ORIENTATION, 1)
         if content.startswith(_PNG_MAGIC):
-            return DeepImage(_read_png(content), orientation=orientation)
-        # Pillow scales a PGM's integers by the white that it declares.
-        is_scaled = image.format == "PPM" and image.mode == "I"
-        return DeepImage(_shaped(np.asarray(image)), _WHITE_OF_16_BITS if is_scaled else None, orientation)
+            return DeepImage(_read_png(content), orientation=image.getexif().get(ORIENTATION, 1))
+        return deep_of(image)
+
+
+def deep_of(image: Image.Image) -> DeepImage:
+    """The values of an opened image that `is_deep`.
+
+    Raises:
+        OSError: Pillow keeps only 8 bits of its values.
+    """
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;"):
+        raise OSError(f"of its values Pillow keeps 8 bits ({image.mode}): give the path of its file instead")
+    # Pillow scales a PGM's integers by the white that it declares.
+    is_scaled = image.format == "PPM" and image.mode == "I"
+    return DeepImage(
+        _shaped(np.asarray(image)),
+        _WHITE_OF_16_BITS if is_scaled else None,
+        image.getexif().get(ORIENTATION, 1),
+    )
 
 
 def _read_png(content: bytes) -> np.ndarray:

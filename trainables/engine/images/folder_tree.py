@@ -11,6 +11,7 @@ from trainables.core.data_summary import LeftOut
 from trainables.engine.images.folder_names import is_never_data
 from trainables.engine.images.reading import endings
 
+DEAD_LINK, CLOSED_FOLDER = "dead link", "folder that cannot be read"  # reasons why something is left out
 _NAMED = 5
 
 
@@ -69,13 +70,17 @@ class FolderTree:
             for reason, names in by_count
         )
 
+    def all_left_out(self, reason: str) -> list[Path]:
+        """Everything recorded for one reason."""
+        return [self.root / name for name in self._left_out.get(reason, ())]
+
     def _listed(self, folder: Path) -> Listing:
         """List a folder with links followed, recording whatever is not data."""
         folders, files = [], []
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError:
-            self.leave("folder that cannot be read", folder)
+            self.leave(CLOSED_FOLDER, folder)
             return Listing((), ())
         for entry in entries:
             path = folder / entry.name
@@ -88,7 +93,7 @@ class FolderTree:
             elif path.is_file():  # through a link
                 files.append(path)
             else:
-                self.leave("dead link" if entry.is_symlink() else "special file", path)
+                self.leave(DEAD_LINK if entry.is_symlink() else "special file", path)
         return Listing(tuple(folders), tuple(files))
 
     def _walk(self, folder: Path, seen: set[tuple[int, int]], found: list[Path]) -> None:

@@ -10,7 +10,15 @@ from pathlib import Path
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from trainables.core.files import GIT_LFS_POINTER
-from trainables.engine.images.deep import ORIENTATION, Scales, is_deep, is_tiff, read_deep
+from trainables.engine.images.deep import (
+    ORIENTATION,
+    DeepImage,
+    Scales,
+    deep_of,
+    is_deep,
+    is_tiff,
+    read_deep,
+)
 
 with suppress(ImportError):  # the extra heic
     from pillow_heif import register_heif_opener
@@ -72,13 +80,13 @@ def _read(path: Path, resolution: int, scales: Callable[[], Scales]) -> Image.Im
         image = Image.open(path)
     except UnidentifiedImageError:
         if is_tiff(content := path.read_bytes()):
-            return _of_deep(content, scales())
+            return _of_deep(read_deep(content), scales())
         if reason := _other_kind(content):
             raise OSError(reason) from None
         raise
     with image:
         if is_deep(image):
-            return _of_deep(path.read_bytes(), scales())
+            return _of_deep(read_deep(path.read_bytes()), scales())
         shorter = min(image.size)
         image.draft(None, (2 * resolution * image.width // shorter, 2 * resolution * image.height // shorter))
         image.load()
@@ -102,15 +110,23 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     return _turned(_rgb(image), orientation_of(image))
 
 
+def upright_opened(image: Image.Image, scales: Scales) -> Image.Image:
+    """An opened image of any depth as `read_image` reads its file.
+
+    Raises:
+        OSError: It has more than 8 bits, of which Pillow keeps 8, or whose scale is unknown.
+    """
+    return _of_deep(deep_of(image), scales) if is_deep(image) else upright_rgb(image)
+
+
 def orientation_of(image: Image.Image) -> int:
     """The orientation of an image by EXIF or XMP, 1 to 8; 1, upright, if neither has one."""
     found = image.getexif().get(ORIENTATION, 1)
     return found if found in _TURNS else 1
 
 
-def _of_deep(content: bytes, scales: Scales) -> Image.Image:
+def _of_deep(deep: DeepImage, scales: Scales) -> Image.Image:
     """An image of more than 8 bits, scaled to 8 bits like its whole set, and turned upright."""
-    deep = read_deep(content)
     return _turned(_rgb(scales.scaled(deep)), deep.orientation)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.core.suggest import suggest_path
-from trainables.engine.images.folder_names import is_never_data
+from trainables.engine.images.folder_tree import CLOSED_FOLDER, DEAD_LINK, FolderTree, is_image
 from trainables.engine.images.reading import endings
 
 
@@ -22,34 +22,39 @@ class Found:
 
     Attributes:
         num_others: Number of files in named folders whose endings are not those of images.
+        closed_folders: Folders below the named ones that cannot be read.
     """
 
     paths: tuple[Path, ...]
     num_others: int
+    closed_folders: tuple[Path, ...] = ()
 
 
 def find_images(named: Iterable[str | Path]) -> Found:
     """Find images by files, folders with everything below them, and patterns such as "a/*.jpg".
 
     A file that is named directly counts whatever its ending; otherwise hidden files and folders are left out.
+    Links are followed as in training; a dead one counts as an image that cannot be read.
 
     Raises:
         NoImages: A name does not exist or matches nothing, or there is no image at all; the message has
             every problem.
     """
     paths: dict[Path, None] = {}
-    num_others, problems = 0, []
+    trees: list[FolderTree] = []
+    problems = []
     for each in named:
         path = Path(each).expanduser()
         if path.is_dir():
-            images, others = _below(path)
-            num_others += others
+            trees.append(tree := FolderTree(path))
+            images = tree.images(path)
+            images = sorted({*images, *filter(is_image, tree.all_left_out(DEAD_LINK))})
         elif path.exists():
             images = [path]
         elif glob.has_magic(str(each)):
             # Not Path.glob, which takes no absolute pattern.
             matched = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207
-            images = [found for found in matched if found.is_file() and _is_image(found)]
+            images = [found for found in matched if is_image(found) and not found.is_dir()]
             if not images:
                 problems.append(f"{each} matches no image")
         else:
@@ -58,25 +63,20 @@ def find_images(named: Iterable[str | Path]) -> Found:
         paths |= dict.fromkeys(images)
     if problems:
         raise NoImages("; ".join(problems))
+    num_others = sum(_num_others(tree) for tree in trees)
+    closed = tuple(folder for tree in trees for folder in tree.all_left_out(CLOSED_FOLDER))
     if not paths:
+        places = ", ".join(str(tree.root) for tree in trees)
+        unread = f"; it cannot be read: {', '.join(map(str, closed))}" if closed else ""
         raise NoImages(
-            f"no images among {num_others} files; known endings: {', '.join(sorted(endings()))}"
+            f"no images among {num_others} files in {places}{unread}; known endings: "
+            f"{', '.join(sorted(endings()))}"
             if num_others
-            else "there are no images, and no other files"
+            else f"there are no images in {places}, and no other files{unread}"
         )
-    return Found(tuple(paths), num_others)
+    return Found(tuple(paths), num_others, closed)
 
 
-def _below(folder: Path) -> tuple[list[Path], int]:
-    """The images in a folder and below it, and the number of other files."""
-    files = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not any(is_never_data(part) for part in path.relative_to(folder).parts)
-    ]
-    images = [path for path in files if _is_image(path)]
-    return images, len(files) - len(images)
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in endings()
+def _num_others(tree: FolderTree) -> int:
+    """The number of files below a folder that have no ending of an image."""
+    return sum(left.count for left in tree.left_out() if left.reason.startswith("file "))

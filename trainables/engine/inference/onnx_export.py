@@ -74,6 +74,8 @@ def export_onnx(model: LoadedModel, path: Path, *, images: Tensor | None = None)
         reason = "its images keep their proportions, and an ONNX file takes images of one size"
     if reason:
         raise UnusableModel(f"{model.card.model} cannot be written as ONNX: {reason}; {path} is not written")
+    if path.is_dir():
+        raise UnusableModel(f"{path} is a folder: name a file in it, such as {path / 'model.onnx'}")
     if missing := [name for name in _PACKAGES if importlib.util.find_spec(name) is None]:
         raise MissingPackages(
             f"export-model needs {', '.join(missing)}: install the extra, `pip install -e '.[onnx]'`, or "

@@ -70,7 +70,10 @@ def predict(
     chosen, note = (precision, "") if precision else precision_on(target, model.card)
     model.module.to(target)
     said = Predictions(
-        num_others=found.num_others, num_images=len(found.paths), notes=(note,) if note else ()
+        unreadable={str(folder): "the folder cannot be read" for folder in found.closed_folders},
+        num_others=found.num_others,
+        num_images=len(found.paths) + len(found.closed_folders),
+        notes=(note,) if note else (),
     )
     said.columns = ("image", *answer_columns(model.card))
     memory = MicroBatch()

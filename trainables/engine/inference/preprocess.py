@@ -17,7 +17,7 @@ from trainables.engine.images.canvas import on_canvas, own_shape, resized_to
 from trainables.engine.images.data import DataSplits, Statistics
 from trainables.engine.images.decoding import ImageReader
 from trainables.engine.images.deep import DeepImage, Scales
-from trainables.engine.images.reading import read_image, upright_rgb, upright_size
+from trainables.engine.images.reading import read_image, upright_opened, upright_size
 from trainables.engine.images.resolution import WHOLE_MIDDLE, Framing, resized_set, shape_px
 
 
@@ -44,7 +44,7 @@ class Preprocess:
             OSError: The file cannot be read as an image.
         """
         if isinstance(image, Image.Image):
-            upright = upright_rgb(image)
+            upright = upright_opened(image, self._scales)
             return self.scaled([self._own(self._decoded(lambda px: upright), upright.size)])[0]
         return self.scaled([self.pixels(Path(image))])[0]
 

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from trainables.core.files import GIT_LFS_POINTER
 from trainables.core.model_folder import UnusableModel, WeightsFormat
 
 _LISTED = 5
@@ -42,6 +43,8 @@ def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
         content = path.read_bytes()
     except OSError as error:
         raise UnusableModel(f"{path} cannot be read: {error.strerror}") from error
+    if content.startswith(GIT_LFS_POINTER):
+        raise UnusableModel(f"{path} is a pointer of Git LFS; fetch the weights with `git lfs pull`")
     if hashlib.sha256(content).hexdigest() != sha256:
         raise UnusableModel(
             f"{path} is not the file that model.json was written for (SHA-256): it is damaged, or another "
