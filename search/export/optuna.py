@@ -116,7 +116,7 @@ def _frozen(
     # Optuna's own trials have local time without a zone.
     frozen.datetime_start = datetime.fromtimestamp(trial.asked_at)
     if state.is_finished():
-        frozen.datetime_complete = datetime.fromtimestamp(trial.ended_at or trial.asked_at)
+        frozen.datetime_complete = datetime.fromtimestamp(max(trial.asked_at, trial.ended_at or 0.0))
     return frozen
 
 

@@ -73,7 +73,8 @@ def logged(trial: TrialRecord) -> LoggedTrial:
         points=points,
         summary=_summary(trial),
         started_at=trial.asked_at,
-        ended_at=trial.ended_at if trial.ended_at is not None else last_at,
+        # A clock that was set back in between does not make it end before its last epoch.
+        ended_at=last_at if trial.ended_at is None else max(last_at, trial.ended_at),
         cause=trial.cause,
         message=trial.message,
     )

@@ -53,7 +53,7 @@ def lost_holder(lock: Path) -> str:
     Only the file's text is read: trying the lock could get in the way of a process that takes it.
     """
     try:
-        holder = _HOLDER.fullmatch(lock.read_text(encoding="utf-8"))
+        holder = _HOLDER.fullmatch(lock.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return ""
     if not holder or holder["node"] != platform.node() or Path(f"/proc/{holder['pid']}").exists():

@@ -200,6 +200,9 @@ def test_the_table_of_runs_has_config_and_summary_beside_their_states(tmp_path: 
         "crash: KeyError: 'a mistake in the training code'",
     )
     assert "val_accuracy" not in failed
+    trial = run.history.trials["trial-0000"]
+    trial.ended_at = trial.asked_at - 3600  # the clock was set back meanwhile
+    assert logged(trial).ended_at == logged(trial).points[-1].at > trial.asked_at
 
 
 def events(folder: Path) -> Iterator[Event]:

@@ -413,8 +413,11 @@ def test_a_detector_is_built_of_its_configuration_and_fetches_nothing(tmp_path: 
     config = json.loads((done.model / "model.json").read_text())["build"]["config"]
     evil = {**config, "auto_map": {"AutoModelForObjectDetection": "evil--evil.Model"}}
     change_card(done.model, build={"config": evil})
-    assert jouletune.load_model(done.model).card.classes
-    change_card(done.model, build={"config": {**config, "model_type": "yolos"}})
+    classes = jouletune.load_model(done.model).card.classes
+    change_card(done.model, classes=["one"])
+    with pytest.raises(UnusableModel, match=f"it finds {len(classes)} classes, and 1 are named"):
+        jouletune.load_model(done.model)
+    change_card(done.model, classes=classes, build={"config": {**config, "model_type": "yolos"}})
     with pytest.raises(UnusableModel, match="it is of the kind 'yolos'; supported are"):
         jouletune.load_model(done.model)
 

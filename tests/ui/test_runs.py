@@ -116,6 +116,7 @@ def test_a_run_goes_from_running_to_ended_to_promoted(results: Path) -> None:
 
 def test_a_killed_run_is_told_from_a_running_one(results: Path) -> None:
     run, runs = begun(results, "live"), runs_in(results)
+    run.ledger.lock_file.write_bytes(b"\xff\xfe")
     assert states(runs)["live"] == "running"
     pid = ended_process()
     run.ledger.lock_file.write_text(f"process {pid} on {platform.node()}")

@@ -138,7 +138,10 @@ def rebuild(card: ModelCard, weights: Mapping[str, Tensor]) -> nn.Module:
     kind = settings.pop("model_type", None)
     if kind not in FAMILIES:
         raise ValueError(f"it is of the kind {kind!r}; supported are {', '.join(FAMILIES)}")
-    detector = _AUTO.from_config(AutoConfig.for_model(kind, **settings))
+    config = AutoConfig.for_model(kind, **settings)
+    if config.num_labels != len(card.classes):
+        raise ValueError(f"it finds {config.num_labels} classes, and {len(card.classes)} are named")
+    detector = _AUTO.from_config(config)
     thaw_norms(detector, lambda name: f"{name}.{_STEPS}" in inner)
     load_exactly(detector, inner)
     return QueryDetector(detector)
