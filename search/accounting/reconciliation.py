@@ -8,6 +8,7 @@ routes, the rows of epochs and the accounts that meters close, so an error in ei
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -52,22 +53,27 @@ def check_run(folder: RunFolder, space: Space, history: History) -> EnergyCheck:
     A table older than the journal is a note while the run has not ended, since a kill loses the last update.
     Afterwards it is a problem, since the last event writes all tables.
     """
-    written = {path.name: path.read_text(encoding="utf-8") for path in folder.folder.glob("*.csv")}
+    written = {
+        path.name: path.read_text(encoding="utf-8", errors="replace") for path in folder.folder.glob("*.csv")
+    }
     trials, rungs, devices = (
-        list(csv.DictReader(written.get(name, "").splitlines()))
+        list(csv.DictReader(io.StringIO(written.get(name, ""), newline="")))
         for name in ("trials.csv", "energy.csv", "devices.csv")
     )
     is_over = history.ended is not None
-    check = check_energy(trials, rungs, devices, reported=reported_mj(history), is_over=is_over)
+    try:
+        check = check_energy(trials, rungs, devices, reported=reported_mj(history), is_over=is_over)
+        total_j = sum(float(row["energy_device_j"]) for row in devices)
+        check.has_joules = bool(devices) or any(row["energy_j"] for row in trials)
+    except (LookupError, ArithmeticError, ValueError, TypeError):  # a spreadsheet has saved one its own way
+        check, total_j = EnergyCheck(["the tables lack columns, or cells are not numbers"]), 0.0
     tables = live_tables(space, history).items()
     stale = ", ".join(name for name, table in tables if written.get(name) != csv_text(*table))
     if stale and is_over:
         check.problems.append(f"{stale}: not what the journal says; changed after the run")
     elif stale:
         check.notes.append(f"{stale}: older than the journal; the run continues, or was killed")
-    total_j = sum(float(row["energy_device_j"]) for row in devices)
     rows = f"{counted(len(devices), 'device row')}, {total_j:.3f} J"
-    check.has_joules = bool(devices) or any(row["energy_j"] for row in trials)
     check.checked = f"{len(trials)} trials, {rows if check.has_joules else 'no joules'}"
     return check
 

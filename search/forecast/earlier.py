@@ -12,10 +12,9 @@ from search.backends.costs import Costs, PointCost, filled, fixed_scoring_s
 from search.budget import Ladder
 from search.energy.units import to_joules
 from search.ledger.history import Event, History, TrialRecord
-from search.ledger.journal import LedgerError
 from search.ledger.run_folder import RunFolder, runs_in
 from search.printable import counted
-from search.space import Space, SpaceError
+from search.space import Space
 from search.trial import EpochRow
 
 _FEWEST_EPOCHS = 3  # each worker's first one loads libraries, and a single further one makes no median
@@ -45,9 +44,9 @@ def _costs_of(folder: Path, space: Space) -> Costs | None:
     try:
         run = RunFolder.open(folder)
         events = run.events() if _trains_alike(run.read_space(), space) else []  # journals are long
-    except (LedgerError, SpaceError, OSError, KeyError):
-        return None  # from another version, or damaged: try the next
-    return observed_costs(events, space, folder)
+        return observed_costs(events, space, folder)
+    except Exception:  # from another version, or damaged in any way: it is no part of this search
+        return None
 
 
 def _trains_alike(earlier: Space, space: Space) -> bool:

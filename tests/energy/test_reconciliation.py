@@ -109,6 +109,17 @@ def test_a_table_that_was_removed_after_the_run_is_named(tmp_path: Path, name: s
     assert check.problems[-1] == f"{name}: not what the journal says; changed after the run"
 
 
+def test_a_table_that_a_spreadsheet_saved_its_own_way_is_named(tmp_path: Path) -> None:
+    run = ended_run(tmp_path).run
+    table = run.ledger.folder / "trials.csv"
+    table.write_bytes(table.read_bytes().replace(b",", b";"))
+    (run.ledger.folder / "notes.csv").write_bytes(b"caf\xe9")
+    assert check_run(run.ledger, run.space, run.history).problems == [
+        "the tables lack columns, or cells are not numbers",
+        "trials.csv: not what the journal says; changed after the run",
+    ]
+
+
 def test_what_was_checked_is_counted(tmp_path: Path) -> None:
     run = ended_run(tmp_path).run
     assert check_run(run.ledger, run.space, run.history).checked == "2 trials, 1 device row, 32.000 J"

@@ -87,7 +87,7 @@ def timeline(run: RunData) -> Chart | None:
     found = stays(run.events, run.metric)
     if not found:
         return None
-    end_s = max(stay.end_s for stay in found)
+    end_s = max(0.001, *(stay.end_s for stay in found))  # of a run whose clock showed nothing
     unit_s, unit = _unit(end_s)
     num_rows = max(stay.row for stay in found) + 1
     num_shown = min(num_rows, _MOST_ROWS)
