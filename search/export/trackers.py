@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import re
 import sys
 from collections.abc import Iterable
@@ -35,6 +36,7 @@ def export_tensorboard(trials: Iterable[LoggedTrial], folder: Path, *, metric: s
     from tensorboardX import SummaryWriter
     from tensorboardX.summary import hparams
 
+    logging.getLogger("tensorboardX").setLevel(logging.ERROR)  # it warns once for each NaN
     num_trials = 0
     for trial in trials:
         with SummaryWriter(logdir=str(folder / trial.trial_id)) as writer:

@@ -140,6 +140,7 @@ class EventChecker:
             raise BadLine(other_schema(event["schema"]))
         if missing := REQUIRED[kind].keys() - event.keys():
             raise BadLine(f"({kind}) lacks {', '.join(sorted(missing))}")
+        _check_names(kind, event)
         _check_kinds(kind, event, {**_OPTIONAL, **REQUIRED[kind]})
         if "trial" in REQUIRED[kind]:
             self._check_trial(kind, event)
@@ -149,8 +150,6 @@ class EventChecker:
             _check_portfolio(event.get("portfolio", []))
         if kind == "attempt_failed":
             _check_failure(event["failure"])
-        if REQUIRED[kind].keys() >= _WINDOW.keys():
-            _check_names(kind, event)
 
     def _check_trial(self, kind: str, event: Mapping[str, Any]) -> None:
         """Check that the event's trial was proposed before, or is proposed now with the next number.
@@ -190,8 +189,8 @@ def _check_row(row: Mapping[str, Any]) -> None:
     """Check that an epoch's row is complete, and has no field that this version does not know."""
     if not {"epoch", "rung", "metrics", "seconds"} <= row.keys():
         raise BadLine("(epoch) has no complete row")
-    _check_kinds("epoch", row, _ROW)
     _check_names("epoch", row, known=_ROW)
+    _check_kinds("epoch", row, _ROW)
     if row["epoch"] < 1 or row["rung"] < 0:
         raise BadLine(f"(epoch) is of epoch {row['epoch']} at rung {row['rung']}, which does not exist")
 
@@ -199,8 +198,8 @@ def _check_row(row: Mapping[str, Any]) -> None:
 def _check_failure(failure: Mapping[str, Any]) -> None:
     if not {"cause", "message"} <= failure.keys():
         raise BadLine("(attempt_failed) has no complete failure")
-    _check_kinds("attempt_failed", failure, _FAILURE)
     _check_names("attempt_failed", failure, known=_FAILURE)
+    _check_kinds("attempt_failed", failure, _FAILURE)
 
 
 def _check_kinds(kind: str, content: Mapping[str, Any], kinds: Kinds) -> None:
@@ -229,6 +228,8 @@ def _check_names(kind: str, content: Mapping[str, Any], known: Kinds | None = No
     """Check that neither the content nor a mapping in it has a field that this version does not know."""
     unknown = [] if known is None else list(content.keys() - known)
     for name in _NAMES.keys() & content.keys():
+        if not isinstance(content[name], Mapping):
+            continue  # which its kind says
         unknown += [f"{name}.{part}" for part in content[name].keys() - _NAMES[name]]
     if unknown:
         raise BadLine(f"({kind}) has fields of another version: {', '.join(sorted(unknown))}")

@@ -47,19 +47,25 @@ def importances(space: Space, scored: Sequence[Scored]) -> dict[str, float]:
         raise TooFew("no parameter is searched in every trial")
     if len({value for _, value in fitting}) < 2:
         raise TooFew("all scores are the same")
+    codes = [{name: axes[name].encode(hparams[name]) for name in names} for hparams, _ in fitting]
+    if all(each == codes[0] for each in codes):
+        raise TooFew("the trials have the same parameters")
     study = optuna.create_study()
-    study.add_trials([_frozen({name: axes[name] for name in names}, *each) for each in fitting])
+    distributions = {name: _distribution(axes[name]) for name in names}
+    for params, share in zip(codes, _shares([value for _, value in fitting]), strict=True):
+        study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=share))
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return optuna.importance.get_param_importances(study, evaluator=evaluator)
 
 
-def _frozen(axes: Mapping[str, Axis], hparams: Mapping[str, Any], value: float) -> optuna.trial.FrozenTrial:
-    codes = {name: axis.encode(hparams[name]) for name, axis in axes.items()}
-    return optuna.create_trial(
-        params=codes, distributions={name: _distribution(axis) for name, axis in axes.items()}, value=value
-    )
+def _shares(values: Sequence[float]) -> list[float]:
+    """The values from 0 to 1: trees do not split what differs by less than 1e-8, as small losses do."""
+    most = max(map(abs, values))
+    scaled = [value / most for value in values]  # first: the difference of two huge ones may be infinite
+    low, high = min(scaled), max(scaled)
+    return [(value - low) / ((high - low) or 1.0) for value in scaled]
 
 
 def _distribution(axis: Axis) -> BaseDistribution:

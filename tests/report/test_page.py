@@ -230,7 +230,7 @@ def test_a_file_that_another_program_changed_costs_its_section_and_not_the_page(
     (run.ledger.folder / "environment.json").write_text('{"data": {"found": 3}}')
     written = write_page(run.ledger.folder, should_draw=False)
     (warning,) = written.warnings
-    assert warning.startswith("Data: cannot be shown (TypeError: ")
+    assert warning.startswith("Data: cannot be shown (KeyError: ")
     page = Page(written.path.read_text())
     assert "the others do not depend on it" in page.text
     sections = [attributes["id"] for attributes in page.of("section")]

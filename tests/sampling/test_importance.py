@@ -55,6 +55,18 @@ def test_the_same_trials_give_the_same_shares(space: Space) -> None:
     assert importances(space, scored) == importances(space, scored)
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e-12, 1.7e308])
+def test_scores_of_any_size_give_the_same_shares(space: Space, scale: float) -> None:
+    plain = importances(space, [(point, point["lr"]) for point in points(12)])
+    scaled = importances(space, [(point, scale * point["lr"]) for point in points(12)])
+    assert scaled == {name: pytest.approx(share, abs=0.03) for name, share in plain.items()}
+
+
+def test_trials_at_one_point_are_reported(space: Space) -> None:
+    with pytest.raises(TooFew, match="the trials have the same parameters"):
+        importances(space, [(points(1)[0], number / 10) for number in range(9)])
+
+
 def test_too_few_trials_are_reported(space: Space) -> None:
     with pytest.raises(TooFew, match="7 trials with a score lie in the space, and it takes 8"):
         importances(space, [(point, point["lr"]) for point in points(7)])
