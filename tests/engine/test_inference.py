@@ -564,6 +564,15 @@ def test_a_place_that_cannot_take_the_table_is_refused_before_any_image_is_read(
         jouletune.export_model(copied, onnx=tmp_path / "out")
 
 
+@pytest.mark.parametrize("kind", ["detection", "quality"])
+def test_outputs_of_another_kind_than_the_card_says_are_refused(
+    copied: Path, photos: Path, kind: str
+) -> None:
+    change_card(copied, kind=kind)
+    with pytest.raises(UnusableModel, match=f"resnet20 does not give the outputs of {kind}"):
+        jouletune.predict(copied, photos / "dark")
+
+
 def test_a_pointer_of_git_lfs_in_place_of_the_weights_is_named(copied: Path) -> None:
     (copied / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
     with pytest.raises(UnusableModel, match="is a pointer of Git LFS; fetch the weights with `git lfs pull`"):

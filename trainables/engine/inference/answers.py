@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables.core.model_folder import ModelCard
+from trainables.core.model_folder import ModelCard, UnusableModel
 
 Row = dict[str, str | float | None]
 
@@ -42,7 +42,12 @@ def answers(
         outputs: The module's outputs, in fp32.
         sizes_px: Width and height of each image's file, upright: boxes are in its pixels.
         threshold: Boxes with a lower score are left out.
+
+    Raises:
+        UnusableModel: The outputs are not of the model's kind.
     """
+    if not _is_of_kind(card, outputs):
+        raise UnusableModel(f"{card.model} does not give the outputs of {card.kind}, which model.json names")
     match card.kind:
         case "classification":
             return [[row] for row in _of_classes(card, outputs)]
@@ -55,6 +60,18 @@ def answers(
             return [[{"score": value}] for value in outputs.tolist()]
         case "features":
             return [[{f"f{number}": value for number, value in enumerate(row)}] for row in outputs.tolist()]
+
+
+def _is_of_kind(card: ModelCard, outputs: Any) -> bool:
+    match card.kind:
+        case "classification":
+            return isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.shape[1] == len(card.classes)
+        case "detection":
+            return isinstance(outputs, Mapping)
+        case "quality":
+            return isinstance(outputs, Tensor) and outputs.ndim == 1
+        case "features":
+            return isinstance(outputs, Tensor) and outputs.ndim == 2
 
 
 def surest_boxes(boxes: Tensor, scores: Tensor, most: int = MOST_BOXES) -> tuple[Tensor, Tensor, Tensor]:

@@ -157,7 +157,7 @@ def _add(
                 f"{model.folder} returns values that are not finite: its weights have diverged"
             )
         if card.kind == "features":
-            said.columns = ("image", *answer_columns(card, values.shape[1]))
+            said.columns = ("image", *answer_columns(card, values.shape[-1]))
         named = paths[start : start + len(values)]
         start += len(values)
         sizes = [upright_size(path) for path in named] if card.kind == "detection" else [(0, 0)] * len(named)
