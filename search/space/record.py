@@ -188,7 +188,7 @@ def read_record(folder: Path) -> TrainableRecord | None:
     """
     path = folder / RECORD
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         number = content.get("schema_number") if isinstance(content, dict) else None
         if isinstance(number, int) and number > 1:
             raise RecordError(
