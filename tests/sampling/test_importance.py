@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from search.sampling.importance import TooFew, importances
-from search.space import Space
+from search.space import Choice, Space
 from tests.support.toy_runs import made_space
 
 TEXT = """
@@ -60,6 +61,13 @@ def test_scores_of_any_size_give_the_same_shares(space: Space, scale: float) -> 
     plain = importances(space, [(point, point["lr"]) for point in points(12)])
     scaled = importances(space, [(point, scale * point["lr"]) for point in points(12)])
     assert scaled == {name: pytest.approx(share, abs=0.03) for name, share in plain.items()}
+
+
+def test_fifty_names_take_no_longer_than_fifty_numbers(space: Space) -> None:
+    names = tuple(f"model{number}" for number in range(50))
+    wide = replace(space, parameters={**space.parameters, "noise": Choice(values=names)})
+    scored = [({**point, "noise": names[at % 50]}, at % 50 / 50) for at, point in enumerate(points(60))]
+    assert importances(wide, scored)["noise"] > 0.5
 
 
 def test_trials_at_one_point_are_reported(space: Space) -> None:
