@@ -168,7 +168,7 @@ class Ledger(RunFolder):
         """Trials that have a folder but are in no line of the journal."""
         found = self.journal.scan()
         known = {event["trial"] for event in found.events if event["event"] == "trial_asked"}
-        return sorted({path.name for path in self.trials_folder.glob("*")} - known)
+        return [trial for trial in self.trials_left() if trial not in known]
 
     def write_csv(self, name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
         """Replace a table atomically. None becomes an empty cell."""

@@ -60,7 +60,7 @@ class RunFolder:
     @property
     def has_files(self) -> bool:
         """Whether trials left something here, with or without a journal."""
-        return any(self.trials_folder.glob("*"))
+        return bool(self.trials_left())
 
     @property
     def journal_file(self) -> Path:
@@ -118,6 +118,10 @@ class RunFolder:
     @property
     def trials_folder(self) -> Path:
         return self.folder / "trials"
+
+    def trials_left(self) -> list[str]:
+        """The trials that have a folder; what a file manager leaves beside them (.DS_Store) is none."""
+        return sorted(path.name for path in self.trials_folder.glob("trial-*") if path.is_dir())
 
     @property
     def set_aside_folder(self) -> Path:

@@ -287,6 +287,14 @@ def test_an_emptied_journal_beside_trials_is_refused(copy: Path, left: bytes) ->
     assert (copy / "journal.jsonl").read_bytes() == left
 
 
+def test_what_a_file_manager_leaves_beside_trials_is_none(copy: Path) -> None:
+    for name in (".DS_Store", "Thumbs.db", "@eaDir/x"):
+        (copy / "trials" / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / "trials" / name).touch()
+    assert Ledger.open(copy).unknown_trials() == []
+    assert command("check", [str(copy)]) == 0
+
+
 def test_a_journal_cut_between_two_lines_is_known_by_the_trials_that_it_does_not_know(copy: Path) -> None:
     for number in range(4):
         (copy / "trials" / f"trial-{number:04d}").mkdir(parents=True, exist_ok=True)
