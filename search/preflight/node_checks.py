@@ -29,8 +29,8 @@ from trainables.core.weights import (
     HostUnreachable,
     damage,
     fetch,
-    folder_of,
     locate,
+    missing_reason,
     remedy,
     without_network,
 )
@@ -163,7 +163,7 @@ def _is_usable(file: WeightFile, request: PreflightRequest, found: _Found) -> bo
     path = locate(file)
     cure = remedy(file).replace("SPACE", request.space)
     if path is None:
-        found.problem(f"weights: {file.location} is not in {folder_of(file)}", cure)
+        found.problem(f"weights: {missing_reason(file)}", cure)
         return False
     if reason := damage(path):
         again = f"delete it and {cure}" if file.source != "file" else "give an intact file"

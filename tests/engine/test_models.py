@@ -8,7 +8,7 @@ from torch import nn
 
 from trainables.core.contract import WeightFile
 from trainables.engine.choices import OWN_MODELS
-from trainables.engine.classifiers.models import build_classifier, weight_files
+from trainables.engine.classifiers.models import build_classifier, check_model_name, weight_files
 from trainables.engine.classifiers.small_networks import MnistCNN, ResNet20
 from trainables.engine.freezing import freeze
 
@@ -66,6 +66,25 @@ def test_a_model_with_position_embeddings_takes_other_resolutions():
 def test_an_unknown_model_is_refused_with_the_nearest(wrong, right):
     with pytest.raises(ValueError, match=f"no model is named '{wrong}'; near are .*{right}"):
         build_classifier(wrong, num_classes=2, in_channels=3, resolution=32)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("ResNet18", "near are .*resnet18"),
+        ("timm/resnet18.a1_in1k", "if timm's is meant, write resnet18.a1_in1k"),
+        ("hf-hub:timm/resnet18.a1_in1k", "if timm's is meant, write resnet18.a1_in1k"),
+        (
+            "hf-hub:somebody/pets",
+            "write timm's name of its architecture, and its file as weights: file:/PATH",
+        ),
+        ("resnet18.a9_in1k", "timm's resnet18 has no weights with the tag 'a9_in1k'; it has .*a1_in1k"),
+        ("tf_efficientnet_b0_ns", "renamed tf_efficientnet_b0_ns to tf_efficientnet_b0.ns_jft_in1k"),
+    ],
+)
+def test_a_name_of_another_place_or_time_is_answered_with_the_one_to_write(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        check_model_name(wrong)
 
 
 def test_preflight_learns_which_files_of_weights_a_model_wants():

@@ -21,6 +21,7 @@ from trainables.detection.backbones import load_backbone_weights
 from trainables.detection.configs import config_of
 from trainables.detection.models import Detector, build_detector
 from trainables.detection.names import BACKBONES, weight_files
+from trainables.engine.state_files import largest_state
 
 
 def saved(folder: Path, model: nn.Module, name: str = "backbone.safetensors") -> Path:
@@ -240,7 +241,7 @@ def test_a_prefix_of_all_names_is_no_obstacle(tmp_path: Path) -> None:
     state = {f"module.encoder.{name}": tensor for name, tensor in contiguous(model).items()}
     save_file(state, tmp_path / "wrapped.safetensors")
     plain = timm.create_model("resnet18", num_classes=0)
-    loaded = load_backbone_weights(plain, tmp_path / "wrapped.safetensors")
+    loaded = load_backbone_weights(plain, largest_state(tmp_path / "wrapped.safetensors"))
     assert loaded.num_taken == 100
     assert loaded.random == []
 

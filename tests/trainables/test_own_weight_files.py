@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -13,7 +14,7 @@ from safetensors.torch import save as safetensors
 from search.preflight import node_checks
 from trainables.core.contract import Budget, TrainingContext, WeightFile, WeightsError
 from trainables.core.load import load_trainable
-from trainables.core.weights import HostUnreachable, fetch, own_file, without_network
+from trainables.core.weights import HostUnreachable, fetch, own_file, required, without_network
 from trainables.engine.classifiers.features import build_features
 from trainables.engine.classifiers.models import build_classifier, weight_files
 
@@ -99,7 +100,14 @@ def test_names_behind_a_prefix_are_the_models_own(tmp_path: Path) -> None:
             "it is a pointer of Git LFS: fetch the file with `git",
         ),
         (b"<!DOCTYPE html>", "it is a web page, as a failed download leaves it;"),
-        (safetensors({"a": torch.ones(1)}), "it is a safetensors file: its name must end in .safetensors;"),
+        (
+            b'{"error": "Repository not found"}',
+            r"it is a text, not weights: '{\"error\": \"Repository not found",
+        ),
+        (b"Entry not found", "it is a text, not weights: 'Entry not found';"),
+        (b"\x08\x08\x12\x07pytorch\xff", "it is not a file of torch.save or safetensors: save the model's"),
+        (b"PK\3\4" + bytes(60), "it is cut short;"),
+        (safetensors({"a": torch.ones(1)}), "it holds 0 of the model's"),
     ],
 )
 def test_a_file_of_another_kind_says_what_it_is(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -108,10 +116,77 @@ def test_a_file_of_another_kind_says_what_it_is(tmp_path: Path, content: bytes, 
         built(tmp_path / "a.pth")
 
 
-def test_a_pickled_model_is_answered_with_what_to_save(tmp_path: Path) -> None:
-    torch.save(torch.nn.Sequential(torch.nn.Linear(2, 2)), tmp_path / "a.pth")
-    with pytest.raises(WeightsError, match=r"Python objects, not only numbers: save model\.state_dict\(\)"):
-        built(tmp_path / "a.pth")
+def test_a_file_that_lacks_layers_says_which_start_random(tmp_path: Path) -> None:
+    state = timm.create_model("test_efficientnet", num_classes=7).state_dict()
+    torch.save(
+        {name: tensor for name, tensor in state.items() if "conv_head" not in name}, tmp_path / "a.pth"
+    )
+    assert built(tmp_path / "a.pth")[1]["random weights"] == (
+        "1 of the 73 tensors before the head are not in the file and start random: conv_head.weight"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda state: {**state, "layer1.1.conv1.weight": torch.rand(9, 9)},
+            "layer1.1.conv1.weight is not in the model",
+        ),
+        (
+            lambda state: {name: state[name] for name in state if "layer3.0.bn2" not in name},
+            "layer3.0.bn2.weight is not in the file",
+        ),
+    ],
+)
+def test_a_deeper_or_shallower_models_file_is_refused(tmp_path: Path, change: Any, words: str) -> None:
+    torch.save(change(timm.create_model("test_resnet", num_classes=7).state_dict()), tmp_path / "a.pth")
+    weights = f"file:{tmp_path / 'a.pth'}"
+    with pytest.raises(WeightsError, match=f"a model with other layers: {words}"):
+        build_classifier("test_resnet", num_classes=5, in_channels=3, weights=weights, resolution=32)
+
+
+def test_a_network_without_its_head_in_a_sequence_is_taken_in_order(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    model = timm.create_model("test_resnet", num_classes=7)
+    lightning = torch.nn.ModuleDict(
+        {"encoder": torch.nn.Sequential(*list(model.children())[:-1]), "fc": torch.nn.Linear(64, 3)}
+    )
+    torch.save({"state_dict": lightning.state_dict()}, tmp_path / "last.ckpt")
+    about = {"num_classes": 5, "in_channels": 3, "resolution": 32}
+    weights = f"file:{tmp_path / 'last.ckpt'}"
+    state = build_classifier("test_resnet", weights=weights, **about).model.state_dict()
+    for name, tensor in model.state_dict().items():
+        if not name.startswith("fc.") and not name.endswith("num_batches_tracked"):
+            assert torch.equal(state[name], tensor), name
+
+
+def test_names_behind_a_prefix_are_adapted_to_another_resolution_and_to_grey_images(tmp_path: Path) -> None:
+    model = timm.create_model("test_vit", num_classes=7)
+    torch.save(
+        {f"backbone.{name}": tensor for name, tensor in model.state_dict().items()}, tmp_path / "a.pth"
+    )
+    weights = f"file:{tmp_path / 'a.pth'}"
+    found = build_classifier("test_vit", num_classes=3, in_channels=1, weights=weights, resolution=64).model
+    grey = model.get_parameter("patch_embed.proj.weight").sum(1, keepdim=True)
+    assert torch.allclose(found.get_parameter("patch_embed.proj.weight"), grey, atol=1e-6)
+    assert found.get_parameter("pos_embed").shape[1] == 1 + (64 // 16) ** 2
+    assert torch.equal(found.get_parameter("norm.bias"), model.get_parameter("norm.bias"))
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "pytorch_model.bin", "best.ckpt", "model.safetensors.index.json"]
+)
+def test_a_folder_stands_for_the_one_file_of_weights_in_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"")
+    (tmp_path / "config.json").write_text("{}")
+    file = own_file(f"file:{tmp_path}", "resnet18")
+    assert required(file) == tmp_path / name
+    (tmp_path / "a.pth").write_bytes(b"")
+    (tmp_path / "b.pth").write_bytes(b"")
+    (tmp_path / name).unlink()
+    with pytest.raises(WeightsError, match=r"is a folder in which no .* \(a.pth, b.pth, config.json\); give"):
+        required(file)
 
 
 def test_the_models_own_names_come_before_the_order(tmp_path: Path) -> None:

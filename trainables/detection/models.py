@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 import torchvision
-from timm.models import load_state_dict
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForObjectDetection
 
-from trainables.core.contract import WeightsError
 from trainables.core.weights import required
 from trainables.detection.backbones import is_of_backbone, load_backbone_weights
 from trainables.detection.configs import config_of
@@ -24,8 +23,10 @@ from trainables.detection.names import (
     weight_files,
 )
 from trainables.detection.networks import TorchvisionDetector, TransformersDetector
+from trainables.engine.classifiers.building import twin_of
 from trainables.engine.images.data import Statistics
 from trainables.engine.pretrained import check_loaded, reading_weights
+from trainables.engine.state_files import largest_state, state_for
 
 _AUTO: Any = AutoModelForObjectDetection
 _AS_THEY_ARE = Statistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -82,7 +83,8 @@ def _from_transformers(name: str, num_classes: int, path: Path | None) -> Detect
         ValueError: Its kind is not one whose losses are known here.
         WeightsError: The file has fewer than half of its matrices.
     """
-    backbone_file = path if path and not _is_of_detector(path) and is_of_backbone(path) else None
+    state = largest_state(path) if path else {}
+    backbone_file = path if path and not _is_of_detector(path) and is_of_backbone(state) else None
     path = None if backbone_file else path
     config = _config(name, path)
     if config.model_type not in FAMILIES:
@@ -92,25 +94,28 @@ def _from_transformers(name: str, num_classes: int, path: Path | None) -> Detect
     if backbone_file:
         # The stem, the first stage and all norms stay frozen, as in the library and the papers.
         detector = _AUTO.from_config(config)
-        loaded = load_backbone_weights(detector.model.backbone.model, backbone_file)
+        loaded = load_backbone_weights(detector.model.backbone.model, state)
         notes["weights"] = loaded.note(backbone_file)
     elif path is None:
         detector = _AUTO.from_config(config)
         detector.model.unfreeze_backbone()
         thaw_norms(detector)
     else:
-        detector, info = _AUTO.from_pretrained(
-            path.parent,
+        twin: Any = twin_of(lambda: _AUTO.from_config(config))
+        found = state_for(path, twin.state_dict())
+        detector, info = type(twin).from_pretrained(
+            None,
             config=config,
+            state_dict=dict(found.tensors),
+            dtype=torch.float32,  # else that of the file
             ignore_mismatched_sizes=True,
-            local_files_only=True,
             output_loading_info=True,
         )
-        notes |= _new_layers(info)
+        notes |= found.notes() | _new_layers(info)
     model = TransformersDetector(detector)
     head = nn.ModuleList([*_but(detector.model, detector.model.backbone), *_but(detector, detector.model)])
     if path:
-        check_loaded(model, nn.ModuleList(_of_classes(detector, num_classes)), path)
+        check_loaded(model, nn.ModuleList(_of_classes(detector, num_classes)), state)
     return Detector(model, head, FAMILIES[config.model_type], notes)
 
 
@@ -127,21 +132,15 @@ def _new_layers(info: Mapping[str, Any]) -> dict[str, str]:
     if not new:
         return {}
     more = f" and {len(new) - 4} more" if len(new) > 4 else ""
-    return {"weights": f"new, with random values, are {', '.join(new[:4])}{more}"}
+    return {"random weights": f"new, with random values, are {', '.join(new[:4])}{more}"}
 
 
 def _config(name: str, path: Path | None) -> Any:
-    """Return the model's configuration: the file that its name means, the one beside the weights, or ours.
-
-    Raises:
-        WeightsError: There is no config.json beside the weights.
-    """
+    """Return the model's configuration: the file that its name means, the one beside the weights, or ours."""
     if file := config_file(name):
         return AutoConfig.from_pretrained(required(file))
     if path and (path.parent / "config.json").is_file():
         return AutoConfig.from_pretrained(path.parent)
-    if path:
-        raise WeightsError(f"{path.parent} has no config.json; give a folder that transformers saved")
     return config_of(name)
 
 
@@ -178,20 +177,20 @@ def _from_torchvision(name: str, num_classes: int, path: Path | None, is_of_hub:
     detector: Any = torchvision.models.get_model(
         name, weights=None, weights_backbone=None, num_classes=num_classes + 1
     )
-    if path and not is_of_hub and is_of_backbone(path):
+    state = state_for(path, detector.state_dict()).tensors if path else {}
+    if path and not is_of_hub and is_of_backbone(state):
         # An SSD has no `body`: its pyramid is built on the last of the backbone's own layers.
         inner = detector.backbone.body if hasattr(detector.backbone, "body") else detector.backbone.features
-        loaded = load_backbone_weights(inner, path)
+        loaded = load_backbone_weights(inner, state)
         head = nn.ModuleList(_but(detector, detector.backbone))
         return Detector(TorchvisionDetector(detector), head, _AS_THEY_ARE, {"weights": loaded.note(path)})
     if path:
         trained: Any = torchvision.models.get_model(name, weights="DEFAULT") if is_of_hub else None
         if trained:
             detector.backbone = trained.backbone  # with frozen norms
-        state = trained.state_dict() if trained else load_state_dict(str(path))
         own = detector.state_dict()
         known = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
         detector.load_state_dict(known, strict=False)
-        check_loaded(detector, nn.ModuleList(), path)
+        check_loaded(detector, nn.ModuleList(), state)
     head = nn.ModuleList(_but(detector, detector.backbone))
     return Detector(TorchvisionDetector(detector), head, _AS_THEY_ARE)  # it scales images itself

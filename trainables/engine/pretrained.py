@@ -1,26 +1,27 @@
-"""Loading weights from a file into a model: those of a library's hub, and a user's own."""
+"""Loading a file's weights into a model, and checking that they are the model's."""
 
 from __future__ import annotations
 
 import logging
 import pickle
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from trainables.core.checkpoint import check_seal
 from trainables.core.contract import WeightsError
-from trainables.core.files import GIT_LFS_POINTER
+from trainables.core.weights import unusable_reason
+from trainables.engine.state_files import MIN_FRACTION, State
 
 _TIMM = logging.getLogger("timm.models._builder")
 _COUNTER = "num_batches_tracked"  # of BatchNorm; some savers leave it out
-_MOST_OF_A_HEAD = 2  # tensors
-_MIN_FRACTION = 0.5  # of the backbone's matrices: a filter may change the shape of some, never of half
+_MOST_OF_A_HEAD = 4  # tensors; with another block after them, a model would be a deeper one
+_STATISTICS = ("running_mean", "running_var")
+_LISTED = 4
 
 
 @contextmanager
@@ -37,12 +38,12 @@ def reading_weights(path: Path, model: str) -> Iterator[None]:
     _TIMM.setLevel(logging.ERROR)
     try:
         check_seal(path)
-        _check_kind(path)
-        yield
+        if what := unusable_reason(path):
+            raise ValueError(what)
+        with torch.device("cpu"):  # whatever the device, as in a rehearsal: a file has values
+            yield
     except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:300]
-        if "Unsupported globals" in str(error):
-            reason = "it holds Python objects, not only numbers: save model.state_dict() instead"
         raise WeightsError(f"{path} cannot be read as weights of {model}: {reason}; {_REMEDY}") from error
     finally:
         _TIMM.setLevel(level)
@@ -51,49 +52,10 @@ def reading_weights(path: Path, model: str) -> Iterator[None]:
 _REMEDY = "give a file that the same model was saved to, or weights: none"
 
 
-def _check_kind(path: Path) -> None:
-    """Raise ValueError for a file that does not hold weights, saying what it really is."""
-    with path.open("rb") as file:
-        head = file.read(64)
-    is_safetensors = head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size
-    kinds = {
-        "it is empty": not head,
-        "it is a pointer of Git LFS: fetch the file with `git lfs pull`": head.startswith(GIT_LFS_POINTER),
-        "it is a web page, as a failed download leaves it": head.lstrip()[:1] == b"<",
-        "it is a safetensors file: its name must end in .safetensors": is_safetensors
-        and path.suffix != ".safetensors",
-    }
-    if kind := next((kind for kind, is_it in kinds.items() if is_it), ""):
-        raise ValueError(kind)
-
-
-def load_prefixed(model: nn.Module, head: nn.Module, path: Path) -> str:
-    """Load a file whose names are the model's behind a prefix, as Lightning's checkpoints have `model.`.
-
-    Its head is left out. Returns the prefix, empty if the file is not of this kind.
-
-    Raises:
-        RuntimeError: Shapes differ.
-    """
-    own, state = model.state_dict(), load_state_dict(str(path))
-    found = Counter(name.removesuffix(key) for name in state for key in own if name.endswith(f".{key}"))
-    prefix, count = found.most_common(1)[0] if found else ("", 0)
-    if own.keys() & state.keys() or count < _MIN_FRACTION * len(own):
-        return ""
-    of_head = {id(tensor) for tensor in head.state_dict(keep_vars=True).values()}
-    kept = [
-        name
-        for name, tensor in model.state_dict(keep_vars=True).items()
-        if id(tensor) not in of_head and f"{prefix}{name}" in state
-    ]
-    model.load_state_dict({name: state[f"{prefix}{name}"] for name in kept}, strict=False)
-    return prefix
-
-
 def load_backbone(
-    model: nn.Module, path: Path, *, heads: Sequence[str], first_conv: str | None = None
+    model: nn.Module, state: State, *, heads: Sequence[str], first_conv: str | None = None
 ) -> None:
-    """Load everything but the head from a file: a state dict, or a checkpoint with one in it.
+    """Load everything but the head from a state dict.
 
     Args:
         heads: Names of the last layers, which may have another number of classes in the file.
@@ -102,73 +64,121 @@ def load_backbone(
     Raises:
         RuntimeError: Shapes differ.
     """
-    state = {
-        name: tensor
-        for name, tensor in load_state_dict(str(path)).items()
-        if not name.startswith(tuple(f"{head}." for head in heads)) and isinstance(tensor, Tensor)
-    }
+    kept = without_heads(state, heads)
     weight = f"{first_conv}.weight"
-    if weight in state and state[weight].shape[1] == 3 and model.get_parameter(weight).shape[1] == 1:
-        state[weight] = state[weight].sum(dim=1, keepdim=True)
-    model.load_state_dict(state, strict=False)
+    if weight in kept and kept[weight].shape[1] == 3 and model.get_parameter(weight).shape[1] == 1:
+        kept[weight] = kept[weight].sum(dim=1, keepdim=True)
+    model.load_state_dict(kept, strict=False)
 
 
-def load_in_order(model: nn.Module, head: nn.Module, path: Path) -> int:
-    """Load a file of another implementation of the same model, whose tensors have other names.
+def without_heads(state: State, heads: Sequence[str]) -> dict[str, Tensor]:
+    """The tensors of a state that are not in the named modules."""
+    inside = tuple(f"{head}." for head in heads)
+    return {name: tensor for name, tensor in state.items() if not name.startswith(inside)}
+
+
+def load_in_order(model: nn.Module, head: nn.Module, state: State) -> int:
+    """Load a state of another implementation of the same model, whose tensors have other names.
 
     They are taken in order if every shape outside the head is the model's, one after the other: 245 shapes in
-    a row are no accident. Returns the number of tensors taken, 0 if the file is not of this kind or has the
-    model's own names.
+    a row are no accident. The file may have another head, or none. Returns the number of tensors
+    taken, 0 if the state is not of this kind.
     """
-    own = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith(_COUNTER)}
-    theirs = {
-        name: tensor
-        for name, tensor in load_state_dict(str(path)).items()
-        if isinstance(tensor, Tensor) and not name.endswith(_COUNTER)
-    }
     of_head = {id(tensor) for tensor in head.state_dict(keep_vars=True).values()}
-    in_head = [id(tensor) in of_head for tensor in _kept(model, own)]
-    pairs = list(zip(own.values(), theirs.values(), in_head, strict=False))
-    # A network for features has no head, but the file may have one: a matrix, with a bias or without.
-    num_more = len(theirs) - len(own)
-    is_whole = num_more == 0 or (not of_head and 0 < num_more <= _MOST_OF_A_HEAD)
-    is_same = is_whole and all(a.shape == b.shape or skip for a, b, skip in pairs)
-    if not is_same or own.keys() & theirs.keys():
-        return 0
-    with torch.no_grad():
-        for tensor, given, is_of_head in pairs:
-            if not is_of_head:
-                tensor.copy_(given)
-    return len(in_head) - sum(in_head)
+    own = [tensor for name, tensor in _counted_out(model.state_dict(keep_vars=True))]
+    backbone = [tensor for tensor in own if id(tensor) not in of_head]
+    theirs = [tensor for _, tensor in _counted_out(state)]
+    if len(theirs) == len(own):  # its head is where the model's is
+        theirs = [tensor for tensor, ours in zip(theirs, own, strict=True) if id(ours) not in of_head]
+    num_more = len(theirs) - len(backbone)
+    for start in range(num_more + 1 if num_more <= _MOST_OF_A_HEAD else 0):
+        pairs = list(zip(backbone, theirs[start:], strict=False))
+        if all(ours.shape == given.shape for ours, given in pairs):
+            with torch.no_grad():
+                for ours, given in pairs:
+                    ours.copy_(given)
+            return len(pairs)
+    return 0
 
 
-def _kept(model: nn.Module, names: Mapping[str, Tensor]) -> list[Tensor]:
-    """The named tensors themselves, of which a plain `state_dict` has detached views."""
-    tensors = model.state_dict(keep_vars=True)
-    return [tensors[name] for name in names]
+def _counted_out(state: State) -> Iterator[tuple[str, Tensor]]:
+    """Names and tensors, without BatchNorm's counters, which some savers leave out."""
+    return ((name, tensor) for name, tensor in state.items() if not name.endswith(_COUNTER))
 
 
-def check_loaded(model: nn.Module, head: nn.Module, path: Path) -> None:
-    """Check that the backbone's weights are those of the file.
+def fraction_found(model: nn.Module, head: nn.Module, state: State) -> float:
+    """Fraction of the backbone's matrices that are in a state, under whatever name."""
+    found = [is_found for _, tensor, is_found in _found(model, head, state) if tensor.ndim > 1]
+    return sum(found) / max(1, len(found))
+
+
+def check_loaded(
+    model: nn.Module, head: nn.Module, state: State, *, whole: Collection[str] = ()
+) -> dict[str, str]:
+    """Check that the backbone's weights are those of a file; return a note on those that are not.
 
     Libraries load whatever has a matching name and leave the rest random: with another model's file, training
     would silently start from scratch.
 
+    Args:
+        state: All tensors of the file.
+        whole: Names of the tensors of the whole model, if `model` is a part of it.
+
     Raises:
-        ValueError: Fewer than half of the backbone's matrices are in the file.
+        ValueError: Fewer than half of the backbone's matrices are in the file, or it is a deeper or shallower
+            model's: one with the same layers, and more or fewer of them.
     """
-    in_head = {id(parameter) for parameter in head.parameters()}
-    in_file = {_fingerprint(tensor) for tensor in _tensors(load_state_dict(str(path)))}
-    matrices = [p.detach() for p in model.parameters() if id(p) not in in_head and p.ndim > 1]
-    num_found = sum(_fingerprint(matrix) in in_file for matrix in matrices)
-    if num_found < _MIN_FRACTION * len(matrices):
-        raise ValueError(f"it holds {num_found} of the model's {len(matrices)} matrices")
+    tensors = list(_found(model, head, state))
+    matrices = [is_found for _, tensor, is_found in tensors if tensor.ndim > 1]
+    if sum(matrices) < MIN_FRACTION * len(matrices):
+        theirs, ours = next(iter(state), "nothing"), next(iter(model.state_dict()), "nothing")
+        raise ValueError(
+            f"it holds {sum(matrices)} of the model's {len(matrices)} matrices (its first name is {theirs}, "
+            f"the model's {ours})"
+        )
+    missing = [name for name, _, is_found in tensors if not is_found and name not in state]
+    _check_depth(model, state, missing, whole)
+    if not missing:
+        return {}
+    listed = ", ".join(missing[:_LISTED]) + (" and others" if len(missing) > _LISTED else "")
+    text = (
+        f"{len(missing)} of the {len(tensors)} tensors before the head are not in the file and start random"
+    )
+    return {"random weights": f"{text}: {listed}"}
 
 
-def _tensors(state: Mapping[str, Tensor]) -> Iterator[Tensor]:
-    return (value for value in state.values() if isinstance(value, Tensor) and value.numel())
+def _check_depth(model: nn.Module, state: State, missing: Sequence[str], whole: Collection[str]) -> None:
+    """Raise ValueError if layers are left over or missing whose names have other numbers than those present.
+
+    All layers of a ResNet-18 are also in a ResNet-34, under the same names and in the same shapes. What else
+    a file may have or lack (a decoder, a head, statistics) differs in more than numbers.
+    """
+    own = model.state_dict()
+    in_model = {_fingerprint(tensor) for tensor in own.values() if tensor.numel()}
+    known = {*own, *whole}
+    left = [name for name, tensor in state.items() if name not in known and tensor.numel()]
+    left = [name for name in left if _fingerprint(state[name]) not in in_model]
+    for names, others, text in ((left, known, "is not in the model"), (missing, state, "is not in the file")):
+        kinds = {_without_numbers(name) for name in others}
+        if layer := next((name for name in names if _without_numbers(name) in kinds), ""):
+            raise ValueError(f"it holds a model with other layers: {layer} {text}")
 
 
-def _fingerprint(tensor: Tensor) -> tuple[int, float]:
-    """A key that is equal for one matrix under two names or in two shapes."""
-    return tensor.numel(), float(tensor.to(torch.float32).flatten()[0])
+def _without_numbers(name: str) -> str:
+    return re.sub(r"\d+", "#", name)
+
+
+def _found(model: nn.Module, head: nn.Module, state: State) -> Iterator[tuple[str, Tensor, bool]]:
+    """Each tensor that the backbone learns, or BatchNorm averages, and whether its values are in a state."""
+    in_head = {id(tensor) for tensor in head.state_dict(keep_vars=True).values()}
+    in_file = {_fingerprint(tensor) for tensor in state.values() if tensor.numel()}
+    learnt = {id(parameter) for parameter in model.parameters()}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in in_head and (id(tensor) in learnt or name.endswith(_STATISTICS)):
+            yield name, tensor, tensor.numel() == 0 or _fingerprint(tensor.detach()) in in_file
+
+
+def _fingerprint(tensor: Tensor) -> tuple[int, float, float]:
+    """A key that is equal for one matrix under two names, in two shapes, or transposed."""
+    first, last = tensor.flatten()[[0, -1]].to(torch.float32).tolist()
+    return tensor.numel(), first, last

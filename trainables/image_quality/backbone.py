@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -12,11 +11,12 @@ from timm.layers import Format
 from torch import Tensor, nn
 
 from trainables.core.weights import required
-from trainables.engine.classifiers.building import Build, Builder, Resolutions
+from trainables.engine.classifiers.building import Build, Builder, Resolutions, twin_of
 from trainables.engine.classifiers.models import weight_files
-from trainables.engine.classifiers.timm_models import own_resolution, timm_options
+from trainables.engine.classifiers.timm_models import own_resolution, timm_model_with, timm_options
 from trainables.engine.images.data import Statistics
 from trainables.engine.pretrained import check_loaded, reading_weights
+from trainables.engine.state_files import state_for
 
 _MAP_DIMS = 4  # (batch, channels, height, width), or channels last
 _MAX_STAGES = 4  # the last ones; anything before them is a stem
@@ -29,10 +29,18 @@ class Backbone(nn.Module):
         channels: Number of channels of each map.
         statistics: Statistics of the images its weights were trained on; None for random weights.
         resolutions: Resolutions of the images that it takes.
+        notes: What is to be known about how its weights were read.
     """
 
-    def __init__(self, network: Any, statistics: Statistics | None, resolutions: Resolutions) -> None:
+    def __init__(
+        self,
+        network: Any,
+        statistics: Statistics | None,
+        resolutions: Resolutions,
+        notes: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__()
+        self.notes = notes or {}
         self.network = network
         self.channels = tuple(int(number) for number in network.feature_info.channels()[-_MAX_STAGES:])
         self.statistics, self.resolutions = statistics, resolutions
@@ -57,15 +65,18 @@ def build_backbone(name: str, *, weights: str, resolution: int) -> Backbone:
     """
     files = weight_files(name, weights)
     path = required(files[0]) if files else None
-    with reading_weights(path, name) if path else nullcontext():
-        build = _build(name, resolution)
-        network = _network(name, path, build)
-        if path:
-            check_loaded(network, nn.Identity(), path)
+    build = _build(name, resolution)
     if path is None:
+        network = timm.create_model(name, features_only=True, **build.options)
         return Backbone(network, None, build.resolutions)
+    with reading_weights(path, name):
+        whole = twin_of(lambda: timm.create_model(name)).state_dict()
+        found = state_for(path, whole)
+        network = timm_model_with(path, found.tensors, model_name=name, features_only=True, **build.options)
+        notes = {**found.notes(), **check_loaded(network, nn.Identity(), found.tensors, whole=whole)}
     cfg = network.pretrained_cfg
-    return Backbone(network, Statistics(tuple(cfg["mean"]), tuple(cfg["std"])), build.resolutions)
+    statistics = Statistics(tuple(cfg["mean"]), tuple(cfg["std"]))
+    return Backbone(network, statistics, build.resolutions, notes)
 
 
 @lru_cache(maxsize=128)
@@ -94,15 +105,3 @@ def _build(name: str, resolution: int) -> Build:
         raise ValueError(
             f"{name} returns no maps of its stages ({error}); name another model of timm"
         ) from error
-
-
-def _network(name: str, path: Path | None, build: Build) -> Any:
-    """The network itself, with the weights of the file if there is one."""
-    return timm.create_model(
-        name,
-        features_only=True,
-        pretrained=path is not None,
-        # By path: otherwise timm would ask the hub, which takes 23 s to fail when offline.
-        pretrained_cfg_overlay={"file": str(path), "custom_load": path.suffix == ".npz"} if path else None,
-        **build.options,
-    )

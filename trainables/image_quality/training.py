@@ -49,7 +49,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
         metrics=QualityMetrics(spread),
         metric=TRAINABLE.metric,
         mode=TRAINABLE.mode,
-        notes=data.notes(),
+        notes={**data.notes(), **backbone.notes},
         late_notes=data.splits.resolution_notes,
         details=PredictedScores(data.splits.test.name),
         portable=portable(hparams, data, statistics, mean=mean, spread=spread),

@@ -212,6 +212,16 @@ def quietly_on(device: str) -> Iterator[None]:
         yield
 
 
+def twin_of(make: Callable[[], nn.Module]) -> nn.Module:
+    """The model that `make` makes, without values if it can be made without: for its names and shapes."""
+    try:
+        with quietly_on("meta"):
+            return make()
+    except Exception:  # whatever the library raises if it computes with values
+        with quietly_on("cpu"):
+            return make()
+
+
 def class_modules(twin: nn.Module, other: nn.Module) -> tuple[str, ...]:
     """Names of modules whose parameters differ in shape between twins with different numbers of classes."""
     shapes = {name: parameter.shape for name, parameter in other.named_parameters()}

@@ -8,15 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import timm
-import torch
 import torchvision
+from timm.models import get_arch_pretrained_cfgs, get_deprecated_models, split_model_name_tag
 from torch import Tensor, nn
 
 from trainables.core.contract import WeightFile
 from trainables.core.weights import own_file, required
-from trainables.engine.classifiers.building import Build, Resolutions, joined, quietly_on
+from trainables.engine.classifiers.building import Build, Resolutions, joined, quietly_on, twin_of
 from trainables.engine.classifiers.small_networks import MnistCNN, ResNet20
 from trainables.engine.classifiers.timm_models import from_timm, timm_build
 from trainables.engine.classifiers.torchvision_models import from_torchvision, torchvision_build
@@ -24,14 +25,16 @@ from trainables.engine.images.data import Statistics
 from trainables.engine.images.resolution import WHOLE_MIDDLE, Framing
 from trainables.engine.pretrained import (
     check_loaded,
+    fraction_found,
     load_backbone,
     load_in_order,
-    load_prefixed,
     reading_weights,
 )
+from trainables.engine.state_files import MIN_FRACTION, State, state_for
 
 _OWN: dict[str, type[ResNet20 | MnistCNN]] = {"resnet20": ResNet20, "mnist_cnn": MnistCNN}
 _TORCHVISION = "torchvision/"
+_HUBS = ("hf-hub:", "hf_hub:", "local-dir:", "hub/")
 _NO_PATHS = "has no paths that can be dropped"
 _OTHER_SHAPE = "size mismatch"  # torch's words if weights have another shape than the model
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -96,30 +99,32 @@ def build_classifier(
     )
     if path is None:
         return _built(wanted)
-    with reading_weights(path, name), torch.device("cpu"):  # whatever the device: a file has values
-        built = _built(wanted)
-        return built if weights == "hub" else _checked(built, path)
+    with reading_weights(path, name):
+        return _built(wanted) if weights == "hub" else _from_file(wanted, path)
 
 
-def _checked(built: Classifier, path: Path) -> Classifier:
-    """Check a model with a user's weights, loading them by prefix or in order if their names are not its own.
+def _from_file(wanted: _Wanted, path: Path) -> Classifier:
+    """Build a model with a user's weights, in order if they have another implementation's names.
 
     Raises:
-        WeightsError: The file is another model's.
+        ValueError: The file is another model's.
+        RuntimeError: So is the file, or shapes differ.
     """
-    if prefix := load_prefixed(built.model, built.head, path):
-        text = f"the file has the model's names after the prefix {prefix}"
-        built = replace(built, notes={**built.notes, "weights": text})
-    elif num_taken := load_in_order(built.model, built.head, path):
+    random = replace(wanted, path=None)
+    found = state_for(path, twin_of(lambda: _built(random).model).state_dict())
+    built, notes = _built(replace(wanted, state=found.tensors)), found.notes()
+    if fraction_found(built.model, built.head, found.tensors) < MIN_FRACTION and (
+        num_taken := load_in_order(built.model, built.head, found.tensors)
+    ):
         text = f"the file has another implementation's names: its {num_taken} tensors, whose shapes are the "
-        built = replace(built, notes={**built.notes, "weights": f"{text}model's, were taken in order"})
-    check_loaded(built.model, built.head, path)
-    return built
+        notes["weights"] = f"{text}model's, were taken in order"
+    notes |= check_loaded(built.model, built.head, found.tensors)
+    return replace(built, notes={**built.notes, **notes})
 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """The arguments of `build_classifier`."""
+    """The arguments of `build_classifier`, and what was read for it."""
 
     name: str
     num_classes: int
@@ -130,14 +135,15 @@ class _Wanted:
     drop_rate: float
     drop_path_rate: float
     aspect_ratio: float
+    state: State | None = None  # of a user's file
 
 
 def _built(wanted: _Wanted) -> Classifier:
     """Build the model by the library that its name belongs to."""
     if wanted.name in _OWN:
         model = _OWN[wanted.name](wanted.num_classes, wanted.in_channels, wanted.drop_rate)
-        if wanted.path:
-            load_backbone(model, wanted.path, heads=["head"], first_conv="stem.0")
+        if wanted.state:
+            load_backbone(model, wanted.state, heads=["head"], first_conv="stem.0")
         notes = {"no effect of drop_path_rate": f"{wanted.name} {_NO_PATHS}"} if wanted.drop_path_rate else {}
         return Classifier(model, model.head, notes=notes)
     if wanted.name.startswith(_TORCHVISION):
@@ -146,19 +152,19 @@ def _built(wanted: _Wanted) -> Classifier:
 
 
 def _of_torchvision(wanted: _Wanted) -> Classifier:
-    """Build a classifier of torchvision."""
+    """Build a classifier of torchvision, for its own resolution if its weights fit no other."""
     name = wanted.name.removeprefix(_TORCHVISION)
     shape = (wanted.num_classes, wanted.in_channels)
+    about: dict[str, Any] = {"num_classes": wanted.num_classes, "in_channels": wanted.in_channels}
+    about |= {"drop_rate": wanted.drop_rate, "state": wanted.state, "is_of_hub": wanted.is_of_hub}
     build = torchvision_build(name, *shape, wanted.resolution, wanted.drop_rate, wanted.is_of_hub)
-    model = from_torchvision(
-        name,
-        build,
-        num_classes=wanted.num_classes,
-        in_channels=wanted.in_channels,
-        drop_rate=wanted.drop_rate,
-        path=wanted.path,
-        is_of_hub=wanted.is_of_hub,
-    )
+    try:
+        model = from_torchvision(name, build, **about)
+    except RuntimeError as error:
+        if wanted.state is None or _OTHER_SHAPE not in str(error):
+            raise
+        build = torchvision_build(name, *shape, wanted.resolution, wanted.drop_rate, True)
+        model = from_torchvision(name, build, **about)
     return _classifier(model, build, wanted, _IMAGENET)
 
 
@@ -177,12 +183,12 @@ def _of_timm(wanted: _Wanted) -> Classifier:
             raise
         return _in_colour(_of_timm(replace(wanted, in_channels=3)))
     try:
-        model = from_timm(wanted.name, build, wanted.path)
+        model = from_timm(wanted.name, build, wanted.path, wanted.state)
     except RuntimeError as error:
         if wanted.path is None or _OTHER_SHAPE not in str(error):
             raise
         build = timm_build(wanted.name, *shape, None, *options)  # weights of one resolution fit no other
-        model = from_timm(wanted.name, build, wanted.path)
+        model = from_timm(wanted.name, build, wanted.path, wanted.state)
     return _classifier(model, build, wanted, (model.pretrained_cfg["mean"], model.pretrained_cfg["std"]))
 
 
@@ -227,17 +233,40 @@ def framing_of(name: str, weights: str) -> Framing:
 
 
 def check_model_name(name: str) -> None:
-    """Raise ValueError, with the nearest names, if there is no such model."""
-    if name in _OWN or timm.is_model(name):
+    """Raise ValueError, with the nearest names, if there is no such model or its weights have no such tag."""
+    if timm.is_model(name):
+        _check_timm_name(name)
         return
     known = [_TORCHVISION + model for model in torchvision.models.list_models(torchvision.models)]
-    if name in known:
+    if name in (*_OWN, *known):
         return
-    near = difflib.get_close_matches(name, [*_OWN, *known, *timm.list_models()], n=5)
+    last = name.rpartition("/")[2].rpartition(":")[2]
+    if timm.is_model(last):
+        raise ValueError(f"no model is named {name!r}; if timm's is meant, write {last}")
+    if name.startswith(_HUBS):
+        raise ValueError(
+            f"no model is named {name!r}: write timm's name of its architecture, and its file as weights: "
+            "file:/PATH"
+        )
+    plain = name.lower().replace("-", "_").replace("torchvision.models.", _TORCHVISION)
+    near = difflib.get_close_matches(plain, [*_OWN, *known, *timm.list_models()], n=5)
     raise ValueError(
         f"no model is named {name!r}; near are {', '.join(near) or 'none'} ({', '.join(_OWN)}, "
         f"timm's names, or torchvision/NAME)"
     )
+
+
+def _check_timm_name(name: str) -> None:
+    """Raise ValueError if timm has renamed or removed a model, or has no weights of this tag."""
+    architecture, tag = split_model_name_tag(name)
+    renamed = get_deprecated_models()
+    if architecture in renamed:
+        now = renamed[architecture]
+        raise ValueError(f"timm has {f'renamed {name} to {now}: write that' if now else f'removed {name}'}")
+    tags = [split_model_name_tag(known)[1] for known in get_arch_pretrained_cfgs(architecture)]
+    if tag and tag not in tags:
+        listed = ", ".join(filter(None, tags)) or "none"
+        raise ValueError(f"timm's {architecture} has no weights with the tag {tag!r}; it has {listed}")
 
 
 def weight_files(name: str, weights: str) -> Sequence[WeightFile]:

@@ -10,6 +10,8 @@ from typing import Any
 import timm
 
 from trainables.engine.classifiers.building import Build, Builder, Options, quietly_on
+from trainables.engine.pretrained import without_heads
+from trainables.engine.state_files import State
 
 _USUAL_RESOLUTION = 224
 
@@ -71,17 +73,38 @@ def timm_build(
     return replace(build, options={**usual, **build.options})
 
 
-def from_timm(name: str, build: Build, path: Path | None) -> Any:
+def from_timm(name: str, build: Build, path: Path | None, state: State | None = None) -> Any:
     """Build the model as `build` says, on the CPU, with the weights of a file if there is one.
+
+    Args:
+        state: What was read from a user's file; None for a file of timm's own.
 
     Raises:
         RuntimeError: Shapes differ: the file is another model's, or cannot be adapted to another resolution.
     """
     if path is None:
         return timm.create_model(name, **build.options)
-    # By its path: timm would ask the hub, which without a network takes 23 s to fail.
-    overlay = {"file": str(path), "custom_load": path.suffix == ".npz"}
-    return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **build.options)
+    return timm_model_with(path, state and without_heads(state, build.head), model_name=name, **build.options)
+
+
+def timm_model_with(path: Path, state: State | None, **options: Any) -> Any:
+    """Create a model of timm with weights, which timm adapts to the model's resolution and channels.
+
+    Args:
+        path: The file, for timm to read: it would ask the hub, which without a network takes 23 s to fail.
+        state: The tensors to take instead of reading the file, except from a NumPy file.
+    """
+    overlay: dict[str, Any] = {"file": str(path), "custom_load": path.suffix == ".npz"}
+    if state is not None and path.suffix != ".npz":
+        # With another number of classes than in its configuration, timm leaves out the head and takes no
+        # offence at names that the model lacks.
+        overlay = {"state_dict": dict(state), "num_classes": -1}
+    try:
+        model: Any = timm.create_model(pretrained=True, pretrained_cfg_overlay=overlay, **options)
+    except AttributeError as error:
+        raise ValueError(f"timm reads no NumPy file into this model ({error})") from error
+    model.pretrained_cfg.pop("state_dict", None)  # a second copy of all weights
+    return model
 
 
 def _takes(name: str, options: Options, option: str) -> bool:

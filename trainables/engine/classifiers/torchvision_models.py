@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import nn
 
 from trainables.engine.classifiers.building import Build, Builder, Options
 from trainables.engine.pretrained import load_backbone
+from trainables.engine.state_files import State
 
 _OWN_SIDE = 224
 
@@ -60,10 +60,14 @@ def from_torchvision(
     num_classes: int,
     in_channels: int,
     drop_rate: float,
-    path: Path | None,
+    state: State | None,
     is_of_hub: bool,
 ) -> nn.Module:
-    """Build the model as `build` says, with its own weights, those of a file, or random ones."""
+    """Build the model as `build` says, with its own weights, those of a state dict, or random ones.
+
+    Raises:
+        RuntimeError: Shapes differ: the state is another model's, or of another resolution.
+    """
     model: nn.Module
     if is_of_hub:
         model = torchvision.models.get_model(name, weights="DEFAULT", **build.options)
@@ -74,8 +78,8 @@ def from_torchvision(
     _set_dropout(model, drop_rate)
     if in_channels != 3:
         _change_input(model, in_channels)
-    if path and not is_of_hub:
-        load_backbone(model, path, heads=build.head, first_conv=_first_conv(model)[0])
+    if state:
+        load_backbone(model, state, heads=build.head, first_conv=_first_conv(model)[0])
     return model
 
 
