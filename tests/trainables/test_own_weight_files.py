@@ -134,8 +134,8 @@ def test_a_file_that_lacks_layers_says_which_start_random(tmp_path: Path) -> Non
             "layer1.1.conv1.weight is not in the model",
         ),
         (
-            lambda state: {name: state[name] for name in state if "layer3.0.bn2" not in name},
-            "layer3.0.bn2.weight is not in the file",
+            lambda state: {name: state[name] for name in state if "layer3.0.conv2" not in name},
+            "layer3.0.conv2.weight is not in the file",
         ),
     ],
 )
