@@ -377,13 +377,11 @@ def report(
     Raises:
         ValueError: There is no such run, or the page cannot be written.
     """
-    results = Path(results)
+    results, path = Path(results), Path(path) if path else None
     if against is not None:
         folder, other = run_folder(run, results), run_folder(against, results)
         beside = Path() if is_address(results) else results
-        return write_comparison(
-            folder, other, Path(path or beside / f"compare-{folder.name}-{other.name}.html")
-        )
+        return write_comparison(folder, other, path or beside / f"compare-{folder.name}-{other.name}.html")
     if watch_every_s is not None:
         place = place_to_watch(run, results)
         say = (output or Output()).print
