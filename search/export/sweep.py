@@ -18,12 +18,14 @@ from search.export.sweep_command import command_keys
 from search.export.tracked_trial import LoggedTrial
 from search.ledger import csv_text
 from search.space import Space
+from search.space.schema import EarlyTerminate
 from search.space.space import yaml_text
 from trainables.core.files import replacing
 
 # The first columns of the CSV that the web page of W&B exports; config and summary follow.
 RUN_COLUMNS = ("Name", "State", "Tags", "Created", "Runtime", "Sweep", "Notes")
 _WANDB_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_OWN_LIMITS = ("hours", "kwh", "co2e_kg", "cost", "stop_when_flat")
 _METHODS = {"random": "random", "grid": "grid"}  # every other sampler learns from scores: bayes
 _STATES = {"diverged": "failed", "failed": "failed", "interrupted": "killed", "running": "running"}
 
@@ -76,13 +78,8 @@ def sweep_of(space: Space) -> dict[str, Any]:
     }
     if space.limits.trials is not None:
         sweep["run_cap"] = space.limits.trials
-    if (min_iter := _hyperband_start(space)) is not None:
-        sweep["early_terminate"] = {
-            "type": "hyperband",
-            "min_iter": min_iter,
-            "eta": space.scheduler.eta,
-            "strict": True,
-        }
+    if (brackets := _brackets(space)) is not None:
+        sweep["early_terminate"] = brackets
     return sweep
 
 
@@ -98,10 +95,14 @@ def unsupported_parts(space: Space) -> list[str]:
         notes.append(f"left out: {others} beside {space.metric}; W&B has one metric")
     if space.constraints:
         notes.append(f"left out: the constraints on {', '.join(space.constraints)}; W&B has none")
-    if space.scheduler.mode != "none" and _hyperband_start(space) is None:
-        notes.append("left out: the rungs; W&B's hyperband has them at min_iter, min_iter x eta and so on")
+    if space.scheduler.mode != "none" and _brackets(space) is None:
+        notes.append("left out: the rungs; W&B's hyperband has them at max_iter, max_iter / eta and so on")
     if any(rung.subset is not None or rung.resolution is not None for rung in space.ladder.rungs):
         notes.append("left out: subset and resolution of the rungs; W&B's bands are of epochs")
+    if limits := [key for key in _OWN_LIMITS if space.limits.stated[key]]:
+        notes.append(f"left out: the limits {', '.join(limits)}; W&B has a number of runs alone")
+    if space.initial_points:
+        notes.append("left out: the initial points; W&B chooses which it tries first")
     return notes
 
 
@@ -132,15 +133,16 @@ def _own(space: Space, trial: LoggedTrial) -> dict[str, Any]:
     }
 
 
-def _hyperband_start(space: Space) -> int | None:
-    """`min_iter`, the first band, if the bands of W&B's hyperband can match the rungs below the top; else
-    None.
+def _brackets(space: Space) -> dict[str, Any] | None:
+    """W&B's hyperband with its bands at the rungs below the top; None if they cannot match.
 
-    Its bands are at min_iter, min_iter x eta, min_iter x eta² epochs. So rungs at 1, 3, 9 with eta 3 match,
-    and 1, 2, 9 do not. Rungs of joules are not at fixed epochs.
+    Counted down from `max_iter`, the top, they are at max_iter / eta, max_iter / eta² and so on, rounded
+    down. So rungs at 1, 3, 9 with eta 3 match, and 1, 2, 9 do not. Rungs of joules are not at fixed epochs.
     """
     ladder, scheduler = space.ladder, space.scheduler
     if scheduler.mode == "none" or ladder.joules or len(ladder.ends) < 2:
         return None
-    first, *_ = ends = ladder.ends[:-1]
-    return first if ends == [round(first * scheduler.eta**power) for power in range(len(ends))] else None
+    *below, top = ladder.ends
+    brackets = EarlyTerminate(max_iter=top, s=len(below), eta=scheduler.eta)
+    given = {"type": "hyperband", "max_iter": top, "s": len(below), "eta": scheduler.eta, "strict": True}
+    return given if brackets.epochs() == ladder.ends else None

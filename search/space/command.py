@@ -150,12 +150,13 @@ class CommandCheck:
             for name, entry in entries.items()
             if isinstance(entry, Fixed) and name not in self._with_args
         }
-        given = {
-            name: float(value) if type(value) is int and self._takes_fractions(name) else value
-            for name, value in _flattened(command.defaults, self.declared)
-        }
+        given = dict(_flattened(command.defaults, self.declared))
         chosen = middles(entries, {**given, **fixed}) if self._is_of_sweep else {}
-        return {**chosen, **given, **fixed}
+        searched = {
+            name: float(value) if type(value) is int and self._takes_fractions(name) else value
+            for name, value in {**chosen, **given}.items()
+        }
+        return {**searched, **fixed}
 
     def _takes_fractions(self, name: str) -> bool:
         entry = self.declared.entries.get(name)
@@ -184,9 +185,10 @@ class CommandCheck:
         for name in {**defaults, **entries}:
             where = f"parameters.{name}" if name in entries else f"search.command.defaults.{name}"
             if not re.fullmatch(NAME, name):
-                problems.add(
-                    where, "must begin with a letter and contain only letters, digits, spaces and . _ - /"
+                text = (
+                    "must begin with a letter, or Hydra's + or ~ and one, and contain only letters, digits,"
                 )
+                problems.add(where, f"{text} spaces and . _ - / @ : [ ]")
             elif name in PLACES and name not in self._with_args and not _is_argument(command, name):
                 problems.add(where, _where_it_goes(name, entries.get(name)))
         known = [*{**defaults, **entries}, *self.declared.broken]

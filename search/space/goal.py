@@ -8,7 +8,9 @@ from dataclasses import replace
 
 from search.budget import Ladder
 from search.space.errors import KeyedError, Problems
+from search.space.parameters import Fixed, Parameter
 from search.space.schema import DEFAULT_EPOCHS, LadderAxes, Scheduler, SearchSection, SweepFile
+from search.space.sweep_program import epochs_of_sweep, top_of_sweep
 from trainables.core.contract import Mode, Trainable
 from trainables.core.load import TrainableRef
 
@@ -63,16 +65,27 @@ def _known_modes(trainable: Trainable, *, is_own: bool) -> dict[str, Mode]:
 
 
 def ladder_of(
-    file: SweepFile, section: SearchSection, usual_epochs: list[int], problems: Problems
+    file: SweepFile,
+    section: SearchSection,
+    of_program: Mapping[str, Parameter | Fixed] | None,
+    problems: Problems,
 ) -> Ladder | None:
-    """The ladder: the section's, else that of W&B's `early_terminate`, else the usual; None if invalid."""
+    """The ladder: the section's, else that of W&B's `early_terminate`, else the usual; None if invalid.
+
+    Args:
+        of_program: The parameters of a sweep file with its own program, among which its epochs may be.
+    """
     early = file.early_terminate
     axes = section.ladder or LadderAxes()
     if axes.epochs is None and section.ladder is not None and early is None:
         problems.add("search.ladder.epochs", f"is missing; write epochs: {DEFAULT_EPOCHS}")
         return None
+    if early is not None:
+        epochs = early.epochs(None if of_program is None else top_of_sweep(of_program))
+    else:
+        epochs = DEFAULT_EPOCHS if of_program is None else epochs_of_sweep(of_program)
     try:
-        ladder = axes.over(axes.epochs or (early.epochs() if early else usual_epochs))
+        ladder = axes.over(axes.epochs or epochs)
         return replace(ladder.with_top(**dict(section.budget)), horizon=section.horizon)
     except KeyedError as error:
         problems.add(f"search.ladder.{error.key}", str(error))

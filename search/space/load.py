@@ -39,9 +39,9 @@ from search.space.paths import (
 from search.space.plain_scalars import scalar_hint
 from search.space.record import RecordReader
 from search.space.rules import Draft, check_rules
-from search.space.schema import DEFAULT_EPOCHS, Sampler, SearchSection, SweepFile
+from search.space.schema import Sampler, SearchSection, SweepFile
 from search.space.space import Space
-from search.space.sweep_program import args_of_sweep, epochs_of_sweep, is_command, is_of_sweep
+from search.space.sweep_program import args_of_sweep, is_command, is_of_sweep
 from search.space.together import ValuesTogether
 from search.space.yaml_file import Content, Override, find_file, override_key, plain_content, read_content
 from trainables.core.contract import UNKNOWN_SCALE, DataSpec, Mode, Trainable
@@ -149,7 +149,11 @@ class _Reading:
             may_be_fixed=may_be_fixed or has_own_points,
             is_listed=self._section.design is not None or self._sampler == "grid",
         )
+        self._declared.notes += [f"{key}: ignored; it holds anchors" for key in content.holders]
         entries = self._declared.entries
+        for key in content.mapping.keys() - SweepFile.model_fields.keys():
+            if any(name == key or name.startswith(f"{key}.") for name in entries):
+                problems.replace(key, f"there is no such key here; write parameters.{key}")
         # `epochs: {value: 10}` fills {epochs} of the command and is no hyperparameter.
         if is_of_sweep(self._file, self._section):
             given = args_of_sweep(entries)
@@ -170,7 +174,12 @@ class _Reading:
         """
         draft = self._draft()
         check_rules(draft, self._problems)
-        ladder = ladder_of(self._file, self._section, self._usual_epochs, self._problems)
+        if self._file.search is None and not self._is_command:
+            text = "is missing; write program: train.py for a script of your own, or search: {data: photos}"
+            self._problems.add("search", f"{text} for a model of the program's (docs/spaces.md)")
+            return None
+        of_program = self._declared.entries if is_of_sweep(self._file, self._section) else None
+        ladder = ladder_of(self._file, self._section, of_program, self._problems)
         reference = self._reference(ladder)
         trainable = None if reference is None else self._loaded(reference, loader)
         data = None if trainable is None else self._data(trainable)
@@ -250,15 +259,6 @@ class _Reading:
             self._is_named = "search.trainable" in given
             if not self._is_named:
                 check_file(self._section.trainable, self._path.parent, self._problems)
-
-    @property
-    def _usual_epochs(self) -> list[int]:
-        """The epochs of a space without a ladder: the sweep's own if it has a program, else 1, 3 and 9."""
-        return (
-            epochs_of_sweep(self._declared.entries)
-            if is_of_sweep(self._file, self._section)
-            else DEFAULT_EPOCHS
-        )
 
     def _reference(self, ladder: Ladder | None) -> TrainableRef | None:
         """The trainable: a family of the program, a user's file by its absolute path, or a command."""

@@ -33,6 +33,7 @@ from search.space.fields import (
     Tokens,
     Values,
     ZeroOrMore,
+    places_below,
 )
 from search.space.limits import LimitsSection, MeteringSection, ReportSection, Resources
 from search.space.objectives import NamedObjectives
@@ -48,6 +49,8 @@ class LadderAxes(Section):
     With `resource: energy_j` the joules say where rungs end, and `epochs` is a single number, the cap of a
     training. `validation` caps the examples scored at a rung, as their cost would dominate a small rung.
     """
+
+    EXAMPLE: ClassVar[str] = f"{{epochs: {DEFAULT_EPOCHS}}}"
 
     resource: Resource = "epochs"
     joules: JoulesPerRung | None = None
@@ -107,6 +110,8 @@ class TopBudget(Section):
 class EarlyTerminate(Section):
     """W&B's hyperband: brackets counted up from `min_iter`, or down from `max_iter`."""
 
+    EXAMPLE: ClassVar[str] = "{type: hyperband, min_iter: 3}"
+
     type: Literal["hyperband"] | None = None
     min_iter: Count | None = None
     max_iter: Count | None = None
@@ -122,11 +127,22 @@ class EarlyTerminate(Section):
             raise KeyedError("s", "must be given with max_iter: the number of brackets below it")
         return self
 
-    def epochs(self) -> list[int]:
-        """The ladder's epochs; `min_iter` sets no end, so it gets four rungs, as in W&B's own example."""
+    def epochs(self, top: int | None = None) -> list[int]:
+        """The ladder's epochs.
+
+        Args:
+            top: Epochs of a whole training, where the file says how many these are: brackets beyond them end
+                nothing. If None, `max_iter` is the end; `min_iter` sets none, and gets four rungs, as in
+                W&B's own example.
+        """
+        brackets = self._brackets(top)
+        return brackets if top is None else [*(each for each in brackets if each < top), top]
+
+    def _brackets(self, top: int | None) -> list[int]:
         if self.max_iter is None:
             assert self.min_iter is not None
-            return [round(self.min_iter * self.eta**power) for power in range(4)]
+            powers = range(4 if top is None else max(1, top.bit_length()))  # eta is at least 2
+            return [round(self.min_iter * self.eta**power) for power in powers]
         assert self.s is not None
         brackets = (int(self.max_iter / self.eta**power) for power in range(min(self.s, 64) + 1))
         return sorted({epochs for epochs in brackets if epochs >= 1})
@@ -143,6 +159,8 @@ MUST_MATCH = "must match"
 
 
 class Metric(Section):
+    EXAMPLE: ClassVar[str] = "{name: val_acc, goal: maximize}"
+
     name: Text | None = None
     goal: Literal["maximize", "minimize"] | None = None
     target: Number | None = None
@@ -152,6 +170,8 @@ class Metric(Section):
 
 class Scheduler(Section):
     """How trials go up the ladder: the arguments of `search.rungs.Rungs`."""
+
+    EXAMPLE: ClassVar[str] = "{mode: asha}"
 
     # chosen by `make bench-search`, as is the lowest rung of 1 epoch
     mode: Annotated[Kind, MUST_MATCH] = "asha"
@@ -306,7 +326,10 @@ class SearchSection(TrainingSection):
 class SweepFile(Section):
     """W&B's keys, some of which have no effect here, and `search`, which is ours."""
 
-    ELSEWHERE: ClassVar[Mapping[str, str]] = {name: f"search.{name}" for name in SearchSection.model_fields}
+    ELSEWHERE: ClassVar[Mapping[str, str]] = {
+        **places_below(SearchSection, "search"),
+        **{name: f"search.{name}" for name in SearchSection.model_fields},
+    }
 
     name: Text | None = None
     description: Any = None
@@ -346,3 +369,9 @@ class SweepFile(Section):
     @property
     def has_program(self) -> bool:
         return self.program is not None or self.command is not None
+
+
+SearchSection.ELSEWHERE = {
+    **places_below(SearchSection, "search"),
+    **{name: name for name in SweepFile.model_fields},
+}

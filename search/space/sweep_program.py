@@ -66,6 +66,8 @@ def run_of_sweep(program: Any, command: Any, problems: Problems) -> tuple[str, .
         else:
             others = [f"${{{other}}}" for other in (*known, *FORMS)]
             problems.add("command", f"{word} is not known{did_you_mean(word, others)}")
+    if problems.concern("command"):
+        return ()
     has_args = any(word in words for word in (f"${{{form}}}" for form in FORMS))
     return (*run, *(() if has_args else ("${no_args}",)))
 
@@ -87,10 +89,16 @@ def args_of_sweep(entries: Mapping[str, Parameter | Fixed]) -> tuple[str, ...]:
 
 
 def epochs_of_sweep(entries: Mapping[str, Parameter | Fixed]) -> list[int]:
-    """The ladder's epochs for a sweep file that has none: up to its own epochs, by whatever name, or open."""
+    """The ladder's epochs for a sweep file that has none: up to its own epochs, or open."""
+    top = top_of_sweep(entries)
+    return OPEN_EPOCHS if top is None else sorted({max(1, top // 9), max(1, top // 3), top})
+
+
+def top_of_sweep(entries: Mapping[str, Parameter | Fixed]) -> int | None:
+    """The most epochs that a sweep file's own parameters give, by whatever name; None if they give none."""
     named = [entry for name, entry in entries.items() if _EPOCHS.fullmatch(name.lower())]
     top = round(max(filter(is_number, (value for entry in named for value in _values_of(entry))), default=0))
-    return sorted({max(1, top // 9), max(1, top // 3), top}) if top >= 1 else OPEN_EPOCHS
+    return top if top >= 1 else None
 
 
 def _values_of(entry: Parameter | Fixed | None) -> Sequence[Any]:

@@ -32,7 +32,7 @@ program: train.py
 method: bayes
 metric: {name: val_accuracy, goal: maximize}
 run_cap: 7
-early_terminate: {type: hyperband, min_iter: 1, eta: 3, strict: true}
+early_terminate: {type: hyperband, max_iter: 9, s: 2, eta: 3, strict: true}
 parameters:
   lr: {distribution: log_uniform_values, min: 1e-4, max: 1.0}
   batch_size: {values: [16, 32]}
@@ -68,7 +68,7 @@ def test_an_exported_sweep_equals_the_sweep_file_that_was_read(tmp_path: Path) -
             "noise": {"distribution": "q_uniform", "min": 0.0, "max": 0.5, "q": 0.1},
         },
         "run_cap": 7,
-        "early_terminate": {"type": "hyperband", "min_iter": 1, "eta": 3, "strict": True},
+        "early_terminate": {"type": "hyperband", "max_iter": 9, "s": 2, "eta": 3, "strict": True},
     }
     assert unsupported_parts(space) == []
 
@@ -139,6 +139,26 @@ parameters: {epochs: {value: 9}, seed: {value: 7}, lr: {values: [0.1, 0.2]}}
     assert (again.trainable, again.parameters) == (space.trainable, space.parameters)
 
 
+@pytest.mark.parametrize(
+    ("early", "epochs"),
+    [
+        ("", [1, 3, 9, 27, 81]),
+        ("early_terminate: {type: hyperband, min_iter: 3}", [3, 9, 27, 81]),
+        ("early_terminate: {type: hyperband, min_iter: 3, eta: 2}", [3, 6, 12, 24]),
+        ("early_terminate: {type: hyperband, max_iter: 100, s: 3}", [3, 11, 33, 100]),
+        ("early_terminate: {type: hyperband, max_iter: 27, s: 9}", [1, 3, 9, 27]),
+    ],
+)
+def test_the_rungs_of_a_sweep_survive_its_export(tmp_path: Path, early: str, epochs: list[int]) -> None:
+    (tmp_path / "fit.py").touch()
+    text = f"program: fit.py\nmetric: {{name: val_acc}}\nparameters: {{lr: {{values: [0, 0.1]}}}}\n{early}"
+    space = made_space(tmp_path, text)
+    export_sweep(space, [], tmp_path / "sweep.yaml")
+    again = load_space(str(tmp_path / "sweep.yaml"), spaces_dir=tmp_path)
+    assert (space.ladder.ends, again.ladder) == (epochs, space.ladder)
+    assert (again.trainable, again.scheduler) == (space.trainable, space.scheduler)
+
+
 def test_places_of_a_command_have_what_a_full_training_gets(tmp_path: Path) -> None:
     (tmp_path / "fit.py").touch()
     run = "{python} fit.py --epochs {epochs} --seed={seed} --rate {net.lr} --out {checkpoint_dir}"
@@ -159,16 +179,20 @@ def test_what_a_sweep_cannot_express_is_noted_in_it(tmp_path: Path) -> None:
         "search.objective=[val_accuracy, energy]",
         "search.ladder={epochs: [2, 3, 9], subset: [0.5, 1.0, 1.0]}",
         "search.when={noise: {batch_size: [16]}}",
+        "search.limits={hours: 2, kwh: 0.5}",
+        "search.initial_points=[{lr: 0.5}]",
     ]
     space = made_space(tmp_path, WANDB, overrides)
     notes = export_sweep(space, [], tmp_path / "sweep.yaml")
     assert notes == [
         "left out: the conditions of noise; W&B always searches them",
         "left out: energy beside val_accuracy; W&B has one metric",
-        "left out: the rungs; W&B's hyperband has them at min_iter, min_iter x eta and so on",
+        "left out: the rungs; W&B's hyperband has them at max_iter, max_iter / eta and so on",
         "left out: subset and resolution of the rungs; W&B's bands are of epochs",
+        "left out: the limits hours, kwh; W&B has a number of runs alone",
+        "left out: the initial points; W&B chooses which it tries first",
     ]
-    head = (tmp_path / "sweep.yaml").read_text().splitlines()[:5]
+    head = (tmp_path / "sweep.yaml").read_text().splitlines()[:7]
     assert head == [
         "# W&B starts program once per point, with the parameters as flags: --lr=0.1",
         *(f"# {note}" for note in notes),

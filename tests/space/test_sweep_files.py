@@ -157,8 +157,8 @@ def test_a_script_may_call_its_hyperparameters_as_it_likes(tmp_path: Path, name:
 def test_a_name_that_is_no_flag_is_refused(tmp_path: Path, name: str) -> None:
     found = problems(tmp_path, f'parameters: {{"{name}": {{min: 0.0, max: 1.0}}}}', f'{{"{name}": 0.5}}')
     assert (
-        f"parameters.{name}: must begin with a letter and contain only letters, digits, spaces and . _ - /"
-        in found
+        f"parameters.{name}: must begin with a letter, or Hydra's + or ~ and one, and contain only letters, "
+        "digits, spaces and . _ - / @ : [ ]" in found
     )
 
 

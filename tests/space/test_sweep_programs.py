@@ -207,3 +207,54 @@ def test_a_sweeps_name_becomes_one_that_a_folder_may_have(tmp_path: Path, name: 
         folder,
         [f"the run is called {folder}, a name that its folder can have"],
     )
+
+
+@pytest.mark.parametrize(
+    ("early", "epochs", "rungs"),
+    [
+        ("min_iter: 3", "epochs: {value: 27}", [3, 9, 27]),
+        ("min_iter: 3", "trainer.max_epochs: {value: 30}", [3, 9, 27, 30]),
+        ("min_iter: 3", "epochs: {values: [2, 4]}", [3, 4]),
+        ("min_iter: 3", "epochs: {value: 2}", [2]),
+        ("max_iter: 81, s: 3", "epochs: {value: 27}", [3, 9, 27]),
+        ("max_iter: 27, s: 2", "epochs: {value: 50}", [3, 9, 27, 50]),
+    ],
+)
+def test_brackets_end_at_the_sweeps_own_epochs(
+    tmp_path: Path, early: str, epochs: str, rungs: list[int]
+) -> None:
+    text = f"""
+program: fit.py
+metric: {{name: val_acc}}
+early_terminate: {{type: hyperband, {early}}}
+parameters: {{lr: {{min: 0.1, max: 0.2}}, {epochs}}}
+"""
+    space = sweep(tmp_path, text)
+    assert [rung.epochs for rung in space.ladder.rungs] == rungs
+    assert about(space, "early_terminate") == [f"read as search.ladder.epochs: {rungs}"]
+
+
+@pytest.mark.parametrize("values", ["[0, 0.1, 0.5]", "[1, 1.0e-5]", "[0, -0.5]"])
+def test_whole_numbers_and_fractions_may_be_values_of_one_parameter(tmp_path: Path, values: str) -> None:
+    text = f"program: fit.py\nmetric: {{name: val_acc}}\nparameters: {{dropout: {{values: {values}}}}}"
+    command = sweep(tmp_path, text).trainable.command
+    assert command
+    assert repr(command["defaults"]) in ("{'dropout': 0.0}", "{'dropout': 1.0}")
+
+
+def test_overrides_of_hydra_are_names_of_hyperparameters(tmp_path: Path) -> None:
+    text = """
+program: fit.py
+command: ['${interpreter}', '${program}', '${args_no_hyphens}']
+metric: {name: val_acc}
+parameters:
+  +experiment: {value: mnist}
+  ++db@backup: {values: [sql, text]}
+  model.layers[0].size: {min: 1, max: 9}
+"""
+    space = sweep(tmp_path, text, None, "parameters.model.layers[0].size.max=5")
+    assert space.trainable.command
+    line = CommandSpec.of(space.trainable.command).run_line(
+        {"++db@backup": "sql", "model.layers[0].size": 5, "+experiment": "mnist"}, {"python": "python"}
+    )
+    assert sorted(line[2:]) == ["++db@backup=sql", "+experiment=mnist", "model.layers[0].size=5"]

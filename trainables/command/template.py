@@ -41,7 +41,7 @@ FORMS = (
     "no_args",
 )
 _FORMS_OF_FLAGS = {"args", "args_no_equals", "args_no_boolean_flags"}
-NAME = r"[^\W\d][\w.\- /]*"  # a hyperparameter's
+NAME = r"[+~]*[^\W\d][\w.\- /@:\[\]]*"  # a hyperparameter's, which may be an override of Hydra's: +db@backup
 _VARIABLE = re.compile(r"\$\{envvar:(\w*)\}")
 _FORM = re.compile(r"\$\{(\w+)\}")
 
