@@ -73,6 +73,21 @@ def is_active(name: str, hparams: Mapping[str, Any], when: Conditions) -> bool:
     )
 
 
+def needed(name: str, when: Conditions) -> dict[str, tuple[Any, ...]]:
+    """The values that each parameter must have for `name` to be active, by all the conditions in its chain.
+
+    They are empty for a parameter of which two conditions need different values.
+    """
+    values: dict[str, tuple[Any, ...]] = {}
+    chain = [name]
+    for each in chain:  # grows while it is iterated
+        for other, allowed in when.get(each, {}).items():
+            before = values.get(other, allowed)
+            values[other] = tuple(value for value in before if any(is_same(value, one) for one in allowed))
+            chain += [other] if other not in chain else []
+    return values
+
+
 def allows(entry: Parameter | Fixed, value: Any) -> bool:
     """Whether the parameter may have the value, or is fixed at it."""
     return is_same(entry.value, value) if isinstance(entry, Fixed) else entry.contains(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +14,7 @@ from search.space.errors import KeyedError, Problems, did_you_mean, shown
 from search.space.fields import whole
 from search.space.hparams import HparamsCheck
 
-_MOST_POINTS = 10_000
+_MOST_POINTS = 10_000  # a run keeps them in its space, and each of its commands reads that
 
 Design = Literal["one-factor", "joint", "grid"]
 Variant = Mapping[str, tuple[Any, ...]]
@@ -21,7 +22,11 @@ Variant = Mapping[str, tuple[Any, ...]]
 
 def _list_of_trials(value: Any) -> list[dict[str, Any]]:
     if not isinstance(value, list) or not value or not all(isinstance(point, dict) for point in value):
-        raise ValueError(f"must be a list such as [{{lr: 0.1}}], or a .json file of one, got {shown(value)}")
+        number = "; the number of trials is search.limits.trials" if isinstance(value, int) else ""
+        form = "must be a list such as [{lr: 0.1}], or a .json file of one"
+        raise ValueError(f"{form}, got {shown(value)}{number}")
+    if len(value) > _MOST_POINTS:
+        raise ValueError(f"must be at most {_MOST_POINTS} points, got {len(value)}")
     return value
 
 
@@ -103,9 +108,11 @@ def read_trials(
 
 def _of_file(path: Path, problems: Problems) -> list[dict[str, Any]]:
     try:
-        return _list_of_trials(json.loads(path.read_text(encoding="utf-8"), parse_constant=_not_finite))
+        return _list_of_trials(_read_json(path.read_text(encoding="utf-8-sig")))
     except OSError as error:
         problems.add("search.trials", f"{path} cannot be read: {error.strerror}")
+    except UnicodeDecodeError as error:
+        problems.add("search.trials", f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8")
     except json.JSONDecodeError as error:
         problems.add("search.trials", f"{path} is not JSON: {error}")
     except (ValueError, RecursionError) as error:
@@ -113,8 +120,33 @@ def _of_file(path: Path, problems: Problems) -> list[dict[str, Any]]:
     return []
 
 
-def _not_finite(constant: str) -> float:
-    raise ValueError(f"numbers must be finite, got {constant}")
+def _read_json(text: str) -> Any:
+    """The content of a JSON text, held to what is allowed in a space file.
+
+    Raises:
+        ValueError: It is no JSON, a number is not finite or too large, or a key is given twice.
+    """
+
+    def number(digits: str) -> float:
+        read = float(digits)
+        if not math.isfinite(read):
+            raise ValueError(f"numbers must be finite, got {digits}")
+        return read
+
+    def whole_number(digits: str) -> int:
+        if abs(float(digits)) >= 2**63:
+            raise ValueError(f"numbers must be below 2**63, got one of {len(digits)} digits")
+        return int(digits)
+
+    def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"the key {shown(twice)} is given twice in {shown(dict(pairs))}")
+        return dict(pairs)
+
+    return json.loads(
+        text, parse_float=number, parse_int=whole_number, parse_constant=number, object_pairs_hook=mapping
+    )
 
 
 def _named(

@@ -65,6 +65,7 @@ class Entry(BaseModel):
 
 
 _LARGEST_EXPONENT = 700  # exp(709.8) is the largest double
+_MOST_DEVIATIONS = 5  # a draw is at most 4.8 from the mean, see search.sampling.axes
 _MOST_STEPS = 2**53  # beyond it a double skips whole numbers
 _RANGE = frozenset({"min", "max"})
 _BELL = frozenset({"mu", "sigma"})
@@ -185,6 +186,8 @@ def _int_uniform(entry: Entry) -> Integer:
 
 def _uniform(entry: Entry) -> Real:
     low, high = entry.bounds
+    if not math.isfinite(float(high) - float(low)):
+        raise KeyedError("max", f"is too far from min for a number, got {low} and {high}")
     return Real(float(low), float(high))
 
 
@@ -236,8 +239,12 @@ def _stepped(read: Callable[[Entry], Real]) -> Callable[[Entry], Real]:
 
 def _normal(*, log: bool, stepped: bool) -> Callable[[Entry], Normal]:
     def read(entry: Entry) -> Normal:
+        ends = [entry.mu + side * _MOST_DEVIATIONS * entry.sigma for side in (-1, 1)]
         if log:
             _exp("mu", entry.mu)
+        if not all(map(math.isfinite, ends)) or (log and max(map(abs, ends)) > _LARGEST_EXPONENT):
+            text = f"is too large: draws within {_MOST_DEVIATIONS} deviations of mu are beyond any number"
+            raise KeyedError("sigma", f"{text}, got {entry.sigma}")
         return Normal(float(entry.mu), float(entry.sigma), log=log, step=entry.q if stepped else None)
 
     return read
@@ -325,7 +332,7 @@ def read_parameters(
             continue
         _declare(declared, path, fields, problems, is_listed)
     is_fixed = all(isinstance(entry, Fixed) for entry in declared.entries.values())
-    if not may_be_fixed and not declared.broken and is_fixed:
+    if not may_be_fixed and not problems.concern("parameters") and is_fixed:
         problems.add(
             "parameters", "there is nothing to search; give at least one parameter values, or min and max"
         )
@@ -336,7 +343,8 @@ def _declare(
     declared: Declared, path: tuple[str, ...], fields: Any, problems: Problems, is_listed: bool
 ) -> None:
     name = ".".join(path)
-    read = _read(f"parameters.{name}", fields, problems)
+    is_known = problems.concern(f"parameters.{name}")  # such as an object of Python's, which became null
+    read = None if is_known else _read(f"parameters.{name}", fields, problems)
     if read is None:
         declared.broken.append(name)
         return

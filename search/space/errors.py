@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from trainables.core.suggest import suggest
 
 _LONGEST_SHOWN = 60
 
@@ -79,17 +80,13 @@ def listed(values: Iterable[Any]) -> str:
 def did_you_mean(name: Any, allowed: Iterable[str]) -> str:
     """The end of a sentence that names the nearest allowed word, or lists them when none is near."""
     names = list(allowed)
-    near = difflib.get_close_matches(str(name), names, n=1)
-    if near:
-        return f"; did you mean {near[0]}?"
-    return f" (there are {', '.join(names)})" if names else ""
+    return suggest(str(name), names) or (f" (there are {', '.join(names)})" if names else "")
 
 
 def not_among(expected: str, value: Any) -> str:
     """Why `value` is none of the words that pydantic lists as `'a', 'b' or 'c'`."""
     allowed = re.findall(r"'([^']*)'", expected)
-    near = difflib.get_close_matches(str(value), allowed, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = suggest(str(value), allowed)
     return f"must be one of {listed(allowed) or expected}, got {shown(value)}{hint}"
 
 

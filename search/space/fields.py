@@ -183,9 +183,11 @@ class Section(BaseModel):
 
     Attributes:
         ELSEWHERE: Keys of another section that users expect in this one, with where they belong.
+        EXAMPLE: What to write instead of a section that is no mapping.
     """
 
     ELSEWHERE: ClassVar[Mapping[str, str]] = {}
+    EXAMPLE: ClassVar[str] = ""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -231,7 +233,10 @@ def _text_of(model: type[BaseModel], detail: ErrorDetails, cause: Exception | No
     if detail["type"] == "literal_error":
         return not_among(detail["ctx"]["expected"], detail["input"])
     if detail["type"] == "model_type":
-        return f"must be a mapping of keys, got {shown(detail['input'])}"
+        section = _model_at(model, detail["loc"])
+        example = section.EXAMPLE if issubclass(section, Section) else ""
+        write = f"; write {example}" if example else ""
+        return f"must be a mapping of keys, got {shown(detail['input'])}{write}"
     return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, got {shown(detail['input'])}"
 
 
@@ -241,6 +246,21 @@ def _model_at(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseMod
             kinds = _kinds_in(model.model_fields[key].annotation)
             model = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
     return model
+
+
+def places_below(section: type[BaseModel], at: str) -> dict[str, str]:
+    """Where the keys of the sections in a section belong: `hours` at `search.limits.hours`.
+
+    A key of several sections has all its places, as "search.ladder.epochs or search.budget.epochs".
+    """
+    places: dict[str, str] = {}
+    for name, field in section.model_fields.items():
+        for kind in _kinds_in(field.annotation):
+            if isinstance(kind, type) and issubclass(kind, Section):
+                for key in kind.model_fields:
+                    place = f"{at}.{name}.{key}"
+                    places[key] = f"{places[key]} or {place}" if key in places else place
+    return places
 
 
 def _kinds_in(annotation: Any) -> list[Any]:

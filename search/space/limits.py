@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
@@ -14,6 +14,8 @@ from search.tariff import Tariff, grid_intensities, nearest_region
 
 
 class LimitsSection(Section):
+    EXAMPLE: ClassVar[str] = "{trials: 24, hours: 2}"
+
     trials: Count | None = None
     hours: AboveZero | None = None
     kwh: AboveZero | None = None

@@ -6,11 +6,13 @@ by --dry-run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from search.space.command import command_notices
+from search.space.conditions import needed
 from search.space.errors import listed, shown
-from search.space.parameters import Choice, Integer, Parameter, Real, described, is_same
+from search.space.parameters import Choice, Integer, Parameter, Real, described, is_same, num_values
 from search.space.plain_scalars import scalar_notes
 from search.space.rules import Draft
 from search.space.schema import DEFAULT_EPOCHS
@@ -54,7 +56,7 @@ def _of_sweep_keys(space: Space, draft: Draft) -> Iterator[str]:
     if file.early_terminate is not None and has_epochs:
         yield "early_terminate: its brackets are ignored; search.ladder sets the epochs"
     elif file.early_terminate is not None:
-        yield f"early_terminate: read as search.ladder.epochs: {file.early_terminate.epochs()}"
+        yield f"early_terminate: read as search.ladder.epochs: {[rung.epochs for rung in space.ladder.rungs]}"
 
 
 def _of_reading(space: Space, draft: Draft) -> Iterator[str]:
@@ -109,9 +111,21 @@ def _of_parameters(space: Space, draft: Draft) -> Iterator[str]:
         if not parameter.contains(defaults[name]) and space.is_active(name, defaults):
             value, allowed = shown(defaults[name]), described(parameter)
             yield f"{where}: the default configuration, trial 0, has {value}, which is not {allowed}"
-        for other, values in space.when.get(name, {}).items():
-            if other in space.fixed and not any(is_same(space.fixed[other], value) for value in values):
-                yield f"search.when.{name}: never true, since {other} is {shown(space.fixed[other])}"
+        for other, values in needed(name, space.when).items():
+            if reason := _never(space, other, values):
+                yield f"search.when.{name}: never true, since {reason}"
+
+
+def _never(space: Space, name: str, values: Sequence[Any]) -> str | None:
+    """Why a parameter never has any of the values that conditions need; None if it may."""
+    if name in space.fixed:
+        has_one = any(is_same(space.fixed[name], value) for value in values)
+        return None if has_one else f"{name} is {shown(space.fixed[name])}"
+    if not values:
+        return f"conditions need different values of {name}"
+    if name in space.parameters and num_values(space.parameters[name]) is None and not space.is_listed:
+        return f"a draw of {name}, from a range, is never exactly {listed(values)}; give it values"
+    return None
 
 
 def _is_wide(name: str, real: Real) -> bool:

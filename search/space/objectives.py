@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import PlainValidator
 
@@ -57,6 +57,8 @@ class Objective:
 
 class Bound(Section):
     """The range allowed for a number: at least `min`, at most `max`, or both."""
+
+    EXAMPLE: ClassVar[str] = "{max: 5}"
 
     min: Number | None = None
     max: Number | None = None

@@ -4,40 +4,34 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path, PurePath
 from types import ModuleType
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.constructor import SafeConstructor
-from ruamel.yaml.error import MarkedYAMLError
-from ruamel.yaml.nodes import Node
-
+from search.command_lines import typed_command
 from search.space.distributions import DISTRIBUTIONS
-from search.space.errors import Problems, SpaceError, is_within, shown
-from search.space.plain_scalars import PlainResolver, PlainScalar, ReadScalar, add_constructor
+from search.space.errors import Problems, SpaceError, is_within, listed, shown
+from search.space.plain_scalars import PlainScalar, ReadScalar
+from search.space.schema import SweepFile
+from search.space.yaml_parser import MOST_VALUES, Report, UnreadableError, parsed
 from trainables.core.data_source import long_form
 
-Report = Callable[[str, str], None]
 # A change to a space: "parameters.lr.max=0.3", whose value is YAML, or a key and a Python value.
 Override = str | tuple[str, Any]
 Overrides = Mapping[str, Any] | str | Sequence[Override]  # as the library takes them
-_SUFFIXES = (".yaml", ".yml")
+_SUFFIXES = (".yaml", ".yml", ".json")
 _DEEPEST = 30
-_MOST_VALUES = 20_000  # a few nested anchors can expand to billions
 _LARGEST_INT = 2**63 - 1
+_LARGEST_FILE = 8 * 2**20  # bytes; the YAML of 10,000 trials has 2 MB, of which 0.1 MB are read in a second
 # Everything in these is text: --aug no stays as written.
 _WORDS = tuple(f"search.command.{key}" for key in ("run", "resume", "test", "env", "flags"))
+_LIMITS = "search.limits."  # there 1:30 is no 90, as it is to YAML 1.1
 _REMEDIES = {"date": "quote it", "datetime": "quote it", "set": "give a list, which has an order"}
 _DISTRIBUTION = "{distribution: log_uniform_values, min: 0.0001, max: 0.1}"
 _CODE = "a space is plain data: name the Python file that has it, such as ./my_model.py"
-
-
-class _UnreadableError(Exception):
-    """The file cannot be read at all; the message is the only problem to report."""
 
 
 def find_file(source: str | Path, spaces_dir: Path) -> Path:
@@ -64,11 +58,13 @@ class Content:
     Attributes:
         mapping: Text keys, finite numbers, no anchors left.
         overridden: The places that overrides set or emptied.
+        holders: The top keys that only hold anchors, which are not in `mapping`.
     """
 
     mapping: dict[str, Any]
     scalars: list[ReadScalar] = field(default_factory=list)
     overridden: list[str] = field(default_factory=list)
+    holders: Sequence[str] = ()
 
 
 def read_content(
@@ -80,81 +76,102 @@ def read_content(
         None, with the reason added to `problems`, if nothing further can be checked.
     """
     try:
-        raw = _parse(_read_text(path, spaces_dir), problems.add)
-    except _UnreadableError as error:
+        document = parsed(_read_text(path, spaces_dir), problems.add)
+    except UnreadableError as error:
         problems.add("file", str(error))
         return None
+    raw = document.content
     if not isinstance(raw, dict):
         is_empty = raw is None
         problems.add("file", "is empty" if is_empty else f"must be a mapping of keys, got {_kind(raw)}")
         return None
-    return plain_content(raw, overrides, problems)
+    return plain_content(raw, overrides, problems, holders=document.holders)
 
 
-def plain_content(raw: Mapping[Any, Any], overrides: Sequence[Override], problems: Problems) -> Content:
-    """The content of a space, read or given, with the overrides applied."""
+def plain_content(
+    raw: Mapping[Any, Any],
+    overrides: Sequence[Override],
+    problems: Problems,
+    *,
+    holders: Sequence[str] = (),
+) -> Content | None:
+    """The content of a space, read or given, with the overrides applied; None if it has no end."""
     plain = _Plain(problems.add)
-    content = Content(plain.mapping(raw, "", 0), plain.scalars)
-    for override in overrides:
-        _apply(override, content, problems)
+    try:
+        content = Content(plain.mapping(raw, "", 0), plain.scalars, holders=holders)
+        for override in overrides:
+            _apply(override, content, problems)
+        _check_keys(content)
+    except UnreadableError as error:
+        problems.add("file", str(error))
+        return None
     return content
 
 
+def _check_keys(content: Content) -> None:
+    """Take out the top keys that only hold anchors, as a sweep file may have them.
+
+    Raises:
+        UnreadableError: It is something else than a space, such as another program's file. One problem then
+            stands for those of its every key.
+    """
+    known, ours = SweepFile.model_fields, ("parameters", "search")
+    content.holders = [key for key in content.holders if key in content.mapping and key not in known]
+    for key in content.holders:
+        del content.mapping[key]
+    unknown = [key for key in content.mapping if key not in known]
+    is_typo = any(difflib.get_close_matches(key.lower(), ours, cutoff=0.9) for key in unknown)
+    if unknown and not is_typo and not any(key in content.mapping for key in ours):
+        raise UnreadableError(
+            f"is not a space: it has {listed(unknown[:8])}, but neither parameters nor search; a space is "
+            "a W&B sweep file: parameters: {lr: {min: 0.001, max: 0.1}} and so on (docs/spaces.md)"
+        )
+
+
 def _read_text(path: Path, spaces_dir: Path) -> str:
+    content = _read_bytes(path, spaces_dir)
+    if len(content) > _LARGEST_FILE:
+        limit = f"more than {_LARGEST_FILE // 2**20} MiB"
+        raise UnreadableError(f"is no space: it has {limit}; search.trials takes a JSON file of many points")
+    if path.suffix == ".py":
+        script = typed_command("init-script", path)
+        raise UnreadableError(f"is a script, and is not run here; {script} writes a space from its flags")
     try:
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise _UnreadableError(f"there is no such file{_file_meant(path, spaces_dir)}") from None
-    except IsADirectoryError:
-        raise _UnreadableError("is a folder; name the file in it") from None
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _UnreadableError(f"is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+        raise UnreadableError(f"is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+
+
+def _read_bytes(path: Path, spaces_dir: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_LARGEST_FILE + 1)
+    except FileNotFoundError:
+        raise UnreadableError(f"there is no such file{_file_meant(path, spaces_dir)}") from None
+    except IsADirectoryError:
+        raise UnreadableError("is a folder; name the file in it") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-        raise _UnreadableError(f"cannot be read: {error}") from None
+        raise UnreadableError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _file_meant(path: Path, spaces_dir: Path) -> str:
-    if Path(path.name).is_file():
-        return f"; for the one in this folder write ./{path.name}"
+    """The end of a message that there is no such file: the one that may be meant.
+
+    Args:
+        path: With .yaml added to a word without such a suffix: `study.py` was looked for as study.py.yaml.
+    """
+    for name in (path.name, path.stem, *(f"{path.stem}{suffix}" for suffix in _SUFFIXES)):
+        if Path(name).is_file():
+            return f"; for the one in this folder write ./{name}"
+    if path.stem and Path(path.stem).is_dir():
+        return f"; {path.stem} is a folder: name the file in it"
     if (spaces_dir / path.name).is_file():
         return f"; for the program's own write {path.name}"
-    stems = sorted(file.stem for file in path.parent.glob("*.yaml"))  # with .yaml all names look alike
-    near = difflib.get_close_matches(path.stem, stems, n=1)
-    if near:
-        return f"; did you mean {near[0]}.yaml?"
-    return f" (there are {', '.join(f'{stem}.yaml' for stem in stems)})" if stems else ""
-
-
-def _parse(text: str, report: Report) -> Any:
-    yaml = YAML(typ="safe", pure=True)
-    yaml.Resolver = PlainResolver
-
-    class Constructor(SafeConstructor):
-        def check_mapping_key(self, node: Node, key_node: Node, mapping: Any, key: Any, value: Any) -> bool:
-            is_new = key not in mapping
-            if not is_new:
-                text = key.text if isinstance(key, PlainScalar) else key
-                report(f"line {key_node.start_mark.line + 1}", f"the key {shown(text)} is given twice")
-            return is_new
-
-    add_constructor(Constructor)
-    yaml.Constructor = Constructor
-    try:
-        return yaml.load(text)
-    except MarkedYAMLError as error:
-        raise _UnreadableError(_syntax_problem(error)) from None
-    except RecursionError:
-        raise _UnreadableError("is nested too deeply") from None
-    except Exception as error:  # ruamel raises others too, such as ValueError for the date 2024-99-99
-        raise _UnreadableError(f"is not YAML: {error or type(error).__name__}") from None
-
-
-def _syntax_problem(error: MarkedYAMLError) -> str:
-    mark = error.problem_mark or error.context_mark
-    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-    if "'\\t'" in str(error.problem):
-        return f"{where}a tab; indent with spaces"
-    return f"{where}{error.problem or error.context}"
+    files = sorted(file for file in path.parent.glob("*") if file.suffix in _SUFFIXES)
+    names = {file.stem: file.name for file in files}  # with a suffix all names look alike
+    if near := difflib.get_close_matches(path.stem, names, n=1):
+        return f"; did you mean {names[near[0]]}?"
+    return f" (there are {', '.join(names.values())})" if names else ""
 
 
 class _Plain:
@@ -173,17 +190,16 @@ class _Plain:
         plain: dict[str, Any] = {}
         for given, value in raw.items():
             key = given.text if isinstance(given, PlainScalar) else given
-            if isinstance(key, str) and key:
-                plain[str(key)] = self.value(value, f"{at}.{key}" if at else key, depth + 1)
+            if problem := _key_problem(key, value):
+                self._report(at or "file", problem)
             else:
-                self._report(at or "file", f"a key must be text, got {shown(key)}; quote it")
+                plain[str(key)] = self.value(value, f"{at}.{key}" if at else key, depth + 1)
         return plain
 
     def value(self, raw: Any, at: str, depth: int) -> Any:
         self._count += 1
-        if depth > _DEEPEST or self._count > _MOST_VALUES:
-            self._report("file", f"is too deep or too large at {at[:80]}; does an anchor contain itself?")
-            return None
+        if depth > _DEEPEST or self._count > MOST_VALUES:
+            raise UnreadableError(f"is too deep or too large at {at[:80]}; does it contain itself?")
         raw = of_python(raw)
         if isinstance(raw, Mapping):
             return self.mapping(raw, at, depth)
@@ -192,13 +208,16 @@ class _Plain:
         return self._scalar(raw, at)
 
     def _scalar(self, raw: Any, at: str) -> Any:
-        if isinstance(raw, PlainScalar) and at.startswith(_WORDS):
+        is_clock = isinstance(raw, PlainScalar) and ":" in raw.text and at.startswith(_LIMITS)
+        if isinstance(raw, PlainScalar) and (is_clock or at.startswith(_WORDS)):
             raw = raw.text
         elif isinstance(raw, PlainScalar):
             self.scalars.append(ReadScalar(at, raw))
             raw = raw.value
-        if raw is None or isinstance(raw, str | bool):
+        if raw is None or isinstance(raw, bool):
             return raw
+        if isinstance(raw, str):
+            return self._text(raw, at)
         if isinstance(raw, int) and abs(raw) <= _LARGEST_INT:
             return raw
         if isinstance(raw, float) and math.isfinite(raw):
@@ -206,6 +225,25 @@ class _Plain:
         needed = "finite and below 2**63" if isinstance(raw, int | float) else "a number or text"
         self._report(at, f"must be {needed}, got {_kind(raw, at)}")
         return None
+
+    def _text(self, text: str, at: str) -> str | None:
+        """The text, with characters whole that JSON writes in two halves, as it does with those of emoji."""
+        try:
+            return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            self._report(at, f"has half of a character, got {shown(text)}")
+            return None
+
+
+def _key_problem(key: Any, value: Any) -> str | None:
+    """What is wrong with a key; a blank of another kind than the usual comes with text copied from a page."""
+    if not isinstance(key, str) or not key:
+        is_comma = isinstance(key, int) and value is None  # {min: 0,1}
+        remedy = "write decimals with a point, or quote it" if is_comma else "quote it"
+        return f"a key must be text, got {shown(key)}; {remedy}"
+    if key != key.strip() or not key.isprintable():
+        return f"the key {key!a} has characters that cannot be seen; type it again, after plain spaces"
+    return None
 
 
 def of_python(value: Any) -> Any:
@@ -231,7 +269,9 @@ def _kind(raw: Any, at: str = "") -> str:
     kind = type(raw).__name__
     if kind in _REMEDIES:
         return f"a {kind}; {_REMEDIES[kind]}"
-    if at.startswith("parameters."):  # such as a distribution of Ray Tune's or Optuna's
+    if (
+        at.startswith("parameters.") and at.count(".") == 1
+    ):  # such as a distribution of Ray Tune's or Optuna's
         return f"a {kind}; write a distribution, such as {_DISTRIBUTION}"
     is_code = callable(raw) or isinstance(raw, ModuleType)
     return f"a {kind}; {_CODE if is_code else 'write it as one'}"
@@ -269,11 +309,11 @@ def _apply_text(override: str, content: Content, problems: Problems) -> None:
         problems.add(where, "must be KEY=VALUE, such as parameters.lr.max=0.3")
         return
     try:
-        parsed = _parse(text, lambda _, problem: problems.add(where, problem))
-    except _UnreadableError as error:
+        value = parsed(text, lambda _, problem: problems.add(where, problem)).content
+    except UnreadableError as error:
         problems.add(where, f"the value {error}")
         return
-    _put(at, parsed, where, content, problems)
+    _put(at, value, where, content, problems)
 
 
 def _put(at: str, given: Any, where: str, content: Content, problems: Problems) -> None:

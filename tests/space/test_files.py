@@ -86,6 +86,16 @@ PARAMETERS = {
         "inv_log_uniform, log_uniform_values, q_log_uniform_values, inv_log_uniform_values, normal, "
         "q_normal, log_normal, q_log_normal)"
     ],
+    "lr: {min: 0,1, max: 1}": [
+        "parameters.lr: a key must be text, got 1; write decimals with a point, or quote it"
+    ],
+    "lr: {distribution: uniform, min: -1.0e+308, max: 1.0e+308}": [
+        "parameters.lr.max: is too far from min for a number, got -1e+308 and 1e+308"
+    ],
+    "lr: {distribution: log_normal, mu: 0, sigma: 500}": [
+        "parameters.lr.sigma: is too large: draws within 5 deviations of mu are beyond any number, got 500"
+    ],
+    "LR: {min: 0.1, max: 0.2}": ["parameters.LR: model has no such hyperparameter; did you mean lr?"],
     "lr: {mu: 0, sigma: -1}": ["parameters.lr.sigma: must be above 0, got -1"],
     "lr: {distribution: log_normal, mu: 900}": [
         "parameters.lr.mu: must be an exponent of e from -700 to 700, got 900"
@@ -220,6 +230,18 @@ SECTION = {
     "when={lr: sgd}": "search.when.lr: must look like {momentum: {optimizer: sgd}}, got 'sgd'",
     "when={mom: {lr: 0.1}}": "search.when.mom: is not among the parameters (there are lr)",
     "when={lr: {optimiser: sgd}}": "search.when.lr.optimiser: is not among the parameters (there are lr)",
+    "limits.hours=1:30": "search.limits.hours: must be a number, got the text '1:30'",
+    "hours=2": "search.hours: there is no such key here; write search.limits.hours",
+    "metric=loss": "search.metric: there is no such key here; write metric",
+    "epochs=9": "search.epochs: there is no such key here; write search.ladder.epochs or search.budget.epo",
+    "scheduler=asha": "search.scheduler: must be a mapping of keys, got 'asha'; write {mode: asha}",
+    "sampler=TPE": (
+        "search.sampler: must be one of tpe, random, gp, nsga2, cmaes, grid, got 'TPE'; did you mean tpe?"
+    ),
+    "trials=10": (
+        "search.trials: must be a list such as [{lr: 0.1}], or a .json file of one, got 10; the number of "
+        "trials is search.limits.trials"
+    ),
     "when={lr: {lr: 0.1}}": "search.when: conditions form a circle: lr -> lr",
     "initial_points={lr: 0.1}": (
         "search.initial_points: must be a list of points such as [{lr: 0.1}], got {'lr': 0.1}"
@@ -244,8 +266,14 @@ FILES = {
     "just words": "file: must be a mapping of keys, got text",
     "a: [1, 2": "file: line 1, column 9: expected ',' or ']', but got '<stream end>'",
     "a:\n\tb: 1": "file: line 2, column 1: a tab; indent with spaces",
-    "a: 1\n---\nb: 2": "file: line 2, column 1: but found another document",
-    "a: !!python/name:os.system 1": "file: line 1, column 4: could not determine a constructor for the tag",
+    "a: 1\n---\nb: 2": "file: line 2, column 1: a second document begins; keep one, and remove the line with",
+    "a: b: c": "file: line 1, column 5: a colon where no key can be; quote the text, or indent it rightly",
+    "a:\n  b: 1\n c: 2": "file: line 3, column 2: it does not continue the lines above; indent it like those",
+    "a: @b": "file: line 1, column 4: found character '@' that cannot start any token; quote the text",
+    "a: !!python/name:os.system 1": (
+        "file: line 1, column 4: could not determine a constructor for the tag '!!python/name:os.system'; "
+        "write plain numbers, text, lists and mappings"
+    ),
     "a: !!int x": "file: is not YAML: invalid literal for int()",
     "[" * 600: "file: is nested too deeply",
     f"{LR}\n{SEARCH}\nparamters: 1": "paramters: there is no such key; did you mean parameters?",
@@ -265,7 +293,13 @@ FILES = {
     f"{LR}\nearly_terminate: {{type: median, min_iter: 2}}\n{SEARCH}": "early_terminate.type: must be one of",
     f"{LR}\n{LR}\n{SEARCH}": "line 2: the key 'parameters' is given twice",
     f"{LR}\nsearch: quick": "search: must be a mapping of keys, got 'quick'",
+    f"{LR}\nmetric: loss\n{SEARCH}": (
+        "metric: must be a mapping of keys, got 'loss'; write {name: val_acc, goal: maximize}"
+    ),
+    f"{LR}\nMETHOD: bayes\n{SEARCH}": "METHOD: there is no such key; did you mean method?",
+    f"{LR}\nhours: 2\n{SEARCH}": "hours: there is no such key here; write search.limits.hours",
     LR + "\nsearch: {trainable: ./model.py}": "search.data: is missing; name the data to train on",
+    LR: "search: is missing; write program: train.py for a script of your own, or search: {data: photos} for",
     SEARCH: "parameters: is missing; write parameters: {lr: {min: 0.001, max: 0.1}}",
     f"parameters: [lr]\n{SEARCH}": "parameters: must be a mapping, got ['lr']",
 }
@@ -375,8 +409,18 @@ def test_anchors_that_expand_without_end_are_refused(tmp_path: Path) -> None:
     bomb = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
     for name, last in zip("bcdef", "abcde", strict=True):
         bomb += f"{name}: &{name} [{', '.join([f'*{last}'] * 10)}]\n"
-    assert any("does an anchor contain itself?" in problem for problem in problems_of(tmp_path, bomb))
-    assert any("too deep or too large" in problem for problem in problems_of(tmp_path, "a: &a [*a]"))
+    text = "is too large: with its anchors it has 1234573 values, more than 300000"
+    assert problems_of(tmp_path, bomb) == [text]
+    merged = "a: &a {x: 1}\n" + "".join(
+        f"{name}: &{name} {{<<: [{', '.join([f'*{last}'] * 10)}]}}\n"
+        for name, last in zip("bcdef", "abcde", strict=True)
+    )
+    assert problems_of(tmp_path, merged)[0].startswith("is too large: with its anchors it has ")
+    assert problems_of(tmp_path, "a: &a [*a]") == ["line 1: an anchor contains itself"]
+    endless: dict[str, Any] = {}
+    endless["a"] = endless
+    with pytest.raises(SpaceError, match=r"^the space: is too deep or too large at a\.a\.a\."):
+        load_space(endless)
 
 
 def test_a_trainable_that_fails_on_import_is_a_problem_with_its_line(tmp_path: Path) -> None:

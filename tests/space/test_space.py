@@ -220,6 +220,32 @@ def test_a_condition_on_a_fixed_value_holds_for_every_trial(tmp_path: Path) -> N
     assert "search.when.momentum: never true, since optimizer is 'adamw'" in space.notices
 
 
+@pytest.mark.parametrize(
+    ("when", "reason"),
+    [
+        ("{momentum: {lr: 0.1}}", "a draw of lr, from a range, is never exactly 0.1; give it values"),
+        (
+            "{momentum: {optimizer: sgd, model: small}, model: {optimizer: adamw}}",
+            "conditions need different values of optimizer",
+        ),
+        ("{momentum: {batch_size: 32}}", ""),
+        ("{momentum: {model: small}, model: {optimizer: adamw}}", ""),
+    ],
+)
+def test_a_condition_that_never_holds_is_noted(tmp_path: Path, when: str, reason: str) -> None:
+    text = f"""
+parameters:
+  lr: {{min: 0.01, max: 0.5}}
+  optimizer: {{values: [sgd, adamw]}}
+  model: {{values: [small, large]}}
+  batch_size: {{distribution: q_uniform, min: 16, max: 64, q: 16}}
+  momentum: {{min: 0.5, max: 0.9}}
+search: {{trainable: ./model.py, data: mnist5k, when: {when}}}
+"""
+    never = [note for note in load(tmp_path, text).notices if "never true" in note]
+    assert never == ([f"search.when.momentum: never true, since {reason}"] if reason else [])
+
+
 def test_a_space_contains_points_whose_active_parameters_are_in_range(tmp_path: Path) -> None:
     space = load(tmp_path, CONDITIONAL)
     assert space.contains({"lr": 0.1, "optimizer": "sgd", "momentum": 0.5, "nesterov": "any"})

@@ -8,9 +8,10 @@ from pathlib import Path
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean X?" with the closest of the known words."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    """Return "; did you mean X?" with the closest of the known words, whether in capitals or not."""
+    by_small = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(word.lower(), by_small, n=1)
+    return f"; did you mean {by_small[near[0]]}?" if near else ""
 
 
 def suggest_path(path: Path) -> str:
