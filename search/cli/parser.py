@@ -97,14 +97,18 @@ class CommandParser(argparse.ArgumentParser):
         self.add_argument(
             "--budget-epochs",
             metavar="N",
+            type=not_empty,
             help="epochs of the top rung; lower rungs keep their proportions",
         )
         self.add_argument(
             "--budget-subset",
             metavar="S",
+            type=not_empty,
             help="fraction (0.5) or number (500) of training examples at the top rung",
         )
-        self.add_argument("--budget-size", metavar="PX", help="resolution of the top rung in pixels")
+        self.add_argument(
+            "--budget-size", metavar="PX", type=not_empty, help="resolution of the top rung in pixels"
+        )
 
     def add_results(self, meaning: str = "where runs are") -> None:
         """Add --results DIR."""
@@ -268,6 +272,13 @@ def _unexpected(words: Sequence[str], *, lacks_space: bool) -> str:
         else "a flag that takes several values is repeated for each"
     )
     return f"unexpected argument{plural}: {' '.join(words)}; {remedy}"
+
+
+def not_empty(text: str) -> str:
+    """Text that is not empty: a shell gives "" for a variable that is not set, which would be no limit."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
 
 
 def fraction(text: str) -> float:

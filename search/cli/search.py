@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.cli.parser import CommandParser, chosen_output, launch_settings, print_json, space_overrides
+from search.cli.parser import (
+    CommandParser,
+    chosen_output,
+    launch_settings,
+    not_empty,
+    print_json,
+    space_overrides,
+)
 
 if TYPE_CHECKING:
     from search.output import Output
@@ -85,7 +93,7 @@ def _add_earlier_runs(flags: CommandParser) -> None:
 
 def _add_limits(flags: CommandParser) -> None:
     """Add the flags that say how much is searched, and with what resources."""
-    add = flags.add_argument
+    add = partial(flags.add_argument, type=not_empty)
     add("--trials", metavar="N", help="maximum number of trials")
     add(
         "--hours",
@@ -99,7 +107,9 @@ def _add_limits(flags: CommandParser) -> None:
         help="stop after this many kilograms of CO2 equivalents, computed as search.report says",
     )
     add("--cost", metavar="C", help="stop after this much money for energy, at search.report.price_per_kwh")
-    add("--stop-when-flat", action="store_true", help="stop once further trials are unlikely to gain")
+    flags.add_argument(
+        "--stop-when-flat", action="store_true", help="stop once further trials are unlikely to gain"
+    )
     flags.add_budget()
     add(
         "--early-stop-threshold",
@@ -202,13 +212,13 @@ def overrides(options: argparse.Namespace) -> list[str | tuple[str, Any]]:
         "search.limits.stop_when_flat": "true" if options.stop_when_flat else None,
         "search.early_stop_threshold": options.early_stop_threshold,
         "search.seed": options.seed,
-        "search.trials": options.trials_file and options.trials_file.resolve(),
         "search.chosen_ablations": options.ablation,
         "search.resources.workers": options.workers,
         "search.resources.gpus_per_trial": options.gpus_per_trial,
     }
-    given = (f"{key}={value}" for key, value in flags.items() if value is not None)
-    return [*given, *space_overrides(options)]
+    stated = [f"{key}={value}" for key, value in flags.items() if value is not None]
+    points = [("search.trials", options.trials_file.resolve())] if options.trials_file else []
+    return [*stated, *points, *space_overrides(options)]
 
 
 def _resolve_rerun(options: argparse.Namespace) -> None:

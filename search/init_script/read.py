@@ -24,6 +24,11 @@ from search.init_script.ranges import range_of
 _CAPTURE = Path(__file__).with_name("capture.py")
 _LIMIT_S = 300.0  # imports of torch and its kind on a cold disk
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
+# A script that searches by itself, and what parses flags: one without the other would run its whole search.
+_OWN_SEARCH = re.compile(r"\.optimize\(|\btune\.(?:run|Tuner)\b|\bTuner\(|\bwandb\.agent\(|\bfmin\(")
+_PARSER = re.compile(
+    r"argparse|argv|Parser|parse_args|click|typer|tyro|\bfire\b|\babsl\b|docopt|hydra|CLI\b|FLAGS\b|\bTap\b"
+)
 # "  -l, --lr LR, --rate LR  the learning rate (default: 0.1)", with or without the bars of a box
 _OPTION = re.compile(r"^[\s│|*]*(?:-\w,?\s+)?(?P<flag>--[\w][\w.\-]*)(?P<rest>.*)$")
 _DEFAULT = re.compile(
@@ -74,10 +79,16 @@ def read_script(
             f"{path}), and let that parse its hyperparameters"
         )
     is_python = path.suffix == ".py"
+    text = path.read_text(encoding="utf-8", errors="replace") if is_python else ""
+    if (found := _OWN_SEARCH.search(text)) and not _PARSER.search(text):
+        raise UnreadableScript(
+            f"{path} is not run: it searches by itself, by {found[0].rstrip('(').lstrip('.')}, and parses no "
+            "flags; let a script train once, with hyperparameters that it takes as flags such as --lr"
+        )
     own = "{python}" if python == sys.executable else python
     seen = os.path.relpath(path, folder)
     words = (own, seen, *arguments) if is_python else (seen if os.sep in seen else f"./{seen}", *arguments)
-    if is_python and "hydra" in path.read_text(encoding="utf-8", errors="replace"):
+    if "hydra" in text:
         flags, library = _of_hydra(path, python, arguments), "hydra"
     elif is_python:
         flags, library = _captured(path, python, arguments)
