@@ -104,6 +104,8 @@ def _unquoted(text: str, needed: str) -> str | None:
     if "true or false" in needed:
         words = {"yes": "true", "on": "true", "true": "true", "no": "false", "off": "false", "false": "false"}
         return words.get(text.strip().lower())
+    if "," in text and "list" in needed:
+        return f"[{text.strip()}]"
     if "number" not in needed:
         return None
     try:

@@ -93,6 +93,8 @@ def _share_or_count(value: Any) -> float | int:
 
 def _per_rung(value: Any) -> list[int] | int:
     """Whole numbers, one per rung or one for all rungs."""
+    if isinstance(value, str):
+        raise ValueError(wrong_kind("a whole number or a list of them", value))
     return [_count(item) for item in value] if isinstance(value, list) else _count(value)
 
 

@@ -163,6 +163,8 @@ def test_a_wrong_parameter_is_named_with_what_to_write(tmp_path: Path, entry: st
 
 SECTION = {
     "ladder.epochs=[3, 1]": "search.ladder.epochs: must rise from rung to rung, got [3, 1]",
+    "ladder.epochs=1,3,9": "search.ladder.epochs: is text, '1,3,9'; write [1,3,9]",
+    "ladder.epochs='9'": "search.ladder.epochs: is text, '9'; write 9 without quotes",
     "ladder.epochs=0": "search.ladder.epochs: must be at least 1, got 0",
     "ladder.epochs=[]": "search.ladder: a ladder needs at least one rung",
     "ladder={subset: 0.5}": "search.ladder.epochs: is missing; write epochs: [1, 3, 9]",
