@@ -31,6 +31,7 @@ from search.space.paths import (
     check_file,
     data_folder,
     displayed,
+    find_file,
     own_file_hint,
     run_folders,
     trainable_reference,
@@ -43,7 +44,7 @@ from search.space.schema import Sampler, SearchSection, SweepFile
 from search.space.space import Space
 from search.space.sweep_program import args_of_sweep, is_command, is_of_sweep
 from search.space.together import ValuesTogether
-from search.space.yaml_file import Content, Override, find_file, override_key, plain_content, read_content
+from search.space.yaml_file import Content, Override, override_key, plain_content, read_content
 from trainables.core.contract import UNKNOWN_SCALE, DataSpec, Mode, Trainable
 from trainables.core.data_source import listed_sources, resolve_data
 from trainables.core.load import TrainableRef, UnknownTrainable

@@ -1,4 +1,4 @@
-"""Paths in a space: which folder they are relative to, and whose code they may name.
+"""Which file a space is, and the paths in it: which folder they are relative to, whose code they may name.
 
 A path in a file is relative to the file, so that a space and what it names can be moved together; a path
 typed on the command line is relative to the current folder, where the shell completed it.
@@ -9,15 +9,17 @@ and resuming the run or promoting its trials would start whatever program its `s
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from search.space.errors import Problems, is_within
+from search.space.errors import Problems, SpaceError, is_within
 from search.space.schema import CommandSection
 from trainables.core.load import TrainableRef
 
 _JOURNAL = "journal.jsonl"  # marks a folder as a run's, see search/ledger/run_folder.py
+_SUFFIXES = (".yaml", ".yml", ".json")  # of space files
 _PYTHON = (
     "code that came with a run is not run unless a command names it: read it, and give the file that you "
     "trust with --set search.trainable=PATH, or a --space of your own"
@@ -26,6 +28,43 @@ _COMMAND = (
     "a program that came with a run is not run unless a command names it: read it, and give --set "
     "search.command.folder=PATH, or a --space of your own"
 )
+
+
+def find_file(source: str | Path, spaces_dir: Path) -> Path:
+    """The file a user means: a bare name is in `spaces_dir`; other text, and any `Path`, is a path.
+
+    Raises:
+        SpaceError: It is neither, such as a function: the caller expects a search as Ray Tune's.
+    """
+    if isinstance(source, Path):
+        return source.absolute()
+    if not isinstance(source, str):
+        needed = "must be a name, a file's path or a mapping whose search.trainable names what is trained"
+        raise SpaceError("the space", [f"{needed}, got a {type(source).__name__}"])
+    path = Path(source).expanduser()
+    if "/" in source or path.is_absolute():
+        return path
+    return spaces_dir / (source if source.endswith(_SUFFIXES) else f"{source}.yaml")
+
+
+def file_meant(path: Path, spaces_dir: Path) -> str:
+    """The end of a message that there is no such file: the one that may be meant.
+
+    Args:
+        path: With .yaml added to a word without such a suffix: `study.py` was looked for as study.py.yaml.
+    """
+    for name in (path.name, path.stem, *(f"{path.stem}{suffix}" for suffix in _SUFFIXES)):
+        if Path(name).is_file():
+            return f"; for the one in this folder write ./{name}"
+    if path.stem and Path(path.stem).is_dir():
+        return f"; {path.stem} is a folder: name the file in it"
+    if (spaces_dir / path.name).is_file():
+        return f"; for the program's own write {path.name}"
+    files = sorted(file for file in path.parent.glob("*") if file.suffix in _SUFFIXES)
+    names = {file.stem: file.name for file in files}  # with a suffix all names look alike
+    if near := difflib.get_close_matches(path.stem, names, n=1):
+        return f"; did you mean {names[near[0]]}?"
+    return f" (there are {', '.join(names.values())})" if names else ""
 
 
 def displayed(path: Path) -> str:

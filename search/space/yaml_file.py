@@ -13,7 +13,8 @@ from typing import Any
 
 from search.command_lines import typed_command
 from search.space.distributions import DISTRIBUTIONS
-from search.space.errors import Problems, SpaceError, is_within, listed, shown
+from search.space.errors import Problems, is_within, listed, shown
+from search.space.paths import file_meant
 from search.space.plain_scalars import PlainScalar, ReadScalar
 from search.space.schema import SweepFile
 from search.space.yaml_parser import MOST_VALUES, Report, UnreadableError, parsed
@@ -22,7 +23,6 @@ from trainables.core.data_source import long_form
 # A change to a space: "parameters.lr.max=0.3", whose value is YAML, or a key and a Python value.
 Override = str | tuple[str, Any]
 Overrides = Mapping[str, Any] | str | Sequence[Override]  # as the library takes them
-_SUFFIXES = (".yaml", ".yml", ".json")
 _DEEPEST = 30
 _LARGEST_INT = 2**63 - 1
 _LARGEST_FILE = 8 * 2**20  # bytes; the YAML of 10,000 trials has 2 MB, of which 0.1 MB are read in a second
@@ -32,23 +32,6 @@ _LIMITS = "search.limits."  # there 1:30 is no 90, as it is to YAML 1.1
 _REMEDIES = {"date": "quote it", "datetime": "quote it", "set": "give a list, which has an order"}
 _DISTRIBUTION = "{distribution: log_uniform_values, min: 0.0001, max: 0.1}"
 _CODE = "a space is plain data: name the Python file that has it, such as ./my_model.py"
-
-
-def find_file(source: str | Path, spaces_dir: Path) -> Path:
-    """The file a user means: a bare name is in `spaces_dir`; other text, and any `Path`, is a path.
-
-    Raises:
-        SpaceError: It is neither, such as a function: the caller expects a search as Ray Tune's.
-    """
-    if isinstance(source, Path):
-        return source.absolute()
-    if not isinstance(source, str):
-        needed = "must be a name, a file's path or a mapping whose search.trainable names what is trained"
-        raise SpaceError("the space", [f"{needed}, got a {type(source).__name__}"])
-    path = Path(source).expanduser()
-    if "/" in source or path.is_absolute():
-        return path
-    return spaces_dir / (source if source.endswith(_SUFFIXES) else f"{source}.yaml")
 
 
 @dataclass
@@ -147,31 +130,11 @@ def _read_bytes(path: Path, spaces_dir: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(_LARGEST_FILE + 1)
     except FileNotFoundError:
-        raise UnreadableError(f"there is no such file{_file_meant(path, spaces_dir)}") from None
+        raise UnreadableError(f"there is no such file{file_meant(path, spaces_dir)}") from None
     except IsADirectoryError:
         raise UnreadableError("is a folder; name the file in it") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise UnreadableError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
-
-
-def _file_meant(path: Path, spaces_dir: Path) -> str:
-    """The end of a message that there is no such file: the one that may be meant.
-
-    Args:
-        path: With .yaml added to a word without such a suffix: `study.py` was looked for as study.py.yaml.
-    """
-    for name in (path.name, path.stem, *(f"{path.stem}{suffix}" for suffix in _SUFFIXES)):
-        if Path(name).is_file():
-            return f"; for the one in this folder write ./{name}"
-    if path.stem and Path(path.stem).is_dir():
-        return f"; {path.stem} is a folder: name the file in it"
-    if (spaces_dir / path.name).is_file():
-        return f"; for the program's own write {path.name}"
-    files = sorted(file for file in path.parent.glob("*") if file.suffix in _SUFFIXES)
-    names = {file.stem: file.name for file in files}  # with a suffix all names look alike
-    if near := difflib.get_close_matches(path.stem, names, n=1):
-        return f"; did you mean {names[near[0]]}?"
-    return f" (there are {', '.join(names.values())})" if names else ""
 
 
 class _Plain:

@@ -13,7 +13,7 @@ import pytest
 from search.cli import run
 from search.new_trainable import NewTrainableError, write_trainable
 from search.space import SPACES
-from search.space.yaml_file import find_file
+from search.space.paths import find_file
 
 REPOSITORY = Path(__file__).parents[2]
 SMALL = ["--backend", "local", "--trials", "2", "--name", "two", "--skip-preflight"]

@@ -133,8 +133,8 @@ def test_a_distribution_of_another_library_is_one_problem() -> None:
 
     space = {"parameters": {"lr": Float()}, "search": {"trainable": "toy", "data": "none"}}
     assert problems_at(space) == (
-        "parameters.lr: must be a number, text, list or mapping, got a Float; "
-        "write {distribution: log_uniform_values, min: 0.0001, max: 0.1} or the like",
+        "parameters.lr: must be a number or text, got a Float; "
+        "write a distribution, such as {distribution: log_uniform_values, min: 0.0001, max: 0.1}",
     )
 
 
