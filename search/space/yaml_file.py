@@ -232,9 +232,7 @@ def _kind(raw: Any, at: str = "") -> str:
     kind = type(raw).__name__
     if kind in _REMEDIES:
         return f"a {kind}; {_REMEDIES[kind]}"
-    if (
-        at.startswith("parameters.") and at.count(".") == 1
-    ):  # such as a distribution of Ray Tune's or Optuna's
+    if at.startswith("parameters."):  # such as a distribution of Ray Tune's or Optuna's
         return f"a {kind}; write a distribution, such as {_DISTRIBUTION}"
     is_code = callable(raw) or isinstance(raw, ModuleType)
     return f"a {kind}; {_CODE if is_code else 'write it as one'}"
