@@ -222,11 +222,13 @@ def test_another_models_file_is_refused_with_what_it_lacks(tmp_path: Path) -> No
         build_detector("detr_r50", num_classes=2, weights=f"file:{path}")
 
 
-def test_a_whole_detector_without_its_configuration_is_no_backbone(tmp_path: Path) -> None:
-    detector = build_detector("detr_tiny", num_classes=2)
-    save_file(contiguous(detector.model.detector), tmp_path / "model.safetensors")  # type: ignore[arg-type]
-    with pytest.raises(WeightsError, match=r"has no config\.json"):
-        build_detector("detr_tiny", num_classes=2, weights=f"file:{tmp_path / 'model.safetensors'}")
+def test_a_whole_detector_without_its_configuration_has_that_of_its_name(tmp_path: Path) -> None:
+    trained = build_detector("detr_tiny", num_classes=2).model
+    torch.save({"state_dict": trained.state_dict()}, tmp_path / "last.ckpt")
+    built = build_detector("detr_tiny", num_classes=2, weights=f"file:{tmp_path / 'last.ckpt'}")
+    found = built.model.state_dict()
+    assert all(torch.equal(tensor, trained.state_dict()[name]) for name, tensor in found.items())
+    assert built.notes["weights"] == "the file has the model's names after the prefix detector."
 
 
 def test_weights_of_other_classes_say_which_layers_are_new(tmp_path: Path) -> None:

@@ -111,7 +111,8 @@ def _from_transformers(name: str, num_classes: int, path: Path | None) -> Detect
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-        notes |= found.notes() | _new_layers(info)
+        if told := [*found.notes().values(), *_new_layers(info).values()]:
+            notes["weights"] = "; ".join(told)
     model = TransformersDetector(detector)
     head = nn.ModuleList([*_but(detector.model, detector.model.backbone), *_but(detector, detector.model)])
     if path:
@@ -132,7 +133,7 @@ def _new_layers(info: Mapping[str, Any]) -> dict[str, str]:
     if not new:
         return {}
     more = f" and {len(new) - 4} more" if len(new) > 4 else ""
-    return {"random weights": f"new, with random values, are {', '.join(new[:4])}{more}"}
+    return {"weights": f"new, with random values, are {', '.join(new[:4])}{more}"}
 
 
 def _config(name: str, path: Path | None) -> Any:
