@@ -66,6 +66,7 @@ def test_no_command_at_all_prints_them_and_fails(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out.startswith("usage: jouletune COMMAND ...")
 
 
+@pytest.mark.slow  # 10 s: two processes
 def test_a_limit_of_energy_is_a_flag_checked_like_the_files(tmp_path: Path, space: Path) -> None:
     done = typed(
         "search", "--space", space, "--dry-run", "--skip-preflight", "--kwh", "0.25", folder=tmp_path

@@ -124,6 +124,7 @@ def test_a_space_without_a_range_is_told_how_to_search_one() -> None:
     assert coverage(replace(none, fixed={}), FOUND).startswith("the space does not search it; ")
 
 
+@pytest.mark.slow  # 9 s
 def test_a_network_is_tested_and_the_curve_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -408,6 +408,7 @@ def test_weights_of_another_model_are_refused(copied: Path, changes: dict[str, A
         jouletune.load_model(copied)
 
 
+@pytest.mark.slow  # 12 s
 def test_a_detector_is_built_of_its_configuration_and_fetches_nothing(tmp_path: Path) -> None:
     done = trained_model(tmp_path, "detection", {"model": "detr_tiny", "batch_size": 16}, "shapes")
     config = json.loads((done.model / "model.json").read_text())["build"]["config"]
@@ -615,6 +616,7 @@ def test_predicting_imports_nothing_of_the_search(trained: Trained, photos: Path
     assert roots & {"search", "ray", "optuna", "plotly", "pydantic", "rich"} == set()
 
 
+@pytest.mark.slow  # 8 s: three processes
 def test_the_command_answers_as_csv_and_imports_of_the_search_its_printing_alone(
     trained: Trained, photos: Path, tmp_path: Path
 ) -> None:

@@ -82,6 +82,7 @@ def test_the_mark_is_left_where_such_code_does_run(tmp_path: Path) -> None:
     assert (tmp_path / MARK).read_text() == str(tmp_path / "evil.py")
 
 
+@pytest.mark.slow  # 11 s
 def test_reports_run_nothing(results: Path, names: tuple[str, ...]) -> None:
     assert of_each(results, "report.py", "RUN", names=names) == expected(names)
 
@@ -105,6 +106,7 @@ def test_the_check_of_records_runs_nothing(results: Path, names: tuple[str, ...]
     assert set(of_each(results, "check.py", "RUN", names=names).values()) <= {0, 1}
 
 
+@pytest.mark.slow  # 21 s
 def test_warm_starts_run_nothing(results: Path, names: tuple[str, ...]) -> None:
     space = str(toy_file(results.parent))
     codes = of_each(results, "search.py", "--space", space, "--warm-start", "RUN", "--dry-run", names=names)
@@ -118,6 +120,7 @@ def test_portfolios_run_nothing(results: Path, names: tuple[str, ...]) -> None:
     assert set(codes.values()) == {2}  # read, and refused: four trials are too few, or of another trainable
 
 
+@pytest.mark.slow  # 9 s
 def test_the_forecast_of_an_unrelated_space_runs_nothing_of_the_runs_beside_it(results: Path) -> None:
     space = str(toy_file(results.parent))
     assert codes_of([[str(results.parent), "search.py", "--space", space, "--dry-run"]], results.parent) == [

@@ -29,6 +29,7 @@ def tortured(*words: object) -> dict[str, int]:
     return {name: int(count.replace(",", "")) for name, count in lines}
 
 
+@pytest.mark.slow  # 20 s: whole searches, killed again and again
 def test_killed_failed_and_damaged_searches_lose_double_and_make_up_nothing() -> None:
     counts = tortured("--scenarios", 3, "--seed", 9, "--processes", 1)
     assert counts["scenarios"] == 3

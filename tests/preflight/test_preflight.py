@@ -95,6 +95,7 @@ def test_too_many_combinations_are_taken_in_pairs(tmp_path: Path) -> None:
     assert len(points) == 1141
 
 
+@pytest.mark.slow  # 16 s
 def test_missing_weights_are_found_before_any_trial(tmp_path: Path) -> None:
     (tmp_path / "models.yaml").write_text(MODELS)
     caches = {"HF_HOME": str(tmp_path / "hf"), "TORCH_HOME": str(tmp_path / "torch")}
@@ -140,6 +141,7 @@ def test_the_process_of_a_check_is_gone_while_the_search_continues(tmp_path: Pat
         wait_for(lambda: not set(multiprocessing.active_children()) - before)
 
 
+@pytest.mark.slow  # 10 s
 def test_a_file_of_weights_must_be_there(tmp_path: Path) -> None:
     text = MODELS.replace("[none, hub]", f"[none, 'file:{tmp_path}/mine.pt']")
     report = examine(ordered(made_space(tmp_path, text), tmp_path))

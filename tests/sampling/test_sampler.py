@@ -316,6 +316,7 @@ def share_out_of_memory(folder: Path, kind: str) -> float:
     return sum(large) / len(large)
 
 
+@pytest.mark.slow  # 8 s
 def test_points_near_those_that_ran_out_of_memory_become_rare(tmp_path: Path) -> None:
     at_random = share_out_of_memory(tmp_path, "random")
     assert at_random == pytest.approx(1 / 3, abs=0.06)

@@ -137,6 +137,7 @@ def read_all(terminal: int) -> str:
         text += part
 
 
+@pytest.mark.slow  # 10 s
 def test_a_file_that_the_hub_lacks_is_a_problem_with_its_name(tmp_path: Path) -> None:
     with running_hub({}) as hub:
         done = preflight(tmp_path, "--download", HF_ENDPOINT=hub.url)

@@ -45,6 +45,7 @@ def loaded(*models: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow  # 8 s
 def test_models_of_both_libraries_load_without_a_network_from_caches_that_were_moved(tmp_path):
     models = [
         weight_files.fill_hub_cache(tmp_path / "hf"),
@@ -59,6 +60,7 @@ def test_models_of_both_libraries_load_without_a_network_from_caches_that_were_m
     assert list(map(float, done.stdout.split())) == pytest.approx(convolutions, abs=1e-9)
 
 
+@pytest.mark.slow  # 7 s
 def test_a_missing_file_fails_at_once_with_its_name_its_folder_and_the_command(tmp_path):
     done = loaded(TIMM, HF_HOME=str(tmp_path), SUDO_USER="ada")
     assert done.returncode == 1
