@@ -13,10 +13,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import fields
 from types import NoneType
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from search.energy.reading import STATISTICS, EnergyReading, EnergySensors
 from search.ledger.journal_lines import SCHEMA_VERSION, BadLine, other_schema
+from search.trial import EpochRow
+from search.trial.failure import Failure
 from search.trial.rung_energy import RungEnergy
 from trainables.core.files import is_safe_name
 
@@ -64,35 +66,23 @@ _OPTIONAL: Kinds = {
     "auto_precision": str,
     "batch_sizes": Mapping,
 }
-_ROW: Kinds = {
-    "epoch": int,
-    "rung": int,
-    "completes_rung": bool,
-    "rungs_skipped": int,
-    "used": Mapping,
-    "done_reason": str,
-    "metrics": Mapping,
-    "seconds": _NUMBER,
-    "start_s": _NUMBER,
-    "overhead_s": _NUMBER,
-    "energy": Mapping,
-    "start_energy": Mapping,
-    "lag_s": Mapping,
-    "notes": Mapping,
-    "sensors": Mapping,
-    "window": str,
-    "memory_mib": _NUMBER,
-    "test": Mapping,
-    "is_replay": bool,
-}
-_FAILURE: Kinds = {
-    "cause": str,
-    "message": str,
-    "traceback": str,
-    "is_sticky": bool,
-    "is_preempted": bool,
-    "measures": Mapping,
-}
+
+
+def _kinds_of(record: type) -> Kinds:
+    """The kind of each field of a dataclass as the journal has it. A field of None is not written."""
+    return {name: _kind_of(hint) for name, hint in get_type_hints(record).items()}
+
+
+def _kind_of(hint: Any) -> type | tuple[type, ...]:
+    """The kind of a type: a number, text or true and false are themselves, anything else is a mapping."""
+    known = [each for each in get_args(hint) or (hint,) if each is not NoneType]
+    if get_origin(hint) is Literal:
+        return str
+    plain: Mapping[Any, type | tuple[type, ...]] = {bool: bool, int: int, float: _NUMBER, str: str}
+    return plain.get(known[0], Mapping) if len(known) == 1 else Mapping
+
+
+_ROW, _FAILURE = _kinds_of(EpochRow), _kinds_of(Failure)
 _VALUES: Kinds = {  # of the mappings, by the field that holds them
     "energy": int,
     "start_energy": int,
@@ -118,6 +108,9 @@ _NAMES = {  # in the mappings whose fields are known
 }
 
 
+_OF_EVENT: Mapping[str, Kinds] = {kind: {**_OPTIONAL, **required} for kind, required in REQUIRED.items()}
+
+
 class EventChecker:
     """Checks that each event may follow those before it, so that replaying code can rely on their form."""
 
@@ -141,7 +134,7 @@ class EventChecker:
         if missing := REQUIRED[kind].keys() - event.keys():
             raise BadLine(f"({kind}) lacks {', '.join(sorted(missing))}")
         _check_names(kind, event)
-        _check_kinds(kind, event, {**_OPTIONAL, **REQUIRED[kind]})
+        _check_kinds(kind, event, _OF_EVENT[kind])
         if "trial" in REQUIRED[kind]:
             self._check_trial(kind, event)
         if kind == "epoch":
@@ -204,8 +197,10 @@ def _check_failure(failure: Mapping[str, Any]) -> None:
 
 def _check_kinds(kind: str, content: Mapping[str, Any], kinds: Kinds) -> None:
     """Check that each field has a value of the kind that replaying code computes with."""
-    for name in kinds.keys() & content.keys():
-        value, of = content[name], _VALUES.get(name)
+    for name, value in content.items():
+        if name not in kinds:
+            continue
+        of = _VALUES.get(name)
         is_right = _is(value, kinds[name]) and (of is None or all(_is(each, of) for each in value.values()))
         if not is_right:
             raise BadLine(f"({kind}) has a value of another kind: {name} is {value!r:.60}")
@@ -214,13 +209,14 @@ def _check_kinds(kind: str, content: Mapping[str, Any], kinds: Kinds) -> None:
 def _is(value: object, kind: type | tuple[type, ...]) -> bool:
     """Whether a value is of a kind. True and False are no numbers, and neither is what none can be computed
     with; the only texts of numbers are those that JSON has no number for."""
-    match value:
-        case bool():
-            return kind in (bool, object)
-        case int() | float() if not abs(value) <= sys.float_info.max:
-            return kind is object
-        case str() if kind == _SCORE:
-            return value in ("nan", "inf", "-inf")
+    if kind is object:
+        return True
+    if isinstance(value, bool):
+        return kind is bool
+    if isinstance(value, int | float):
+        return isinstance(value, kind) and abs(value) <= sys.float_info.max
+    if isinstance(value, str) and kind is _SCORE:
+        return value in ("nan", "inf", "-inf")
     return isinstance(value, kind)
 
 

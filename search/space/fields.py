@@ -10,8 +10,7 @@ from pydantic_core import ErrorDetails
 
 from search.space.errors import KeyedError, Problems, did_you_mean, not_among, shown, wrong_kind
 from search.space.parameters import is_number
-from search.space.shell_words import words_of
-from trainables.command.template import places, text_of
+from trainables.command.template import places, text_of, words_of
 
 _PLAIN = bool | int | float | str
 

@@ -1,30 +1,43 @@
 """All runs of a folder as rows, updated as their files change. For one thread at a time.
 
 A scan checks the size and modification time of each journal (a few system calls per run) and reads those that
-changed, the newest first, so that current runs never wait for those that ended long ago.
+changed, the newest first, so that current runs never wait for those that ended long ago. Rows of runs that do
+not change are kept between starts, since reading 1,000 journals takes a minute: a row is valid only while the
+files that it was made from have the same sizes and modification times.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from search.ledger import Ledger, LedgerError
 from search.printable import printable
 from search.space import SpaceError
+from search.trial.task import cache_folder
 from search.ui.live_run import LiveRun, Spaces
-from search.ui.rows_cache import KeptRow, cache_file, read_rows, write_rows
 from search.ui.run_row import RunRow, damaged_row
-from trainables.core.files import is_safe_name
+from trainables.core.files import is_safe_name, replacing
 
+_LAYOUT = 1  # version of the layout of kept rows, to be increased when their columns or meaning change
 _BATCH_S = 0.3  # for which a scan reads before readers of the list see what it has found
 _BAD_NAME = (
     "its folder has a name that no run can have, so no command can open it: rename it (up to 120 characters, "
     "no control characters, and no dot, hyphen or space first)"
 )
+
+
+@dataclass(frozen=True)
+class _KeptRow:
+    """A row, and the state of the files that it was made from."""
+
+    files: str
+    row: RunRow
 
 
 @dataclass
@@ -70,8 +83,8 @@ class Runs:
         self.results = results.absolute()
         self.version = self.num_unread = 0
         self._clock = clock
-        self._file = file or cache_file(self.results)
-        self._kept = read_rows(self._file)
+        self._file = file or _cache_file(self.results)
+        self._kept = _read_rows(self._file)
         self._must_keep = False
         self._spaces = Spaces()
         self._known: dict[str, _Known] = {}
@@ -90,7 +103,7 @@ class Runs:
         self.num_unread = 0
         if self._must_keep:
             self._must_keep = False
-            write_rows(self._file, dict(self._to_keep()))
+            _write_rows(self._file, dict(self._to_keep()))
         return False
 
     def since(self, version: int) -> tuple[list[tuple[RunRow, int]], list[str]]:
@@ -181,11 +194,11 @@ class Runs:
     def _set(self, known: _Known, row: RunRow, files: str) -> None:
         known.row, known.files, known.version = row, files, self._next_version()
 
-    def _to_keep(self) -> Iterator[tuple[str, KeptRow]]:
+    def _to_keep(self) -> Iterator[tuple[str, _KeptRow]]:
         """The rows to keep, without those of damaged runs, which a later version may be able to read."""
         for name, known in self._known.items():
             if known.files and not known.row.may_change and known.row.state != "damaged":
-                yield name, KeptRow(known.files, known.row)
+                yield name, _KeptRow(known.files, known.row)
 
 
 def _row_of(live: LiveRun, spaces: Spaces) -> RunRow:
@@ -219,3 +232,35 @@ def _size_and_time(file: Path) -> tuple[int, int]:
 def _lost(known: _Known) -> str:
     """The processes that held the run or a part of it and are gone."""
     return " ".join(ledger.lost_holder for ledger in (known.ledger, *known.parts))
+
+
+def _cache_file(results: Path) -> Path:
+    """Where the rows of this folder's runs are kept."""
+    name = hashlib.sha256(str(results.resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
+    return cache_folder() / "runs" / f"{name}.json"
+
+
+def _read_rows(file: Path) -> dict[str, _KeptRow]:
+    """The kept rows by the names of their runs; empty if there are none that this version understands."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content["layout"] != _LAYOUT:
+            return {}
+        return {
+            name: _KeptRow(files, RunRow.from_dict(row)) for name, (files, row) in content["rows"].items()
+        }
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
+
+
+def _write_rows(file: Path, rows: Mapping[str, _KeptRow]) -> None:
+    """Replace the kept rows; a disk that is full or not writable is ignored."""
+    content = {
+        "layout": _LAYOUT,
+        "rows": {name: [kept.files, kept.row.to_dict()] for name, kept in rows.items()},
+    }
+    try:
+        with replacing(file) as scratch:
+            scratch.write_text(json.dumps(content), encoding="utf-8")
+    except OSError:
+        return

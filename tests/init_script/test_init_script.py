@@ -15,10 +15,9 @@ from search.init_script.read import Script
 from search.init_script.scores import Scores
 from search.init_script.write import space_text
 from search.space import SPACES, load_space
-from search.space.shell_words import words_of
 from search.space.space import Space
 from tests.support.documents import ROOT, block_of, blocks_of
-from trainables.command.template import filled
+from trainables.command.template import filled, words_of
 
 ARGPARSE = """
     import argparse

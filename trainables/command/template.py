@@ -2,12 +2,18 @@
 
 A word such as `${args}` stands for all hyperparameters at once, in one of the forms of W&B's sweep files, and
 `${envvar:NAME}` for an environment variable.
+
+A command given as text is split into words as by a shell, and refused where only a shell could do what it
+says: no shell reads it, so that each value stays within its word. Given to the script as words, `| tee log`
+would be an error of its parser at best, and ignored at worst. In quotes, or in a list of words, anything may
+stand, also for a shell that the command itself starts.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
 import string
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -44,6 +50,41 @@ _FORMS_OF_FLAGS = {"args", "args_no_equals", "args_no_boolean_flags"}
 NAME = r"[+~]*[^\W\d][\w.\- /@:\[\]]*"  # a hyperparameter's, which may be an override of Hydra's: +db@backup
 _VARIABLE = re.compile(r"\$\{envvar:(\w*)\}")
 _FORM = re.compile(r"\$\{(\w+)\}")
+# A backslash at the end of a line, which YAML may have folded into a blank.
+_CONTINUED = re.compile(r"\\\r?\n|(?<!\S)\\\s+")
+_QUOTED = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|\\.""", re.DOTALL)
+_OPERATOR = re.compile(r"\|[|&]?|&&?|[()]|.*;|\d?>.*|&>.*|<[^>]*")
+_SUBSTITUTED = re.compile(r"\$\(|`")
+_SHELL_VARIABLE = re.compile(r"\$([A-Za-z_]\w*)")
+_HOME = re.compile(r"(?:--?[\w-]+=)?~(?:/.*)?")
+_ASSIGNED = re.compile(r"([A-Z_][A-Z0-9_]*)=.*")
+_NO_SHELL = "needs a shell, and a command is run without one"
+_CURES = (
+    "folder and env under search.command say where and with which variables one program runs, and what it "
+    "prints is in the trial's stdout.txt; or put the line into a script of your own and write bash SCRIPT"
+)
+
+
+def words_of(text: str) -> list[str]:
+    """Split a command into words.
+
+    Raises:
+        ValueError: It has unmatched quotes, or needs a shell; the message says what to write instead.
+    """
+    text = _CONTINUED.sub(" ", text)
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"cannot be split into words: {error}; write a list of words") from None
+    for index, word in enumerate(_QUOTED.sub(_unquoted, text).split()):
+        if index == 0 and (assigned := _ASSIGNED.fullmatch(word)):
+            raise ValueError(f"{words[0]!r} {_NO_SHELL}; write search.command.env: {{{assigned[1]}: ...}}")
+        if _OPERATOR.fullmatch(word) or _SUBSTITUTED.search(word):
+            raise ValueError(f"{word!r} {_NO_SHELL}; {_CURES}")
+        if (variable := _SHELL_VARIABLE.search(word)) or _HOME.fullmatch(word):
+            name = variable[1] if variable else "HOME"
+            raise ValueError(f"{word!r} {_NO_SHELL}; write ${{envvar:{name}}} for the variable")
+    return words
 
 
 def places(tokens: Iterable[str]) -> set[str]:
@@ -189,3 +230,10 @@ def _newest(
     if name == NEWEST.removesuffix(":") and form:
         return literal, NEWEST + form, "", conversion
     return literal, name, form, conversion
+
+
+def _unquoted(found: re.Match[str]) -> str:
+    """What a shell would still replace in a quoted part; a letter for any other."""
+    part = found[0]
+    is_one_word = part.startswith('"') and not re.search(r"\s", part)
+    return part[1:-1] if is_one_word and "$" in part else "q"

@@ -95,7 +95,8 @@ class ImageFinder:
             return ()
         found = self._by_last_part.get(_key(parts[-1]), ())
         ranks = {path: (_shared(parts, path), path.name == parts[-1]) for path in found}
-        return tuple(path for path in found if ranks[path] == max(ranks.values()))
+        best = max(ranks.values(), default=(0, False))
+        return tuple(path for path in found if ranks[path] == best)
 
     @cached_property
     def _by_last_part(self) -> Mapping[str, Sequence[Path]]:

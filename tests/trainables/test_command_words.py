@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from search.space.shell_words import words_of
+from trainables.command.template import words_of
 
 
 @pytest.mark.parametrize(
