@@ -30,25 +30,25 @@ _WINDOW: Kinds = {
     "window": str,
     "end": str,
     "seconds": _NUMBER,
-    "energy": Mapping,
+    "energy": dict,
     "start_s": _NUMBER,
-    "start_energy": Mapping,
-    "sensors": Mapping,
-    "statistics": Mapping,
+    "start_energy": dict,
+    "sensors": dict,
+    "statistics": dict,
 }
 _TRIAL: Kinds = {"trial": object}
 REQUIRED: Mapping[str, Kinds] = {
     "journal_started": {"schema": object, "run": str},
     "session_started": {},
-    "trial_asked": {**_TRIAL, "number": int, "proposed_by": str, "hparams": Mapping, "seed": int},
+    "trial_asked": {**_TRIAL, "number": int, "proposed_by": str, "hparams": dict, "seed": int},
     "trial_resumed": _TRIAL,
-    "epoch": {**_TRIAL, "row": Mapping},
+    "epoch": {**_TRIAL, "row": dict},
     "trial_continued_as_control": {**_TRIAL, "rung": int},
     "epoch_overdue": {**_TRIAL, "seconds": _NUMBER, "median_s": _NUMBER},
     "window_closed": {**_TRIAL, **_WINDOW},
     "background_ended": _WINDOW,
     "devices_read": {"rows": list, "is_final": bool},
-    "attempt_failed": {**_TRIAL, "failure": Mapping, "will_retry": bool},
+    "attempt_failed": {**_TRIAL, "failure": dict, "will_retry": bool},
     "trial_moved": {**_TRIAL, "rung": int, "memory_mib": (int, float, NoneType), "reason": str},
     "trial_ended": {**_TRIAL, "status": str, "cause": str, "message": str},
     "gain_estimated": {
@@ -64,7 +64,7 @@ _OPTIONAL: Kinds = {
     "elapsed_s": _NUMBER,
     "parent_trial": str,
     "auto_precision": str,
-    "batch_sizes": Mapping,
+    "batch_sizes": dict,
 }
 
 
@@ -79,7 +79,7 @@ def _kind_of(hint: Any) -> type | tuple[type, ...]:
     if get_origin(hint) is Literal:
         return str
     plain: Mapping[Any, type | tuple[type, ...]] = {bool: bool, int: int, float: _NUMBER, str: str}
-    return plain.get(known[0], Mapping) if len(known) == 1 else Mapping
+    return plain.get(known[0], dict) if len(known) == 1 else dict
 
 
 _ROW, _FAILURE = _kinds_of(EpochRow), _kinds_of(Failure)
@@ -168,7 +168,7 @@ class EventChecker:
 
 def _check_portfolio(points: object) -> None:
     """Check that each point of a portfolio has its values and their source."""
-    parts = {"hparams": Mapping, "source": str}
+    parts = {"hparams": dict, "source": str}
     if not isinstance(points, list) or not all(
         isinstance(point, Mapping)
         and point.keys() == parts.keys()
@@ -201,31 +201,31 @@ def _check_kinds(kind: str, content: Mapping[str, Any], kinds: Kinds) -> None:
         if name not in kinds:
             continue
         of = _VALUES.get(name)
-        is_right = _is(value, kinds[name]) and (of is None or all(_is(each, of) for each in value.values()))
+        is_right = _is(value, kinds[name])
+        if is_right and of is not None:
+            is_right = all(_is(each, of) for each in value.values())
         if not is_right:
             raise BadLine(f"({kind}) has a value of another kind: {name} is {value!r:.60}")
 
 
 def _is(value: object, kind: type | tuple[type, ...]) -> bool:
-    """Whether a value is of a kind. True and False are no numbers, and neither is what none can be computed
-    with; the only texts of numbers are those that JSON has no number for."""
-    if kind is object:
-        return True
-    if isinstance(value, bool):
-        return kind is bool
-    if isinstance(value, int | float):
-        return isinstance(value, kind) and abs(value) <= sys.float_info.max
-    if isinstance(value, str) and kind is _SCORE:
+    """Whether a value of JSON is of a kind. True and False are no numbers, and neither is what none can be
+    computed with; the only texts of numbers are those that JSON has no number for."""
+    own = type(value)  # JSON has no subclasses, and isinstance took longer
+    if own is int or own is float:
+        is_computable = abs(value) <= sys.float_info.max  # type: ignore[arg-type]
+        return kind is object or (is_computable and (own is kind or (type(kind) is tuple and own in kind)))
+    if own is str and kind is _SCORE:
         return value in ("nan", "inf", "-inf")
-    return isinstance(value, kind)
+    return own is kind or kind is object or (type(kind) is tuple and own in kind)
 
 
 def _check_names(kind: str, content: Mapping[str, Any], known: Kinds | None = None) -> None:
     """Check that neither the content nor a mapping in it has a field that this version does not know."""
     unknown = [] if known is None else list(content.keys() - known)
-    for name in _NAMES.keys() & content.keys():
-        if not isinstance(content[name], Mapping):
-            continue  # which its kind says
-        unknown += [f"{name}.{part}" for part in content[name].keys() - _NAMES[name]]
+    for name, names in _NAMES.items():
+        parts = content.get(name)  # of another kind than a mapping, that is the problem
+        if isinstance(parts, dict) and (odd := parts.keys() - names):
+            unknown += [f"{name}.{part}" for part in odd]
     if unknown:
         raise BadLine(f"({kind}) has fields of another version: {', '.join(sorted(unknown))}")
