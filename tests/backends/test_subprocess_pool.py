@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.support.processes import ROOT, is_alive, wait_for
-from trainables.core.subprocess_pool import LoadedProcess
+from trainables.core.subprocess_pool import LoadedProcess, fresh_processes
 
 WORK = """
 import os, time
@@ -63,6 +66,31 @@ def test_a_killed_process_leaves_none_behind(tmp_path: Path, pool: str, seconds:
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     wait_for(lambda: not is_alive(child), most_s=20)
+
+
+def begin_and_sleep(began: str) -> None:
+    Path(began).touch()
+    time.sleep(600)
+
+
+@pytest.mark.parametrize("make", [partial(fresh_processes, 1), LoadedProcess], ids=[FRESH, FORK])
+def test_an_error_does_not_wait_for_what_is_at_work(
+    tmp_path: Path, make: Callable[[], ProcessPoolExecutor | LoadedProcess]
+) -> None:
+    began = tmp_path / "began"
+    work: Future[None] = Future()
+
+    def fail_meanwhile() -> None:
+        nonlocal work
+        with make() as pool:
+            work = pool.submit(begin_and_sleep, str(began))
+            wait_for(began.exists)
+            raise ValueError("Ray did not start")
+
+    with pytest.raises(ValueError, match="Ray did not start"):
+        fail_meanwhile()
+    with pytest.raises(BrokenProcessPool):
+        work.result()
 
 
 @pytest.mark.parametrize("how", ["file", "standard input", "argument"])

@@ -31,9 +31,10 @@ def fresh_processes(number: int) -> ProcessPoolExecutor:
     defined in the script.
 
     They end when this process does, however it ends. Otherwise they would wait for tasks forever, as a
-    process of a pool holds both ends of the pipe that tasks come through.
+    process of a pool holds both ends of the pipe that tasks come through. An error in the pool's `with`
+    block kills them: it is not to wait for minutes of work whose result nobody will take.
     """
-    return ProcessPoolExecutor(number, mp_context=FreshContext(), initializer=_begin)
+    return _FreshPool(number, _begin)
 
 
 class LoadedProcess:
@@ -49,7 +50,7 @@ class LoadedProcess:
     """
 
     def __init__(self, modules: Sequence[str] = ()) -> None:
-        self._pool = ProcessPoolExecutor(1, mp_context=FreshContext(), initializer=_begin_loading)
+        self._pool = _FreshPool(1, _begin_loading)
         self._modules = modules
         self._loading: list[Future[float]] = []
 
@@ -59,7 +60,7 @@ class LoadedProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        self._pool.__exit__(kind, error, trace)
 
     def load_s(self, modules: Sequence[str] = ()) -> float:
         """Load further modules, and return the seconds of all loading so far, the process's start included.
@@ -150,9 +151,31 @@ class _FreshProcess(SpawnProcess):
 
 
 class FreshContext(SpawnContext):
-    """Starts fresh processes one by one; they must call `end_with_parent` themselves."""
+    """Starts fresh processes one by one, and knows them; they must call `end_with_parent` themselves."""
 
-    Process = _FreshProcess
+    def __init__(self) -> None:
+        self.started: list[SpawnProcess] = []
+
+    def Process(self, *args: Any, **kwargs: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802
+        """Return a process that is not started yet; in other contexts this is its class."""
+        self.started.append(process := _FreshProcess(*args, **kwargs))
+        return process
+
+
+class _FreshPool(ProcessPoolExecutor):
+    """A pool of fresh processes, which an error in its `with` block kills."""
+
+    def __init__(self, number: int, initializer: Callable[[], None]) -> None:
+        self._context = FreshContext()
+        super().__init__(number, mp_context=self._context, initializer=initializer)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind:
+            for process in self._context.started:
+                process.kill()
+        self.shutdown(cancel_futures=kind is not None)
 
 
 @contextmanager

@@ -138,7 +138,8 @@ def _start_or_join(address: str | None, *, dashboard: bool, folder: SessionFolde
         reason = str(error).splitlines()[0]
         if address:
             raise SessionError(f"no Ray cluster joined at {address}: {reason}; {_TOKEN_HINT}") from error
-        raise SessionError(f"Ray did not start: {reason}") from error
+        remedy = "try again when this machine is less busy, or without Ray: --backend local"
+        raise SessionError(f"Ray did not start: {reason.removesuffix('.')}; {remedy}") from error
 
 
 @contextmanager
