@@ -181,7 +181,10 @@ def _dry_run(options: argparse.Namespace, output: Output) -> int:
     if options.rerun_failed is not None:
         space = load_space(options.space, overrides=overrides(options))
         print_notices(space, output)
-        print_rerun_estimate(Ledger.open(run_folder(options.name, options.results)), space, output)
+        ledger = Ledger.open(run_folder(options.name, options.results))
+        estimate = print_rerun_estimate(ledger, space, output)
+        if options.json:
+            print_json({"rerun": vars(estimate)})
         return 0
     settings = launch_settings(options)
     del settings["governor"], settings["should_report"]  # of a run; a forecast starts none

@@ -254,7 +254,7 @@ class History:
                 self.run_id = event.get("run", "")
             case "session_started":
                 self.ended = None
-                for trial in self.running():
+                for trial in self.trials.values():  # failed ones too: they may run again
                     trial.attempts_here = 1
             case "trial_asked":
                 self._ask(event)

@@ -14,7 +14,7 @@ from search.ledger import Ledger
 from search.output import Output
 from search.report.forecast import forecast_lines, ladder_table
 from search.report.formatting import given_limits_text, parameter_text, rerun_text
-from search.run.rerun import estimate_rerun
+from search.run.rerun import RerunEstimate, estimate_rerun
 from search.sampling.designs import describe_design, designed
 from search.space import Space
 
@@ -56,9 +56,11 @@ def print_notices(space: Space, output: Output) -> None:
         output.note(notice)
 
 
-def print_rerun_estimate(ledger: Ledger, space: Space, output: Output) -> None:
-    """Print what it will cost to run the failed trials of the run in `ledger` again."""
-    output.print(rerun_text(estimate_rerun(ledger, space)))
+def print_rerun_estimate(ledger: Ledger, space: Space, output: Output) -> RerunEstimate:
+    """Print what it will cost to run the failed trials of the run in `ledger` again, and return it."""
+    estimate = estimate_rerun(ledger, space)
+    output.print(rerun_text(estimate))
+    return estimate
 
 
 def print_scheduler(space: Space, output: Output) -> None:

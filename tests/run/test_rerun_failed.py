@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from search.run.rerun import RerunEstimate, rerun_estimate
 from search.sampling.sampler import OptunaSampler
 from search.space import Space, dump_space
 from search.trial import EpochRow
+from search.trial.failure import Failure
 from tests.support.run_without_ray import search_without_ray
 from tests.support.toy_runs import SteadyMeter, executed, fateful_space, listed, replayed, sampler_for
 
@@ -73,6 +75,18 @@ def test_only_failed_trials_are_tried_again(tmp_path: Path) -> None:
     assert task is not None
     assert task.trial_id == "trial-0001"
     assert second.next_task() is None
+
+
+def test_a_failed_trial_that_runs_again_has_all_its_attempts(tmp_path: Path) -> None:
+    lost = Failure(cause="lost_worker", message="its process was killed")
+    first = Run(fateful_space(tmp_path), listed(*POINTS), Ledger.create(tmp_path / "run"))
+    task = first.next_task()
+    assert task is not None
+    assert [first.on_failure(task.trial_id, lost) for _ in range(2)] == [True, False]
+    first.end()
+    second = again(first)
+    second.rerun_failed()
+    assert [second.on_failure(task.trial_id, lost) for _ in range(2)] == [True, False]
 
 
 def record(number: int, *rungs: int, status: str = "finished", mj: int | None = 1500) -> TrialRecord:
@@ -165,6 +179,9 @@ def test_a_dry_run_prints_the_estimate_of_the_runs_own_space_and_starts_nothing(
     output = capsys.readouterr().out
     assert output.startswith("1 failed trial will be run again (1 crash): 1 to 3 epochs, ")
     assert len(output.splitlines()) == 1
+    assert cli.run("search", ["--rerun-failed", "mine", "--dry-run", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["rerun"]["causes"], answer["rerun"]["epochs"]) == ({"crash": 1}, [1, 3])
     assert run.ledger.journal_file.read_bytes() == before
 
 
