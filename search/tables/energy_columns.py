@@ -20,6 +20,7 @@ from functools import cached_property
 from search.energy.reading import KINDS, EnergyReading, EnergySensors, EnergySummary
 from search.energy.units import to_joules
 from search.ledger.history import TrialRecord
+from search.printable import counted
 from search.run.objective import projected_full
 from search.space import Space
 from search.tables.columns import Column, lifted
@@ -199,7 +200,10 @@ ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
         "the price per kilowatt-hour, and the PUE; or why `cost` is empty",
         lambda row: row.tariff.cost_basis,
     ),
-    _label("gpu_sensor", "`nvml_counter` or `nvml_power_integral`"),
+    _label(
+        "gpu_sensor",
+        "`nvml_counter` or `nvml_power_integral`; for AMD `amdsmi_counter` or `amdsmi_power_integral`",
+    ),
     _label(
         "gpu_attribution",
         "how a shared GPU was split: `exclusive` (it was not), `calibrated` (utilisation times "
@@ -298,7 +302,7 @@ def _unseen_reason(trial: TrialRecord) -> str:
         return f"{', '.join(trial.unseen_parts)}: its epochs were over before the sensor moved once"
     waiting = {kind: sum(kind in row.lag_s for row in trial.rows) for kind in KINDS}
     return "; ".join(
-        f"{kind}: without {number} epoch(s) that ended before the sensor moved"
+        f"{kind}: without {counted(number, 'epoch')} that ended before the sensor moved"
         for kind, number in waiting.items()
         if number
     )
@@ -313,7 +317,7 @@ def _lost_reason(trial: TrialRecord) -> str:
         return ""
     num_lost = len({row.window for row in trial.rows if row.window} - trial.joules.closed.keys())
     return (
-        f"the meter of {num_lost} attempt(s) was lost, with the joules since the last epoch"
+        f"the meter of {counted(num_lost, 'attempt')} was lost, with the joules since the last epoch"
         if num_lost
         else ""
     )

@@ -16,12 +16,14 @@ from functools import cached_property
 from typing import Any
 
 from search.energy.units import to_joules
+from search.energy.usable import NO_SENSOR
 from search.guessing import NO_BETTER, is_better_than_guessing, scored_set
 from search.intervals import Interval, Scores, gain_interval, score_interval
 from search.ledger import Ledger
 from search.ledger.history import History, TrialRecord
 from search.space import Space
 from search.tables.columns import Table, column_names, hparams_apart, hparams_group, plain
+from search.tables.energy_columns import TrialEnergyRow
 
 UNTESTED = ", on validation"
 # The hparams of a baseline that its row shows: the network whose features it was computed on. No trial has
@@ -87,7 +89,11 @@ PROMOTED_TABLE: Table[Mapping[str, Any]] = [
         ),
     ),
     plain("seconds", "s", "all trainings together, without their starts"),
-    plain("energy_j", "J", "all trainings together, without their starts"),
+    plain(
+        "energy_j",
+        "J",
+        "all trainings together, without their starts; empty if that of any training is unknown",
+    ),
     plain("energy_reason", "", "why `energy_j` is empty"),
     hparams_group(lambda row: {name: value for name, value in row.items() if name not in PROMOTED_COLUMNS}),
 ]
@@ -250,7 +256,6 @@ def _row(source: str, promoted: _Promoted, default: str | None, defaults: Scores
     runs, done = promoted.trainings(source), promoted.scored(source)
     space, scores = promoted.space, promoted.scores(source)
     values = [value for run in done if (value := run.value(space.metric)) is not None]
-    joules = [run.energy.total_mj for run in runs if run.energy.total_mj is not None]
     test = score_interval(list(scores.by_seed.values()), space.scale, scores.num_examples) if done else None
     guessing = promoted.scored_set(done[0])[0] if done else None
     gain = None if source == default else gain_interval(scores, defaults, space.scale, sign=_sign(space))
@@ -266,14 +271,21 @@ def _row(source: str, promoted: _Promoted, default: str | None, defaults: Scores
         **_named("gain", gain),
         "conclusion": _row_conclusion(test, guessing, gain, promoted, len(scores.by_seed)),
         "seconds": round(sum(run.seconds for run in runs), 3),
-        "energy_j": to_joules(sum(joules)) if joules else None,
-        "energy_reason": "" if joules else _energy_reason(runs),
+        "energy_j": _energy_j(runs),
+        "energy_reason": _energy_reason(space, runs),
     }
 
 
-def _energy_reason(runs: Sequence[TrialRecord]) -> str:
-    """Why nothing is known of the joules of these trainings: the reasons of their sensors, each once."""
-    return "; ".join(dict.fromkeys(filter(None, (run.sensors.get("reason", "") for run in runs))))
+def _energy_j(runs: Sequence[TrialRecord]) -> float | None:
+    """Joules of these trainings; None if those of one are unknown, since the sum would look frugal."""
+    known_mj = [run.energy.total_mj for run in runs if run.energy.total_mj is not None]
+    return to_joules(sum(known_mj)) if runs and len(known_mj) == len(runs) else None
+
+
+def _energy_reason(space: Space, runs: Sequence[TrialRecord]) -> str:
+    """Why joules of these trainings are unknown, each reason once; empty if they are known."""
+    unknown = [TrialEnergyRow(space, run) for run in runs if run.energy.total_mj is None]
+    return "; ".join(dict.fromkeys(each.energy_reason or NO_SENSOR for each in unknown))
 
 
 def _row_conclusion(

@@ -227,6 +227,18 @@ def test_a_row_without_joules_has_the_reason(tmp_path: Path) -> None:
     assert {row["energy_reason"] for row in rows} == {"RAPL is readable by root only"}
 
 
+def test_joules_that_one_training_lacks_are_not_a_smaller_sum(tmp_path: Path) -> None:
+    run = searched(tmp_path)
+    trials = chosen(run.history, run.space, top=1)
+    _, promotion = promoted(run, top=1, seeds=[1, 2])
+    first, default, *_ = promotion.history.trials.values()
+    first.joules, first.sensors = TrialEnergy(), {"reason": "the node's meter gave no answer in 10 s"}
+    rows = promoted_rows(trials, promotion.history, run.space)
+    assert [row["energy_j"] for row in rows] == [None, pytest.approx(0.12 * 6)]
+    assert [row["energy_reason"] for row in rows] == ["the node's meter gave no answer in 10 s", ""]
+    assert default.parent_trial == rows[1]["trial_id"]
+
+
 def test_a_baseline_trains_on_the_same_data_without_a_gpu(tmp_path: Path) -> None:
     overrides = ["search.resources.gpus_per_trial=1", "search.seed=7", "search.defaults={lr: 0.3}"]
     space = made_space(tmp_path, overrides=overrides)
