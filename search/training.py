@@ -21,7 +21,7 @@ from search.energy.reading import EnergyMeter
 from search.energy.usable import unusable_reason
 from search.ledger import Ledger, LedgerError
 from search.output import Output
-from search.printable import counted
+from search.printable import counted, first_line
 from search.provenance import versions
 from search.report.formatting import duration, energy_text, hparams_text, value_text
 from search.run_names import run_folder
@@ -235,7 +235,7 @@ def _check_device(task: TrialTask, device: str) -> None:
     try:
         trainable.check_device(device)
     except Exception as error:  # CUDA raises errors of many kinds; the first line says what is wrong
-        raise SpaceError("--device", [f"{device}: {str(error).splitlines()[0]}; or use cpu"]) from error
+        raise SpaceError("--device", [f"{device}: {first_line(error)}; or use cpu"]) from error
 
 
 def _check_states(task: TrialTask) -> None:
@@ -300,8 +300,7 @@ def _trial_overrides(given: str | None) -> list[Override]:
     trials = Ledger.open(run_folder(run, Path("results"))).read_history().trials
     if trial_id not in trials:
         raise LedgerError(f"{run} has no trial {trial_id!r}; it has {', '.join(trials) or 'none'}")
-    hparams = trials[trial_id].hparams
-    return [_fixed((name, value)) for name, value in hparams.items() if value is not None]
+    return [_fixed(hparam) for hparam in trials[trial_id].hparams.items()]
 
 
 def _fixed(hparam: Override) -> Override:

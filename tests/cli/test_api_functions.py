@@ -41,6 +41,29 @@ SPACE: dict[str, Any] = {
 }
 RUNGS_OF_JOULES = {"ladder": {"resource": "energy_j", "joules": [100, 300], "epochs": 9}}
 QUIET = Output.silent()
+CLIPPED = """
+from dataclasses import dataclass
+from trainables.core.contract import Trainable
+from trainables.toy import ToyTraining
+
+@dataclass(frozen=True, kw_only=True)
+class Hparams:
+    lr: float = 0.1
+    max_grad_norm: float | None = 0.1
+    batch_size: int = 64
+    noise: float = 0.0
+
+class Clipped(ToyTraining):
+    def run_epoch(self, budget):
+        return {**super().run_epoch(budget), "is_clipped": float(self._hparams.max_grad_norm is not None)}
+
+TRAINABLE = Trainable(
+    hparams=Hparams,
+    start=lambda hparams, budget, context: Clipped(hparams, context),
+    metric="val_accuracy",
+    mode="max",
+)
+"""
 
 
 @pytest.fixture
@@ -186,6 +209,16 @@ def test_a_trial_of_a_run_is_trained_by_its_name(run: api.Result, folder: Path) 
     )
     trial = RunFolder(run.folder).read_history().trials[run.best.trial_id]
     assert [row.metrics for row in rows][: len(trial.curve)] == [row.metrics for row in trial.curve.values()]
+
+
+def test_a_value_of_null_is_a_trial_s_value_too(folder: Path) -> None:
+    (folder / "clipped.py").write_text(CLIPPED)
+    parameters = {"max_grad_norm": {"values": [None, 0.1]}, "lr": {"value": 0.1}}
+    listed = {"trainable": "./clipped.py", "data": "none", "trials": [{"max_grad_norm": None}]}
+    space = {"name": "clipped", "parameters": parameters, "search": listed}
+    api.search(space, name="mine", is_quiet=True)
+    [row, *_] = api.train(TrainingRequest(space=space, trial="results/mine:trial-0001"), output=QUIET)
+    assert row.metrics["is_clipped"] == 0.0
 
 
 @pytest.mark.parametrize(
