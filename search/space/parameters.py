@@ -159,8 +159,8 @@ def is_number(value: Any) -> bool:
 
 def is_same(one: Any, other: Any) -> bool:
     """Whether two values mean the same setting: 1 and 1.0 do, as do (1, 2) and [1, 2]; 1 and true do not."""
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return list(one) == list(other)
+    if isinstance(one, list | tuple | Mapping):
+        return identity(one) == identity(other)
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 

@@ -16,6 +16,7 @@ from search.budget import Limits
 from search.space import Choice, Integer, Normal, Real, Scheduler, dump_space, load_space
 from search.space.distributions import Entry, read_parameters, to_entry, to_parameter
 from search.space.errors import Problems
+from search.space.parameters import identity, is_same
 from tests.support.space_files import load, write_space
 from trainables.core.contract import Budget
 from trainables.core.load import TrainableRef
@@ -335,6 +336,21 @@ def test_the_module_loads_no_heavy_library() -> None:
         check=True,
     )
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "are_same"),
+    [
+        (1, 1.0, True),
+        (1, True, False),
+        ((1, 2), [1, 2.0], True),
+        ([1, 0], [True, False], False),
+        ({"betas": [1]}, {"betas": (1.0,)}, True),
+        ({"nesterov": 1}, {"nesterov": True}, False),
+    ],
+)
+def test_two_values_are_the_same_setting_or_not_at_any_depth(one: Any, other: Any, are_same: bool) -> None:
+    assert (is_same(one, other), identity(one) == identity(other)) == (are_same, are_same)
 
 
 def test_a_budget_moves_the_top_of_the_ladder_and_the_rest_with_it(tmp_path: Path) -> None:
