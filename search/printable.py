@@ -1,4 +1,4 @@
-"""Text for people: counts, and text from outside made safe for terminals and spreadsheets."""
+"""Text for people: counts, errors in one line, text from outside made safe for terminals and spreadsheets."""
 
 from __future__ import annotations
 
@@ -18,9 +18,16 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, which takes an s in the plural: "1 trial", "24 trials"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def counted(number: float, noun: str) -> str:
+    """Return a number with its noun, which takes an s in the plural: "1 trial", "24 trials", "0.5 GPUs"."""
+    text = f"{number:g}" if isinstance(number, float) else str(number)
+    return f"{text} {noun}{'' if number == 1 else 's'}"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text; its type if it has none, like that of a plain `assert`."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def csv_cell(value: object) -> object:

@@ -10,6 +10,7 @@ from pathlib import Path
 from search.backends.backend import Capacity, NodeCapacity
 from search.backends.errors import SessionError
 from search.backends.room import NUM_PARTS
+from search.printable import counted
 from search.space import Resources, Space
 from search.trial.background import Background, BackgroundSpec, background_of
 from search.trial.task import TrialTask
@@ -81,13 +82,17 @@ def _num_on(node: NodeCapacity, cpus: float, gpus: float, beside: TrialTask | No
 
 
 def _unfit_text(cpus: float, gpus: float, capacity: Capacity, beside: TrialTask | None) -> str:
-    load = f" beside a load of {beside.cpus:g} CPUs and {beside.gpus:g} GPUs" if beside else ""
+    load = f" beside a load of {_cores_text(beside.cpus, beside.gpus)}" if beside else ""
     nodes = capacity.by_node
     apart = f" on {len(nodes)} nodes, and a trial is on one" if len(nodes) > 1 else ""
     return (
-        f"a trial needs {cpus:g} CPUs and {gpus:g} GPUs{load}, "
-        f"but there are {capacity.num_cpus} CPUs and {capacity.num_gpus} GPUs{apart}"
+        f"a trial needs {_cores_text(cpus, gpus)}{load}, "
+        f"but there are {_cores_text(capacity.num_cpus, capacity.num_gpus)}{apart}"
     )
+
+
+def _cores_text(cpus: float, gpus: float) -> str:
+    return f"{counted(cpus, 'CPU')} and {counted(gpus, 'GPU')}"
 
 
 def _over_idle_gpus(resources: Resources, capacity: Capacity, *, num_trainings: int) -> Resources:
@@ -149,7 +154,8 @@ def _shares(gpus: float | None, share: float | None, *, has_gpu: bool) -> tuple[
         return gpus, 0.0
     if gpus is not None and gpus >= 1:
         raise SessionError(
-            f"a trial needs {gpus:g} GPUs, which leaves none for --background; give --gpus-per-trial 0.5"
+            f"a trial needs {counted(gpus, 'GPU')}, which leaves none for --background; "
+            "give --gpus-per-trial 0.5"
         )
     if share is None:
         share = _DEFAULT_SHARE if gpus is None else round(1 - gpus, _STEP)

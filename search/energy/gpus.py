@@ -11,7 +11,7 @@ from search.energy.counters.driver import START_S, Driver, sound_text
 from search.energy.counters.nvml import count_gpus, start_nvml, stop_nvml
 
 _UUID_LENGTH = len("GPU-00000000-0000-0000-0000-000000000000")
-_NONE = ([""], ["-1"], ["NoDevFiles"])  # three ways to say "none"; the last is SLURM's
+_NONE = ([""], ["-1"], ["NoDevFiles"])  # three ways to say "none"; the last is Slurm's
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from search.preflight.rehearsal import Rehearsal
 from search.preflight.request import PreflightRequest, Problem, Report, WeightRow, size_text
 from search.preflight.test_epoch import train_test_epochs
 from search.preflight.versions import unmet
+from search.printable import first_line
 from search.trial.batch_size import points_by_model
 from search.trial.task import cache_folder
 from trainables.core.contract import DataError, Trainable, WeightFile, WeightsError
@@ -281,7 +282,7 @@ def _check_gpus(request: PreflightRequest, trainable: Trainable, device: str, fo
     try:
         found.notes += [f"gpu: {note}" for note in trainable.check_device(device)]
     except Exception as error:  # whatever CUDA raises, its first line says it
-        what, cure = str(error).splitlines()[0], "install a torch for this driver"
+        what, cure = first_line(error), "install a torch for this driver"
         if request.gpus is None and request.may_use_cpu:
             found.no_gpu_reason = f"{what}: the trials train on the CPU; for the GPU, {cure}"
             found.notes.append(f"device: {found.no_gpu_reason}")
@@ -299,7 +300,7 @@ def _choose_precision(request: PreflightRequest, trainable: Trainable, device: s
         if found.auto_precision:
             found.notes.append(f"precision: {found.auto_precision}")
     except Exception as error:  # whatever torch raises on a processor it was not built for
-        found.problem(f"cpu: {type(error).__name__}: {str(error).splitlines()[0]}", "name a search.precision")
+        found.problem(f"cpu: {type(error).__name__}: {first_line(error)}", "name a search.precision")
 
 
 def _choose_batch_sizes(request: PreflightRequest, trainable: Trainable, device: str, found: _Found) -> None:
@@ -315,7 +316,7 @@ def _choose_batch_sizes(request: PreflightRequest, trainable: Trainable, device:
             )
         except Exception as error:  # of the model or the device; a trial would fail in the same way
             found.problem(
-                f"batch_size of {title}: {type(error).__name__}: {str(error).splitlines()[0]}",
+                f"batch_size of {title}: {type(error).__name__}: {first_line(error)}",
                 "write a number instead of auto",
             )
         else:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from search.ledger import Ledger, LedgerError, RunFolder
 from search.ledger.run_folder import runs_in
 from search.output import Output
+from search.printable import first_line
 from search.sampling.warm_start import ENDED, as_known, differing_scores
 from search.space import Portfolio, PortfolioPoint, Space, SpaceError
 from search.space.parameters import identity, is_same
@@ -227,7 +228,7 @@ def _beside(space: Space, folder: Path) -> _Found:
             else:
                 _take(ledger, before, space, found)
         except (LedgerError, SpaceError, UnknownTrainable, OSError, KeyError) as error:
-            found.left_out.append(f"{other.name} ({str(error).splitlines()[0]})")
+            found.left_out.append(f"{other.name} ({first_line(error)})")
     return found
 
 

@@ -102,7 +102,7 @@ def known_trials(space: Space, output: Output) -> list[EarlierTrial]:
 
 
 def make_sampler(space: Space, known: Sequence[EarlierTrial] = ()) -> Sampler:
-    """Return the sampler that `space` asks for, with `known` already learned.
+    """Return the sampler that `space` asks for, with `known` already learnt.
 
     A grid is a list too: it learns nothing, and Optuna's own grid cannot be driven to its end by ask and
     tell.

@@ -9,6 +9,7 @@ from typing import Any
 
 from search.backends.errors import SessionError
 from search.energy.reading import EnergyMeter
+from search.printable import counted
 from search.space import Space, load_space
 from search.trial.row import EpochRow
 from search.trial.task import TrialTask, task_for
@@ -71,8 +72,8 @@ class Background:
         """How the load shares the device with `workers` trials at a time, printed when a run begins."""
         gpus = f" and {self.task.gpus:g} of the GPU" if self.task.gpus else ""
         return (
-            f"background: {self.name} trains on {self.task.cpus:g} CPUs{gpus}, "
-            f"beside {workers} trial(s) at a time; the first begins after its first epoch"
+            f"background: {self.name} trains on {counted(self.task.cpus, 'CPU')}{gpus}, "
+            f"beside {counted(workers or 1, 'trial')} at a time; the first begins after its first epoch"
         )
 
     def to_dict(self) -> dict[str, Any]:

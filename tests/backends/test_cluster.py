@@ -88,9 +88,7 @@ def test_what_no_node_has_alone_is_refused_although_together_they_do() -> None:
 
 
 def test_a_trial_that_fits_nowhere_is_refused_with_what_there_is() -> None:
-    with pytest.raises(
-        SessionError, match="a trial needs 1 CPUs and 1 GPUs, but there are 2 CPUs and 0 GPUs"
-    ):
+    with pytest.raises(SessionError, match="a trial needs 1 CPU and 1 GPU, but there are 2 CPUs and 0 GPUs"):
         chosen(Resources(gpus_per_trial=1), cpus=2, gpus=0)
 
 

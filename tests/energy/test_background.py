@@ -66,7 +66,7 @@ def test_a_run_begins_with_how_the_load_shares_the_device(
     tmp_path: Path, gpus: float, of_the_gpu: str
 ) -> None:
     assert load(tmp_path, gpus=gpus).shared_text(3) == (
-        f"background: made trains on 1 CPUs{of_the_gpu}, beside 3 trial(s) at a time; "
+        f"background: made trains on 1 CPU{of_the_gpu}, beside 3 trials at a time; "
         "the first begins after its first epoch"
     )
 
@@ -75,15 +75,15 @@ def test_a_run_begins_with_how_the_load_shares_the_device(
     ("gpus", "share", "machine", "message"),
     [
         (None, None, (16, 2), "there are 2 GPUs here; show one of them: CUDA_VISIBLE_DEVICES=0"),
-        (1.0, None, (16, 1), "a trial needs 1 GPUs, which leaves none for --background"),
+        (1.0, None, (16, 1), "a trial needs 1 GPU, which leaves none for --background"),
         (
             0.6,
             0.5,
             (16, 1),
-            "0.6 GPUs beside a load of 1 CPUs and 0.5 GPUs, but there are 16 CPUs and 1 GPUs",
+            "0.6 GPUs beside a load of 1 CPU and 0.5 GPUs, but there are 16 CPUs and 1 GPU",
         ),
         (None, 0.5, (16, 0), "--background-share is a share of a GPU, and the trials use none"),
-        (None, None, (1, 0), "a trial needs 1 CPUs and 0 GPUs beside a load of 1 CPUs and 0 GPUs"),
+        (None, None, (1, 0), "a trial needs 1 CPU and 0 GPUs beside a load of 1 CPU and 0 GPUs"),
     ],
 )
 def test_a_pair_that_does_not_fit_is_refused_with_what_to_do(

@@ -90,7 +90,7 @@ def test_the_joules_of_a_pair_add_up_to_the_devices_counter(tmp_path: Path, fake
     assert of_load_mj == round(gpu["energy_background_j"] * 1000)
     epochs = (tmp_path / "epochs").read_text().split()
     assert len(epochs) > 4  # a training has two
-    assert "background: load trains on 1 CPUs and 0.5 of the GPU, beside 1 trial(s) at a time" in output
+    assert "background: load trains on 1 CPU and 0.5 of the GPU, beside 1 trial at a time" in output
     assert "background" in output.split("energy by outcome")[1]
     assert added_up(run)
 

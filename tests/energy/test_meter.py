@@ -183,9 +183,7 @@ def test_a_reset_is_reported_in_the_reason(fake_nvml: FakeNvml, tmp_path: Path) 
     meter = opened(gpu_uuids=["GPU-a"], gpu_reason="gpu: doubtful", powercap=tmp_path / "absent")
     fake_nvml["0.energy_mj"] = 100
     assert meter.read().gpu_mj == 0
-    assert meter.sensors.reason.startswith(
-        "gpu: doubtful; gpu: GPU-a: 1 jump(s) of the counter left out (-400"
-    )
+    assert meter.sensors.reason.startswith("gpu: doubtful; gpu: GPU-a: 1 jump of the counter left out (-400")
     assert "; cpu: no RAPL" in meter.sensors.reason
     meter.close()
 

@@ -193,7 +193,7 @@ def test_a_reset_goes_to_unaccounted_and_the_reason_says_so(node: Node) -> None:
     assert node.meter.read(window).gpu_mj == 1500
     row = gpu_row(node.meter)
     assert (row["energy_unaccounted_j"], row["residual_j"], row["counter_end_mj"]) == (-1000.9, 0, 600)
-    assert "1 jump(s) of the counter left out" in node.meter.sensors(window).reason
+    assert "1 jump of the counter left out" in node.meter.sensors(window).reason
 
 
 def test_the_summary_of_a_window_has_all_that_a_row_shows(node: Node) -> None:

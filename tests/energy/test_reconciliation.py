@@ -159,4 +159,4 @@ def test_a_node_that_was_lost_is_a_note_with_its_device_and_its_trial_says_so(tm
         "gpu: devices gave 0.0 J by the last reading, trials have 10.0 J; of GPU-one (session 0) the session "
         "was killed, or the node lost, between two readings"
     ]
-    assert "the meter of 1 attempt(s) was lost" in tables["trials.csv"][0]["energy_reason"]
+    assert "the meter of 1 attempt was lost" in tables["trials.csv"][0]["energy_reason"]

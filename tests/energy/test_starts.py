@@ -336,7 +336,7 @@ def test_while_it_runs_a_trial_without_a_tick_has_no_joules_yet(tmp_path: Path) 
     shop.train_next(num_rows=1)
     (row,) = table(shop)
     assert cells(row, "energy_j", "energy_to_best_j") == ["", ""]
-    assert row["energy_reason"] == "gpu: without 1 epoch(s) that ended before the sensor moved"
+    assert row["energy_reason"] == "gpu: without 1 epoch that ended before the sensor moved"
 
 
 def test_a_long_time_without_a_joule_is_no_missing_tick(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from search.cli import run as command
 from search.ledger import csv_text
 from search.ledger.journal_lines import bounded
 from search.output import SafeConsole
-from search.printable import csv_cell, printable, text_of_cell
+from search.printable import counted, csv_cell, first_line, printable, text_of_cell
 from search.trial.final_outputs import table_text
 from trainables.core.optional import Table
 
@@ -35,6 +35,23 @@ EVIL = "\x1b]52;c;aGFja2Vk\x07 \x1b]8;;http://evil\x07here\x1b]8;;\x07 \x1b[2J \
 def test_what_a_terminal_would_obey_is_written_out(text: str, shown: str) -> None:
     assert printable(text) == shown
     assert bounded({"message": [text]}) == {"message": [shown]}
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("no such model\nTraceback"), "no such model"),
+        (AssertionError(), "AssertionError"),
+        (RuntimeError("\n  CUDA error: out of range\n"), "CUDA error: out of range"),
+    ],
+)
+def test_an_error_has_a_line_whatever_its_text(error: Exception, line: str) -> None:
+    assert first_line(error) == line
+
+
+def test_one_of_a_thing_is_singular() -> None:
+    texts = [counted(number, "GPU") for number in (0, 1, 1.0, 0.5, 1_000_000)]
+    assert texts == ["0 GPUs", "1 GPU", "1 GPU", "0.5 GPUs", "1000000 GPUs"]
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])

@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from search.backends.ray.children import end_with_children
 from search.backends.ray.cluster import end_orphans_here
 from search.backends.trial_log import open_log
+from search.printable import counted, first_line
 from search.trial.failure import Failure, classify
 from search.trial.task import TrialTask
 
@@ -28,7 +29,7 @@ class KilledForMemory(RayActorError):
 
 def first_sentence(error: OutOfMemoryError) -> str:
     """Return the monitor's first sentence, without the table of processes that follows it."""
-    return str(error).splitlines()[0].split(" To see more")[0]
+    return first_line(error).split(" To see more")[0]
 
 
 def failure_of(error: Exception, task: TrialTask) -> Failure:
@@ -78,4 +79,4 @@ def places_text(cpus: float, gpus: float) -> str:
             )
             nodes.append(f"{node['NodeManagerAddress']} has {have}")
     why = "" if has_room else "; no node will ever have as much: lower what a trial reserves"
-    return f"a worker with {cpus:g} CPUs and {gpus:g} GPUs; free: {', '.join(nodes)}{why}"
+    return f"a worker with {counted(cpus, 'CPU')} and {counted(gpus, 'GPU')}; free: {', '.join(nodes)}{why}"

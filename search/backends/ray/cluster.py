@@ -21,6 +21,7 @@ from search.backends.ray.liveness import RayWatch, set_current
 from search.backends.ray.session_folder import NoSessionFolder, SessionFolder, closed, session_folder
 from search.backends.room import USABLE
 from search.preflight.machine import GIB, memory_gib
+from search.printable import first_line
 from search.trial.worker_env import ROOT, offer_worker_env, runtime_env
 
 _DRIVER_ENV = {
@@ -135,7 +136,7 @@ def _start_or_join(address: str | None, *, dashboard: bool, folder: SessionFolde
             _temp_dir=str(folder.path) if folder else None,
         )
     except Exception as error:  # Ray has no specific class for a node that is not up within 30 s
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         if address:
             raise SessionError(f"no Ray cluster joined at {address}: {reason}; {_TOKEN_HINT}") from error
         remedy = "try again when this machine is less busy, or without Ray: --backend local"

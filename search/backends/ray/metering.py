@@ -21,6 +21,7 @@ from search.energy.counters.driver import CallThread, NoAnswer
 from search.energy.gpus import visible_gpus
 from search.energy.node import CpuPower, open_node_meter
 from search.energy.reading import EnergyReading, EnergySensors, EnergySummary
+from search.printable import first_line
 
 _NAMESPACE = "jouletune"
 _ANSWER_S = 10.0  # for a lost node an error comes much sooner; a node that swaps may need longer
@@ -268,7 +269,7 @@ class TrialWindow:
             self._silent = self._silent if is_owing else answer
             self._silence_reason = f"the node's meter gave no answer in {_ANSWER_S:g} s"
         except RayError as error:  # the meter is gone, or could not take the call
-            self._silent, self._silence_reason = None, f"the node's meter: {str(error).splitlines()[0]}"
+            self._silent, self._silence_reason = None, f"the node's meter: {first_line(error)}"
         else:
             self._silent, self._silence_reason = None, ""
             return given

@@ -17,6 +17,7 @@ from search.energy.attribution.account import DeviceAccount, Kind
 from search.energy.attribution.windows import Window, WindowRecord
 from search.energy.counters.gpu import USE_BY_PROCESS, GpuTelemetry, is_plausible
 from search.energy.reading import Attribution, EnergyReading, EnergySensors, EnergySummary, Quality
+from search.printable import counted
 
 # Ordered by the error of the split (`windows.RELATIVE_ERROR`).
 _WORST_LAST: tuple[Attribution, ...] = ("", "exclusive", "calibrated", "utilisation", "equal", "reserved")
@@ -132,7 +133,7 @@ def account_reasons(account: DeviceAccount) -> list[str]:
         reasons.append(f"{counter.device}: which processes use it is unknown: {account.watch.unknown}")
     if counter.num_jumps:
         reasons.append(
-            f"{counter.device}: {counter.num_jumps} jump(s) of the counter left out "
+            f"{counter.device}: {counted(counter.num_jumps, 'jump')} of the counter left out "
             f"({counter.jumped_mj} mJ); their energy is missing"
         )
     if account.gap_mj:
