@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -35,6 +37,15 @@ class CommandParser(argparse.ArgumentParser):
         )
         # For errors that a command finds after parsing, printed under the name that it was called by.
         self.set_defaults(refuse=self.error)
+
+    def format_help(self) -> str:
+        """Return the help, with its description wrapped like the flags; the epilog stays as it is."""
+        whole, columns = self.description or "", shutil.get_terminal_size().columns - 2
+        self.description = textwrap.fill(whole, columns)
+        try:
+            return super().format_help()
+        finally:
+            self.description = whole
 
     def parse_args(  # type: ignore[override]  # typeshed has four overloads of it
         self, args: Sequence[str] | None = None, namespace: Any = None

@@ -13,7 +13,6 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-LAUNCHERS = ("torchrun",)
 _PYTHON = re.compile(r"python[\d.]*t?")
 _STDOUT = 1  # for torchrun's --redirects: standard output to a log file, not the terminal
 _TORCHRUNS = re.compile(r"[EWI]\d{4} [\d:.]+ .*torch/distributed/(elastic|run|launcher)\b")
