@@ -47,7 +47,9 @@ class RunSessions:
             self.all.append(RunSession(**choices))
         if not self.all:
             return
-        self.all[-1].elapsed_s = event.get("elapsed_s", self.all[-1].elapsed_s)
+        # The largest, because the next session writes what a kill left undone, and resumes interrupted
+        # trials, before its own first event: the seconds of these events are of its clock.
+        self.all[-1].elapsed_s = max(self.all[-1].elapsed_s, event.get("elapsed_s", 0.0))
         if event["event"] == "devices_read":
             self.all[-1].devices, self.all[-1].is_closed = event["rows"], event["is_final"]
 

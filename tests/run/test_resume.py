@@ -81,6 +81,20 @@ def test_energy_and_hours_of_earlier_sessions_count(tmp_path: Path) -> None:
     assert again.spent.energy_j == run.spent.energy_j
 
 
+def test_hours_of_a_session_that_interrupted_trials_count_too(tmp_path: Path) -> None:
+    space = made_space(tmp_path, overrides=["search.limits.hours=2"])
+    ledger, now_s = Ledger.create(tmp_path / "run"), [0.0]
+    for hours in (0.0, 0.5, 1.0):  # each resumed session begins by resuming the trial
+        now_s[0] = 0.0
+        run = Run(space, sampler_for(space), ledger, clock=lambda: now_s[0])
+        assert run.spent.hours == hours
+        assert run.next_task() is not None
+        now_s[0] = 1800.0
+        run.interrupt("SIGTERM received")
+        run.end()
+    assert [each.elapsed_s for each in run.history.sessions.all] == [1800.0] * 3
+
+
 @pytest.mark.parametrize("jump_s", [86_400.0, -86_400.0, -1e9, 3e7])
 def test_a_wall_clock_that_jumps_changes_no_hours(tmp_path: Path, jump_s: float) -> None:
     space = made_space(tmp_path, overrides=["search.limits.trials=2", "search.limits.hours=1"])
