@@ -79,7 +79,7 @@ class Launch:
         governor: CPU frequency governor of this machine during the run.
         background: A workload to train beside the trials, so that they are measured under it.
         auto_precision: For promotion, what the precision "auto" meant in the search, with the reason.
-        rerun_failed: Retry the run's failed trials from their last checkpoints.
+        rerun_failed: Retry the run's failed trials, from the beginning: their checkpoints were deleted.
         followers: Observers beside those that every run has; each event reaches them last.
         spread_over: For promotion, how many trainings share the idle GPUs; None leaves one to each.
     """
