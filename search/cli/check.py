@@ -58,7 +58,7 @@ def main(options: argparse.Namespace) -> int:
             _print(repair_lines(ledger))
         elif found.problems:
             print(f"  to repair it, keeping a copy: {_repair_command(run.folder, address)}")
-        num_problems += len(found.problems)
+        num_problems += len(found.problems) + len(found.losses)
     return 1 if num_problems else 0
 
 

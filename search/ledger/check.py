@@ -9,6 +9,7 @@ from pathlib import Path
 from search.ledger.history import History
 from search.ledger.journal_lines import Scan
 from search.ledger.ledger import Ledger
+from search.space import SpaceError
 from search.trial.checkpoints import Identity, check_of, identity_of, set_aside
 from trainables.core.checkpoint import UnreadableCheckpoint, read_identity
 
@@ -20,18 +21,25 @@ class RecordCheck:
     Attributes:
         whole: What can be relied on.
         notes: What a kill left, and the next start repairs by itself.
-        problems: What cannot be relied on.
+        problems: What cannot be relied on, and a repair cuts or sets aside.
+        losses: What is needed and only its owner can put back.
     """
 
     folder: Path
     whole: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    losses: list[str] = field(default_factory=list)
 
     def lines(self) -> list[tuple[str, str]]:
         """Every finding with its kind: "whole", "note" or "problem"."""
-        kinds = {"whole": self.whole, "note": self.notes, "problem": self.problems}
-        return [(kind, line) for kind, lines in kinds.items() for line in lines]
+        kinds = (
+            ("whole", self.whole),
+            ("note", self.notes),
+            ("problem", self.problems),
+            ("problem", self.losses),
+        )
+        return [(kind, line) for kind, lines in kinds for line in lines]
 
 
 def check_record(ledger: Ledger) -> RecordCheck:
@@ -39,6 +47,7 @@ def check_record(ledger: Ledger) -> RecordCheck:
     check = RecordCheck(ledger.folder)
     found = ledger.journal.scan()
     _check_journal(found, check)
+    _check_space(ledger, found, check)
     _check_states(ledger, History(found.events), check)
     if unknown := ledger.unknown_trials():
         check.problems.append(
@@ -81,7 +90,8 @@ def repair_lines(ledger: Ledger) -> Iterator[tuple[str, str]]:
         LedgerError: As for `repair_record`.
     """
     yield from (("repaired", line) for line in repair_record(ledger))
-    yield from (("still a problem", line) for line in check_record(ledger).problems)
+    left = check_record(ledger)
+    yield from (("still a problem", line) for line in (*left.problems, *left.losses))
 
 
 def _unusable(ledger: Ledger) -> list[Path]:
@@ -111,6 +121,20 @@ def _check_journal(found: Scan, check: RecordCheck) -> None:
     elif found.problem:
         following = f"; {found.num_following} lines follow it" if found.num_following else ""
         check.problems.append(f"journal: line {number} {found.problem}{following}")
+
+
+def _check_space(ledger: Ledger, found: Scan, check: RecordCheck) -> None:
+    """Check whether the run's own copy of its space, with the record of its trainable, can be read."""
+    if not any(event["event"] == "trial_asked" for event in found.events):
+        return  # a run that was killed before its first trial has none yet
+    try:
+        space = ledger.read_space()
+    except SpaceError as error:
+        check.losses.append(
+            f"the run cannot be resumed, reported or promoted; put back an intact copy: {error}"
+        )
+    else:
+        check.whole.append(f"{ledger.space_file.name}: a space of {space.trainable}")
 
 
 def _check_states(ledger: Ledger, history: History, check: RecordCheck) -> None:

@@ -352,8 +352,9 @@ def test_preflight_writes_to_the_bucket_and_leaves_nothing() -> None:
         check_writable(Address.parse("faulty://bucket/exp"))
 
 
-def test_a_copy_is_not_repaired(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_copy_is_not_repaired(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = _write(0)
+    toy_file(tmp_path).rename(folder / "space.yaml")
     Ledger(folder).trial("trial-0000").checkpoint.unlink()  # which is none of this program's
     _write()
     assert run_command("check", ["faulty://bucket/exp/run"]) == 0

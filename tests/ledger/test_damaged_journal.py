@@ -295,6 +295,20 @@ def test_what_a_file_manager_leaves_beside_trials_is_none(copy: Path) -> None:
     assert command("check", [str(copy)]) == 0
 
 
+@pytest.mark.parametrize("left", [None, b"", b"parameters: {lr: [", b"\xff\xfe\0"])
+def test_a_run_without_its_space_is_not_whole_and_no_repair_is_offered(
+    copy: Path, left: bytes | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copy / "space.yaml").unlink()
+    if left is not None:
+        (copy / "space.yaml").write_bytes(left)
+    assert command("check", [str(copy)]) == 1
+    said = capsys.readouterr()
+    assert "  problem: the run cannot be resumed, reported or promoted; put back an intact copy: " in said.err
+    assert str(copy / "space.yaml") in said.err
+    assert "--repair" not in said.out + said.err
+
+
 def test_a_journal_cut_between_two_lines_is_known_by_the_trials_that_it_does_not_know(copy: Path) -> None:
     for number in range(4):
         (copy / "trials" / f"trial-{number:04d}").mkdir(parents=True, exist_ok=True)
@@ -366,6 +380,7 @@ def test_wherever_a_journal_is_cut_no_curve_has_a_gap(
     space = fateful_space(tmp_path, changes)
     points = [{"fate": "fine", "score": score} for score in (0.3, 0.5, 0.1, 0.6)]
     undisturbed = whole(space, tmp_path / "run", listed(*points))
+    dump_space(space, tmp_path / "run" / "space.yaml")
     num_lines = len((tmp_path / "run" / "journal.jsonl").read_bytes().splitlines())
     num_set_aside = 0
     for keep in range(1, num_lines):
