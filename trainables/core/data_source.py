@@ -58,6 +58,11 @@ class DataSource:
 
     endings: ClassVar[tuple[str, ...]] = ()
 
+    @classmethod
+    def may_read(cls, path: Path) -> bool:
+        """Whether a bare path that exists, of the right kind, may mean this source."""
+        return not (cls.endings and path.is_file() and path.suffix.lower() not in cls.endings)
+
     def to_plain(self) -> DataSpec:
         """Return the canonical form for JSON and YAML: a bare name, or a mapping without default values.
 
@@ -221,8 +226,7 @@ def _readers_of_path(
         placeholder = _placeholder(kind, kind.key()) if _required(kind) == [kind.key()] else ""
         path = (folder_of(kind.key()) or Path()) / Path(data).expanduser()
         is_right = {"FILE": path.is_file(), "FOLDER": path.is_dir(), "PATH": path.exists()}
-        is_other = bool(kind.endings) and path.is_file() and path.suffix.lower() not in kind.endings
-        if is_right.get(placeholder, False) and not is_other:
+        if is_right.get(placeholder, False) and kind.may_read(path):
             readers.append(kind)
     return readers
 

@@ -114,14 +114,15 @@ def _described(
     if not entries and not findings.problems:
         findings.add_problem("it lists no images")
     check_files(entries, findings)
-    files = _files([entry.path.absolute() for entry in entries])
+    paths = [entry.path.absolute() for entry in entries]
+    files = _files(paths)
     if findings.problems:  # reading the files would only delay the message
         survey, unreadable = None, dict[int, str]()
     else:
         survey = survey_of(files)
         rows = np.flatnonzero(survey.is_unreadable).tolist()
         unreadable = {**{row: str(files.paths[row]) for row in rows}, **broken_of(files)}
-    headers = headers_of(files.paths, survey)
+    headers = headers_of(paths, survey)
     images = hold_against_files(entries, headers, unreadable, findings)
     annotations = annotations_of(images.entries, categories, findings)
     findings.refuse(str(source))

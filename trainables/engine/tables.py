@@ -1,4 +1,4 @@
-"""Users' tables: CSV as written by a spreadsheet, a labelling tool or a script, or JSON, an object a row."""
+"""Users' tables: CSV from spreadsheets, labelling tools and scripts, JSON with an object a row, Parquet."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 from trainables.core.contract import DataError
 from trainables.engine.findings import refuse
 
+_PARQUET = b"PAR1"
 _DELIMITERS = ",;\t|"
 _DECLARED = re.compile(r"sep=(?P<delimiter>.)", re.IGNORECASE)  # a first line that Excel understands
 _ROW = '{"image": "a.jpg", "label": "cat"}'
@@ -22,7 +23,6 @@ _NEXT = re.compile(r"\s*(?=\S)")
 _LONGEST_CELL = 2**27  # csv's own limit is 2**17
 _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _OTHER_KINDS = {  # by their first bytes
-    b"PAR1": "Parquet",
     b"PK\x03\x04": "a spreadsheet or an archive",
     b"\x1f\x8b": "compressed by gzip",
     b"\xd0\xcf\x11\xe0": "an Excel file",
@@ -36,20 +36,42 @@ def read_table(path: Path) -> Table:
 
     The file is UTF-8, or UTF-16 with a byte-order mark. Cells are separated by commas, semicolons, tabs or
     bars, whichever the header has most of or a first line such as `sep=;` declares, or else by blanks. Blanks
-    around cells and empty lines are ignored. Or each row is an object of JSON, one a line or all in a list.
+    around cells and empty lines are ignored. Or each row is an object of JSON, one a line or all in a list;
+    or the file is Parquet, whatever its name.
 
     Raises:
         DataError: No such file, another encoding or format, two columns of one name, or rows with more cells
             than the header has names, which would be read under the wrong names.
     """
-    text = _text(path)
-    names, rows = _from_json(path, text) if text.lstrip()[:1] in ("{", "[") else _from_csv(path, text)
+    if is_parquet(path):
+        names, rows = _from_parquet(path)
+    else:
+        text = _text(path)
+        names, rows = _from_json(path, text) if text.lstrip()[:1] in ("{", "[") else _from_csv(path, text)
     if doubled := [name for name, count in Counter(names).items() if count > 1 and name]:
         raise DataError(
             f"{path} has two columns named {doubled[0]} in its first line, which must name the columns; "
             "rename one, or remove it"
         )
     return names, rows
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file is Parquet by its first bytes; false also if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_PARQUET)) == _PARQUET
+    except OSError:
+        return False
+
+
+def _from_parquet(path: Path) -> Table:
+    # Here, as it takes 0.1 s to import Arrow, which few tables need.
+    from trainables.engine.shards import read_columns
+
+    columns = read_columns(path)
+    rows = zip(*columns.values(), strict=True)
+    return list(columns), [dict(zip(columns, map(_cell, row), strict=True)) for row in rows]
 
 
 def _from_csv(path: Path, text: str) -> Table:
@@ -99,10 +121,10 @@ def _lines(text: str) -> Sequence[Any]:
 
 
 def _cell(value: Any) -> str:
-    """A cell of JSON as CSV has it; what is neither text nor a number is left as JSON."""
-    if value is None or isinstance(value, str):
-        return (value or "").strip()
-    return json.dumps(value)
+    """A cell as CSV has it; what is neither text nor a number is left as JSON."""
+    if value is None or value != value:  # pandas writes NaN
+        return ""
+    return value.strip() if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _text(path: Path) -> str:

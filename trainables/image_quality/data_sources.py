@@ -18,7 +18,10 @@ class Photographs(DataSource):
 
 @dataclass(frozen=True, kw_only=True)
 class Quality(DataSource):
-    """A table (CSV, JSON) of images and scores; images are beside it or in `images`, stored at `side` px."""
+    """A table (CSV, JSON, Parquet) of images and scores.
+
+    The images are beside it or in `images`, and stored at `side` px.
+    """
 
     quality: FilePath
     images: FolderPath | None = None

@@ -10,7 +10,7 @@ from unicodedata import normalize
 
 from trainables.core.contract import DataError
 from trainables.core.suggest import suggest, suggest_path
-from trainables.engine.images.data_sources import ImageTable
+from trainables.engine.images.data_sources import ImageTable, Shards
 from trainables.engine.images.files import ImageFiles
 from trainables.engine.images.folder_names import PART_NAMES, PARTS, Part, part_and_rest, part_of
 from trainables.engine.images.folder_tree import FolderTree, is_image
@@ -38,6 +38,8 @@ def find_image_files(root: Path) -> ImageFiles:
             f"image folder {root} does not exist; write imagefolder:FOLDER with a path to a "
             f"folder{suggest_path(root)}"
         )
+    if Shards.may_read(root):
+        raise DataError(f"{root} has images in Parquet or Arrow files; write parquet:{root}")
     tree = FolderTree(root)
     remarks: list[str] = []
     folders = _part_folders(tree, remarks)

@@ -15,13 +15,11 @@ from torch import Tensor
 from trainables.core.contract import DataError, TrainingContext
 from trainables.core.data_source import DataSource, read_source
 from trainables.core.data_summary import DataSummary, LeftOut
-from trainables.engine.images.class_folders import find_image_files
 from trainables.engine.images.data import refuse_unlearnable
-from trainables.engine.images.data_sources import IMAGE_SOURCES, ImageFolder, ImageTable, Torchvision
+from trainables.engine.images.data_sources import IMAGE_SOURCES, Torchvision
 from trainables.engine.images.files import ImageFiles
 from trainables.engine.images.identical import in_two_classes, in_two_parts, more_than_once
-from trainables.engine.images.labelled_table import read_labelled_table
-from trainables.engine.images.sources import load_source
+from trainables.engine.images.sources import find_images, load_source
 from trainables.engine.images.survey import Survey
 from trainables.engine.images.torchvision_sets import class_counts, official_parts
 from trainables.engine.subset import split_rows
@@ -44,10 +42,8 @@ def check_source(context: TrainingContext) -> Sequence[str]:
         DataError: No such source, or it is missing or unfit.
     """
     source = read_source(context.data, IMAGE_SOURCES)
-    if isinstance(source, ImageFolder):
-        return _image_files(find_image_files(source.imagefolder), source, context)
-    if isinstance(source, ImageTable):
-        return _image_files(read_labelled_table(source.labels, source.images), source, context)
+    if files := find_images(source):
+        return _image_files(files, source, context)
     if isinstance(source, Torchvision):
         return _torchvision(source)
     package = _PACKAGES.get(str(source))

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import mimetypes
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from trainables.core.data_source import DataSource, FilePath, FolderPath
+from trainables.core.data_source import AnyPath, DataSource, FilePath, FolderPath
+
+_MAX_FOLDERS, _MAX_NAMES = (
+    100,
+    1000,
+)  # looked at to see what a folder is, of which ImageNet has 1,000 and 1,300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +38,17 @@ class ImageFolder(DataSource):
 
     imagefolder: FolderPath
 
+    @classmethod
+    def may_read(cls, path: Path) -> bool:
+        return not Shards.may_read(path)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTable(DataSource):
-    """A table (CSV, JSON) of images, their classes and maybe parts; images are beside it or in `images`."""
+    """A table (CSV, JSON, Parquet) of images, their classes and maybe parts.
+
+    The images are beside it or in `images`.
+    """
 
     endings: ClassVar[tuple[str, ...]] = (".csv", ".tsv", ".txt", ".json", ".jsonl")
     labels: FilePath
@@ -61,4 +78,49 @@ class ImageArrays(DataSource):
     npz: FilePath
 
 
-IMAGE_SOURCES = (Mnist5k, Digits, ImageFolder, ImageTable, Torchvision, ImageArrays)
+@dataclass(frozen=True, kw_only=True)
+class Shards(DataSource):
+    """Images and their classes in Parquet files, as the Hugging Face hub has them, or in Arrow files.
+
+    A folder has files named by their part, such as `data/train-00000-of-00002.parquet`; a file has all parts.
+    `image` and `label` name columns, if there are several of images or of classes.
+    """
+
+    endings: ClassVar[tuple[str, ...]] = (".parquet", ".arrow")
+    depth: ClassVar[int] = 3  # of folders below the one given: configuration/train/0000.parquet is at 2
+    parquet: AnyPath
+    image: Annotated[str, "COLUMN"] | None = None
+    label: Annotated[str, "COLUMN"] | None = None
+
+    @classmethod
+    def may_read(cls, path: Path) -> bool:
+        """Whether a file has such an ending, or a folder has such files and is no folder of classes."""
+        if path.is_file():
+            return path.suffix.lower() in cls.endings
+        has_shards, num_with_images = False, 0
+        for names in islice(_names_below(path, cls.depth), _MAX_FOLDERS):
+            has_shards |= any(name.lower().endswith(cls.endings) for name in names)
+            num_with_images += any(map(_seems_image, names))
+            if num_with_images > 1:
+                return False
+        return has_shards
+
+
+def _names_below(folder: Path, depth: int) -> Iterator[list[str]]:
+    """Names of the first files in a folder, and in those below it."""
+    try:
+        with os.scandir(folder) as entries:
+            first = list(islice(entries, _MAX_NAMES))
+    except OSError:
+        return
+    yield [entry.name for entry in first]
+    for inner in map(Path, first) if depth else ():
+        if inner.is_dir() and not inner.name.startswith("."):
+            yield from _names_below(inner, depth - 1)
+
+
+def _seems_image(name: str) -> bool:
+    return (mimetypes.guess_type(name)[0] or "").startswith("image/")
+
+
+IMAGE_SOURCES = (Mnist5k, Digits, ImageFolder, ImageTable, Torchvision, ImageArrays, Shards)

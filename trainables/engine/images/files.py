@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from trainables.core.data_summary import LeftOut
-from trainables.engine.images.reading import read_image
+from trainables.engine.images.reading import StoredImage, read_image
 from trainables.engine.images.survey import Survey, survey_files
 
 _ONE_SURVEY = threading.Lock()  # decoding threads may all need the survey at once
@@ -18,22 +18,26 @@ _ONE_SURVEY = threading.Lock()  # decoding threads may all need the survey at on
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Files with their class and part ("train", "val", "test"), in an order that never changes.
+    """Stored images with their class and part ("train", "val", "test"), in an order that never changes.
 
     Every source of images on disk reads them through this, so that pixels mean the same everywhere.
 
     Attributes:
+        paths: What each image is read from: its file, or a row of a file with many.
+        block_starts: The index of the first image of each block (a row group of Parquet) whose images are
+            read fast only one after another; empty if any order is as fast.
         left_out: Other content of the folder, which is not used.
         remarks: How the folder was interpreted, as far as the user should know, a sentence each.
     """
 
     root: Path
-    paths: tuple[Path, ...]
+    paths: tuple[StoredImage, ...]
     labels: tuple[int, ...]
     parts: tuple[str, ...]
     class_names: tuple[str, ...]
     left_out: tuple[LeftOut, ...] = ()
     remarks: tuple[str, ...] = ()
+    block_starts: tuple[int, ...] = ()
     _surveyed: dict[str, Survey] = field(default_factory=dict, repr=False, compare=False)
 
     def survey(self, known: Path | None = None, *, most_s: float | None = None) -> Survey:
@@ -46,7 +50,7 @@ class ImageFiles:
         with _ONE_SURVEY:
             if "whole" not in self._surveyed:
                 names = [self._name(path) for path in self.paths]
-                found = survey_files(self.paths, names, known, most_s=most_s)
+                found = survey_files(self.paths, names, known, most_s=most_s, block_starts=self.block_starts)
                 if not found.is_complete:
                     return found
                 self._surveyed["whole"] = found
@@ -68,5 +72,5 @@ class ImageFiles:
         """The path of a file relative to the folder."""
         return self._name(self.paths[index])
 
-    def _name(self, path: Path) -> str:
-        return Path(os.path.relpath(path, self.root)).as_posix()  # a table may name files anywhere
+    def _name(self, path: StoredImage) -> str:
+        return Path(os.path.relpath(str(path), self.root)).as_posix()  # a table may name files anywhere

@@ -14,15 +14,26 @@ from trainables.engine.images.file_lookup import ImageFinder
 from trainables.engine.images.files import ImageFiles
 from trainables.engine.images.folder_names import PARTS, part_in, part_of
 from trainables.engine.images.folder_tree import FolderTree, is_image
-from trainables.engine.tables import read_table
+from trainables.engine.tables import is_parquet, read_table
 
 # Names that a column may have, in any case, with blanks or dashes for _; the first that is present counts.
 IMAGE_COLUMNS = (
     *("image", "filename", "file_name", "file", "filepath", "filepaths", "file_path", "path", "image_path"),
     *("image_name", "image_id", "img", "images", "name", "id"),
 )
-_LABEL = ("label", "labels", "class", "class_name", "category", "target", "species", "breed", "class_id", "y")
-_PART = ("part", "split", "set", "subset", "data_set", "dataset")
+LABEL_COLUMNS = (
+    "label",
+    "labels",
+    "class",
+    "class_name",
+    "category",
+    "target",
+    "species",
+    "breed",
+    "class_id",
+    "y",
+)
+PART_COLUMNS = ("part", "split", "set", "subset", "data_set", "dataset")
 _TRIED = 50  # images to look for in each folder
 # Cells of a column for one class.
 _MARKS = {"1": "yes", "1.0": "yes", "true": "yes", "0": "no", "0.0": "no", "false": "no"}
@@ -53,9 +64,11 @@ def read_labelled_table(table: Path, given: Path | None) -> ImageFiles:
         rows = [dict(zip(header, header, strict=True)), *rows]
     findings = Findings()
     folder = _folder_with_most([row[columns.image] for row in rows], table, given)
-    found = _found(columns, rows, folder, findings)
-    names = _class_names([label for label, _ in found.values()])
-    _check_classes(names, found, findings)
+    line, first = ("row", 0) if is_parquet(table) else ("line", 1 if columns.has_no_header else 2)
+    places = [f"{line} {number}" for number in range(first, first + len(rows))]
+    found = _found(columns, dict(zip(places, rows, strict=True)), folder, findings)
+    names = class_order(label for label, _ in found.values())
+    check_classes(names, found.values(), findings)
     for path in _beside(found):
         findings.leave_out("image that the table does not name", path.name)
     findings.refuse(str(table))
@@ -93,8 +106,8 @@ class _Columns:
         plain = {re.sub(r"[ -]", "_", name.lower()): name for name in header if name}
         if any(is_image(Path(name)) for name in header):
             raise DataError(f"{table} has no header; let its first line be image,label")
-        part = next((plain[name] for name in _PART if name in plain), None)
-        label = next((plain[name] for name in _LABEL if name in plain), None)
+        part = next((plain[name] for name in PART_COLUMNS if name in plain), None)
+        label = next((plain[name] for name in LABEL_COLUMNS if name in plain), None)
         image = next((plain[name] for name in IMAGE_COLUMNS if name in plain), None)
         of_images = [name for name in plain.values() if _are_images(row[name] for row in rows[:_TRIED])]
         if image is None and len(of_images) == 1:
@@ -110,8 +123,8 @@ class _Columns:
         if image is None or not labels:
             raise DataError(
                 f"{table} has the columns {', '.join(header) or 'none'}; it needs one of images "
-                f"({', '.join(IMAGE_COLUMNS[:3])}) and one of classes ({', '.join(_LABEL[:3])}), and may "
-                "have split"
+                f"({', '.join(IMAGE_COLUMNS[:3])}) and one of classes ({', '.join(LABEL_COLUMNS[:3])}), and "
+                "may have split"
             )
         return cls(image, labels, part)
 
@@ -175,13 +188,13 @@ def _num_found(folder: ImageFinder, names: Sequence[str]) -> tuple[int, int]:
 
 
 def _found(
-    columns: _Columns, rows: Sequence[Row], folder: ImageFinder, findings: Findings
+    columns: _Columns, rows: Mapping[str, Row], folder: ImageFinder, findings: Findings
 ) -> dict[Path, tuple[str, str]]:
-    """Class and part of each image."""
+    """Class and part of each image, from the rows by their places in the table."""
     found: dict[Path, tuple[str, str]] = {}
     missing = []
-    for number, row in enumerate(rows, start=1 if columns.has_no_header else 2):
-        name, where = row[columns.image], f"line {number}"
+    for where, row in rows.items():
+        name = row[columns.image]
         label, *more = columns.classes(row) or [""]
         given = row[columns.part] if columns.part else ""
         part, paths = part_of(given) if given else PARTS[0], folder.find(name)
@@ -221,8 +234,9 @@ def _beside(found: Iterable[Path]) -> list[Path]:
     return [path for path in files if is_image(path) and path not in known]
 
 
-def _check_classes(names: Sequence[str], found: Mapping[Path, tuple[str, str]], findings: Findings) -> None:
-    trained = {label for label, part in found.values() if part == "train"}
+def check_classes(names: Sequence[str], found: Iterable[tuple[str, str]], findings: Findings) -> None:
+    """Add a problem unless two classes are trained on, and all others too; `found` are classes and parts."""
+    trained = {label for label, part in found if part == "train"}
     if len(trained) < 2:
         findings.add_problem(f"{len(trained)} classes have images to train on; at least 2 are needed")
     for label in [name for name in names if name not in trained and trained]:
@@ -244,7 +258,7 @@ def _remarks(names: Sequence[str]) -> list[str]:
     return remarks
 
 
-def _class_names(labels: Sequence[str]) -> list[str]:
+def class_order(labels: Iterable[str]) -> list[str]:
     """The classes in numerical order, or alphabetically if they are not all numbers."""
-    names = sorted(Counter(labels))
+    names = sorted(set(labels))
     return sorted(names, key=int) if all(name.isdecimal() for name in names) else names

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 from PIL import Image, ImageCms, UnidentifiedImageError
 
@@ -46,6 +49,16 @@ _ACROSS = 5  # orientations from here on swap width and height
 _NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "PALM", "WMF"}
 
 
+class StoredImage(Protocol):
+    """The bytes of an image, wherever they are: a file (`Path`), or a row of a file with many (`ShardRow`).
+
+    As text it is the place that messages name.
+    """
+
+    def read_bytes(self) -> bytes: ...
+    def stat(self) -> os.stat_result: ...
+
+
 @cache
 def endings() -> frozenset[str]:
     """The endings of files that can be read as images, in lower case with their dot."""
@@ -54,8 +67,8 @@ def endings() -> frozenset[str]:
     )
 
 
-def read_image(path: Path, resolution: int, scales: Callable[[], Scales]) -> Image.Image:
-    """Read a file, upright and in RGB; a JPEG may be reduced, to at least twice `resolution` in pixels.
+def read_image(stored: StoredImage, resolution: int, scales: Callable[[], Scales]) -> Image.Image:
+    """Read an image, upright and in RGB; a JPEG may be reduced, to at least twice `resolution` in pixels.
 
     It is then decoded at half, a quarter or an eighth of its size. The margin is Pillow's own for thumbnails:
     at 64 px it halves the time for photographs of 400 to 640 px, and changes values by 0.5 of 255.
@@ -67,26 +80,28 @@ def read_image(path: Path, resolution: int, scales: Callable[[], Scales]) -> Ima
         OSError: The file is truncated or no image at all; the message has its path.
     """
     try:
-        return _read(path, resolution, scales)
+        return _read(stored, resolution, scales)
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise anything for broken files
-        raise OSError(f"{path}: {error}") from error
+        raise OSError(f"{stored}: {error}") from error
 
 
-def _read(path: Path, resolution: int, scales: Callable[[], Scales]) -> Image.Image:
-    """Decode a file with Pillow, or with the reader of deep images if it has more than 8 bits."""
+def _read(stored: StoredImage, resolution: int, scales: Callable[[], Scales]) -> Image.Image:
+    """Decode an image with Pillow, or with the reader of deep images if it has more than 8 bits."""
     try:
-        image = Image.open(path)
+        image = Image.open(stored if isinstance(stored, Path) else io.BytesIO(stored.read_bytes()))
     except UnidentifiedImageError:
-        if is_tiff(content := path.read_bytes()):
+        if is_tiff(content := stored.read_bytes()):
             return _of_deep(read_deep(content), scales())
         if reason := _other_kind(content):
             raise OSError(reason) from None
+        if not isinstance(stored, Path):  # Pillow's message would name the buffer
+            raise OSError(f"its {len(content)} bytes are no image that Pillow knows") from None
         raise
     with image:
         if is_deep(image):
-            return _of_deep(read_deep(path.read_bytes()), scales())
+            return _of_deep(read_deep(stored.read_bytes()), scales())
         shorter = min(image.size)
         image.draft(None, (2 * resolution * image.width // shorter, 2 * resolution * image.height // shorter))
         image.load()

@@ -22,6 +22,7 @@ from trainables.engine.images.data_sources import (
     ImageFolder,
     ImageTable,
     Mnist5k,
+    Shards,
     Torchvision,
 )
 from trainables.engine.images.decoded_source import decoded_source
@@ -31,6 +32,11 @@ from trainables.engine.images.labelled_table import read_labelled_table
 from trainables.engine.images.resolution import WHOLE_MIDDLE, Framing
 from trainables.engine.images.source import ImageSource, in_memory_source, with_files
 from trainables.engine.images.torchvision_sets import load_torchvision
+
+_SLOW = (
+    "each image takes the reading of its row group, 20 ms for one of 10 MB; while the cache has no room for "
+    "the images, Arrow files are faster, as `save_to_disk` of `datasets` writes them"
+)
 
 
 def load_source(context: TrainingContext, framing: Framing = WHOLE_MIDDLE) -> ImageSource:
@@ -59,14 +65,30 @@ def _load_source(
             return _digits()
         case ImageArrays():
             return read_arrays(source.npz)
-        case ImageFolder():
-            return _decoded(find_image_files(source.imagefolder), cache, top, num_threads, framing)
-        case ImageTable():
-            files = read_labelled_table(source.labels, source.images)
-            return _decoded(files, cache, top, num_threads, framing)
         case Torchvision():
             return load_torchvision(source, cache, top=top, num_threads=num_threads, framing=framing)
+    if files := find_images(source):
+        return _decoded(files, cache, top, num_threads, framing)
     raise TypeError(f"{type(source).__name__} is among IMAGE_SOURCES, and nothing here reads it")
+
+
+def find_images(source: DataSource) -> ImageFiles | None:
+    """Find the images of a source that has them in files; None for any other.
+
+    Raises:
+        DataError: Its folder or its table cannot be read, or contradicts itself.
+    """
+    match source:
+        case ImageFolder():
+            return find_image_files(source.imagefolder)
+        case ImageTable():
+            return read_labelled_table(source.labels, source.images)
+        case Shards():
+            # Here, as it takes 0.1 s to import Arrow, which only this source needs.
+            from trainables.engine.images.labelled_shards import read_labelled_shards
+
+            return read_labelled_shards(source)
+    return None
 
 
 def _mnist5k(cache_dir: Path) -> ImageSource:
@@ -109,4 +131,8 @@ def _decoded(
         top=top,
         num_threads=num_threads,
     )
-    return replace(source, name=files.name) if cache.is_bypassed else with_files(source, files, cache.folder)
+    if cache.is_bypassed:
+        return replace(source, name=files.name)
+    if files.block_starts and "cache" in source.notes:
+        source = replace(source, notes={**source.notes, "parquet": _SLOW})
+    return with_files(source, files, cache.folder)

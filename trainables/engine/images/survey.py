@@ -29,7 +29,7 @@ from trainables.engine.images.deep import (
     is_tiff,
     read_deep,
 )
-from trainables.engine.images.reading import MEANING, orientation_of
+from trainables.engine.images.reading import MEANING, StoredImage, orientation_of
 
 _KEY_DIGITS = 20
 _AT_ONCE = 256
@@ -157,7 +157,12 @@ def _scaling(kind: Kind, scales: Scales) -> str:
 
 
 def survey_files(
-    paths: Sequence[Path], names: Sequence[str], known: Path | None, *, most_s: float | None = None
+    paths: Sequence[StoredImage],
+    names: Sequence[str],
+    known: Path | None,
+    *,
+    most_s: float | None = None,
+    block_starts: Sequence[int] = (),
 ) -> Survey:
     """Read every file once, with a thread per core, and keep the results.
 
@@ -168,12 +173,13 @@ def survey_files(
         known: Folder where surveys are kept; None keeps nothing.
         most_s: Seconds after which reading stops, with the files that were read evenly spread over all; the
             next survey resumes from there. None reads all.
+        block_starts: The first image of each block, see `ImageFiles`; blocks are read in a random order.
     """
     note = known and known / f"survey-{_stat_key(paths, names)}.npy"
     kept = None if note is None else _kept(note, len(paths))
     records = np.zeros(len(paths), _RECORD) if kept is None else kept
     deadline_s = None if most_s is None else monotonic() + most_s
-    order = np.random.default_rng(0).permutation(np.flatnonzero(records["facts"] == 0))
+    order = _reading_order(np.flatnonzero(records["facts"] == 0), block_starts)
     with ThreadPoolExecutor(num_cores()) as pool:
         for start in range(0, len(order), _AT_ONCE):
             part = order[start : start + _AT_ONCE]
@@ -184,6 +190,16 @@ def survey_files(
         with suppress(OSError), replacing(note) as temporary:  # the cache itself reports a full disk
             np.save(temporary, records)
     return Survey(records)
+
+
+def _reading_order(rows: np.ndarray, block_starts: Sequence[int]) -> np.ndarray:
+    """Rows in a random order; those of a block stay together, which is fast only from its start."""
+    random = np.random.default_rng(0)
+    if not block_starts:
+        return random.permutation(rows)
+    turns = random.permutation(len(block_starts))
+    blocks = np.searchsorted(block_starts, rows, side="right") - 1
+    return rows[np.argsort(turns[blocks], kind="stable")]
 
 
 def _kept(note: Path, num_files: int) -> np.ndarray | None:
@@ -198,7 +214,7 @@ def _kept(note: Path, num_files: int) -> np.ndarray | None:
     return records
 
 
-def _stat_key(paths: Sequence[Path], names: Sequence[str]) -> str:
+def _stat_key(paths: Sequence[StoredImage], names: Sequence[str]) -> str:
     lines = [f"survey of {MEANING}"]
     for path, name in zip(paths, names, strict=True):
         try:
@@ -214,7 +230,7 @@ def _digest(lines: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:_KEY_DIGITS]
 
 
-def _record(path: Path) -> tuple[np.ndarray, int, int, int, float, float]:
+def _record(path: StoredImage) -> tuple[np.ndarray, int, int, int, float, float]:
     unreadable = Fact.SEEN | Fact.UNREADABLE
     try:
         content = path.read_bytes()
