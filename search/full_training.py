@@ -28,6 +28,7 @@ from search.promotion import (
     with_gpus,
 )
 from search.report.answer import promotion_answer
+from search.report.failures import print_failures
 from search.report.page import write_at_end
 from search.report.summary import print_promotion
 from search.run import Run
@@ -125,6 +126,7 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
         ]
     rows = _write_rows(ledger, space, trials, run, done, output)
     print_promotion(rows, space, last)
+    _print_failures([run, *done], how, last)
     last.print(f"ended: {reason}   files: {ledger.promoted_file} and {how.folder}")
     if model := _winners_model(rows, [run, *done]):
         last.print(f"the winner's model: {model}   {typed_command('predict', model, 'IMAGES')}")
@@ -192,7 +194,7 @@ def _folders(wanted: Mapping[Path, Wanted]) -> dict[Path, Path]:
     """Return where the trainings and each baseline run: in the folders of the same promotion, or fresh ones.
 
     So the same command resumes a promotion that was killed, and one with more seeds, trials or baselines
-    trains only what is new. A complete promotion is repeated in fresh folders.
+    trains only what is new or has failed. A complete promotion is repeated in fresh folders.
 
     Args:
         wanted: Space and list of each kind of run, by the folder of the first run of the kind.
@@ -209,7 +211,7 @@ class _Left:
     """The run that an earlier promotion left for a list of trainings.
 
     Attributes:
-        has_all: Every training of the list has ended and needs no resuming.
+        has_all: Every training of the list has ended and did not fail.
     """
 
     folder: Path
@@ -229,7 +231,7 @@ def _newest_alike(first: Path, space: Space, proposed: Sequence[Proposal]) -> _L
         except (LedgerError, SpaceError):
             continue  # has other settings or is damaged: it stays as it is
         if {(identity(each.hparams), each.seed) for each in tried} <= listed:
-            have_ended = all(each.status not in UNFINISHED for each in tried)
+            have_ended = all(each.status not in UNFINISHED | {"failed"} for each in tried)
             return _Left(ledger.folder, has_all=have_ended and len(tried) == len(proposed))
     return None
 
@@ -240,6 +242,7 @@ def _how(request: FullTraining, ledger: Ledger, folder: Path, auto_precision: st
         command=request.command,
         backend=request.backend,
         should_test=True,
+        rerun_failed=True,
         space_source=str(ledger.space_file),
         should_preflight=request.should_preflight,
         governor=request.governor,
@@ -328,6 +331,13 @@ def _run_baseline(training: Space, proposed: Sequence[Proposal], how: Launch, ou
     output.print(f"baseline: {training.trainable}{on}, on the CPU")
     run, _ = launch(training, how, make_sampler=lambda _: FixedList(proposed), output=output)
     return run
+
+
+def _print_failures(runs: Sequence[Run], how: Launch, output: Output) -> None:
+    """Print why trainings failed, and the command that trains them again."""
+    again = f"promote again, which trains only them: {command_line(how.command)}"
+    for run in runs:
+        print_failures(run, output, again=again)
 
 
 def _write_rows(

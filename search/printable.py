@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import traceback
+from pathlib import Path
 
 # Everything that controls a terminal instead of being printed: ESC begins sequences that write the clipboard
 # (OSC 52), hide a link (OSC 8) or clear the screen, and 0x80 to 0x9f do the same in one byte. Direction marks
@@ -24,10 +26,32 @@ def counted(number: float, noun: str) -> str:
     return f"{text} {noun}{'' if number == 1 else 's'}"
 
 
+def error_text(error: BaseException) -> str:
+    """Return an error's text, stripped; empty if it has none, like that of a plain `assert`."""
+    try:
+        return str(error).strip()
+    except Exception as odd:  # a class of the trainable's own
+        return f"its text cannot be read: {type(odd).__name__}"
+
+
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text; its type if it has none, like that of a plain `assert`."""
-    text = str(error).strip()
+    """Return the first line of an error's text; its type if it has none."""
+    text = error_text(error)
     return text.splitlines()[0] if text else type(error).__name__
+
+
+def type_and_line(error: BaseException) -> str:
+    """Return an error's type and the first line of its text; without a text, the line that raised it.
+
+    For example "ValueError: no such model" or "AssertionError at train.py:15: assert images".
+    """
+    name, text = type(error).__name__, error_text(error)
+    if text:
+        return f"{name}: {text.splitlines()[0]}"
+    places = traceback.extract_tb(error.__traceback__)
+    if not places:
+        return name
+    return f"{name} at {Path(places[-1].filename).name}:{places[-1].lineno}: {places[-1].line}"
 
 
 def csv_cell(value: object) -> object:

@@ -20,7 +20,7 @@ from search.preflight.rehearsal import Rehearsal
 from search.preflight.request import PreflightRequest, Problem, Report, WeightRow, size_text
 from search.preflight.test_epoch import train_test_epochs
 from search.preflight.versions import unmet
-from search.printable import first_line
+from search.printable import first_line, type_and_line
 from search.trial.batch_size import points_by_model
 from search.trial.task import cache_folder
 from trainables.core.contract import DataError, Trainable, WeightFile, WeightsError
@@ -300,7 +300,7 @@ def _choose_precision(request: PreflightRequest, trainable: Trainable, device: s
         if found.auto_precision:
             found.notes.append(f"precision: {found.auto_precision}")
     except Exception as error:  # whatever torch raises on a processor it was not built for
-        found.problem(f"cpu: {type(error).__name__}: {first_line(error)}", "name a search.precision")
+        found.problem(f"cpu: {type_and_line(error)}", "name a search.precision")
 
 
 def _choose_batch_sizes(request: PreflightRequest, trainable: Trainable, device: str, found: _Found) -> None:
@@ -316,7 +316,7 @@ def _choose_batch_sizes(request: PreflightRequest, trainable: Trainable, device:
             )
         except Exception as error:  # of the model or the device; a trial would fail in the same way
             found.problem(
-                f"batch_size of {title}: {type(error).__name__}: {first_line(error)}",
+                f"batch_size of {title}: {type_and_line(error)}",
                 "write a number instead of auto",
             )
         else:

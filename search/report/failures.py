@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.command_lines import typed_command
 from search.ledger.history import TrialRecord
 from search.output import Output
 from search.run import Run
@@ -56,8 +55,11 @@ def failure_groups(trials: Iterable[TrialRecord], folder: Path) -> list[FailureG
     return sorted(groups, key=lambda group: -len(group.trials))
 
 
-def print_failures(run: Run, output: Output) -> None:
+def print_failures(run: Run, output: Output, *, again: str) -> None:
     """Print each cause with its trials and remedy, and how to run the failed ones again.
+
+    Args:
+        again: What to do once the causes are fixed, such as "run them again: jouletune ...".
 
     Divergence is not an error: a search that tries high learning rates will see some, and the sampler avoids
     these rates from then on. It is printed, but not in red, and such trials are not run again.
@@ -68,8 +70,7 @@ def print_failures(run: Run, output: Output) -> None:
         say(_failure_text(group, run))
         output.print(f"  remedy: {group.remedy}")
     if any(trial.status == "failed" for trial in run.history.trials.values()):
-        again = typed_command("search", "--rerun-failed", run.ledger.address)
-        output.print(f"once fixed, run them again: {again}")
+        output.print(f"once fixed, {again}")
 
 
 def _failure_text(group: FailureGroup, run: Run) -> str:

@@ -76,7 +76,8 @@ def print_summary(run: Run, output: Output) -> None:
         output.print(line)
     if spent.kwh is None:
         output.note(f"no energy: {no_energy_text(run.history.trials.values())}")
-    print_failures(run, output)
+    rerun = typed_command("search", "--rerun-failed", run.ledger.address)
+    print_failures(run, output, again=f"run them again: {rerun}")
 
 
 def print_winner(run: Run, reason: str, output: Output) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from search.command_lines import typed_command
+from search.printable import error_text, type_and_line
 from search.space.objectives import Bound
 from search.trial.row import json_numbers
 from trainables.core.contract import ScriptFailed
@@ -169,25 +170,18 @@ def check_bounds(values: Mapping[str, float], bounds: Mapping[str, Bound]) -> No
 
 def classify(error: BaseException) -> Failure:
     """Classify `error` by its type, then by its message, else as a crash."""
-    text = _text(error).strip() or type(error).__name__
+    text = error_text(error) or type(error).__name__
     if isinstance(error, ConstraintBroken):  # not a mistake, so nobody needs its traceback
         return Failure(cause="constraint", message=text, measures=error.measures)
     cause = _cause(error, text)
     is_preempted = getattr(error, "preempted", False) is True or _TOLD_TO_END in text
     return Failure(
         cause=cause,
-        message=f"{type(error).__name__}: {text.splitlines()[0]}",
+        message=type_and_line(error),
         traceback="".join(traceback.format_exception(error)),
         is_preempted=cause == "lost_worker" and is_preempted,
         is_sticky=bool(_STICKY.search(text)) and not isinstance(error, ScriptFailed),
     )
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as odd:  # a class of the trainable's own
-        return f"its text cannot be read: {type(odd).__name__}"
 
 
 def _cause(error: BaseException, text: str) -> Cause:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import urllib.error
 from pathlib import Path
 from typing import get_args
@@ -90,6 +91,16 @@ def test_the_message_is_one_line_and_the_traceback_is_kept() -> None:
         failure = classify(error)
     assert failure.message == "ValueError: first line"
     assert "test_failure.py" in failure.traceback
+
+
+def test_an_error_without_a_text_is_named_by_the_line_that_raised_it() -> None:
+    try:
+        assert [] == [1]
+    except AssertionError as error:
+        error.args = ()  # pytest writes a text into the asserts of tests
+        failure = classify(error)
+    assert re.fullmatch(r"AssertionError at test_failure\.py:\d+: assert \[\] == \[1\]", failure.message)
+    assert classify(KeyError()).message == "KeyError"  # never raised
 
 
 def test_a_cuda_error_leaves_the_process_unusable() -> None:

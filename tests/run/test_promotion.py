@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from search import cli
+from search import api, cli
 from search.backends.local import execute_here
 from search.budget import Limits
+from search.command_lines import typed_command
 from search.intervals import Interval
 from search.ledger import Ledger, LedgerError, fresh_folder
 from search.ledger.history import History, TrialRecord
@@ -32,7 +34,8 @@ from search.space.parameters import Choice
 from search.tables.promoted import PROMOTED_COLUMNS, conclusion, examples_in, promoted_rows
 from search.trial.checkpoints import SavedState
 from search.trial.task import task_for
-from tests.support.toy_runs import SteadyMeter, executed, fateful_space, listed, made_space
+from tests.support.run_without_ray import search_without_ray
+from tests.support.toy_runs import SteadyMeter, as_searched, executed, fateful_space, listed, made_space
 from trainables.core.checkpoint import load_checkpoint
 from trainables.core.load import TrainableRef, load_trainable
 
@@ -145,6 +148,37 @@ def test_a_promotion_is_a_run_of_its_own(tmp_path: Path) -> None:
     _, promotion = promoted(run, top=1, seeds=[1])
     assert promotion.ledger.folder == run.ledger.folder / "promotion"
     assert History(promotion.ledger.events()).trials == promotion.history.trials
+
+
+def test_promoting_again_trains_what_failed_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search_without_ray(monkeypatch)
+    monkeypatch.setenv("FATE_FIXED", "yes")
+    space = fateful_space(tmp_path)
+    points = listed({"fate": "unfixed", "score": 0.6}, {"fate": "fine", "score": 0.3})
+    run, _ = executed(space, tmp_path, points)
+    as_searched(space, run.ledger)
+    settings: dict[str, Any] = {"top": 2, "seeds": 1, "epochs": 2, "should_report": False}
+    monkeypatch.delenv("FATE_FIXED")
+    assert not api.promote(run.ledger.folder, **settings).is_complete
+    printed = capsys.readouterr().out
+    failed = run.ledger.folder / "promotion"
+    log = failed / "trials/trial-0000/log.txt"
+    assert f"crash: trial-0000: KeyError: 'a mistake that will be fixed' (see {log})" in printed
+    assert f"--space {failed}/space.yaml --trial {failed}:trial-0000" in printed
+    again = typed_command("promote", run.ledger.folder, "--top", 2, "--seeds", 1, "--epochs", 2)
+    assert f"once fixed, promote again, which trains only them: {again}" in printed
+    monkeypatch.setenv("FATE_FIXED", "yes")
+    promotion = api.promote(run.ledger.folder, **settings)
+    assert (promotion.is_complete, promotion.folder) == (True, failed)
+    events = Ledger.open(failed).events()
+    ended = [event["trial"] for event in events if event["event"] == "trial_ended"]
+    assert ended == ["trial-0000", "trial-0001", "trial-0000"]
+    assert [(row["trial_id"], row["num_seeds"], row["num_failed"]) for row in promotion.rows] == [
+        ("trial-0000", 1, 0),
+        ("trial-0001", 1, 0),
+    ]
 
 
 def test_a_baseline_is_one_more_row_with_what_it_cost(tmp_path: Path) -> None:
