@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from search.backends.local import execute_here
 from search.energy.reading import EnergyReading, EnergySensors
@@ -20,7 +21,7 @@ from search.report.charts.chart import Chart
 from search.report.page.bounds import beyond, bound_sentence, reached_bound
 from search.report.page.conclusion import advice, conclusion, rank_correlation_sentence
 from search.report.page.data import data_section
-from search.report.page.elements import Pairs, Points, Table
+from search.report.page.elements import Figures, Pairs, Points, Table
 from search.report.page.run_data import RunData, read_run
 from search.report.page.winner import winner_section
 from search.report.page.writer import sections_of
@@ -380,6 +381,27 @@ def test_a_detector_has_its_hardest_classes_too(tmp_path: Path) -> None:
     assert [[cell.text for cell in row] for row in tables[-1].rows] == [
         ["dog", "4", "0.25", "0.5"],
         ["cat", "9", "0.6", "0.7"],
+    ]
+
+
+def test_a_detector_has_its_worst_images_with_what_is_wrong_in_them(tmp_path: Path) -> None:
+    searched = toy_run(tmp_path, ("search.limits.trials=2",))
+    folder = promoted(searched, seeds=(5,)).ledger.trial_folder("trial-0000")
+    (folder / "mistakes.csv").write_text(
+        "image,num_objects,num_missed,num_false,missed,false\n"
+        'a.jpg,5,3,1,"2 cat, 1 dog",1 dog\nb.jpg,0,0,1,,1 owl\n'
+    )
+    assert "The images were not kept with this training." in words(sections(searched)["mistakes"])
+    (folder / "mistakes").mkdir()
+    for number in (1, 2):
+        Image.new("RGB", (4, 3)).save(folder / "mistakes" / f"{number:02}.png")
+    section = sections(searched)["mistakes"]
+    assert "2 images of the test set have mistakes at a score of 0.5" in words(section)
+    (images,) = [part for part in section.elements if isinstance(part, Figures)]
+    assert images.are_side_by_side
+    assert [figure.caption for figure in images.figures] == [
+        "a.jpg: 5 objects; missed: 2 cat, 1 dog; false: 1 dog",
+        "b.jpg: 0 objects; false: 1 owl",
     ]
 
 

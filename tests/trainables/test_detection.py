@@ -14,7 +14,7 @@ from transformers import AutoModelForObjectDetection
 
 from tests.support.box_annotations import annotation, coco_file, voc_folder
 from trainables.core.contract import Budget, DataError, TrainingContext, WeightsError
-from trainables.core.optional import tables_of_test
+from trainables.core.optional import images_of_test, tables_of_test
 from trainables.detection import TRAINABLE, Hparams
 from trainables.detection.annotations import Objects, objects_of
 from trainables.detection.batches import DetectionBatch
@@ -252,6 +252,8 @@ def test_test_tables_have_the_datas_own_category_ids(tmp_path: Path) -> None:
     assert rows[1][3:] == (None, None)
     found = tables["detections"]
     assert {row[found.columns.index("category_id")] for row in found.rows} <= {3, 7, 90}
+    assert {row[0] for row in tables["mistakes"].rows} <= {f"{n}.png" for n in range(10, 30)}
+    assert len(images_of_test(training)) == len(tables["mistakes"].rows)
     assert training.notes()["categories"] == "3 classes; ids 3 to 90 in the data"
 
 

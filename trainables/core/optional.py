@@ -72,7 +72,7 @@ def tables_of_test(training: Training) -> Mapping[str, Table]:
 
 
 def images_of_test(training: Training) -> Mapping[str, bytes]:
-    """Return small PNGs of the most confident mistakes of the last `test()`, by file name without suffix.
+    """Return small PNGs of the worst mistakes of the last `test()`, by file name without suffix.
 
     They come from a method `test_images()`, called after `test_tables()`; sorted by name, they are in the
     order of the rows of the table `mistakes`.

@@ -14,6 +14,8 @@ from torchmetrics.detection import MeanAveragePrecision
 from trainables.core.optional import Table
 from trainables.detection.annotations import Annotations, Objects
 from trainables.detection.batches import DetectionBatch
+from trainables.detection.mistakes import DetectionMistakes
+from trainables.engine.images.pictures import Picture
 
 MOST_DETECTIONS = 100  # per image, the most confident; COCO's AP counts no more of any class
 _SCORES = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large", "mar_100")
@@ -53,13 +55,18 @@ class DetectionMetrics:
 
 
 class DetectionDetails:
-    """Scores per class, and the individual detections, with the data's own category ids."""
+    """Scores per class and the individual detections, with the data's own category ids, and the mistakes.
 
-    def __init__(self, annotations: Annotations) -> None:
+    Args:
+        picture: As `DetectionMistakes` takes it.
+    """
+
+    def __init__(self, annotations: Annotations, picture: Picture | None = None) -> None:
         self._names, self._ids = annotations.class_names, annotations.category_ids
         self._precision = coco_precision(has_classes=True)
         self._num_objects = torch.zeros(len(self._names), dtype=torch.int64)
         self._found: list[tuple[str | float | None, ...]] = []
+        self._mistakes = DetectionMistakes(self._names, picture)
 
     def update(self, outputs: Mapping[str, Any], batch: DetectionBatch) -> None:
         found, truths = compared(outputs["detections"], batch.objects)
@@ -68,6 +75,7 @@ class DetectionDetails:
             labels = objects.labels[~objects.is_crowd]
             self._num_objects += torch.bincount(labels, minlength=len(self._names))
             self._found += self._rows(objects, item)
+            self._mistakes.update(item, objects)
 
     def tables(self) -> Mapping[str, Table]:
         """Return the tables that results/README.md explains, and reset; none if no batch was added."""
@@ -86,7 +94,15 @@ class DetectionDetails:
         self._num_objects.zero_()
         self._found = []
         columns = ("label", "category_id", "num_objects", "ap", "ar_100")
-        return {"average_precision": Table(columns=columns, rows=rows), "detections": found}
+        return {
+            "average_precision": Table(columns=columns, rows=rows),
+            "detections": found,
+            "mistakes": self._mistakes.table(),
+        }
+
+    def images(self) -> Mapping[str, bytes]:
+        """Images of the first rows of the last `mistakes`, with their boxes."""
+        return self._mistakes.images()
 
     def _rows(self, objects: Objects, found: Detections) -> list[tuple[str | float | None, ...]]:
         kept = found["scores"] >= _MIN_LISTED

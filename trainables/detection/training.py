@@ -47,7 +47,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
         metric=TRAINABLE.metric,
         mode=TRAINABLE.mode,
         notes={**data.notes(), **detector.notes},
-        details=DetectionDetails(data.annotations),
+        details=DetectionDetails(data.annotations, data.splits.test_picture),
         portable=portable(hparams, data, detector, context),
     )
 

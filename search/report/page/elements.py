@@ -205,10 +205,11 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Images, each in a row of its own."""
+    """Images, each in a row of its own, or as small as they are and side by side."""
 
     kind: ClassVar[str] = "figures"
     figures: Sequence[Figure]
+    are_side_by_side: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

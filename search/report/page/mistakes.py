@@ -47,6 +47,7 @@ _DETECTION_SCORES = {
 _MOST_PAIRS = 10
 _MOST_MISTAKE_IMAGES = 24  # embedded in the page, so each makes it larger
 _MOST_CELLS_SIDE = 60  # classes of a confusion that the page draws; of more its PNG is embedded
+_NOT_KEPT = Text(text="The images were not kept with this training.")
 _SMALL_BYTES = 4096  # a PNG up to here stays as it is: WebP would blur digits for nothing
 
 
@@ -68,7 +69,12 @@ def _mistakes(promotion: Promotion, source: str) -> Iterator[Element]:
     yield from _hardest(_read(folder / "average_precision.csv"), by="ap", columns=_DETECTION_SCORES)
     pairs = _read(folder / "confused_pairs.csv")
     yield from _confused(pairs)
-    yield from _mistake_images(folder, pairs)
+    rows = _read(folder / "mistakes.csv")
+    yield from (
+        _box_mistakes(folder, rows)
+        if "num_missed" in next(iter(rows), ())
+        else _mistake_images(folder, rows, pairs)
+    )
     history = promotion.ledger.trial(first.trial_id).history
     if history.is_file():
         yield from _curves(history)
@@ -147,14 +153,15 @@ def _confused(rows: Sequence[Mapping[str, str]]) -> Iterator[Element]:
         )
 
 
-def _mistake_images(folder: Path, pairs: Sequence[Mapping[str, str]]) -> Iterator[Element]:
+def _mistake_images(
+    folder: Path, rows: Sequence[Mapping[str, str]], pairs: Sequence[Mapping[str, str]]
+) -> Iterator[Element]:
     """The most confident mistakes; a sentence if their images were not kept.
 
     A model that is sure and wrong is often right, so these are the images to check for wrong labels. Files
     and rows are in the same order.
     """
-    rows = _read(folder / "mistakes.csv")
-    files = sorted((folder / MISTAKE_IMAGES).glob("*.png"))[:_MOST_MISTAKE_IMAGES]
+    files = _mistake_files(folder)
     if not rows:
         return
     yield Text(
@@ -162,7 +169,7 @@ def _mistake_images(folder: Path, pairs: Sequence[Mapping[str, str]]) -> Iterato
         "the most confident mistakes come first: check their labels."
     )
     if not files:
-        yield Text(text="The images were not kept with this training.")
+        yield _NOT_KEPT
         return
     notes = {(row["label"], row["predicted"]): _frequency(row) for row in pairs}
     yield Mistakes(
@@ -171,6 +178,37 @@ def _mistake_images(folder: Path, pairs: Sequence[Mapping[str, str]]) -> Iterato
             for file, row in zip(files, rows, strict=False)
         ]
     )
+
+
+def _box_mistakes(folder: Path, rows: Sequence[Mapping[str, str]]) -> Iterator[Element]:
+    """The images with the most missed objects and false boxes, which are drawn in them."""
+    yield Text(
+        text=f"{len(rows)} images of the test set have mistakes at a score of 0.5; those with the most come "
+        "first: check their boxes. Blue: an object that was found; yellow: one that was missed; red: a box "
+        "where no object of its class is."
+    )
+    files = _mistake_files(folder)
+    if not files:
+        yield _NOT_KEPT
+        return
+    figures = []
+    for file, row in zip(files, rows, strict=False):
+        content, form = _embedded(file.read_bytes())
+        figures.append(Figure(content=content, caption=_box_caption(row), format=form))
+    yield Figures(figures=figures, are_side_by_side=True)
+
+
+def _box_caption(row: Mapping[str, str]) -> str:
+    """ "a.jpg: 5 objects; missed: 2 cat; false: 1 dog", without what there is none of."""
+    parts = [
+        f"{row['num_objects']} objects",
+        *(f"{kind}: {row[kind]}" for kind in ("missed", "false") if row[kind]),
+    ]
+    return f"{row['image']}: {'; '.join(parts)}"
+
+
+def _mistake_files(folder: Path) -> list[Path]:
+    return sorted((folder / MISTAKE_IMAGES).glob("*.png"))[:_MOST_MISTAKE_IMAGES]
 
 
 def _mistake(file: Path, row: Mapping[str, str], note: str) -> Mistake:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from io import BytesIO
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from trainables.core.optional import Table
 from trainables.engine.images.batches import Batch
+from trainables.engine.images.pictures import Picture, numbered_pngs
 
 Cells = Sequence[str | float | None]
 
 _SAID_COLUMNS = ("image", "label", "predicted", "score", "label_score")
 _MAX_IMAGES = 24
 _IMAGE_PX = 160  # of their longer side; a PNG of it is under 80 KiB
-_log = logging.getLogger(__name__)
 
 
 class Predictions:
@@ -35,7 +32,7 @@ class Predictions:
         self,
         class_names: Sequence[str],
         image_name: Callable[[int], str],
-        picture: Callable[[int, int], Image.Image | None] | None = None,
+        picture: Picture | None = None,
     ) -> None:
         self._names = class_names
         self._image_name = image_name
@@ -71,17 +68,7 @@ class Predictions:
 
         If one cannot be shown there are none, because files and rows are in the same order.
         """
-        if self._picture is None:
-            return {}
-        try:
-            pictures = [self._picture(index, _IMAGE_PX) for index in self._surest_mistakes.tolist()]
-        except OSError as error:  # a file that was there when the training began
-            _log.warning("no images of mistakes: %s", error)
-            return {}
-        shown = [picture for picture in pictures if picture is not None]
-        if len(shown) < len(pictures):
-            return {}
-        return {f"{place:02}": _png(picture) for place, picture in enumerate(shown, start=1)}
+        return numbered_pngs(self._picture, self._surest_mistakes.tolist(), _IMAGE_PX)
 
     def _predictions(self, labels: Tensor, predicted: Tensor, score: Tensor, label_score: Tensor) -> Table:
         """The prediction for every image, in the order of the set, which the saved model must reproduce."""
@@ -112,12 +99,6 @@ class Predictions:
                 for place, label, predicted, sure, label_sure in zip(wrong.tolist(), *columns, strict=True)
             ],
         )
-
-
-def _png(image: Image.Image) -> bytes:
-    content = BytesIO()
-    image.save(content, format="PNG")
-    return content.getvalue()
 
 
 def confusion_tables(names: Sequence[str], matrix: Tensor) -> dict[str, Table]:
