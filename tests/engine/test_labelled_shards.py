@@ -173,6 +173,8 @@ COLUMNS: list[tuple[str, Mapping[str, Any], Sequence[str]]] = [
     ("large", {"jpg": pa.array([png(0, 0), png(1, 1)], pa.large_binary()), "cls": [10, 9]}, ("10", "9")),
     ("numbers below 0", {"image": [png(0, 0), png(1, 1)], "label": [-1, 1]}, ("-1", "1")),
     ("yes and no", {"image": [png(0, 0), png(1, 1)], "label": [True, False]}, ("True", "False")),
+    ("webdataset", {"jpg": [png(0, 0), png(1, 1)], "__key__": ["x", "y"], "cls": [7, 5]}, "75"),
+    ("dictionary", {"x": pa.array([png(0, 0), png(1, 1)]).dictionary_encode(), "class": ["b", "a"]}, "ba"),
     ("named", {"image": [png(0, 0), png(1, 1)], "Class Name": ["b", "a"], "caption": ["x", "y"]}, "ba"),
 ]
 
@@ -225,10 +227,14 @@ REFUSED: dict[str, tuple[Mapping[str, Any], str]] = {
     ),
     "lists": (
         {"image": images([0, 1]), "labels": [[0, 1], [1]]},
-        r"has no column with a class for each image, as whole numbers or words; .*labels \(list<",
+        r"has no column with a class for each image.*labels \(list<.*; an image can have only one class",
     ),
     "boxes": (
-        {"image": images([0, 1]), "objects": [{"bbox": [[0, 0, 1, 1]], "category": [0]}] * 2},
+        {
+            "image": images([0, 1]),
+            "image_id": [1, 2],
+            "objects": [{"bbox": [[0, 0, 1, 1]], "category": [0]}] * 2,
+        },
         r"boxes are read by detection, from COCO's, Pascal VOC's or YOLO's files",
     ),
     "paths alone": (
@@ -314,6 +320,12 @@ def test_a_file_that_is_cut_short_is_refused(tmp_path: Path, name: str, keep: in
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(DataError, match=problem):
         read(path)
+
+
+def test_a_file_of_another_kind_is_named_by_its_first_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_text("image,label\na.png,cat\n")
+    with pytest.raises(DataError, match=r"is neither Parquet nor Arrow, as it begins with b'image,label"):
+        read(tmp_path / "a.parquet")
 
 
 def test_a_pointer_of_git_lfs_is_named_as_one(tmp_path: Path) -> None:

@@ -23,8 +23,9 @@ from trainables.core.contract import DataError
 from trainables.core.files import GIT_LFS_POINTER
 
 _PARQUET, _ARROW_FILE = b"PAR1", b"ARROW1"
-INDEX = re.compile(r"__index_level_\d+__")  # the column that pandas adds for rows in an order of their own
-_STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
+ADDED = re.compile(r"__\w+__")  # what libraries add: pandas __index_level_0__, webdataset __key__ and __url__
+_STREAM = b"\xff\xff\xff\xff"
+_STREAM_END = _STREAM + b"\0\0\0\0"
 _BATCH_BYTES = 16 * 2**20
 _MIN_BATCH_ROWS = 64  # more than decoding threads are apart
 _BATCHES_KEPT = 3
@@ -256,7 +257,11 @@ def open_shard(path: Path, window: ReadWindow) -> Shard:
             raise DataError(f"{path} is a pointer of Git LFS; fetch the files with `git lfs pull`")
         if not first:
             raise DataError(f"{path} is empty")
-        return ParquetShard(path, window) if first.startswith(_PARQUET) else ArrowShard(path)
+        if first.startswith(_PARQUET):
+            return ParquetShard(path, window)
+        if not first.startswith((_ARROW_FILE, _STREAM)):
+            raise DataError(f"{path} is neither Parquet nor Arrow, as it begins with {first[:12]!r}")
+        return ArrowShard(path)
 
 
 def read_columns(path: Path) -> dict[str, list[Any]]:
@@ -266,7 +271,7 @@ def read_columns(path: Path) -> dict[str, list[Any]]:
         DataError: It cannot be read, or has columns of bytes.
     """
     shard = open_shard(path, ReadWindow())
-    names = [name for name in shard.schema.names if not INDEX.fullmatch(name)]
+    names = [name for name in shard.schema.names if not ADDED.fullmatch(name)]
     if of_bytes := [each.name for each in shard.schema if column_of_bytes(each)]:
         raise DataError(
             f"{path} has bytes in its column {of_bytes[0]}; classifiers of images read it as parquet:{path}"
@@ -295,6 +300,7 @@ def column_of_bytes(field: pa.Field) -> str | None:
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
 
 

@@ -25,9 +25,10 @@ from trainables.engine.images.labelled_table import (
     read_labelled_table,
 )
 from trainables.engine.images.shard_layout import find_parts
-from trainables.engine.shards import INDEX, ReadWindow, Shard, column_of_bytes, damage_named, open_shard
+from trainables.engine.shards import ADDED, ReadWindow, Shard, column_of_bytes, damage_named, open_shard
 
 _UNLABELLED = -1  # what `datasets` writes for a test set whose classes are secret
+_LISTS = "; an image can have only one class"
 _BOXES = "; boxes are read by detection, from COCO's, Pascal VOC's or YOLO's files"
 
 
@@ -119,7 +120,7 @@ def _columns(shard: Shard, source: Shards, *, is_split: bool) -> _Columns:
     Raises:
         DataError: None or several may have the images, or the classes.
     """
-    fields = {each.name: each for each in shard.schema if not INDEX.fullmatch(each.name)}
+    fields = {each.name: each for each in shard.schema if not ADDED.fullmatch(each.name)}
     marked = [name for name, feature in shard.features().items() if _kind_of(feature) == "Image"]
     of_bytes = {name: path for name, each in fields.items() if (path := column_of_bytes(each))}
     images = [name for name in of_bytes if name in marked] or list(of_bytes)
@@ -127,7 +128,9 @@ def _columns(shard: Shard, source: Shards, *, is_split: bool) -> _Columns:
     rest = [name for name in fields if name not in of_bytes]
     parts = [name for name in rest if not is_split and _are_parts(shard, fields[name])]
     part = _first(PART_COLUMNS, parts)
-    classes = [name for name in rest if name != part and _is_plain(fields[name].type)]
+    named_images = {name for name in rest if _first(IMAGE_COLUMNS, [name])} - {source.label}
+    able = (name for name in rest if name != part and _is_plain(fields[name].type))
+    classes = [name for name in able if name not in named_images]
     marked = [name for name in classes if shard.class_names(name)]
     usual = _first(LABEL_COLUMNS, classes) or (marked[0] if len(marked) == 1 else None)
     label = _chosen("label", source.label, source, fields, classes, usual)
@@ -157,10 +160,16 @@ def _chosen(
         problem += f"{role}: {able[0]}}}"
     else:
         problem = f"no column with {what}"
-    is_boxed = role == "label" and any(pa.types.is_nested(each.type) for each in fields.values())
-    raise DataError(
-        f"{source.parquet} has {problem}; its columns are {listed}{_BOXES if is_boxed and not able else ''}"
-    )
+    raise DataError(f"{source.parquet} has {problem}; its columns are {listed}{_reason(fields.values())}")
+
+
+def _reason(fields: Iterable[pa.Field]) -> str:
+    """Why columns of lists or structs have no class for each image; empty if there are none."""
+    kinds = [each.type for each in fields if column_of_bytes(each) is None and pa.types.is_nested(each.type)]
+    lists = [
+        kind for kind in kinds if not pa.types.is_struct(kind) and not pa.types.is_nested(kind.value_type)
+    ]
+    return (_LISTS if lists else _BOXES) if kinds else ""
 
 
 def _first(usual: Iterable[str], names: Iterable[str]) -> str | None:
