@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
+from tests.support.shard_files import IMAGE, NAMES, hub_table, images, png, tar_file, write
 from trainables.core.contract import DataError, TrainingContext
 from trainables.core.data_source import resolve_data
 from trainables.core.data_summary import DataSummary, LeftOut
@@ -24,10 +21,6 @@ from trainables.engine.images.data_sources import IMAGE_SOURCES, Shards
 from trainables.engine.images.files import ImageFiles
 from trainables.engine.images.labelled_shards import read_labelled_shards
 from trainables.engine.images.labelled_table import read_labelled_table
-from trainables.engine.shards import ParquetShard, ReadWindow
-
-NAMES = ("red", "green", "blue")
-IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 @pytest.fixture(autouse=True)
@@ -35,45 +28,8 @@ def fresh_process_cache() -> None:
     sources._load_source.cache_clear()
 
 
-def png(label: int, number: int) -> bytes:
-    """A small image, different for each number, whose brightest channel is its class."""
-    buffer = io.BytesIO()
-    colour = [number % 99, number // 99]
-    colour.insert(label % 3, 250)
-    Image.new("RGB", (5, 4), tuple(colour)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def images(labels: Sequence[int]) -> list[dict[str, Any]]:
-    return [{"bytes": png(max(0, label), number), "path": None} for number, label in enumerate(labels)]
-
-
-def hub_table(
-    labels: Sequence[int], names: Sequence[str] = NAMES, classes: str = "label", **others: Any
-) -> pa.Table:
-    """A table as `push_to_hub` writes it: images, classes, and the names of these beside the schema."""
-    features = {
-        "image": {"_type": "Image"},
-        **({classes: {"names": list(names), "_type": "ClassLabel"}} if names else {}),
-    }
-    table = pa.table(
-        {"image": pa.array(images(labels), IMAGE), classes: pa.array(labels, pa.int64()), **others}
-    )
-    return table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-
-
-def write(path: Path, table: pa.Table, rows_per_group: int = 100) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".parquet":
-        pq.write_table(table, path, row_group_size=rows_per_group)
-    else:
-        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
-            writer.write_table(table, max_chunksize=7)
-    return path
-
-
 def read(path: Path, **options: str) -> ImageFiles:
-    return read_labelled_shards(Shards(parquet=path, **options))
+    return read_labelled_shards(Shards(shards=path, **options))
 
 
 def named(files: ImageFiles) -> list[str]:
@@ -105,7 +61,7 @@ def test_a_folder_as_a_hub_or_its_library_writes_it_is_read_with_its_parts(
     write(tmp_path / "hub" / second, hub_table([2, 1, 0]))
     write(tmp_path / "hub" / LAYOUTS[layout], hub_table([1, 2]))
     (tmp_path / "hub/README.md").write_text("---")
-    assert context(tmp_path / "hub", tmp_path).data == {"parquet": str(tmp_path / "hub")}
+    assert context(tmp_path / "hub", tmp_path).data == {"shards": str(tmp_path / "hub")}
     files = read(tmp_path / "hub")
     assert files.class_names == NAMES
     assert (files.labels, files.left_out) == ((*(0, 1, 2) * 3, 2, 1, 0, 1, 2), ())
@@ -219,11 +175,11 @@ def test_an_option_chooses_among_several_columns(tmp_path: Path) -> None:
 REFUSED: dict[str, tuple[Mapping[str, Any], str]] = {
     "several classes": (
         {"image": images([0, 1]), "fine": [0, 1], "coarse": [0, 1]},
-        r"has fine and coarse, each of which may be the label; write \{parquet: .*, label: fine\}",
+        r"has fine and coarse, each of which may be the label; write \{shards: .*, label: fine\}",
     ),
     "several images": (
         {"left": images([0, 1]), "right": images([0, 1]), "label": [0, 1]},
-        r"has left and right, each of which may be the image; write \{parquet: .*, image: left\}",
+        r"has left and right, each of which may be the image; write \{shards: .*, image: left\}",
     ),
     "lists": (
         {"image": images([0, 1]), "labels": [[0, 1], [1]]},
@@ -269,14 +225,14 @@ def test_a_number_without_a_name_is_refused(tmp_path: Path) -> None:
 FOLDERS: dict[str, tuple[str, str]] = {
     "variants": (
         "cropped/train-00000-of-00001.parquet full/train-00000-of-00001.parquet",
-        r"has several data sets, in cropped and in full; give one of them: parquet:.*/full",
+        r"has several data sets, in cropped and in full; give one of them: shards:.*/full",
     ),
     "two": (
         "dev.parquet train.parquet validation.parquet",
         "dev and validation are all named like the val part",
     ),
     "no train": ("validation.parquet test.parquet", "has test and validation, but no training part"),
-    "none": ("notes.md", r"has no files ending in \.parquet or \.arrow"),
+    "none": ("notes.md", r"has no files ending in \.parquet or \.arrow or \.tar"),
 }
 
 
@@ -306,36 +262,6 @@ def test_other_splits_what_was_derived_and_missing_files_are_named(tmp_path: Pat
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "keep", "problem"),
-    [
-        ("a.parquet", 600, "cannot be read as Parquet or Arrow: "),
-        ("a.arrow", -8, "its end is missing, so it was not written or copied completely"),
-        ("a.arrow", 400, "cannot be read as Parquet or Arrow: "),
-        ("a.parquet", 0, "is empty"),
-    ],
-)
-def test_a_file_that_is_cut_short_is_refused(tmp_path: Path, name: str, keep: int, problem: str) -> None:
-    path = write(tmp_path / name, hub_table([0, 1] * 9))
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(DataError, match=problem):
-        read(path)
-
-
-def test_a_file_of_another_kind_is_named_by_its_first_bytes(tmp_path: Path) -> None:
-    (tmp_path / "a.parquet").write_text("image,label\na.png,cat\n")
-    with pytest.raises(DataError, match=r"is neither Parquet nor Arrow, as it begins with b'image,label"):
-        read(tmp_path / "a.parquet")
-
-
-def test_a_pointer_of_git_lfs_is_named_as_one(tmp_path: Path) -> None:
-    (tmp_path / "train-00000-of-00001.parquet").write_text("version https://git-lfs.github.com/spec/v1\n")
-    with pytest.raises(
-        DataError, match=r"parquet is a pointer of Git LFS; fetch the files with `git lfs pull`"
-    ):
-        read(tmp_path)
-
-
 def test_a_table_of_paths_is_read_like_a_csv(tmp_path: Path) -> None:
     (tmp_path / "pics").mkdir()
     for number in range(4):
@@ -355,33 +281,13 @@ def test_a_folder_of_classes_with_a_table_beside_them_stays_one(tmp_path: Path) 
         (tmp_path / "photos" / name / "a.png").write_bytes(png(0, 0))
     write(tmp_path / "photos/embeddings.parquet", pa.table({"x": [0.5]}))
     assert context(tmp_path / "photos", tmp_path).data == {"imagefolder": str(tmp_path / "photos")}
+    tar_file(tmp_path / "photos/red/red.tar", {"a.png": png(0, 0)})
+    assert context(tmp_path / "photos/red", tmp_path).data == {"imagefolder": str(tmp_path / "photos/red")}
 
 
 def test_a_folder_given_as_one_of_classes_is_named_for_what_it_is(tmp_path: Path) -> None:
     write(tmp_path / "data/train.parquet", hub_table([0, 1]))
-    with pytest.raises(DataError, match=rf"has images in Parquet or Arrow files; write parquet:{tmp_path}"):
+    with pytest.raises(
+        DataError, match=rf"has images in Parquet, Arrow or tar files; write shards:{tmp_path}"
+    ):
         check_source(TrainingContext(data=f"imagefolder:{tmp_path}", data_seed=0, seed=0, cache_dir=tmp_path))
-
-
-def test_rows_are_read_in_any_order_from_few_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainables.engine.shards._BATCH_BYTES", 1)
-    monkeypatch.setattr("trainables.engine.shards._MIN_BATCH_ROWS", 4)
-    contents = [b"%d" % number for number in range(50)]
-    path = write(tmp_path / "a.parquet", pa.table({"x": contents}), rows_per_group=20)
-    window = ReadWindow()
-    shard = ParquetShard(path, window)
-    assert shard.block_starts == [0, 20, 40]
-    reads: list[int] = []
-    batches = ParquetShard.batches
-
-    def counted(self: ParquetShard, column: str, group: int) -> Any:
-        reads.append(group)
-        return batches(self, column, group)
-
-    monkeypatch.setattr(ParquetShard, "batches", counted)
-    assert [shard.value("x", row) for row in range(50)] == contents
-    assert reads == [0, 1, 2]
-    order = np.random.default_rng(0).permutation(50).tolist()
-    assert [shard.value("x", row) for row in order] == [contents[row] for row in order]
-    assert len(window._kept) == 3
-    assert len(window._reads) <= 2

@@ -66,7 +66,7 @@ def test_a_missing_cell_is_empty_and_a_line_of_separators_is_none(tmp_path: Path
         (b"image,score\nb,c.png,1\n", "line 2 has 3 cells, and the header 2 names; put cells with the delim"),
         ("image,score\ncafé.png,1\n".encode("cp1252"), r"is not UTF-8 \(byte 15\); save it as UTF-8"),
         (b"image,label,label\na.png,1,2\n", "has two columns named label in its first line, which must name"),
-        (b"PAR1\x15\x04", "cannot be read as Parquet or Arrow: "),
+        (b"PAR1\x15\x04", "cannot be read: "),
         (b"PK\x03\x04\x14", "is a spreadsheet or an archive, whatever its name; save it as CSV"),
         (
             b'{"a.png": "cat", "b.png": "dog"}',

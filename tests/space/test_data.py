@@ -20,7 +20,7 @@ from tests.support.space_files import load as load_toy
 IMAGES = (
     "there are mnist5k, digits, imagefolder:FOLDER, labels:FILE, {labels: FILE, images: FOLDER}, "
     "torchvision:NAME, {torchvision: NAME, download: true, "
-    "val_examples: N}, npz:FILE, parquet:PATH, {parquet: PATH, image: COLUMN, label: COLUMN}"
+    "val_examples: N}, npz:FILE, shards:PATH, {shards: PATH, image: COLUMN, label: COLUMN}"
 )
 SCORES = "there are photographs, quality:FILE, {quality: FILE, images: FOLDER, side: 384}"
 BOXES = "there are shapes, coco:PATH, {coco: PATH, images: FOLDER}, voc:FOLDER, yolo:PATH"

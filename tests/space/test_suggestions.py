@@ -94,7 +94,7 @@ def test_a_data_source_is_looked_for_among_those_of_the_trainable(says: Says) ->
         "mnist5k, digits, imagefolder:FOLDER, labels:FILE, {labels: FILE, images: FOLDER}, torchvision:NAME, "
     )
     known += "{torchvision: NAME, download: true, "
-    known += "val_examples: N}, npz:FILE, parquet:PATH, {parquet: PATH, image: COLUMN, label: COLUMN}"
+    known += "val_examples: N}, npz:FILE, shards:PATH, {shards: PATH, image: COLUMN, label: COLUMN}"
     for typed, meant in {"mnist5": "mnist5k", "imagefoldr:photos": "imagefolder:photos"}.items():
         assert says("train", "--space", "lr_bs.yaml", "--set", f"search.data={typed}") == [
             f"{SPACES}/lr_bs.yaml: search.data: no data source is named {typed!r}; there are {known}; "

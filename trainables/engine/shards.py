@@ -67,6 +67,10 @@ class Shard(ABC):
         """The number of the block that a row is in."""
         return bisect_right(self.block_starts, row) - 1
 
+    def place(self, row: int) -> str:
+        """A row as messages name it."""
+        return f"row {row}"
+
     @abstractmethod
     def column(self, name: str) -> list[Any]:
         """The values of a column without bytes."""
@@ -241,7 +245,7 @@ def damage_named(path: Path) -> Iterator[None]:
         raise
     except (pa.ArrowException, OSError, EOFError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise DataError(f"{path} cannot be read as Parquet or Arrow: {reason}") from error
+        raise DataError(f"{path} cannot be read: {reason}") from error
 
 
 def open_shard(path: Path, window: ReadWindow) -> Shard:
@@ -274,7 +278,7 @@ def read_columns(path: Path) -> dict[str, list[Any]]:
     names = [name for name in shard.schema.names if not ADDED.fullmatch(name)]
     if of_bytes := [each.name for each in shard.schema if column_of_bytes(each)]:
         raise DataError(
-            f"{path} has bytes in its column {of_bytes[0]}; classifiers of images read it as parquet:{path}"
+            f"{path} has bytes in its column {of_bytes[0]}; classifiers of images read it as shards:{path}"
         )
     with damage_named(path):
         return {name: _named(shard.column(name), shard.class_names(name)) for name in names}

@@ -39,7 +39,7 @@ def find_image_files(root: Path) -> ImageFiles:
             f"folder{suggest_path(root)}"
         )
     if Shards.may_read(root):
-        raise DataError(f"{root} has images in Parquet or Arrow files; write parquet:{root}")
+        raise DataError(f"{root} has images in Parquet, Arrow or tar files; write shards:{root}")
     tree = FolderTree(root)
     remarks: list[str] = []
     folders = _part_folders(tree, remarks)

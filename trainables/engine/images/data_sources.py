@@ -80,15 +80,15 @@ class ImageArrays(DataSource):
 
 @dataclass(frozen=True, kw_only=True)
 class Shards(DataSource):
-    """Images and their classes in Parquet files, as the Hugging Face hub has them, or in Arrow files.
+    """Images and their classes in Parquet files, as the Hugging Face hub has them, or in Arrow or tar files.
 
     A folder has files named by their part, such as `data/train-00000-of-00002.parquet`; a file has all parts.
     `image` and `label` name columns, if there are several of images or of classes.
     """
 
-    endings: ClassVar[tuple[str, ...]] = (".parquet", ".arrow")
+    endings: ClassVar[tuple[str, ...]] = (".parquet", ".arrow", ".tar")
     depth: ClassVar[int] = 3  # of folders below the one given: configuration/train/0000.parquet is at 2
-    parquet: AnyPath
+    shards: AnyPath
     image: Annotated[str, "COLUMN"] | None = None
     label: Annotated[str, "COLUMN"] | None = None
 
@@ -97,13 +97,13 @@ class Shards(DataSource):
         """Whether a file has such an ending, or a folder has such files and is no folder of classes."""
         if path.is_file():
             return path.suffix.lower() in cls.endings
-        has_shards, num_with_images = False, 0
+        found, num_with_images = set[str](), 0
         for names in islice(_names_below(path, cls.depth), _MAX_FOLDERS):
-            has_shards |= any(name.lower().endswith(cls.endings) for name in names)
+            found |= {ending for ending in cls.endings for name in names if name.lower().endswith(ending)}
             num_with_images += any(map(_seems_image, names))
             if num_with_images > 1:
                 return False
-        return has_shards
+        return bool(found - {".tar"}) or (bool(found) and not num_with_images)  # photos.tar beside photos/
 
 
 def _names_below(folder: Path, depth: int) -> Iterator[list[str]]:

@@ -1,4 +1,4 @@
-"""Reading images and their classes from Parquet and Arrow files, as hubs and their libraries write them."""
+"""Reading images and their classes from Parquet, Arrow and tar files, as hubs and libraries write them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -25,6 +26,7 @@ from trainables.engine.images.labelled_table import (
     read_labelled_table,
 )
 from trainables.engine.images.shard_layout import find_parts
+from trainables.engine.images.tar_shards import TarShard
 from trainables.engine.shards import ADDED, ReadWindow, Shard, column_of_bytes, damage_named, open_shard
 
 _UNLABELLED = -1  # what `datasets` writes for a test set whose classes are secret
@@ -47,7 +49,7 @@ class ShardRow:
         return self.shard.path.stat()
 
     def __str__(self) -> str:
-        return f"{self.shard.path} row {self.row}"
+        return f"{self.shard.path} {self.shard.place(self.row)}"
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,9 @@ def read_labelled_shards(source: Shards) -> ImageFiles:
     Raises:
         DataError: The files cannot be read, or contradict themselves; the message has all problems.
     """
-    path, findings, remarks, window = source.parquet, Findings(), list[str](), ReadWindow()
+    path, findings, remarks, window = source.shards, Findings(), list[str](), ReadWindow()
     by_part = find_parts(path, findings, remarks)
-    shards = {part: [open_shard(file, window) for file in files] for part, files in by_part.items()}
+    shards = {part: [_opened(file, window) for file in files] for part, files in by_part.items()}
     first, *others = [shard for of_part in shards.values() for shard in of_part]
     if not others and not any(map(column_of_bytes, first.schema)):
         return read_labelled_table(first.path, None)
@@ -112,6 +114,13 @@ def read_labelled_shards(source: Shards) -> ImageFiles:
         remarks=(columns_remark, *remarks),
         block_starts=_block_starts(found.images),
     )
+
+
+def _opened(path: Path, window: ReadWindow) -> Shard:
+    if path.suffix.lower() != ".tar":
+        return open_shard(path, window)
+    with damage_named(path):
+        return TarShard(path)
 
 
 def _columns(shard: Shard, source: Shards, *, is_split: bool) -> _Columns:
@@ -154,17 +163,19 @@ def _chosen(
     if wanted:
         problem = f"no column {wanted} with {what}{suggest(wanted, able)}"
     elif able:
-        problem = (
-            f"{' and '.join(able)}, each of which may be the {role}; write {{parquet: {source.parquet}, "
-        )
+        problem = f"{' and '.join(able)}, each of which may be the {role}; write {{shards: {source.shards}, "
         problem += f"{role}: {able[0]}}}"
     else:
         problem = f"no column with {what}"
-    raise DataError(f"{source.parquet} has {problem}; its columns are {listed}{_reason(fields.values())}")
+    raise DataError(
+        f"{source.shards} has {problem}; its columns are {listed}{_reason(source, fields.values())}"
+    )
 
 
-def _reason(fields: Iterable[pa.Field]) -> str:
-    """Why columns of lists or structs have no class for each image; empty if there are none."""
+def _reason(source: Shards, fields: Iterable[pa.Field]) -> str:
+    """Why there may be no column with a class for each image; empty if that is unknown."""
+    if all(map(column_of_bytes, fields)) and source.shards.suffix.lower() == ".tar":
+        return "; if the folders in it are the classes, unpack it"
     kinds = [each.type for each in fields if column_of_bytes(each) is None and pa.types.is_nested(each.type)]
     lists = [
         kind for kind in kinds if not pa.types.is_struct(kind) and not pa.types.is_nested(kind.value_type)
@@ -219,14 +230,14 @@ def _add_rows(
     without_image = set(shard.without_value(columns.image).tolist())
     none = {None, "", _UNLABELLED} if names or set(labels) == {_UNLABELLED} else {None, ""}
     for row, label in enumerate(labels):
-        label = label.strip() if isinstance(label, str) else label
+        label, where = label.strip() if isinstance(label, str) else label, f"{name} {shard.place(row)}"
         if row in without_image:
-            findings.leave_out("row without the bytes of an image", f"{name} row {row}")
+            findings.leave_out("row without the bytes of an image", where)
         elif label in none or label != label:  # pandas writes NaN
-            findings.leave_out("row without a class", f"{name} row {row}")
+            findings.leave_out("row without a class", where)
         elif (text := _class_of(label, names)) is None:
             what = "class that is no word, and no number that the schema has a name for"
-            findings.add_problem(what, f"{name} row {row} ({label!r:.40})")
+            findings.add_problem(what, f"{where} ({label!r:.40})")
         else:
             found.images.append(ShardRow(shard, columns.image, row))
             found.labels.append((text, part_of(given[row] or "") or part))

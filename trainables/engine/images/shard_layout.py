@@ -1,4 +1,4 @@
-"""Which Parquet and Arrow files of a folder are the parts of a data set, by the names that hubs give them."""
+"""Which Parquet, Arrow and tar files of a folder are the parts of a data set, by the names hubs give them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def find_parts(root: Path, findings: Findings, remarks: list[str]) -> dict[Part,
     if len(data_sets) > 1:
         raise DataError(
             f"{root} has several data sets, in {' and in '.join(name or 'itself' for name in data_sets)}; "
-            f"give one of them: parquet:{root / data_sets[-1]}"
+            f"give one of them: shards:{root / data_sets[-1]}"
         )
     for file in files if named else ():
         if not file.part:
