@@ -38,7 +38,7 @@ from search.sampling.proposal import FixedList, Proposal
 from search.space import Space, SpaceError
 from search.space.parameters import identity
 from search.space.yaml_file import Override
-from search.tables.promoted import examples_in, promoted_columns, promoted_rows
+from search.tables.promoted import examples_in, promoted_columns, promoted_rows, winner_of
 from search.trial.background import BackgroundSpec
 from trainables.core.load import TrainableRef
 from trainables.core.suggest import suggest
@@ -125,10 +125,11 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
             for first, each in alone.items()
         ]
     rows = _write_rows(ledger, space, trials, run, done, output)
-    print_promotion(rows, space, last)
+    winner = winner_of(rows, run.history)
+    print_promotion(rows, winner, space, last)
     _print_failures([run, *done], how, last)
     last.print(f"ended: {reason}   files: {ledger.promoted_file} and {how.folder}")
-    if model := _winners_model(rows, [run, *done]):
+    if model := _winners_model(winner, run):
         last.print(f"the winner's model: {model}   {typed_command('predict', model, 'IMAGES')}")
     if request.should_report:
         write_at_end(ledger.folder, last)
@@ -293,15 +294,18 @@ def _size_text(ledger: Ledger, trials: Sequence[TrialRecord], num_seeds: int) ->
     return f"; they leave about {total / 1e6:.3g} MB: model/, best.pt and final.pt of each"
 
 
-def _winners_model(rows: Sequence[Mapping[str, Any]], runs: Sequence[Run]) -> Path | None:
-    """Return the model of the best configuration's first training; None if its trainable leaves none."""
-    if not rows:
+def _winners_model(winner: Mapping[str, Any] | None, run: Run) -> Path | None:
+    """Return the model of the winner's first training; None if its trainable leaves none.
+
+    Args:
+        winner: Its row of promoted.csv; None if there is no winner.
+    """
+    if winner is None:
         return None
     found = (
         run.ledger.trial(trial.trial_id).model
-        for run in runs
         for trial in run.history.trials.values()
-        if trial.parent_trial == rows[0]["trial_id"] and trial.status == "finished"
+        if trial.parent_trial == winner["trial_id"] and trial.status == "finished"
     )
     return next((model for model in found if model.is_dir()), None)
 

@@ -101,12 +101,15 @@ def print_winner(run: Run, reason: str, output: Output) -> None:
     output.print(f"next: {typed_command('promote', run.ledger.address, '--top', space.promote.top)}")
 
 
-def print_promotion(rows: Sequence[Mapping[str, Any]], space: Space, output: Output) -> None:
+def print_promotion(
+    rows: Sequence[Mapping[str, Any]], winner: Mapping[str, Any] | None, space: Space, output: Output
+) -> None:
     """Print the promoted configurations with their test scores and gains over the default, and the
     conclusion.
 
     Args:
         rows: The rows of promoted.csv, the best on validation first.
+        winner: The one that the conclusion is about; None if no searched configuration has a score.
     """
     plain = space.metric.removeprefix("val_")
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -125,9 +128,11 @@ def print_promotion(rows: Sequence[Mapping[str, Any]], space: Space, output: Out
     output.print(table)
     for reason in dict.fromkeys(row["energy_reason"] for row in rows if row["energy_reason"]):
         output.print(f"no joules: {reason}", style="dim")
-    if rows:
-        output.print(gain_sentence(rows[0], space, default_of(rows)))
-    if rows and str(rows[0]["conclusion"]).startswith(NO_BETTER):
+    if winner is None:
+        output.print("no searched configuration finished a training, so none can be compared")
+        return
+    output.print(gain_sentence(winner, space, default_of(rows)))
+    if str(winner["conclusion"]).startswith(NO_BETTER):
         output.print(f"next: {REMEDY}")
 
 

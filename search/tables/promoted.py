@@ -148,6 +148,18 @@ def promoted_rows(
     return [{"rank": rank, **row} for rank, row in enumerate(rows, start=1)]
 
 
+def winner_of(rows: Sequence[Mapping[str, Any]], promotion: History) -> Mapping[str, Any] | None:
+    """Return the row of the best searched configuration on validation, among those with a finished training.
+
+    Baselines do not count: they rank in the table, but are no result of the search.
+
+    Args:
+        rows: The rows of promoted.csv, the best on validation first.
+    """
+    sources = {run.parent_trial for run in promotion.trials.values()}
+    return next((row for row in rows if row["trial_id"] in sources and row["num_seeds"]), None)
+
+
 def examples_in(ledger: Ledger) -> ExamplesOf:
     """Return a reader of what each test example contributed, from the folders of a promotion's trainings."""
 

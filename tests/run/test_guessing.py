@@ -106,12 +106,21 @@ def test_no_better_than_guessing_is_reported_for_winner_and_default(images: Spac
         "3 seeds, 37 test images: one is 0.027). Neither is the default configuration."
     )
     output = console()
-    print_promotion([winner, default], images, output)
+    print_promotion([winner, default], winner, images, output)
     text = shown(output)
     assert "0.0100  (-0.0500 to 0.0700)  no better than guessing (0.51)" in text
     assert "1:00" in text
     assert "no joules: no sensor" in text
     assert "next: nothing was learnt that holds on unseen data: start from pretrained weights" in text
+
+
+def test_a_baseline_or_a_configuration_without_a_score_is_no_winner_however_it_ranks(images: Space) -> None:
+    baseline, ours = row("better", (0.1, 0.02, 0.2), trial_id="knn"), row("worse", (-0.02, -0.03, -0.01))
+    output = console()
+    print_promotion([baseline, ours], ours, images, output)
+    assert "trial-0007 is worse than the default configuration by 0.02" in shown(output)
+    print_promotion([row("", (None, None, None), num_seeds=0)], None, images, output)
+    assert "no searched configuration finished a training, so none can be compared" in shown(output)
 
 
 def test_a_better_winner_says_that_the_default_guesses(images: Space) -> None:

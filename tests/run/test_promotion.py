@@ -31,7 +31,7 @@ from search.run import Run
 from search.sampling.proposal import FixedList, Proposal
 from search.space import Space, dump_space
 from search.space.parameters import Choice
-from search.tables.promoted import PROMOTED_COLUMNS, conclusion, examples_in, promoted_rows
+from search.tables.promoted import PROMOTED_COLUMNS, conclusion, examples_in, promoted_rows, winner_of
 from search.trial.checkpoints import SavedState
 from search.trial.task import task_for
 from tests.support.run_without_ray import search_without_ray
@@ -208,6 +208,16 @@ def test_a_baseline_is_one_more_row_with_what_it_cost(tmp_path: Path) -> None:
     assert (row["gain_mean"], row["conclusion"]) == (pytest.approx(0.2), "one seed")
     assert row["energy_j"] == pytest.approx(0.12 * 3)
     assert set(row) == {*PROMOTED_COLUMNS}
+
+
+def test_the_winner_is_the_best_configuration_of_the_search_that_has_a_score(tmp_path: Path) -> None:
+    _, promotion = promoted(searched(tmp_path), top=1, seeds=[1])
+    rows = [
+        {"trial_id": name, "num_seeds": num}
+        for name, num in (("knn", 1), ("trial-0001", 0), ("trial-0000", 1))
+    ]
+    assert winner_of(rows, promotion.history) is rows[2]
+    assert winner_of(rows[:2], promotion.history) is None
 
 
 def trial_with(**hparams: object) -> TrialRecord:

@@ -36,10 +36,10 @@ def test_the_size_is_that_of_three_copies_of_the_weights(tmp_path: Path) -> None
 def test_the_model_is_of_the_best_configurations_first_training(tmp_path: Path) -> None:
     run, promotion = promoted(tmp_path)
     best = chosen(run.history, run.space, top=1)[0].trial_id
-    rows = [{"trial_id": best}, {"trial_id": "trial-0009"}]
-    assert _winners_model(rows, [promotion]) is None
+    winner = {"trial_id": best}
+    assert _winners_model(winner, promotion) is None
     first = next(each for each in promotion.history.trials.values() if each.parent_trial == best)
     model = promotion.ledger.trial(first.trial_id).model
     model.mkdir()
-    assert _winners_model(rows, [promotion]) == model
-    assert _winners_model([], [promotion]) is None
+    assert _winners_model(winner, promotion) == model
+    assert _winners_model(None, promotion) is None

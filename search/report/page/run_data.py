@@ -25,7 +25,7 @@ from search.report.unmeasured import no_energy_text
 from search.space import Space
 from search.space.parameters import Edge
 from search.space.record import recorded_trainable
-from search.tables.promoted import examples_in, promoted_rows
+from search.tables.promoted import examples_in, promoted_rows, winner_of
 from trainables.core.contract import Trainable
 
 
@@ -44,12 +44,8 @@ class Promotion:
 
     @property
     def winner(self) -> Mapping[str, Any] | None:
-        """The row of the best searched configuration on validation, among those with a finished training.
-
-        Baselines do not count: they rank in the table, but are no result of the search.
-        """
-        sources = {run.parent_trial for run in self.history.trials.values()}
-        return next((row for row in self.rows if row["trial_id"] in sources and row["num_seeds"]), None)
+        """The row of the best searched configuration; None if no training of one has finished."""
+        return winner_of(self.rows, self.history)
 
     def trainings(self, source: str) -> list[TrialRecord]:
         """The finished full trainings of one configuration, in the order of their seeds."""
