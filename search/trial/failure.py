@@ -22,6 +22,7 @@ from search.printable import error_text, type_and_line
 from search.space.objectives import Bound
 from search.trial.row import json_numbers
 from trainables.core.contract import ScriptFailed
+from trainables.core.gpu import tells_of_lack_of_memory
 
 Cause = Literal[
     "diverged",
@@ -95,7 +96,6 @@ _BY_TYPE: Mapping[str, Cause] = {
 # causes of every lost worker.
 _KILLED_FOR_MEMORY = re.compile(r"running low on memory|memory monitor", re.IGNORECASE)
 _BY_MESSAGE: tuple[tuple[str, Cause], ...] = (
-    (r"out of memory|cannot allocate memory", "out_of_memory"),
     (r"no space left on device|disk quota exceeded|read-only file system", "disk"),
     (r"couldn't connect|name resolution|connection (reset|refused)", "network"),
 )
@@ -190,6 +190,8 @@ def _cause(error: BaseException, text: str) -> Cause:
         names = [error.error_name, *names]
     by_type = next((_BY_TYPE[name] for name in names if name in _BY_TYPE), None)
     if by_type == "lost_worker" and _KILLED_FOR_MEMORY.search(text):
+        return "out_of_memory"
+    if by_type is None and tells_of_lack_of_memory(text):
         return "out_of_memory"
     by_message = next((cause for pattern, cause in _BY_MESSAGE if re.search(pattern, text, re.I)), None)
     return by_type or by_message or "crash"

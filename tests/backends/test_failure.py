@@ -50,6 +50,9 @@ class RepositoryNotFoundError(HfHubHTTPError):
         (OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "out_of_memory"),
         (RuntimeError("CUDA out of memory"), "out_of_memory"),
         (MemoryError(), "out_of_memory"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "out_of_memory"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), "out_of_memory"),
+        (ImportError("libgomp.so.1: cannot allocate memory in static TLS block"), "crash"),
         (ActorDiedError("Task was killed due to the node running low on memory."), "out_of_memory"),
         (
             ActorDiedError("Potential root causes: (1) SIGKILL by OOM killer due to high memory usage"),

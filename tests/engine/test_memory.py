@@ -151,8 +151,14 @@ def test_pieces_are_halved_until_the_smallest_and_what_was_done_is_undone() -> N
             True,
         ),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), True),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), True),
+        (RuntimeError("level_zero backend failed with error: UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY"), True),
         (MemoryError(), True),
         (RuntimeError("CUDA error: device-side assert triggered"), False),
+        (ImportError("libgomp.so.1: cannot allocate memory in static TLS block"), False),
+        (RuntimeError("out of resource: shared memory, Required: 147456, Hardware limit: 101376"), False),
     ],
 )
 def test_errors_of_memory_are_distinguished_from_others(error: Exception, is_one: bool) -> None:

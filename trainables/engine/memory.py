@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import re
 import resource
 import sys
 from collections.abc import Callable, Mapping
@@ -11,11 +10,11 @@ from typing import Any, TypeVar
 
 import torch
 
+from trainables.core.gpu import tells_of_lack_of_memory
+
 _MIB = 2**20
 _MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss
 _R = TypeVar("_R")
-# cuBLAS and CPU allocators raise plain RuntimeErrors, recognisable only by their messages.
-_WORDS = re.compile(r"out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
 
 
 class MicroBatch:
@@ -81,7 +80,7 @@ class MicroBatch:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a smaller batch could help: torch raises several kinds of error when memory runs out."""
     is_kind = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return is_kind or bool(_WORDS.search(str(error)))
+    return is_kind or tells_of_lack_of_memory(str(error))
 
 
 def reset_peak() -> None:
