@@ -98,11 +98,13 @@ def mean_square(outputs: Any, batch: Pairs) -> Tensor:
     return (outputs["found"] - batch.wanted).square().mean()
 
 
-def started(precision: Any = "fp32", **changes: Any) -> SupervisedTraining[Pairs]:
+def started(
+    precision: Any = "fp32", model: Scaled | None = None, **changes: Any
+) -> SupervisedTraining[Pairs]:
     context = TrainingContext(data="made", data_seed=0, seed=0, cache_dir=Path(), precision=precision)
     hparams = TrainingHparams(**{"lr": 0.05, "batch_size": 16, "momentum": 0.5} | changes)
     seed_all(context.seed)
-    model = Scaled()
+    model = model or Scaled()
     return assemble(
         hparams,
         BUDGET,
@@ -187,3 +189,19 @@ def test_every_broken_rule_is_in_one_message() -> None:
         "unfreeze_epoch needs something frozen",
         "set freeze_fraction above 0",
     ]
+
+
+def test_a_strided_convolution_of_few_channels_computes_with_channels_first() -> None:
+    """With channels last torch 2.15 corrupts the heap in its backward pass on a CPU."""
+    model, seen = Scaled(), list[bool]()
+    model.stem = nn.Sequential(nn.Conv2d(3, 4, 1, stride=2), nn.Conv2d(4, 4, 3, stride=2))
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = torch.randn(2, 3, 8, 8).contiguous(memory_format=torch.channels_last)
+    before = model.stem(images)
+    started(model=model, ema_decay=0.9)
+    for layer in model.stem:
+        layer.register_forward_hook(lambda layer, images, maps: seen.append(images[0].is_contiguous()))
+    assert torch.allclose(model.stem(images), before, atol=1e-6)
+    assert seen[0]
+    assert model.stem[0].weight.stride() == (3, 1, 1, 1)
+    assert model.stem[1].weight.stride() == (36, 1, 12, 4)  # others stay channels last

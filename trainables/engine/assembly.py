@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainables.core.contract import Budget, Mode, TrainingContext
 from trainables.core.model_folder import PortableModel
@@ -22,6 +22,8 @@ from trainables.engine.schedule import Schedule
 from trainables.engine.step import Stepper, outputs_of_images
 from trainables.engine.stopping import Stopping
 from trainables.engine.supervised import SupervisedTraining
+
+_ENOUGH_CHANNELS = 16  # with 16, 24 and 48 input channels none of 81 shapes crashed, with 8 half did
 
 
 def assemble(
@@ -60,6 +62,7 @@ def assemble(
     """
     # A process-wide setting, so it is set for each training: a worker runs one trial after another.
     torch.set_float32_matmul_precision("high" if hparams.tf32 else "highest")
+    avoid_heap_corruption(model)
     # Before the optimiser is built: it takes only the parameters that are trainable then.
     frozen = freeze(model, head, hparams.freeze_fraction)
     rates: dict[str, Any] = {
@@ -155,3 +158,26 @@ def _notes(hparams: TrainingHparams, context: TrainingContext) -> dict[str, str]
             f"{hparams.step_size} examples a step, {hparams.examples_at_once} at a time"
         )
     return notes
+
+
+def avoid_heap_corruption(model: nn.Module) -> None:
+    """Let strided 1 x 1 convolutions of few channels compute with channels first on a CPU.
+
+    With channels last their backward pass writes beyond its buffers (torch 2.15, AVX-512: 3 to 64 channels,
+    stride 2, 96 px), and the process ends with "free(): invalid size". The first layers of RepVGG, MobileOne
+    and FastViT are such convolutions.
+    """
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d) and _is_at_risk(layer):
+            # If either operand is channels last, torch computes so. For a filter of 1 x 1 its strides decide,
+            # which `contiguous` leaves as they are.
+            layer.weight.data = layer.weight.data.clone(memory_format=torch.contiguous_format)
+            layer.register_forward_pre_hook(_channels_first)
+
+
+def _is_at_risk(layer: nn.Conv2d) -> bool:
+    return layer.in_channels < _ENOUGH_CHANNELS and layer.kernel_size == (1, 1) and layer.stride != (1, 1)
+
+
+def _channels_first(layer: nn.Module, images: tuple[Tensor]) -> tuple[Tensor]:
+    return (images[0].contiguous(),) if images[0].device.type == "cpu" else images
