@@ -36,6 +36,17 @@ def test_biases_and_norms_are_not_decayed():
     }
 
 
+@pytest.mark.parametrize("is_wrapped", [False, True])
+def test_what_a_model_of_timm_exempts_is_not_decayed(is_wrapped):
+    vit = timm.create_model("test_vit", num_classes=2)
+    assert {"pos_embed", "cls_token"} <= vit.no_weight_decay()
+    model = nn.Sequential(vit) if is_wrapped else vit
+    groups = build_optimizer(model, vit.head, **SETTINGS).param_groups
+    decay = {id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]}
+    assert (decay[id(vit.pos_embed)], decay[id(vit.cls_token)]) == (0.0, 0.0)
+    assert decay[id(vit.patch_embed.proj.weight)] == 0.01
+
+
 def test_frozen_parameters_are_in_no_group():
     model = small_model()
     model[0].requires_grad_(False)

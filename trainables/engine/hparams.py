@@ -30,7 +30,8 @@ class TrainingHparams:
         sgd_lr: Replaces lr if the optimiser is "sgd" or "momentum", whose good rates are some 30 times those
             of AdamW: a space with both gives each its own range, under a condition. Null means lr.
         momentum: Momentum of optimisers that have one, such as "sgd".
-        weight_decay: Weight decay of matrices and filters.
+        weight_decay: Weight decay of matrices and filters, apart from those that a model of timm exempts
+            (position embeddings and the like).
         decay_norms_and_biases: Apply weight_decay to every parameter, as papers before about 2018 do.
         batch_size: Examples per forward pass, as long as they fit into memory. "auto" is the largest power of
             two that fits at the largest resolution, chosen once per model of a run

@@ -91,12 +91,13 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """The trainable parameters of `model` in groups of one rate and one decay, the head's first."""
     in_head = {id(parameter) for parameter in head.parameters()}
-    scales = _layer_scales(model, layer_decay)
+    scales, exempt = _layer_scales(model, layer_decay), _exempt_from_decay(model)
     members: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             # Matrices and filters decay; vectors and scalars do only if everything does.
-            is_head, decays = id(parameter) in in_head, parameter.ndim > 1 or decay_norms_and_biases
+            is_matrix = parameter.ndim > 1 and name not in exempt
+            is_head, decays = id(parameter) in in_head, is_matrix or decay_norms_and_biases
             scale = 1.0 if is_head else scales.get(name, 1.0)
             members.setdefault((is_head, scale, decays), []).append(parameter)
     groups = []
@@ -115,6 +116,16 @@ def parameter_groups(
             }
         )
     return groups
+
+
+def _exempt_from_decay(model: nn.Module) -> set[str]:
+    """Names of the parameters that models of timm exempt: position embeddings, class tokens and the like."""
+    return {
+        f"{place}.{name}".removeprefix(".")
+        for place, module in model.named_modules()
+        if hasattr(module, "no_weight_decay")
+        for name in module.no_weight_decay()
+    }
 
 
 def _layer_scales(model: nn.Module, layer_decay: float) -> dict[str, float]:
