@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
+from torch import nn
 
 from tests.support import weight_files
 from tests.support.weight_files import TIMM, TORCHVISION
 from trainables.core.checkpoint import save_checkpoint
 from trainables.core.contract import WeightFile, WeightsError
 from trainables.core.weights import damage, locate, required
+from trainables.engine.classifiers import models
 from trainables.engine.classifiers.models import build_classifier
 from trainables.engine.classifiers.small_networks import ResNet20
 
@@ -144,6 +147,30 @@ def test_files_that_were_cut_short_are_found_out(tmp_path, monkeypatch):
         assert words in str(damage(path))
         path.write_bytes(b"")
         assert damage(path) == "it is empty"
+
+
+@pytest.mark.slow  # 3 s
+def test_a_model_with_auxiliary_outputs_gets_the_weights_of_torchvision_without_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(nn.init, "trunc_normal_", lambda tensor, **_: tensor)  # the seconds of a random start
+    name = "inception_v3"
+    (file,) = models.weight_files(f"torchvision/{name}", "hub")
+    published = torchvision.models.get_model(name, weights=None, init_weights=False, transform_input=True)
+    path = tmp_path / "hub" / "checkpoints" / file.location.rpartition("/")[2]
+    path.parent.mkdir(parents=True)
+    torch.save(published.state_dict(), path)
+    shape = {"num_classes": 1000, "in_channels": 3, "resolution": 96}
+    built = build_classifier(f"torchvision/{name}", **shape, weights="hub")
+    assert built.model.train()(torch.zeros(2, 3, 96, 96)).shape == (2, 1000)  # no tuple
+    again = build_classifier(f"torchvision/{name}", **shape)  # as `predict` builds it
+    again.model.load_state_dict(built.model.state_dict())
+    published.fc = again.model.fc = nn.Identity()
+    # Images in [-1, 1] are what `transform_input` makes of images scaled by ImageNet's statistics.
+    pixels, imagenet = torch.rand(1, 3, 96, 96), torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])
+    mean, std = imagenet[:, None, :, None, None]
+    of_model = torch.tensor([built.statistics.mean, built.statistics.std])[:, None, :, None, None]
+    expected = published.eval()((pixels - mean) / std)
+    assert torch.allclose(again.model.eval()((pixels - of_model[0]) / of_model[1]), expected, atol=1e-4)
 
 
 def test_the_cache_of_torch_hub_is_found_without_torch(tmp_path, monkeypatch):

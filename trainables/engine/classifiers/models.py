@@ -20,7 +20,11 @@ from trainables.core.weights import own_file, required
 from trainables.engine.classifiers.building import Build, Resolutions, joined, quietly_on, twin_of
 from trainables.engine.classifiers.small_networks import MnistCNN, ResNet20
 from trainables.engine.classifiers.timm_models import from_timm, timm_build
-from trainables.engine.classifiers.torchvision_models import from_torchvision, torchvision_build
+from trainables.engine.classifiers.torchvision_models import (
+    from_torchvision,
+    torchvision_build,
+    trained_statistics,
+)
 from trainables.engine.images.data import Statistics
 from trainables.engine.images.resolution import WHOLE_MIDDLE, Framing
 from trainables.engine.pretrained import (
@@ -37,7 +41,6 @@ _TORCHVISION = "torchvision/"
 _HUBS = ("hf-hub:", "hf_hub:", "local-dir:", "hub/")
 _NO_PATHS = "has no paths that can be dropped"
 _OTHER_SHAPE = "size mismatch"  # torch's words if weights have another shape than the model
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,7 @@ def _of_torchvision(wanted: _Wanted) -> Classifier:
             raise
         build = torchvision_build(name, *shape, wanted.resolution, wanted.drop_rate, True)
         model = from_torchvision(name, build, **about)
-    return _classifier(model, build, wanted, _IMAGENET)
+    return _classifier(model, build, wanted, trained_statistics(model))
 
 
 def _of_timm(wanted: _Wanted) -> Classifier:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +15,9 @@ from trainables.engine.pretrained import load_backbone
 from trainables.engine.state_files import State
 
 _OWN_SIDE = 224
+_NO_AUXILIARY: Options = {"aux_logits": False, "init_weights": True}  # of GoogLeNet and Inception-v3
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_TO_ONE = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 @lru_cache(maxsize=128)
@@ -38,12 +42,13 @@ def torchvision_build(
             _change_input(model, in_channels)
         return model
 
+    own = _published_side(name) if is_of_hub else _OWN_SIDE
     builder = Builder(
         make,
-        size_options=lambda near: _options(near, is_of_hub),
+        size_options=lambda near: _options(own if is_of_hub else near, is_of_hub),
         num_classes=num_classes,
         in_channels=in_channels,
-        own=_OWN_SIDE,
+        own=own,
         drop_rate=drop_rate,
     )
     try:
@@ -70,7 +75,7 @@ def from_torchvision(
     """
     model: nn.Module
     if is_of_hub:
-        model = torchvision.models.get_model(name, weights="DEFAULT", **build.options)
+        model = _published(name, build)
         for head in build.head:
             model.set_submodule(head, _of_classes(model.get_submodule(head), num_classes))
     else:
@@ -83,11 +88,35 @@ def from_torchvision(
     return model
 
 
+def trained_statistics(model: nn.Module) -> tuple[Sequence[float], Sequence[float]]:
+    """Mean and standard deviation of the images that torchvision's weights were trained on.
+
+    GoogLeNet's and Inception-v3's are TensorFlow's, of images in [-1, 1]. torchvision's option
+    `transform_input`, which converts to them inside the model, stays off: no state dict records it.
+    """
+    return _TO_ONE if hasattr(model, "transform_input") else _IMAGENET
+
+
+def _published_side(name: str) -> int:
+    return int(torchvision.models.get_model_weights(name).DEFAULT.transforms().crop_size[0])
+
+
+def _published(name: str, build: Build) -> Any:
+    """The model with torchvision's weights, which has auxiliary outputs until they are loaded."""
+    options = {option: value for option, value in build.options.items() if option not in _NO_AUXILIARY}
+    model: Any = torchvision.models.get_model(name, weights="DEFAULT", **options)
+    if hasattr(model, "transform_input"):
+        model.transform_input = False  # see `trained_statistics`
+    if hasattr(model, "AuxLogits"):  # GoogLeNet removes its own
+        model.aux_logits, model.AuxLogits = False, None
+    return model
+
+
 def _options(resolution: int, is_of_hub: bool) -> list[Options]:
     """Keyword arguments that give a model its resolution, without auxiliary outputs if possible."""
     sizes: list[Options] = [{"image_size": resolution}, {"input_size": (resolution, resolution)}, {}]
-    sizes = [{}] if is_of_hub else sizes
-    return [{**more, **size} for more in ({"aux_logits": False, "init_weights": True}, {}) for size in sizes]
+    sizes = [sizes[0], sizes[-1]] if is_of_hub else sizes
+    return [{**more, **size} for more in (_NO_AUXILIARY, {}) for size in sizes]
 
 
 def _set_dropout(model: nn.Module, rate: float) -> None:
