@@ -92,7 +92,7 @@ def test_rows_without_an_image_or_a_class_or_with_broken_bytes_are_left_out_and_
         left_out=(
             LeftOut(reason="unreadable file", count=1, names=("data/train-00000-of-00001.parquet row 7",)),
             LeftOut(
-                reason="row without the bytes of an image",
+                reason="row without an image",
                 count=2,
                 names=("data/train-00000-of-00001.parquet row 4", "data/train-00000-of-00001.parquet row 5"),
             ),
@@ -195,7 +195,7 @@ REFUSED: dict[str, tuple[Mapping[str, Any], str]] = {
     ),
     "paths alone": (
         {"image": pa.array([{"path": "a.png"}] * 2, IMAGE), "label": [0, 1]},
-        r"has no row with an image and a class: left out, row without the bytes of an image: 2 \(a\.",
+        r"has no row with an image and a class: left out, row without an image: 2 \(a\.",
     ),
     "ratings": (
         {"image": images([0, 1]), "label": [0.5, 1.0]},
@@ -214,6 +214,37 @@ def test_what_cannot_be_classified_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(DataError, match=problem):
         read(write(tmp_path / "a.parquet", pa.table(dict(columns))))
+
+
+def test_an_image_that_a_row_only_names_is_read_from_its_file(tmp_path: Path) -> None:
+    for number in range(4):
+        (tmp_path / f"{number}.png").write_bytes(png(number % 2, number))
+    named_only = [
+        {"bytes": None, "path": f"{tmp_path if number else '/home/me'}/{number}.png"} for number in range(3)
+    ]
+    rows = [*named_only, {"bytes": None, "path": "gone.png"}, {"bytes": png(1, 9), "path": "9.png"}]
+    table = pa.table({"image": pa.array(rows, IMAGE), "label": [0, 1, 0, 1, 1]})
+    files = read(write(tmp_path / "a.parquet", table))
+    assert [files.name(row) for row in range(4)] == ["0.png", "1.png", "2.png", "a.parquet row 4"]
+    assert [image.read_bytes() for image in files.paths] == [png(0, 0), png(1, 1), png(0, 2), png(1, 9)]
+    assert files.left_out[0] == LeftOut(reason="row without an image", count=1, names=("a.parquet row 3",))
+
+
+def test_files_of_other_columns_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "train.parquet", hub_table([0, 1]))
+    for columns, problem in (
+        (
+            {"img": images([0, 1]), "label": [0, 1]},
+            r"test\.parquet has no bytes in a column image\.b",
+        ),
+        (
+            {"image": images([0, 1]), "label": [[0], [1]]},
+            r"test\.parquet has list<.* in its column label,",
+        ),
+    ):
+        write(tmp_path / "test.parquet", pa.table(columns))
+        with pytest.raises(DataError, match=problem):
+            read(tmp_path)
 
 
 def test_a_number_without_a_name_is_refused(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_samples_of_webdataset_are_read_from_their_tar_files(tmp_path: Path) -> 
     assert [files.name(row) for row in (3, 4)] == ["train-000000.tar 0003", "val-000000.tar b/9"]
     assert [files.paths[row].read_bytes() for row in (3, 4)] == [png(1, 3), png(1, 99)]
     assert {left.reason: left.names for left in files.left_out} == {
-        "row without the bytes of an image": ("train-000000.tar 0004",),
+        "row without an image": ("train-000000.tar 0004",),
         "row without a class": ("train-000000.tar 0005",),
     }
 

@@ -36,7 +36,7 @@ _BUFFER_BYTES = 2**20
 class Shard(ABC):
     """One file of a data set.
 
-    A column of bytes is named by its path: `image`, or `image.bytes` for a field of a struct.
+    A column is named by its path: `image`, or `image.bytes` for a field of a struct.
 
     Attributes:
         schema: Its columns, with the metadata that their writer added.
@@ -104,15 +104,15 @@ class ArrowShard(Shard):
         self._bytes: dict[str, pa.ChunkedArray] = {}
 
     def column(self, name: str) -> list[Any]:
-        return _plain(self._table.column(name))
+        return _plain(_at(self._table, name))
 
     def without_value(self, column: str) -> np.ndarray:
-        self._bytes[column] = _bytes_in(self._table, column)
+        self._bytes[column] = _at(self._table, column)
         return np.flatnonzero(np.asarray(self._bytes[column].is_null()))
 
     def value(self, column: str, row: int) -> bytes:
         if column not in self._bytes:
-            self._bytes[column] = _bytes_in(self._table, column)
+            self._bytes[column] = _at(self._table, column)
         found: bytes = self._bytes[column][row].as_py()
         return found
 
@@ -134,7 +134,7 @@ class ParquetShard(Shard):
 
     def column(self, name: str) -> list[Any]:
         with self._opened() as file:
-            return _plain(file.read(columns=[name]).column(0))
+            return _plain(_at(file.read(columns=[name]), name))
 
     def without_value(self, column: str) -> np.ndarray:
         empty = [np.zeros(0, np.int64)]
@@ -163,7 +163,7 @@ class ParquetShard(Shard):
                 for batch in file.iter_batches(
                     num_rows, row_groups=[group], columns=[column], use_threads=False
                 ):
-                    yield row, _bytes_in(batch, column)
+                    yield row, _at(batch, column)
                     row += batch.num_rows
         finally:
             # Arrow would keep the memory of its pages, 300 MB for 2,000 photographs in one group.
@@ -308,11 +308,12 @@ def _is_bytes(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
 
 
-def _bytes_in(table: Any, column: str) -> Any:
-    """The bytes of a table or batch at a column's path."""
+def _at(table: Any, column: str) -> Any:
+    """The column of a table or batch at a path."""
     if column in table.schema.names:
         return table.column(column)
-    return pc.struct_field(table.column(column.removesuffix(".bytes")), "bytes")
+    name, _, field = column.rpartition(".")
+    return pc.struct_field(table.column(name), field)
 
 
 def _plain(column: pa.ChunkedArray) -> list[Any]:

@@ -15,6 +15,7 @@ from trainables.core.contract import DataError
 from trainables.core.suggest import suggest
 from trainables.engine.findings import Findings
 from trainables.engine.images.data_sources import Shards
+from trainables.engine.images.file_lookup import ImageFinder
 from trainables.engine.images.files import ImageFiles
 from trainables.engine.images.folder_names import Part, part_of
 from trainables.engine.images.labelled_table import (
@@ -25,6 +26,7 @@ from trainables.engine.images.labelled_table import (
     class_order,
     read_labelled_table,
 )
+from trainables.engine.images.reading import StoredImage
 from trainables.engine.images.shard_layout import find_parts
 from trainables.engine.images.tar_shards import TarShard
 from trainables.engine.shards import ADDED, ReadWindow, Shard, column_of_bytes, damage_named, open_shard
@@ -65,7 +67,7 @@ class _Columns:
 class _Found:
     """The images so far, with the class and part of each, and the names that the files give classes."""
 
-    images: list[ShardRow] = field(default_factory=list)
+    images: list[StoredImage] = field(default_factory=list)
     labels: list[tuple[str, str]] = field(default_factory=list)
     names: dict[str, None] = field(default_factory=dict)
 
@@ -220,27 +222,47 @@ def _add_rows(
     shard: Shard, columns: _Columns, part: Part, found: _Found, findings: Findings, name: str
 ) -> None:
     """Add the rows of a file that have an image and a class."""
-    if columns.image.removesuffix(".bytes") not in shard.schema.names:
-        raise DataError(f"{shard.path} has no column {columns.image}, which the first file has")
-    has_classes = columns.label in shard.schema.names
-    labels = shard.column(columns.label) if has_classes else [None] * shard.num_rows
-    names = shard.class_names(columns.label)
+    stored, labels = _stored_images(shard, columns.image), _values(shard, columns.label)
+    names, given = shard.class_names(columns.label), _values(shard, columns.part)
     found.names |= dict.fromkeys(names)
-    given = shard.column(columns.part) if columns.part else [None] * shard.num_rows
-    without_image = set(shard.without_value(columns.image).tolist())
     none = {None, "", _UNLABELLED} if names or set(labels) == {_UNLABELLED} else {None, ""}
     for row, label in enumerate(labels):
         label, where = label.strip() if isinstance(label, str) else label, f"{name} {shard.place(row)}"
-        if row in without_image:
-            findings.leave_out("row without the bytes of an image", where)
+        if (image := stored[row]) is None:
+            findings.leave_out("row without an image", where)
         elif label in none or label != label:  # pandas writes NaN
             findings.leave_out("row without a class", where)
         elif (text := _class_of(label, names)) is None:
             what = "class that is no word, and no number that the schema has a name for"
             findings.add_problem(what, f"{where} ({label!r:.40})")
         else:
-            found.images.append(ShardRow(shard, columns.image, row))
-            found.labels.append((text, part_of(given[row] or "") or part))
+            found.images.append(image)
+            found.labels.append((text, part_of(str(given[row])) or part))
+
+
+def _stored_images(shard: Shard, column: str) -> list[StoredImage | None]:
+    """What each row's image is read from: the row, or the file that it names; None if neither has it."""
+    name, fields = column.removesuffix(".bytes"), {each.name: each for each in shard.schema}
+    if name not in fields or column_of_bytes(fields[name]) != column:
+        raise DataError(f"{shard.path} has no bytes in a column {column}, as the first file has")
+    stored: list[StoredImage | None] = [ShardRow(shard, column, row) for row in range(shard.num_rows)]
+    empty = shard.without_value(column).tolist()
+    is_named = column != name and fields[name].type.get_field_index("path") >= 0
+    paths = shard.column(f"{name}.path") if is_named and empty else [None] * shard.num_rows
+    beside = ImageFinder(shard.path.parent)
+    for row in empty:
+        found = beside.find(paths[row]) if paths[row] else ()
+        stored[row] = found[0] if len(found) == 1 else None
+    return stored
+
+
+def _values(shard: Shard, name: str | None) -> list[Any]:
+    """The values of a column of words or numbers; None in each row of a file without it."""
+    if name is None or name not in shard.schema.names:
+        return [None] * shard.num_rows
+    if not _is_plain(kind := shard.schema.field(name).type):
+        raise DataError(f"{shard.path} has {kind} in its column {name}, not whole numbers or words")
+    return shard.column(name)
 
 
 def _class_of(label: Any, names: Sequence[str]) -> str | None:
@@ -252,12 +274,16 @@ def _class_of(label: Any, names: Sequence[str]) -> str | None:
     return None if isinstance(label, float) else str(label)
 
 
-def _block_starts(images: Sequence[ShardRow]) -> tuple[int, ...]:
+def _block_starts(images: Sequence[StoredImage]) -> tuple[int, ...]:
     """The index of the first image of each block of each file; empty if no file has blocks."""
-    if not any(image.shard.block_starts for image in images):
+    blocks = [
+        (id(image.shard), image.shard.block_of(image.row)) if isinstance(image, ShardRow) else (0, -1)
+        for image in images
+    ]
+    if all(block == -1 for _, block in blocks):
         return ()
     starts, start = [], 0
-    for _, of_block in groupby(images, key=lambda image: (id(image.shard), image.shard.block_of(image.row))):
+    for _, of_block in groupby(blocks):
         starts.append(start)
         start += len(list(of_block))
     return tuple(starts)
