@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from search.report.charts.chart import shortened
-from search.report.charts.training import draw_plots
+from search.report.charts.training import draw_plots, training_curves
 from search.trial.final_outputs import table_text
 from trainables.engine.classifiers.predictions import confusion_tables
 
@@ -53,6 +53,19 @@ def test_each_table_has_its_chart_and_none_is_blank(tmp_path: Path) -> None:
     assert list(draw_plots(made(tmp_path, 10), "a training")) == []
     assert sizes(tmp_path) == SIZES
     assert all(num_colours(path) > 20 for path in tmp_path.glob("*.png"))
+
+
+def test_a_constant_learning_rate_is_above_0_and_no_two_scores_look_alike() -> None:
+    scores = [f"val_score_{number}" for number in range(7)]
+    rows = [
+        [str(epoch), "120", "0.0007", *["0.5", "0.6", "0.7", "0.8", "0.9", "1", str(epoch)]]
+        for epoch in (1, 2)
+    ]
+    charts = {each.key: each for each in training_curves((["epoch", "energy_j", "lr", *scores], rows), "")}
+    assert charts["learning rate after the epoch"].y.span == (0.0, pytest.approx(0.000875))
+    assert charts["energy spent (J)"].y.span is None
+    looks = [(each.colour, each.is_dashed) for each in charts["score on validation"].series]
+    assert len(set(looks)) == 7
 
 
 @pytest.mark.parametrize(("num_classes", "pixels"), [(2, 566), (20, 1344), (100, 1200), (400, 1560)])

@@ -308,7 +308,7 @@ def test_before_a_promotion_the_search_s_own_lead_is_no_gain(run: Run) -> None:
         f"{ours - its:+.4g}, from one seed each; the best was "
         "chosen for its score, so this is not yet a gain."
     )
-    assert advice(run_data)[0].endswith(f"python scripts/promote.py {run.ledger.folder} --top 3")
+    assert advice(run_data)[0][1] == f"python scripts/promote.py {run.ledger.folder} --top 3"
     assert "Nothing has been promoted yet" in words(sections(run)["winner"])
 
 

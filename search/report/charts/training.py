@@ -133,15 +133,34 @@ def _panel(label: str, curves: Mapping[str, Sequence[float]], epochs: Sequence[f
     """One panel with its curves. A missing value is bridged, not left as a gap: with sparse evaluation (every
     fifth epoch) no two points would be neighbours, and no line would be drawn."""
     series = []
-    for (name, values), colour in zip(curves.items(), itertools.cycle(PALETTE), strict=False):
+    for number, (name, values) in enumerate(curves.items()):
         points = [point for point in zip(epochs, values, strict=True) if not math.isnan(point[1])]
         at, known = zip(*points, strict=True) if points else ((), ())
         marked = len(points) <= _MARKED_EPOCHS
         series.append(
-            Series(name=name, x=at, y=known, style="line", colour=colour, has_points=marked, size_px=5.4)
+            Series(
+                name=name,
+                x=at,
+                y=known,
+                style="line",
+                colour=PALETTE[number % len(PALETTE)],
+                is_dashed=number >= len(PALETTE),  # a detector has seven scores, and there are six colours
+                has_points=marked,
+                size_px=5.4,
+            )
         )
-    x, y = Scale(title="epoch", is_whole=True), Scale(title=label)
+    x, y = Scale(title="epoch", is_whole=True), Scale(title=label, span=_span_of(series))
     return Chart(key=label, title="", x=x, y=y, series=series, height_px=255, is_narrow=True)
+
+
+def _span_of(series: Sequence[Series]) -> tuple[float, float] | None:
+    """From 0 for a single value, such as a constant learning rate: fitted to it, plotly's axis is -1 to 1, on
+    which 0.001 looks like 0."""
+    values = {value for each in series for value in each.y if value is not None}
+    if len(values) != 1:
+        return None
+    (value,) = values
+    return (0.0, 1.25 * value) if value > 0 else None
 
 
 def class_accuracy(table: Table, title: str) -> Chart | list[Chart]:

@@ -73,15 +73,15 @@ def rank_correlation_sentence(run: RunData) -> str:
     return f"{lead}: {'; '.join(warnings)}."
 
 
-def advice(run: RunData) -> list[str]:
+def advice(run: RunData) -> list[str | tuple[str, str]]:
     """What to try next, the most useful first: a promotion or more seeds, wider ranges, then what the history
-    of the search suggests."""
+    of the search suggests. Each is a text, or a text and its command."""
     return list(_advice(run)) or [
         "Nothing in particular: no bound of a range was reached, and nothing failed."
     ]
 
 
-def _advice(run: RunData) -> Iterator[str]:
+def _advice(run: RunData) -> Iterator[str | tuple[str, str]]:
     """The advice as it applies. Commands are complete and quoted, to be pasted into a shell.
 
     Seeds are doubled, to at least five: the interval of a gain shrinks with their square root, and with two
@@ -93,15 +93,15 @@ def _advice(run: RunData) -> Iterator[str]:
         yield "No trial has a score: see the failures below first."
     elif promoted is None:
         yield (
-            "Train the best in full beside the default, with fresh seeds, to know whether the gain is real: "
-            + typed_command("promote", place, "--top", run.space.promote.top)
+            "Train the best in full beside the default, with fresh seeds, to know whether the gain is real:",
+            typed_command("promote", place, "--top", run.space.promote.top),
         )
     elif str(promoted["conclusion"]).startswith(NO_BETTER):
         yield REMEDY[0].upper() + REMEDY[1:] + "."
     elif str(promoted["conclusion"]).startswith(("tie", "one seed", "no interval")):
         num_seeds = max(5, 2 * promoted["num_seeds"])
         again = typed_command("promote", place, "--top", 1, "--seeds", num_seeds)
-        yield f"More seeds narrow the interval: {again}"
+        yield "More seeds narrow the interval:", again
     if run.best is not None:
         for name, edge in run.reached_bounds.items():
             at = value_text(run.best.hparams[name])

@@ -57,10 +57,10 @@ class Head:
 
 @dataclass(frozen=True, kw_only=True)
 class Points:
-    """A list of points."""
+    """A list of points: a text, or a text with a shell command after it."""
 
     kind: ClassVar[str] = "points"
-    points: Sequence[str]
+    points: Sequence[str | tuple[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
