@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from safetensors.torch import save as safetensors
 
 from search.preflight import node_checks
 from trainables.core.contract import Budget, TrainingContext, WeightFile, WeightsError
 from trainables.core.load import load_trainable
-from trainables.core.weights import HostUnreachable, fetch, own_file, required, without_network
+from trainables.core.weights import HostUnreachable, fetch, locate, own_file, required, without_network
 from trainables.engine.classifiers.features import build_features
 from trainables.engine.classifiers.models import build_classifier, weight_files
 
@@ -187,6 +188,28 @@ def test_a_folder_stands_for_the_one_file_of_weights_in_it(tmp_path: Path, name:
     (tmp_path / name).unlink()
     with pytest.raises(WeightsError, match=r"is a folder in which no .* \(a.pth, b.pth, config.json\); give"):
         required(file)
+
+
+def test_a_hubs_cache_without_a_main_revision_gives_the_file_of_its_only_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    (file,) = weight_files("resnet18.a1_in1k", "hub")
+    repository = tmp_path / "models--timm--resnet18.a1_in1k"
+    first, second = (repository / "snapshots" / revision for revision in ("1" * 40, "2" * 40))
+    first.mkdir(parents=True)
+    assert locate(file) is None
+    (first / "pytorch_model.bin").write_bytes(b"")
+    assert locate(file) == first / "pytorch_model.bin"
+    (first / "model.safetensors").write_bytes(b"")
+    assert locate(file) == first / "model.safetensors"
+    second.mkdir()
+    assert locate(file) is None  # nothing says which of the two is meant
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(second.name)
+    assert locate(file) is None
+    (repository / "refs" / "main").write_text(first.name)
+    assert locate(file) == first / "model.safetensors"
 
 
 def test_the_models_own_names_come_before_the_order(tmp_path: Path) -> None:

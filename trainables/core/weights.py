@@ -103,7 +103,7 @@ def without_network(file: WeightFile) -> str:
     name = file.location.rpartition("/")[2]
     ways = f"copy {name} into {folder_of(file)} from a machine that has it, or give it as weights: file:/PATH"
     if file.source == "hub":
-        repository = f"models--{file.location.rpartition('/')[0].replace('/', '--')}"
+        repository = _folder_name(file.location.rpartition("/")[0])
         ways = f"copy the folder {repository} into {folder_of(file)} from a machine that has it"
         ways += f", or give its {name} as weights: file:/PATH"
     package = next((package for model, package in _PACKAGES.items() if model in file.location), None)
@@ -225,11 +225,28 @@ def _places(file: WeightFile) -> Iterator[Path]:
         elif file.source == "hub":
             from huggingface_hub import try_to_load_from_cache
 
-            found = try_to_load_from_cache(*location.rsplit("/", 1))
+            repository, name = location.rsplit("/", 1)
+            found = try_to_load_from_cache(repository, name)
             if isinstance(found, str):
                 yield Path(found)
+            elif found is None:
+                yield from _of_a_lone_revision(folder_of(file) / _folder_name(repository), name)
         else:
             yield torch_cache() / location.rpartition("/")[2]
+
+
+def _of_a_lone_revision(folder: Path, name: str) -> Iterator[Path]:
+    """A repository's file of the only revision that is there, if nothing says which is the main one.
+
+    That is what a download with a fixed revision leaves, and a copy of the snapshots alone.
+    """
+    if not (folder / "refs" / "main").exists():
+        revisions = list((folder / "snapshots").glob("*"))
+        yield from (revision / name for revision in revisions if len(revisions) == 1)
+
+
+def _folder_name(repository: str) -> str:
+    return f"models--{repository.replace('/', '--')}"
 
 
 def _weights_in(folder: Path) -> Iterator[Path]:
