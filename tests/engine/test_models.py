@@ -73,6 +73,7 @@ def test_an_unknown_model_is_refused_with_the_nearest(wrong, right):
     [
         ("ResNet18", "near are .*resnet18"),
         ("timm/resnet18.a1_in1k", "if timm's is meant, write resnet18.a1_in1k"),
+        ("swin_t", "if torchvision's is meant, write torchvision/swin_t"),
         ("hf-hub:timm/resnet18.a1_in1k", "if timm's is meant, write resnet18.a1_in1k"),
         (
             "hf-hub:somebody/pets",

@@ -252,6 +252,8 @@ def check_model_name(name: str) -> None:
             "file:/PATH"
         )
     plain = name.lower().replace("-", "_").replace("torchvision.models.", _TORCHVISION)
+    if (torchvisions := _TORCHVISION + plain) in known:
+        raise ValueError(f"no model is named {name!r}; if torchvision's is meant, write {torchvisions}")
     near = difflib.get_close_matches(plain, [*_OWN, *known, *timm.list_models()], n=5)
     raise ValueError(
         f"no model is named {name!r}; near are {', '.join(near) or 'none'} ({', '.join(_OWN)}, "
