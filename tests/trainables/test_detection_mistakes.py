@@ -94,8 +94,8 @@ def test_the_image_with_most_mistakes_is_first_and_drawn_in_its_own_proportions(
     worst = Image.open(BytesIO(images["01"]))
     assert worst.size == (320, 160)
     missed, false = (240, 228, 66), (213, 94, 0)
-    assert worst.getpixel((30, 64)) == missed  # the lower edge of the first cat, 20 px of 50
-    assert worst.getpixel((220, 32)) == false
+    assert worst.getpixel((30, 63)) == missed  # the lower edge of the first cat, 20 px of 50
+    assert worst.getpixel((220, 33)) == false
 
 
 def test_pictures_are_left_out_together_if_one_cannot_be_read() -> None:

@@ -19,7 +19,7 @@ MIN_SCORE = 0.5  # of a box that counts, as `jouletune predict` shows them by de
 _MIN_IOU = 0.5  # of a box that finds an object, as in VOC and in COCO's map_50
 _MAX_IMAGES = 12
 _IMAGE_PX = 320  # of the longer side; as a PNG up to 250 KiB
-# Three colours that are told apart with any colour vision (Okabe and Ito 2008), each on a black edge.
+# Three colours that are told apart with any colour vision (Okabe and Ito 2008), each between black edges.
 _FOUND, _MISSED, _FALSE = (86, 180, 233), (240, 228, 66), (213, 94, 0)
 _COLUMNS = ("image", "num_objects", "num_missed", "num_false", "missed", "false")
 
@@ -156,7 +156,7 @@ def _drawn(picture: Image.Image, image: JudgedImage) -> Image.Image:
         (_FALSE, image.false_boxes_px),
     ):
         for left, top, right, bottom in (boxes * scale).tolist():
-            corners = (left, top, max(left, right), max(top, bottom))
-            draw.rectangle(corners, outline="black", width=4)
-            draw.rectangle(corners, outline=color, width=2)
+            right, bottom = max(left + 4, right), max(top + 4, bottom)  # what is smaller would not be seen
+            draw.rectangle((left, top, right, bottom), outline="black", width=4)
+            draw.rectangle((left + 1, top + 1, right - 1, bottom - 1), outline=color, width=2)
     return shown
