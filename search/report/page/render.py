@@ -25,6 +25,7 @@ from search.report.page.elements import Figure, Section, TrialDetails
 _HERE = Path(__file__).parent
 _PLOTLY = "plotly/plotly-cartesian.min.js"  # its README.md says why it is here
 _SCRIPTS = ("tables.js", "charts.js", "trials.js")
+_SHELL_WORD = re.compile(r"(?:'[^']*'|[^\s'])+")  # one that is not to be broken, quoted as it is
 _DIGITS = 6  # of numbers in plots
 
 
@@ -60,6 +61,7 @@ def rendered(
         data=lambda table: json_for_script(table.data()),
         details=lambda details: json_for_script(details.data, digits=_DIGITS),
         data_uri=_data_uri,
+        shell_words=_SHELL_WORD.findall,
     )  # fmt: skip
 
 
