@@ -6,6 +6,8 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 UV := $(shell command -v uv || echo $(VENV)/bin/uv)
 READY := $(VENV)/.ready
+# Where the environment forbids it (images of Docker often do), each process compiles the project again: 0.6 to 1.3 s.
+unexport PYTHONDONTWRITEBYTECODE
 PEERS_VENV := .venv-peers
 PEERS_READY := $(PEERS_VENV)/.ready
 OLDEST_RAY := .ray-2.46.0
