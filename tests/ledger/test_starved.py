@@ -294,9 +294,9 @@ def test_a_run_whose_own_space_is_missing_or_damaged_is_not_resumed(
         (tmp_path / "run/space.yaml").write_bytes(content)
     capsys.readouterr()
     assert search(*arguments, "--trials", 4) == 2
-    message = capsys.readouterr().err
-    assert message in message
-    assert "put it back, or give another --name, or --fresh for a new run" in message
+    refusal = capsys.readouterr().err
+    assert message in refusal
+    assert "put it back, or give another --name, or --fresh for a new run" in refusal
     assert (tmp_path / "run/journal.jsonl").read_bytes() == journal
 
 
@@ -321,7 +321,7 @@ def test_the_real_command_resumes_after_a_full_disk_and_a_torn_line(tmp_path: Pa
     assert command.wait_for_end() == 3
     log = command.log.read_text()
     assert "journal.jsonl cannot be written: No space left on device (0 KiB are free there)\n" in log
-    resume = f"python {ROOT}/scripts/search.py --space ./slow.yaml --name killed --skip-preflight"
+    resume = f"python {ROOT}/scripts/search.py --space ./slow.yaml --name killed --no-report --skip-preflight"
     assert f"resume with:\n  {resume}\n" in log
     assert "Traceback" not in log
     free(disk)

@@ -84,7 +84,7 @@ class Command:
 
     def __init__(self, folder: Path, *flags: str) -> None:
         self._folder = folder
-        self._words = ["--space", "./slow.yaml", "--name", "killed", *flags]
+        self._words = ["--space", "./slow.yaml", "--name", "killed", "--no-report", *flags]
         self.journal = folder / "results/killed/journal.jsonl"
         self.log = folder / "killed.log"
         self.order = folder / "order"
