@@ -85,7 +85,8 @@ def probe_costs(
     workers = space.resources.workers or 1
     orders = [[*points[turn % len(points) :], *points[: turn % len(points)]] for turn in range(workers)]
     try:
-        loaded_s = loaded.load_s([worker])  # each worker of a search spends this time itself
+        # Each worker of a search spends this time itself; whatever it trains, it needs torch to save states.
+        loaded_s = loaded.load_s([worker, "torch"])
         probes = [(task, order, time.time() - loaded_s) for order in orders]
         answers = loaded.map_at_once(probe, probes, threads=max(1, int(task.cpus)))
     except BrokenProcessPool as error:

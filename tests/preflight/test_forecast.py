@@ -136,8 +136,12 @@ def test_without_costs_trials_are_forecast_and_time_is_not(tmp_path: Path) -> No
     assert forecast_lines(forecast)[0].endswith("; the first epochs will show the time")
 
 
-@pytest.mark.parametrize(("trials", "simulated"), [(250, 250), (251, 250), (5000, 250)])
-def test_many_trials_are_forecast_by_a_part_of_them(tmp_path: Path, trials: int, simulated: int) -> None:
+@pytest.mark.parametrize(("trials", "simulated"), [(251, 250), (25, 25), (26, 25), (500, 25)])
+def test_many_trials_are_forecast_by_a_part_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trials: int, simulated: int
+) -> None:
+    if simulated == 25:  # a tenth of what it is, for a tenth of the time
+        monkeypatch.setattr("search.forecast.forecast._MOST_WHOLE", simulated)
     space = here(
         made_space(tmp_path, overrides=[f"search.limits.trials={trials}", "search.scheduler={mode: none}"])
     )
@@ -171,7 +175,9 @@ def test_the_hours_of_many_trials_are_those_of_a_part_of_them(tmp_path: Path) ->
     assert forecast.reason.startswith("1 h limit reached (1.00)")
 
 
-def test_without_a_limit_it_says_so(tmp_path: Path) -> None:
+def test_without_a_limit_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("search.backends.simulated", "search.forecast.forecast"):
+        monkeypatch.setattr(f"{module}.MOST_TRIALS", 50)
     space = replace(here(made_space(tmp_path)), limits=replace(made_space(tmp_path).limits, trials=None))
     assert forecast_lines(forecast_search(space, None, sampler_for)) == [
         "forecast: no limit ends it; it runs until it is interrupted"
