@@ -37,7 +37,8 @@ ECOSYSTEMS: Mapping[str, tuple[str, str]] = {
     "lora": ("lora.py", "lora.py"),
 }
 
-_TWO = "--trials 2 --no-report"
+# One worker: each of two would spend 7 s of a core on loading torch, for an epoch of a fraction of a second.
+_TWO = "--trials 2 --no-report --set search.resources.workers=1"
 _ONE_RUNG = (
     "--set 'search.ladder={epochs: [1], subset: 0.1, resolution: 14}' --set search.validation_subset=0.2"
 )
