@@ -252,7 +252,7 @@ def check_model_name(name: str) -> None:
             "file:/PATH"
         )
     plain = name.lower().replace("-", "_").replace("torchvision.models.", _TORCHVISION)
-    if (torchvisions := _TORCHVISION + plain) in known:
+    if (torchvisions := _TORCHVISION + plain) in known and not timm.is_model(plain):
         raise ValueError(f"no model is named {name!r}; if torchvision's is meant, write {torchvisions}")
     near = difflib.get_close_matches(plain, [*_OWN, *known, *timm.list_models()], n=5)
     raise ValueError(
