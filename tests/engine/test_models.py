@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from trainables.core.contract import WeightFile
 from trainables.engine.choices import OWN_MODELS
+from trainables.engine.classifiers.building import Build, Resolutions
 from trainables.engine.classifiers.models import build_classifier, check_model_name, weight_files
 from trainables.engine.classifiers.small_networks import MnistCNN, ResNet20
+from trainables.engine.classifiers.torchvision_models import from_torchvision, torchvision_build
 from trainables.engine.freezing import freeze
 
 
@@ -86,6 +89,23 @@ def test_an_unknown_model_is_refused_with_the_nearest(wrong, right):
 def test_a_name_of_another_place_or_time_is_answered_with_the_one_to_write(wrong, words):
     with pytest.raises(ValueError, match=words):
         check_model_name(wrong)
+
+
+@pytest.mark.parametrize(("name", "side"), [("vit_b_16", 224), ("vit_h_14", 518)])
+def test_a_vit_of_torchvision_is_built_for_the_resolution_of_its_weights(name, side):
+    build = torchvision_build(name, 3, 3, 64, 0.0, True)
+    assert (build.options, build.resolutions.nearest(64)) == ({"image_size": side}, side)
+
+
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_new_classes_get_a_bias_where_the_old_ones_had_one(has_bias, monkeypatch):
+    """Else MaxViT's head could not be rebuilt, which has none."""
+    published = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(4, 1000, bias=has_bias))
+    monkeypatch.setattr(torchvision.models, "get_model", lambda name, **_: published)
+    build = Build(options={}, resolutions=Resolutions(), head=("2",), has_dropout=False)
+    about = {"num_classes": 3, "in_channels": 3, "drop_rate": 0.0, "state": None, "is_of_hub": True}
+    head = from_torchvision("maxvit_t", build, **about)[2]
+    assert (head.out_features, head.bias is not None) == (3, has_bias)
 
 
 def test_preflight_learns_which_files_of_weights_a_model_wants():

@@ -42,13 +42,13 @@ def torchvision_build(
             _change_input(model, in_channels)
         return model
 
-    own = _published_side(name) if is_of_hub else _OWN_SIDE
+    published = _published_size(name) if is_of_hub else None
     builder = Builder(
         make,
-        size_options=lambda near: _options(own if is_of_hub else near, is_of_hub),
+        size_options=lambda near: _options(near, published),
         num_classes=num_classes,
         in_channels=in_channels,
-        own=own,
+        own=(published or {}).get("image_size", _OWN_SIDE),
         drop_rate=drop_rate,
     )
     try:
@@ -97,8 +97,11 @@ def trained_statistics(model: nn.Module) -> tuple[Sequence[float], Sequence[floa
     return _TO_ONE if hasattr(model, "transform_input") else _IMAGENET
 
 
-def _published_side(name: str) -> int:
-    return int(torchvision.models.get_model_weights(name).DEFAULT.transforms().crop_size[0])
+def _published_size(name: str) -> Options:
+    """Keyword arguments for the resolution of the published weights: those of a ViT fit no other."""
+    if not torchvision.models.get_model_builder(name).__module__.endswith("vision_transformer"):
+        return {}
+    return {"image_size": torchvision.models.get_model_weights(name).DEFAULT.transforms().crop_size[0]}
 
 
 def _published(name: str, build: Build) -> Any:
@@ -112,10 +115,14 @@ def _published(name: str, build: Build) -> Any:
     return model
 
 
-def _options(resolution: int, is_of_hub: bool) -> list[Options]:
-    """Keyword arguments that give a model its resolution, without auxiliary outputs if possible."""
+def _options(resolution: int, published: Options | None) -> list[Options]:
+    """Keyword arguments that give a model its resolution, without auxiliary outputs if possible.
+
+    Args:
+        published: Those for its own weights; None if it does not get them.
+    """
     sizes: list[Options] = [{"image_size": resolution}, {"input_size": (resolution, resolution)}, {}]
-    sizes = [sizes[0], sizes[-1]] if is_of_hub else sizes
+    sizes = sizes if published is None else [published]
     return [{**more, **size} for more in (_NO_AUXILIARY, {}) for size in sizes]
 
 
@@ -130,7 +137,7 @@ def _of_classes(old: nn.Module, num_classes: int) -> nn.Module:
     if isinstance(old, nn.Conv2d):
         return nn.Conv2d(old.in_channels, num_classes, old.kernel_size, old.stride)  # type: ignore[arg-type]
     assert isinstance(old, nn.Linear)
-    return nn.Linear(old.in_features, num_classes)
+    return nn.Linear(old.in_features, num_classes, bias=old.bias is not None)  # MaxViT's has none
 
 
 def _change_input(model: nn.Module, in_channels: int) -> None:
