@@ -270,6 +270,9 @@ def _scaled_subset(
     return max(1, round(share * new_top)) if isinstance(new_top, int) else share * new_top
 
 
+_NOT_ENDS = frozenset({"disk_gib", "cache_gib", "grace_minutes", "epoch_minutes"})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """What the whole search may use; None means no limit.
@@ -302,6 +305,11 @@ class Limits:
     def stated(self) -> dict[str, Any]:
         """The limits as a space writes them, including those that are None."""
         return {name: value for name, value in vars(self).items() if name != "tariff"}
+
+    @property
+    def ends(self) -> dict[str, Any]:
+        """The limits that end a search, as a space writes them, including those that are None."""
+        return {name: value for name, value in self.stated.items() if name not in _NOT_ENDS}
 
     @property
     def of_energy(self) -> list[EnergyLimit]:

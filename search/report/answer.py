@@ -25,7 +25,8 @@ def search_answer(run: Run, reason: str) -> dict[str, Any]:
     `seconds` and `kwh` are what counts against the limits: all sessions of a resumed run, including idle
     devices and background work. So `kwh` is more than the sum of `energy_j` over trials.
     """
-    space, order, forecast = run.space, run.ranking.configurations(), kept_forecast(run.ledger)
+    space, order = run.space, run.ranking.configurations()
+    forecast = kept_forecast(run.ledger, space.limits)
     return {
         "folder": str(run.ledger.folder),
         "ended": reason,

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from rich.table import Table
 
-from search.budget import Spent
+from search.budget import Limits, Spent
 from search.forecast import Costs, Forecast, Span, earlier_costs, forecast_search, observed_costs
 from search.ledger import Ledger
 from search.ledger.history import Event
@@ -45,7 +45,7 @@ class ForecastReporter:
 
     def __init__(self, run: Run, make_sampler: Callable[[Space], Sampler], output: Output) -> None:
         self._run, self._make_sampler, self._output = run, make_sampler, output
-        self.forecast = kept_forecast(run.ledger)
+        self.forecast = kept_forecast(run.ledger, run.space.limits)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="forecast")
         self._pending: Future[Forecast] | None = None
         is_settled = self.forecast is not None or run.space.ladder.joules
@@ -53,7 +53,7 @@ class ForecastReporter:
         self._num_epochs = 0
         self._next_at = _FIRST_UPDATE_EPOCHS
         self._seen = _SeenTrials()
-        if self.forecast is None and run.history.trials:  # resumed, and killed before the first forecast
+        if self.forecast is None and run.history.trials:  # resumed with other limits, or killed early
             for event in run.ledger.events():
                 self._seen.take(event)
 
@@ -130,7 +130,8 @@ class ForecastReporter:
 
     def _write(self, forecast: Forecast) -> None:
         try:
-            self._run.ledger.write_json(self._run.ledger.forecast_file.name, forecast.to_dict())
+            kept = {**forecast.to_dict(), "limits": self._run.space.limits.ends}
+            self._run.ledger.write_json(self._run.ledger.forecast_file.name, kept)
         except StorageError as error:
             self._output.warn(
                 f"{error}; the run continues, but its end will not be compared with the forecast"
@@ -165,12 +166,17 @@ class _SeenTrials:
         return [event for _, event in sorted(numbered, key=lambda one: one[0])]
 
 
-def kept_forecast(ledger: Ledger) -> Forecast | None:
-    """The forecast kept in the run's folder; None if there is none, or none that this version can read."""
+def kept_forecast(ledger: Ledger, limits: Limits) -> Forecast | None:
+    """The forecast kept in the run's folder; None if there is none, or none that this version can read.
+
+    One that was made for other limits is none either: a run that was resumed to try more is not late.
+    """
     try:
-        return Forecast.from_dict(json.loads(ledger.forecast_file.read_text(encoding="utf-8")))
+        kept = json.loads(ledger.forecast_file.read_text(encoding="utf-8"))
+        forecast = Forecast.from_dict(kept)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
+    return forecast if kept.get("limits", limits.ends) == limits.ends else None
 
 
 def ladder_table(space: Space, forecast: Forecast | None) -> Table:

@@ -65,7 +65,7 @@ def print_summary(run: Run, output: Output) -> None:
     output.print(", ".join(filter(None, (line, worth))))
     if spent.energy_j is not None:
         output.print(space.limits.tariff.basis)
-    if forecast := kept_forecast(run.ledger):
+    if forecast := kept_forecast(run.ledger, run.space.limits):
         epochs = sum(len(trial.rows) for trial in run.history.trials.values())
         output.print(outcome_text(forecast, epochs=epochs, spent=spent))
     if infeasible := infeasible_text(run.history, space.constraints):

@@ -448,7 +448,7 @@ def test_a_run_says_its_time_by_its_first_epochs_and_compares_at_its_end(tmp_pat
     run.observe(reporter)
     execute_here(run, SteadyMeter())
     reporter.close()
-    forecast = kept_forecast(run.ledger)
+    forecast = kept_forecast(run.ledger, space.limits)
     assert forecast is not None
     assert forecast.seconds is not None
     assert forecast.kwh is not None
@@ -459,6 +459,28 @@ def test_a_run_says_its_time_by_its_first_epochs_and_compares_at_its_end(tmp_pat
         json.loads((run.ledger.folder / "forecast.json").read_text())["epochs"]["median"]
         == forecast.epochs.median
     )
+
+
+def test_a_run_that_is_resumed_with_other_limits_is_forecast_anew(tmp_path: Path) -> None:
+    few, more = (
+        here(made_space(tmp_path, overrides=[f"search.limits.trials={number}", "search.limits.disk_gib=9"]))
+        for number in (4, 9)
+    )
+    folder = Ledger.create(tmp_path / "run").folder
+    for space in (few, more):
+        run = Run(space, sampler_for(space), Ledger(folder))
+        reporter = ForecastReporter(run, sampler_for, console())
+        reporter.begin()
+        run.observe(reporter)
+        execute_here(run, SteadyMeter())
+        reporter.close()
+        kept = kept_forecast(run.ledger, space.limits)
+        assert kept is not None
+        assert kept.num_trials.median == space.limits.trials
+    assert kept_forecast(run.ledger, few.limits) is None
+    assert kept_forecast(run.ledger, replace(more.limits, disk_gib=1.0)) is not None
+    run.ledger.write_json("forecast.json", kept.to_dict())  # as versions before wrote it
+    assert kept_forecast(run.ledger, few.limits) == kept
 
 
 def test_a_rung_that_takes_longer_than_was_thought_is_reported_when_it_is_seen(tmp_path: Path) -> None:
@@ -486,7 +508,7 @@ def test_a_rung_that_takes_longer_than_was_thought_is_reported_when_it_is_seen(t
     assert later is not None
     assert later.median == pytest.approx(4 * (1 + 8 * 10), rel=0.01)
     reporter.close()
-    kept = kept_forecast(run.ledger)
+    kept = kept_forecast(run.ledger, space.limits)
     assert kept is not None
     assert kept.seconds == first  # what the end is compared with
     assert "new forecast: 4 trials, 36 epochs, 5:24" in shown(output)
@@ -558,7 +580,7 @@ def test_a_forecast_that_the_disk_does_not_take_is_printed_all_the_same(tmp_path
     execute_here(run, SteadyMeter())
     reporter.close()
     assert reporter.forecast is not None
-    assert kept_forecast(run.ledger) is None
+    assert kept_forecast(run.ledger, space.limits) is None
     text = shown(output)
     assert "forecast.json" in text
     assert "the run continues, but its end will not be compared with the forecast" in text

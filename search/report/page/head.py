@@ -71,7 +71,7 @@ def _epochs(run: RunData) -> HeadFigure:
 
 
 def _time(run: RunData) -> HeadFigure:
-    forecast = kept_forecast(run.ledger)
+    forecast = kept_forecast(run.ledger, run.space.limits)
     if forecast is None or forecast.seconds is None:
         return HeadFigure(name="time", value=duration(run.seconds), detail="no forecast")
     detail = f"forecast {time_text(forecast.seconds)}"

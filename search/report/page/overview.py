@@ -47,7 +47,7 @@ def _forecast_outcome(run: RunData) -> list[Text]:
 
     A forecast that is corrected on the way always comes true, so the first one is kept.
     """
-    forecast = kept_forecast(run.ledger)
+    forecast = kept_forecast(run.ledger, run.space.limits)
     if forecast is None or run.history.ended is None:
         return []
     spent = Spent(trials=len(run.trials), hours=run.seconds / 3600, energy_j=run.spent_j)
