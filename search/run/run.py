@@ -350,8 +350,8 @@ class Run:
         for trial in self.history.running():
             self._end(trial.trial_id, Ending("interrupted", message=reason))
         self._account.end()
+        self._ended_s = self._clock()  # before the event, at which observers write tables and charts
         self._record("run_ended", None, reason=reason)
-        self._ended_s = self._clock()
         return reason
 
     def _ranking_of_history(self) -> Ranking:

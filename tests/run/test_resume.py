@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from search.run.resume import Pending, check_resumable
 from search.run.scheduler import Decision
 from search.trial import EpochRow
 from tests.support.ray_sessions import FATES, cut, outcome, session, whole, whole_with_cuts
-from tests.support.toy_runs import SteadyMeter, fateful_space, listed, made_space, sampler_for
+from tests.support.toy_runs import Calling, SteadyMeter, fateful_space, listed, made_space, sampler_for
 
 
 @pytest.mark.parametrize("horizon", ["full", "rung"])
@@ -93,6 +94,25 @@ def test_hours_of_a_session_that_interrupted_trials_count_too(tmp_path: Path) ->
         run.interrupt("SIGTERM received")
         run.end()
     assert [each.elapsed_s for each in run.history.sessions.all] == [1800.0] * 3
+
+
+def test_the_hours_of_a_run_end_with_its_journal_not_with_its_tables(tmp_path: Path) -> None:
+    now_s = [0.0]
+    run = Run(
+        made_space(tmp_path),
+        sampler_for(made_space(tmp_path)),
+        Ledger.create(tmp_path / "run"),
+        clock=lambda: now_s[0],
+    )
+
+    def write_tables(event: dict[str, Any]) -> None:
+        now_s[0] += 360.0 * (event["event"] == "run_ended")
+
+    run.observe(Calling(write_tables))
+    now_s[0] = 1800.0
+    run.end()
+    assert run.spent.hours == 0.5
+    assert [each.elapsed_s for each in run.history.sessions.all] == [1800.0]
 
 
 @pytest.mark.parametrize("jump_s", [86_400.0, -86_400.0, -1e9, 3e7])
