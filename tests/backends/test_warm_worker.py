@@ -216,7 +216,7 @@ class _Odd(Exception):
     [
         (_Odd(), "_Odd: its text cannot be read: ValueError"),
         (SystemExit(3), "SystemExit: 3"),
-        (GeneratorExit(), "GeneratorExit: GeneratorExit"),
+        (GeneratorExit(), "GeneratorExit"),
     ],
 )
 def test_any_error_has_a_message(error: BaseException, message: str) -> None:
