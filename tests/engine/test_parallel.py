@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import textwrap
 from collections.abc import Mapping
 from contextlib import suppress
@@ -73,7 +74,7 @@ def begun(
         data="digits",
         data_seed=0,
         seed=1,
-        cache_dir=Path("unused"),
+        cache_dir=Path(tempfile.mkdtemp()),
         num_processes=number,
         num_workers=number,
         precision=precision,
