@@ -28,6 +28,7 @@ from search.forecast.probe import (
     probe_costs,
 )
 from search.ledger import Ledger
+from search.output import Output
 from search.report.forecast import (
     ForecastReporter,
     forecast_lines,
@@ -439,15 +440,20 @@ def test_a_default_that_no_trial_beats_is_within_the_range(tmp_path: Path, mode:
     assert forecast.rung_trials[2].low <= 1
 
 
-def test_a_run_says_its_time_by_its_first_epochs_and_compares_at_its_end(tmp_path: Path) -> None:
-    space = here(made_space(tmp_path))
-    output = console(width=160)
-    run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
+def searched_with_forecast(space: Space, ledger: Ledger, output: Output) -> Run:
+    run = Run(space, sampler_for(space), ledger)
     reporter = ForecastReporter(run, sampler_for, output)
     reporter.begin()
     run.observe(reporter)
     execute_here(run, SteadyMeter())
     reporter.close()
+    return run
+
+
+def test_a_run_says_its_time_by_its_first_epochs_and_compares_at_its_end(tmp_path: Path) -> None:
+    space = here(made_space(tmp_path))
+    output = console(width=160)
+    run = searched_with_forecast(space, Ledger.create(tmp_path / "run"), output)
     forecast = kept_forecast(run.ledger, space.limits)
     assert forecast is not None
     assert forecast.seconds is not None
@@ -468,12 +474,7 @@ def test_a_run_that_is_resumed_with_other_limits_is_forecast_anew(tmp_path: Path
     )
     folder = Ledger.create(tmp_path / "run").folder
     for space in (few, more):
-        run = Run(space, sampler_for(space), Ledger(folder))
-        reporter = ForecastReporter(run, sampler_for, console())
-        reporter.begin()
-        run.observe(reporter)
-        execute_here(run, SteadyMeter())
-        reporter.close()
+        run = searched_with_forecast(space, Ledger(folder), console())
         kept = kept_forecast(run.ledger, space.limits)
         assert kept is not None
         assert kept.num_trials.median == space.limits.trials

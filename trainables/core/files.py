@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+PARQUET = b"PAR1"  # first bytes of a Parquet file
 GIT_LFS_POINTER = b"version https://git-lfs"  # first bytes of the stub that Git LFS puts for a large file
 SCRATCH = re.compile(r"\.[0-9a-f]{32}\.")  # start of the name of a file that is not complete yet
 

@@ -163,7 +163,8 @@ class FreshContext(SpawnContext):
 
 
 class _FreshPool(ProcessPoolExecutor):
-    """A pool of fresh processes, which an error in its `with` block kills."""
+    """A pool of fresh processes. The end of its `with` block cancels what has not begun, and waits for the
+    rest; an error in the block kills them."""
 
     def __init__(self, number: int, initializer: Callable[[], None]) -> None:
         self._context = FreshContext()
@@ -175,7 +176,7 @@ class _FreshPool(ProcessPoolExecutor):
         if kind:
             for process in self._context.started:
                 process.kill()
-        self.shutdown(cancel_futures=kind is not None)
+        self.shutdown(cancel_futures=True)
 
 
 @contextmanager

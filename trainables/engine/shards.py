@@ -20,9 +20,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trainables.core.contract import DataError
-from trainables.core.files import GIT_LFS_POINTER
+from trainables.core.files import GIT_LFS_POINTER, PARQUET
 
-_PARQUET, _ARROW_FILE = b"PAR1", b"ARROW1"
+_ARROW_FILE = b"ARROW1"
 ADDED = re.compile(r"__\w+__")  # what libraries add: pandas __index_level_0__, webdataset __key__ and __url__
 _STREAM = b"\xff\xff\xff\xff"
 _STREAM_END = _STREAM + b"\0\0\0\0"
@@ -261,7 +261,7 @@ def open_shard(path: Path, window: ReadWindow) -> Shard:
             raise DataError(f"{path} is a pointer of Git LFS; fetch the files with `git lfs pull`")
         if not first:
             raise DataError(f"{path} is empty")
-        if first.startswith(_PARQUET):
+        if first.startswith(PARQUET):
             return ParquetShard(path, window)
         if not first.startswith((_ARROW_FILE, _STREAM)):
             raise DataError(f"{path} is neither Parquet nor Arrow, as it begins with {first[:12]!r}")

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from trainables.core.contract import DataError
+from trainables.core.files import PARQUET
 from trainables.engine.findings import refuse
 
-_PARQUET = b"PAR1"
 _DELIMITERS = ",;\t|"
 _DECLARED = re.compile(r"sep=(?P<delimiter>.)", re.IGNORECASE)  # a first line that Excel understands
 _ROW = '{"image": "a.jpg", "label": "cat"}'
@@ -60,7 +60,7 @@ def is_parquet(path: Path) -> bool:
     """Whether a file is Parquet by its first bytes; false also if it cannot be read."""
     try:
         with path.open("rb") as file:
-            return file.read(len(_PARQUET)) == _PARQUET
+            return file.read(len(PARQUET)) == PARQUET
     except OSError:
         return False
 
