@@ -151,8 +151,8 @@ class CommandParser(argparse.ArgumentParser):
             "--backend",
             choices=("ray", "ray-core", "local"),
             default="ray",
-            help=f"what executes the {what}: Ray Tune's workers, Ray's without Tune, or this process, "
-            "one trial after another, so that breakpoints work (default: ray)",
+            help=f"what executes the {what}: Ray Tune (ray), Ray without it (ray-core), or this process "
+            "(local), one after another, so that breakpoints work (default: ray)",
         )
         self.add_argument(
             "--address",

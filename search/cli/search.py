@@ -27,10 +27,10 @@ _EPILOG = """examples:
   {command} --rerun-failed results/mine --dry-run
 
 exit status: 0 the run ended and has a best trial; 1 it ended without one, or its background
-workload failed; 2 unusable input; 3 disk full or not writable: the message names the file and the
-command that resumes the run; 4 Ray was lost (its control service, the head node, or the raylet
-here): likewise; 3 also if the run has ended but its bucket did not take everything: the message
-names the command that sends the rest; 130 ended at once by a second Ctrl-C"""
+workload failed; 2 unusable input; 3 disk full or not writable, or the run has ended but its bucket
+did not take everything; 4 Ray was lost (its control service, the head node, or the raylet here);
+130 ended at once by a second Ctrl-C. With 3 and 4 the message names the command that resumes the
+run, or that sends the rest to the bucket"""
 _NAMED = ""  # --rerun-failed alone: the run that --name names
 
 
@@ -104,7 +104,7 @@ def _add_limits(flags: CommandParser) -> None:
     add(
         "--co2e-kg",
         metavar="K",
-        help="stop after this many kilograms of CO2 equivalents, computed as search.report says",
+        help="stop after this many kilograms of CO2 equivalents, by search.report.region or gco2_per_kwh",
     )
     add("--cost", metavar="C", help="stop after this much money for energy, at search.report.price_per_kwh")
     flags.add_argument(
