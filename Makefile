@@ -75,7 +75,7 @@ dashboard:  ## Prometheus and Grafana on loopback, for searches that run with --
 spaces: $(READY)  ## a small search of every space, one after the other; ARGS="--only lr_bs,quick"
 	$(PYTHON) benchmarks/spaces.py $(ARGS)
 
-bench: bench-overhead  ## every benchmark
+bench: bench-overhead  ## the same as bench-overhead
 
 bench-overhead: $(READY)  ## what a trial costs beside its training, against stock Ray Tune
 	$(PYTHON) benchmarks/overhead.py $(ARGS)
