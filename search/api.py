@@ -110,11 +110,15 @@ def search(
             `results`/`name`.
         overrides: Dotted keys of the space: a mapping such as {"parameters.lr.max": 0.3}, or KEY=VALUE
             strings whose values are YAML.
+        trials: Limit of the whole search, as are `hours`, `kwh`, `co2e_kg` (kilograms of CO2 equivalents) and
+            `cost` (of the energy, in the space's currency). Limits of the space hold for those not given.
         stop_when_flat: End once further trials are unlikely to gain anything.
         epochs: Epochs of the top rung, as `subset` and `resolution` are its subset and resolution. Lower
             rungs keep their proportions.
         warm_start: Earlier runs whose trials the sampler learns from: folders, or names in `results`.
         portfolio: Earlier runs, on any data, whose best points are tried first.
+        workers: Trials at a time; defaults to as many as fit.
+        gpus_per_trial: GPUs or, below 1, the fraction of one; defaults to 1 if there are GPUs.
         backend: "ray", "ray-core" without Ray Tune, or "local" for this process, one trial after another,
             where a debugger stops.
         address: A running Ray cluster to join.
@@ -209,7 +213,9 @@ def forecast(
     should_download: bool = False,
     output: Output | None = None,
 ) -> Forecast | None:
-    """Print a search's plan and forecast without starting it; return the forecast, None for rungs of joules.
+    """Print a search's plan and forecast without starting it; return the forecast.
+
+    It is None if rungs are measured in joules, whose time is not known beforehand.
 
     Args:
         name: Name of the run. An existing run would be resumed, with the portfolio that it began with.
