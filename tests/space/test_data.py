@@ -37,7 +37,10 @@ detection        | {coco: box.json, images: pic}          | @/box.json does not 
 detection        | {coco: boxes.json, images: boxes.json} | @/boxes.json is a file; images must be a folder
 lr_bs            | photos.zip                             | @/photos.zip is a file that none of the sources reads; unpack it, and give its folder; IMAGES
 lr_bs            | ./photo                                | @/photo does not exist; did you mean @/photos?; IMAGES
-image_quality    | pics                                   | @/pics is a folder, and none of the sources is one; SCORES
+image_quality    | pics                                   | @/pics is a folder that none of the sources reads; SCORES
+detection        | photos                                 | @/photos is a folder that none of the sources reads; BOXES
+detection        | hub                                    | @/hub is a folder that none of the sources reads; BOXES
+detection        | both                                   | both may be read in 2 ways; write coco:both or yolo:both
 lr_bs            | imagefolder:scores.csv                 | @/scores.csv is a file; imagefolder must be a folder
 image_quality    | quality:pics                           | @/pics is a folder; quality must be a file
 image_quality    | {quality: scores.csv, side: 0}         | side must be a whole number of 1 or more, got 0
@@ -55,6 +58,12 @@ bug_localization | python-stdlib?split=report | {name: python-stdlib, split: rep
 """
 
 
+IN_FOLDERS = """
+hub/dataset_info.json hub/data/train-00000-of-00001.parquet both/data.yaml both/annotations/train.json
+roboflow/train/_annotations.coco.json voc/Annotations/a.xml yolo/classes.txt yolo/labels/a.txt
+"""
+
+
 def rows(table: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split(" | ")] for line in table.strip().splitlines()]
 
@@ -66,7 +75,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for folder in ("photos", "pics", "tree", "home/p", "elsewhere/photos"):
         (tmp_path / folder).mkdir(parents=True)
-    for file in ("boxes.json", "scores.csv", "bugs.tsv", "photos.zip"):
+    for folder in ("hub/data", "both/annotations", "roboflow/train", "voc/Annotations", "yolo/labels"):
+        (tmp_path / folder).mkdir(parents=True)
+    for file in ("boxes.json", "scores.csv", "bugs.tsv", "photos.zip", *IN_FOLDERS.split()):
         (tmp_path / file).touch()
     return tmp_path
 
@@ -98,6 +109,9 @@ def problems_of(space: str, data: str) -> list[str]:
         ),
         ("lr_bs", ["{download: true, torchvision: CIFAR10}"], {"torchvision": "CIFAR10", "download": True}),
         ("detection", ["coco:boxes.json", "{coco: boxes.json, images: null}"], {"coco": "@/boxes.json"}),
+        ("detection", ["coco:roboflow", "roboflow"], {"coco": "@/roboflow"}),
+        ("detection", ["voc:voc", "voc"], {"voc": "@/voc"}),
+        ("detection", ["yolo:yolo", "yolo"], {"yolo": "@/yolo"}),
         (
             "detection",
             ["{coco: boxes.json, images: pics}", "{images: ./pics, coco: '@/boxes.json'}"],

@@ -260,7 +260,7 @@ def _unread(data: DataSpec, base: Path, kinds: Sequence[type[DataSource]]) -> st
     if not path.exists():
         return f"{path} does not exist{suggest_path(path)}; {there_are}"
     if path.is_dir():
-        return f"{path} is a folder, and none of the sources is one; {there_are}"
+        return f"{path} is a folder that none of the sources reads; {there_are}"
     archives = [ending for _, of_format, _ in shutil.get_unpack_formats() for ending in of_format]
     remedy = "unpack it, and give its folder; " if path.name.lower().endswith(tuple(archives)) else ""
     return f"{path} is a file that none of the sources reads; {remedy}{there_are}"
