@@ -19,6 +19,9 @@ from trainables.core.weights import HostUnreachable, fetch, locate, own_file, re
 from trainables.engine.classifiers.features import build_features
 from trainables.engine.classifiers.models import build_classifier, weight_files
 
+# A list of tensors of 0x3C20 bytes, whose length is written as " <" and six zeros.
+HEADER_LIKE_A_PAGE = b" <" + bytes(6) + safetensors({"a": torch.ones(1)})[8:-4].ljust(0x3C20) + bytes(4)
+
 
 def test_a_path_names_a_file_for_each_model() -> None:
     assert own_file("file:/w/{model}.pth", "resnet18").location == "/w/resnet18.pth"
@@ -108,7 +111,12 @@ def test_names_behind_a_prefix_are_the_models_own(tmp_path: Path) -> None:
         (b"Entry not found", "it is a text, not weights: 'Entry not found';"),
         (b"\x08\x08\x12\x07pytorch\xff", "it is not a file of torch.save or safetensors: save the model's"),
         (b"PK\3\4" + bytes(60), "it is cut short;"),
+        (
+            safetensors({"a": torch.ones(1)})[:40],
+            "it is cut short: its list of tensors alone has 56 bytes, and the file 40;",
+        ),
         (safetensors({"a": torch.ones(1)}), "it holds 0 of the model's"),
+        (HEADER_LIKE_A_PAGE, "it holds 0 of the model's"),
     ],
 )
 def test_a_file_of_another_kind_says_what_it_is(tmp_path: Path, content: bytes, reason: str) -> None:

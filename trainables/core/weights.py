@@ -26,6 +26,8 @@ _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.[a-z]+$")  # torch.hub's: resnet18
 _CHUNK = 2**20
 _HEAD_BYTES = 256
 _ZIP, _PICKLE = b"PK\3\4", b"\x80"
+_HEADER_START = re.compile(rb".{8}\{\s*\"", re.DOTALL)  # of safetensors: a length, and a JSON object
+_MAX_HEADER_BYTES = 10**8  # the format's own limit
 _LISTED = 5
 SHARD_INDEX = ".index.json"  # end of the name of a list of safetensors files that together hold one model
 # In a folder, by preference: the names that libraries save under, a list of shards, any single file.
@@ -177,11 +179,16 @@ def unusable_reason(path: Path) -> str:
         return "it is empty"
     if head.startswith(GIT_LFS_POINTER):
         return "it is a pointer of Git LFS: fetch the file with `git lfs pull`"
+    if is_safetensors(path):  # first, as its length may read as any text
+        return ""
+    if _HEADER_START.match(head) and (num_bytes := int.from_bytes(head[:8], "little")) <= _MAX_HEADER_BYTES:
+        num_there = path.stat().st_size
+        return f"it is cut short: its list of tensors alone has {num_bytes} bytes, and the file {num_there}"
     if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<":
         return "it is a web page, as a failed download leaves it"
     if head.startswith(_ZIP):
         return _archive_reason(path)
-    if path.name.endswith(SHARD_INDEX) or is_safetensors(path) or head.startswith(_PICKLE):
+    if path.name.endswith(SHARD_INDEX) or head.startswith(_PICKLE):
         return ""
     line = head.decode("utf-8", "replace").strip().partition("\n")[0]
     if line.isprintable() and "\ufffd" not in line:
