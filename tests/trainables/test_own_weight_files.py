@@ -116,7 +116,7 @@ def test_names_behind_a_prefix_are_the_models_own(tmp_path: Path) -> None:
             "it is cut short: its list of tensors alone has 56 bytes, and the file 40;",
         ),
         (safetensors({"a": torch.ones(1)}), "it holds 0 of the model's"),
-        (HEADER_LIKE_A_PAGE, "it holds 0 of the model's"),
+        pytest.param(HEADER_LIKE_A_PAGE, "it holds 0 of the model's", id="header like a page"),
     ],
 )
 def test_a_file_of_another_kind_says_what_it_is(tmp_path: Path, content: bytes, reason: str) -> None:
