@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,14 @@ def test_each_image_keeps_its_label_and_classes_are_named_by_them(
             {"images": np.zeros((1, 2, 2), np.uint8), "labels": np.array([{}])},
             "read: Object arrays",
         ),
+        (
+            {
+                "images": np.zeros((4, 2, 2), np.uint8),
+                "fine_label": np.arange(4),
+                "coarse_label": np.arange(4),
+            },
+            "fine_label and coarse_label may each be the labels of the train part; keep one",
+        ),
     ],
 )
 def test_arrays_that_do_not_go_together_are_refused(
@@ -67,6 +76,23 @@ def test_arrays_that_do_not_go_together_are_refused(
     with pytest.raises(DataError) as caught:
         load_data(written(tmp_path / "a.npz", **arrays))
     assert message in str(caught.value)
+
+
+def test_names_of_classes_beside_the_labels_are_not_taken_for_them(tmp_path: Path) -> None:
+    arrays = {"images": np.zeros((60, 2, 2), np.uint8), "image_ids": np.arange(60), "labels": LABELS}
+    given = written(tmp_path / "a.npz", **arrays, label_names=np.array(["cat", "cow", "dog"]))
+    assert load_source(given).labels.tolist() == (LABELS - 5).tolist()
+
+
+def test_a_compressed_file_with_a_changed_byte_is_refused(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "a.npz", images=np.zeros((60, 9, 9), np.uint8), labels=LABELS)
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    start = 30 + sum(struct.unpack("<HH", content[26:30]))  # of the first array's stream, after its header
+    content[start] = 0xFF
+    (tmp_path / "a.npz").write_bytes(content)
+    context = TrainingContext(data=f"npz:{tmp_path}/a.npz", data_seed=0, seed=0, cache_dir=tmp_path)
+    with pytest.raises(DataError, match=r"a\.npz cannot be read: .* invalid block type; it must be \.npz"):
+        load_data(context)
 
 
 def test_a_file_that_is_none_of_numpys_is_refused(tmp_path: Path) -> None:

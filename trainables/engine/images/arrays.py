@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -45,21 +44,45 @@ def read_arrays(path: Path) -> ImageSource:
 
 def _pairs(path: Path) -> dict[Part, Mapping[str, np.ndarray]]:
     """The arrays of images and of labels of each part; of the training part alone if none is named."""
-    found: defaultdict[Part, dict[str, np.ndarray]] = defaultdict(dict)
     try:
         with np.load(path, allow_pickle=False) as file:
-            for name in file.files:
-                words = {word for word in re.split(r"[^a-z]+", name.lower()) if word}
-                parts = [part for word in words if (part := part_of(word))] or [PARTS[0]]
-                kind = "images" if words & _IMAGES else "labels" if words & _LABELS else ""
-                if kind and len(parts) == 1:
-                    found[parts[0]][kind] = file[name]
+            names = _names(path, file.files)
+            found = {part: {kind: file[name] for kind, name in pair.items()} for part, pair in names.items()}
             held = ", ".join(file.files) or "nothing"
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, BadZipFile) as error:
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:  # NumPy, zipfile and zlib raise anything for broken files
         raise DataError(f"{path} cannot be read: {error}; it must be .npz with {_WANTED}") from error
     if "train" not in found or any(len(pair) < 2 for pair in found.values()):
         raise DataError(f"{path} has {held}; it must have {_WANTED}")
     return {part: found[part] for part in PARTS if part in found}
+
+
+def _names(path: Path, held: Sequence[str]) -> Mapping[Part, Mapping[str, str]]:
+    """The names of the arrays of images and of labels of each part.
+
+    Of several, that with the fewest words is meant: `labels` beside `label_names`.
+
+    Raises:
+        DataError: Several have equally few, such as fine_labels and coarse_labels.
+    """
+    found: defaultdict[Part, defaultdict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
+    for name in held:
+        words = {word for word in re.split(r"[^a-z]+", name.lower()) if word}
+        parts = [part for word in words if (part := part_of(word))] or [PARTS[0]]
+        kind = "images" if words & _IMAGES else "labels" if words & _LABELS else ""
+        if kind and len(parts) == 1:
+            found[parts[0]][kind][name] = len(words)
+    chosen: defaultdict[Part, dict[str, str]] = defaultdict(dict)
+    for part, kinds in found.items():
+        for kind, counts in kinds.items():
+            fewest = [name for name, count in counts.items() if count == min(counts.values())]
+            if len(fewest) > 1:
+                raise DataError(
+                    f"{path}: {' and '.join(fewest)} may each be the {kind} of the {part} part; keep one"
+                )
+            chosen[part][kind] = fewest[0]
+    return chosen
 
 
 def _channels_first(path: Path, images: np.ndarray) -> np.ndarray:
