@@ -293,6 +293,16 @@ def test_what_is_no_image_in_spite_of_its_name_says_what_it_is(
         read_image(tmp_path / "a.jpg", 32, Scales)
 
 
+def test_a_drawing_in_postscript_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: pytest.fail("it was run"))
+    text = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 6\n%%EndComments\n(x) run\n%%EOF\n"
+    (tmp_path / "a.jpg").write_bytes(text)
+    files = files_of(tmp_path)
+    assert files.survey().is_unreadable.tolist() == [True]
+    with pytest.raises(OSError, match="it is PostScript, a program, which is not run; save what it draws as"):
+        files.opened(0, 8)
+
+
 def test_a_file_outside_of_the_folder_has_a_name_too(tmp_path: Path) -> None:
     path = tmp_path / "b" / "x.png"  # as a table may have it
     files = ImageFiles(root=tmp_path / "a", paths=(path,), labels=(), parts=("train",), class_names=())

@@ -45,7 +45,8 @@ _TURNS = {
 _HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")  # brands of ISO's container
 HEIC_REMEDY = "`pip install pillow-heif` reads it, or save it as JPEG"
 _ACROSS = 5  # orientations from here on swap width and height
-# Formats that Pillow names but cannot decode, or only with another program.
+_POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
+# Formats that Pillow names but cannot decode, or only with another program: it has Ghostscript execute EPS.
 _NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "PALM", "WMF"}
 
 
@@ -62,9 +63,17 @@ class StoredImage(Protocol):
 @cache
 def endings() -> frozenset[str]:
     """The endings of files that can be read as images, in lower case with their dot."""
+    Image.preinit()  # so that the usual formats are the first that are tried
     return frozenset(
         ending for ending, name in Image.registered_extensions().items() if name not in _NOT_DECODED
     )
+
+
+def formats() -> tuple[str, ...]:
+    """The formats that files may have, whatever their names: those that Pillow itself decodes."""
+    Image.preinit()
+    Image.init()
+    return tuple(name for name in Image.ID if name not in _NOT_DECODED)
 
 
 def read_image(stored: StoredImage, resolution: int, scales: Callable[[], Scales]) -> Image.Image:
@@ -90,7 +99,8 @@ def read_image(stored: StoredImage, resolution: int, scales: Callable[[], Scales
 def _read(stored: StoredImage, resolution: int, scales: Callable[[], Scales]) -> Image.Image:
     """Decode an image with Pillow, or with the reader of deep images if it has more than 8 bits."""
     try:
-        image = Image.open(stored if isinstance(stored, Path) else io.BytesIO(stored.read_bytes()))
+        file = stored if isinstance(stored, Path) else io.BytesIO(stored.read_bytes())
+        image = Image.open(file, formats=formats())
     except UnidentifiedImageError:
         if is_tiff(content := stored.read_bytes()):
             return _of_deep(read_deep(content), scales())
@@ -114,6 +124,8 @@ def _other_kind(content: bytes) -> str:
         return "it is a pointer of Git LFS; fetch the images with `git lfs pull`"
     if content[4:8] == b"ftyp" and content[8:12] in _HEIC:
         return f"it is HEIC, whatever its name; {HEIC_REMEDY}"
+    if content.startswith(_POSTSCRIPT):
+        return "it is PostScript, a program, which is not run; save what it draws as PNG"
     return ""
 
 

@@ -29,7 +29,7 @@ from trainables.engine.images.deep import (
     is_tiff,
     read_deep,
 )
-from trainables.engine.images.reading import MEANING, StoredImage, orientation_of
+from trainables.engine.images.reading import MEANING, StoredImage, formats, orientation_of
 
 _KEY_DIGITS = 20
 _AT_ONCE = 256
@@ -248,7 +248,7 @@ def _record(path: StoredImage) -> tuple[np.ndarray, int, int, int, float, float]
 def _pixels_of(content: bytes) -> tuple[int, int, int, float, float]:
     """Upright width and height, facts, and the range of a deep image."""
     try:
-        image = Image.open(io.BytesIO(content))
+        image = Image.open(io.BytesIO(content), formats=formats())
     except UnidentifiedImageError:
         if is_tiff(content):
             return _of_deep(read_deep(content))
