@@ -74,6 +74,30 @@ def test_parts_are_the_tables_and_numbers_are_in_their_order(tmp_path: Path, col
     assert Counter(files.parts) == {"train": 3, "val": 2, "test": 1}
 
 
+def test_a_column_may_mark_the_images_of_one_part(tmp_path: Path) -> None:
+    made(tmp_path, ".")
+    lines = [f"{index}.png,{['cat', 'dog'][index % 2]},{index > 3}" for index in range(6)]
+    files = read(tmp_path, "\n".join(["fname,labels,is_valid", *lines]))  # as fast.ai has it
+    assert files.parts == (*("train",) * 4, *("val",) * 2)
+    assert files.remarks == (
+        f"images are in {tmp_path}, classes in labels; those marked is_valid are the val part",
+    )
+    alone = read(tmp_path, "\n".join(["fname,is_valid", *(f"{index}.png,{index % 2}" for index in range(6))]))
+    assert (alone.class_names, set(alone.parts)) == (("0", "1"), {"train"})
+    usable = [line.replace("False", "True") for line in lines]
+    assert set(read(tmp_path, "\n".join(["fname,labels,is_valid", *usable])).parts) == {"train"}
+
+
+def test_what_pandas_writes_for_no_class_is_none_and_numbers_with_fractions_are_named(tmp_path: Path) -> None:
+    made(tmp_path, ".")
+    files = read(tmp_path, f"image,dose\n{rows('{}.png,{}', '0.5 1.0 nan')}")
+    assert (files.class_names, files.labels) == (("0.5", "1.0"), (0, 1, 0, 1))
+    assert str(files.left_out[0]) == "left out, row without a class: 2 (line 4 (2.png), line 7 (5.png))"
+    assert files.remarks[1] == (
+        "classes are numbers with fractions, each a class of its own and none near another"
+    )
+
+
 def test_a_column_for_each_class_has_a_1_for_one_of_them(tmp_path: Path) -> None:
     made(tmp_path, "images")
     ones = "".join(f"{index},{index % 2}.0,{1 - index % 2}.0\n" for index in range(6))

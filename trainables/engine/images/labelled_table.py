@@ -12,7 +12,7 @@ from trainables.core.contract import DataError
 from trainables.engine.findings import Findings, line_of
 from trainables.engine.images.file_lookup import ImageFinder
 from trainables.engine.images.files import ImageFiles
-from trainables.engine.images.folder_names import PARTS, part_in, part_of
+from trainables.engine.images.folder_names import PARTS, Part, part_in, part_of
 from trainables.engine.images.folder_tree import FolderTree, is_image
 from trainables.engine.tables import is_parquet, read_table
 
@@ -33,10 +33,15 @@ LABEL_COLUMNS = (
     "class_id",
     "y",
 )
+# fast.ai's is_valid and its like: columns with a yes for each image of one part.
+_PART_MARKS: Mapping[str, Part] = {"is_valid": "val", "is_val": "val", "is_test": "test"}
+_MAX_MARKED_FRACTION = 2 / 3  # more are no part that is held out: is_valid may also say that a row is usable
 PART_COLUMNS = ("part", "split", "set", "subset", "data_set", "dataset")
 _TRIED = 50  # images to look for in each folder
 # Cells of a column for one class.
 _MARKS = {"1": "yes", "1.0": "yes", "true": "yes", "0": "no", "0.0": "no", "false": "no"}
+_NO_CLASS = {"", "nan", "<na>"}  # what pandas writes for none
+_NUMBER = re.compile(r"-?\d+(\.\d*)?")
 _JOINED = re.compile(r"\s*[|;,&+/ ]\s*")  # between the classes of an image that has several
 _MAX_MISSING_FRACTION = 0.01  # of the images, the same as for unreadable ones
 
@@ -86,11 +91,16 @@ def read_labelled_table(table: Path, given: Path | None) -> ImageFiles:
 
 @dataclass(frozen=True)
 class _Columns:
-    """The roles of the columns: `labels` is one column of classes, or several of which one has a 1."""
+    """The roles of the columns: `labels` is one column of classes, or several of which one has a 1.
+
+    Attributes:
+        marked: The part of the rows with a yes in the column `part`; None if that names parts.
+    """
 
     image: str
     labels: tuple[str, ...]
     part: str | None = None
+    marked: Part | None = None
     has_no_header: bool = False
 
     @classmethod
@@ -117,6 +127,9 @@ class _Columns:
                 name for name in plain.values() if name != label and _are_parts(row[name] for row in rows)
             ]
             part = of_parts[0] if of_parts else None
+        marked = None
+        if part is None and len({*plain.values()} - {image}) > 1:  # alone it is the class
+            part, marked = _marked_part(plain, rows)
         others = tuple(name for name in plain.values() if name not in (image, part))
         is_clear = len(others) == 1 or all(_MARKS.get(row[name].lower()) for row in rows for name in others)
         labels = (label,) if label else others if is_clear else ()
@@ -126,19 +139,37 @@ class _Columns:
                 f"({', '.join(IMAGE_COLUMNS[:3])}) and one of classes ({', '.join(LABEL_COLUMNS[:3])}), and "
                 "may have split"
             )
-        return cls(image, labels, part)
+        return cls(image, labels, part, marked)
 
     def classes(self, row: Row) -> Sequence[str]:
         """The classes that a row names: one, none, or several if several columns have a 1."""
         if len(self.labels) == 1:
-            return [row[name] for name in self.labels if row[name]]
+            return [row[name] for name in self.labels if row[name].lower() not in _NO_CLASS]
         return [name for name in self.labels if _MARKS.get(row[name].lower()) == "yes"]
+
+    def part_of_row(self, row: Row) -> Part | None:
+        """The part of a row, the training part if it says none; None if it names no part."""
+        given = row[self.part] if self.part else ""
+        if self.marked:
+            return self.marked if _MARKS.get(given.lower()) == "yes" else PARTS[0]
+        return part_of(given) if given else PARTS[0]
 
     @property
     def described(self) -> str:
         if self.has_no_header:
             return "the other column"
-        return self.labels[0] if len(self.labels) == 1 else f"{len(self.labels)} columns with a 1 each"
+        classes = self.labels[0] if len(self.labels) == 1 else f"{len(self.labels)} columns with a 1 each"
+        return f"{classes}; those marked {self.part} are the {self.marked} part" if self.marked else classes
+
+
+def _marked_part(plain: Mapping[str, str], rows: Sequence[Row]) -> tuple[str | None, Part | None]:
+    """The column that marks the rows of one part, and that part; None and None without such a column."""
+    for name, part in _PART_MARKS.items():
+        if column := plain.get(name):
+            marks = [_MARKS.get(row[column].lower()) for row in rows]
+            if None not in marks and 0 < marks.count("yes") <= _MAX_MARKED_FRACTION * len(marks):
+                return column, part
+    return None, None
 
 
 def _are_images(cells: Iterable[str]) -> bool:
@@ -197,7 +228,7 @@ def _found(
         name = row[columns.image]
         label, *more = columns.classes(row) or [""]
         given = row[columns.part] if columns.part else ""
-        part, paths = part_of(given) if given else PARTS[0], folder.find(name)
+        part, paths = columns.part_of_row(row), folder.find(name)
         if not label:
             findings.leave_out("row without a class", f"{where} ({name})")
         elif more:
@@ -255,6 +286,9 @@ def _remarks(names: Sequence[str]) -> list[str]:
     if joined:
         what = "classes that read like several others, each taken for one of its own: an image has one class"
         remarks.append(line_of(what, joined))
+    numbers = [float(name) for name in names if _NUMBER.fullmatch(name)]
+    if len(numbers) == len(names) and not all(map(float.is_integer, numbers)):
+        remarks.append("classes are numbers with fractions, each a class of its own and none near another")
     return remarks
 
 
