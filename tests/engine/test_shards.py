@@ -100,6 +100,23 @@ def test_samples_of_webdataset_are_read_from_their_tar_files(tmp_path: Path) -> 
     }
 
 
+def test_of_two_images_of_a_sample_none_is_guessed(tmp_path: Path) -> None:
+    members: dict[str, bytes] = {}
+    for number in range(4):
+        members |= {
+            f"{number}.jpg": png(0, number),
+            f"{number}.png": png(1, number),
+            f"{number}.cls": b"%d" % (number % 2),
+        }
+    path = tar_file(tmp_path / "a.tar", members)
+    with pytest.raises(
+        DataError, match=r"jpg and png, each of which may be the image; write {shards: .*, image: jpg}"
+    ):
+        read(path)
+    files = read_labelled_shards(Shards(shards=path, image="png"))
+    assert [files.paths[row].read_bytes() for row in range(4)] == [png(1, number) for number in range(4)]
+
+
 def test_a_tar_file_of_class_folders_or_one_cut_short_is_refused(tmp_path: Path) -> None:
     path = tar_file(tmp_path / "a.tar", {"cat/1.png": png(0, 1), "dog/1.png": png(1, 2)})
     with pytest.raises(DataError, match="; if the folders in it are the classes, unpack it"):

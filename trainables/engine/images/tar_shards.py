@@ -6,7 +6,7 @@ import json
 import tarfile
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,17 +18,19 @@ from trainables.engine.shards import Shard
 _IMAGE = "image"  # the column of sample.jpg, sample.png and the like; sample.seg.png is in another one
 _MAX_TEXT_BYTES = 2**16
 _BLOCK_BYTES = 512
+_P = TypeVar("_P")
 
 
 class TarShard(Shard):
     """A tar file whose images stay in it until they are needed, and whose short texts are columns.
 
-    `0001.cls` is the column cls of the sample 0001; `0001.json` has a column for each of its keys.
+    `0001.cls` is the column cls of the sample 0001; `0001.json` has a column for each of its keys. Images
+    are the column `image`, whatever their endings; if a sample has two, each ending is a column.
     """
 
     def __init__(self, path: Path) -> None:
         self._keys: dict[str, int] = {}
-        self._places: defaultdict[str, dict[int, tuple[int, int]]] = defaultdict(dict)
+        self._places: dict[str, dict[int, tuple[int, int]]] = {}
         texts: defaultdict[str, dict[int, Any]] = defaultdict(dict)
         try:
             with tarfile.open(path, "r:") as tar:
@@ -40,6 +42,7 @@ class TarShard(Shard):
             file.seek(-_BLOCK_BYTES, 2)
             if any(file.read()):
                 raise OSError("its end is missing, so it was not written or copied completely")
+        self._places = _joined(self._places)
         self._names = tuple(self._keys)
         rows = range(len(self._names))
         self._columns = {
@@ -74,10 +77,19 @@ class TarShard(Shard):
             return
         row = self._keys.setdefault(f"{folder}/{stem}".lstrip("./"), len(self._keys))
         if f".{ending.rpartition('.')[2]}".lower() in endings():
-            self._places[ending if "." in ending else _IMAGE][row] = member.offset_data, member.size
+            self._places.setdefault(ending, {})[row] = member.offset_data, member.size
         elif member.size <= _MAX_TEXT_BYTES and (file := tar.extractfile(member)):
             for column, value in _values(ending, file.read()).items():
                 texts[column][row] = value
+
+
+def _joined(places: dict[str, dict[int, _P]]) -> dict[str, dict[int, _P]]:
+    """The places of images by column: those of all endings without a dot together, if no sample has two."""
+    plain = {ending: of_rows for ending, of_rows in places.items() if "." not in ending}
+    together = {row: place for of_rows in plain.values() for row, place in of_rows.items()}
+    if not together or len(together) < sum(map(len, plain.values())):
+        return places
+    return {_IMAGE: together, **{ending: places[ending] for ending in places if ending not in plain}}
 
 
 def _values(ending: str, content: bytes) -> dict[str, Any]:
