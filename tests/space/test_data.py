@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -201,6 +203,28 @@ def test_a_wrong_source_is_refused_with_what_there_is(row: list[str], here: Path
     for mark, text in known.items():
         problems = [problem.replace(mark, text) for problem in problems]
     assert problems_of(space, data) == problems
+
+
+def test_a_name_that_no_file_can_have_is_no_source_and_a_closed_folder_is_named(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"https://bucket.example/photos.zip?signature={'a' * 300}"
+    assert problems_of("lr_bs", address) == [f"no data source is named {address!r}; {IMAGES}"]
+    long = f"{here}/{'a' * 300}"
+    for data in (long, f"imagefolder:{long}"):
+        (problem,) = problems_of("lr_bs", data)
+        assert problem.startswith(f"{long} cannot be read: File name too long")
+    stat = os.stat
+
+    def closed(path: Any, **options: Any) -> os.stat_result:
+        if str(path).startswith(f"{here}/photos"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", closed)
+    assert problems_of("lr_bs", "imagefolder:photos/a") == [
+        f"{here}/photos/a cannot be read: Permission denied"
+    ]
 
 
 @pytest.mark.parametrize(("space", "old", "mapping"), rows(OLD))

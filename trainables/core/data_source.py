@@ -19,10 +19,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import errno
 import json
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from types import UnionType
@@ -225,8 +227,8 @@ def _readers_of_path(
     for kind in kinds:
         placeholder = _placeholder(kind, kind.key()) if _required(kind) == [kind.key()] else ""
         path = (folder_of(kind.key()) or Path()) / Path(data).expanduser()
-        is_right = {"FILE": path.is_file(), "FOLDER": path.is_dir(), "PATH": path.exists()}
-        if is_right.get(placeholder, False) and kind.may_read(path):
+        found = _found_at(path)
+        if found and placeholder in (found, "PATH") and kind.may_read(path):
             readers.append(kind)
     return readers
 
@@ -254,12 +256,13 @@ def _guessed(kind: type[DataSource], key: str, text: str) -> Any:
 def _unread(data: DataSpec, base: Path, kinds: Sequence[type[DataSource]]) -> str:
     """Why the path that `data` is cannot be read as it is; empty if it is not a path."""
     path = base / Path(data).expanduser() if isinstance(data, str) else base
-    if not isinstance(data, str) or not (path.exists() or data.startswith(("/", "./", "../", "~"))):
+    found = _found_at(path)
+    if not isinstance(data, str) or not (found or data.startswith(("/", "./", "../", "~"))):
         return ""
     there_are = f"there are {listed_sources(kinds)}"
-    if not path.exists():
-        return f"{path} does not exist{suggest_path(path)}; {there_are}"
-    if path.is_dir():
+    if not found:
+        return f"{path} {_absence_reason(path)}; {there_are}"
+    if found == "FOLDER":
         return f"{path} is a folder that none of the sources reads; {there_are}"
     archives = [ending for _, of_format, _ in shutil.get_unpack_formats() for ending in of_format]
     remedy = "unpack it, and give its folder; " if path.name.lower().endswith(tuple(archives)) else ""
@@ -320,13 +323,33 @@ def _value(wanted: Any, given: Any, folder: Path | None) -> Any:
 
 
 def _path_problems(key: str, path: Path, placeholder: str) -> list[str]:
-    if not path.exists():
-        return [f"{path} does not exist{suggest_path(path)}"]
-    if placeholder == "FOLDER" and not path.is_dir():
+    found = _found_at(path)
+    if not found:
+        return [f"{path} {_absence_reason(path)}"]
+    if placeholder == "FOLDER" and found == "FILE":
         return [f"{path} is a file; {key} must be a folder"]
-    if placeholder == "FILE" and path.is_dir():
+    if placeholder == "FILE" and found == "FOLDER":
         return [f"{path} is a folder; {key} must be a file"]
     return []
+
+
+def _found_at(path: Path) -> str:
+    """What is at a path: FILE, FOLDER, or nothing, as for a name that is too long or in a closed folder."""
+    with suppress(OSError, ValueError):
+        return "FOLDER" if path.is_dir() else "FILE" if path.exists() else ""
+    return ""
+
+
+def _absence_reason(path: Path) -> str:
+    """Why nothing is found at a path, with what may be meant."""
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            return f"cannot be read: {error.strerror}"
+    except ValueError:  # a null byte
+        pass
+    return f"does not exist{suggest_path(path)}"
 
 
 def _type_of(kind: type[DataSource], key: str) -> Any:

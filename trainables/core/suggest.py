@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -16,6 +17,8 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 def suggest_path(path: Path) -> str:
     """Return the same with the closest name in the parent folder of `path`."""
-    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    names: list[str] = []
+    with suppress(OSError, ValueError):  # it may be closed, or the name too long
+        names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, names, n=1)
     return f"; did you mean {path.parent / near[0]}?" if near else ""
