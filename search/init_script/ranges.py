@@ -97,6 +97,8 @@ def _rate(flag: Flag) -> Range | None:
 
 
 def _decay(flag: Flag) -> Range | None:
+    if _is_number(flag.default) and flag.default < 0:  # a mark, such as -1 for "by the model"
+        return None
     if not _is_number(flag.default) or flag.default == 0:
         return Range(entry={"values": [0, 1e-5, 1e-4, 1e-3, 1e-2]}, reason="the default, none, and decades")
     return Range(

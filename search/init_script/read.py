@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from search.errors import UserError
 from search.init_script.flag import Flag
@@ -29,6 +30,8 @@ _OWN_SEARCH = re.compile(r"\.optimize\(|\btune\.(?:run|Tuner)\b|\bTuner\(|\bwand
 _PARSER = re.compile(
     r"argparse|argv|Parser|parse_args|click|typer|tyro|\bfire\b|\babsl\b|docopt|hydra|CLI\b|FLAGS\b|\bTap\b"
 )
+_HYDRA = re.compile(r"^\s*(?:from\s+hydra|import\b[^#\n]*\bhydra)(?:_zen)?\b", re.MULTILINE)  # not hydrangea
+_REFERENCE, _MISSING = "${", "???"  # in a configuration: a value that follows another's, and one to be given
 # "  -l, --lr LR, --rate LR  the learning rate (default: 0.1)", with or without the bars of a box
 _OPTION = re.compile(r"^[\s│|*]*(?:-\w,?\s+)?(?P<flag>--[\w][\w.\-]*)(?P<rest>.*)$")
 _DEFAULT = re.compile(
@@ -88,7 +91,7 @@ def read_script(
     own = "{python}" if python == sys.executable else python
     seen = os.path.relpath(path, folder)
     words = (own, seen, *arguments) if is_python else (seen if os.sep in seen else f"./{seen}", *arguments)
-    if "hydra" in text:
+    if _HYDRA.search(text):
         flags, library = _of_hydra(path, python, arguments), "hydra"
     elif is_python:
         flags, library = _captured(path, python, arguments)
@@ -154,13 +157,27 @@ def _printed(command: Sequence[str], path: Path) -> str:
 
 
 def _of_hydra(path: Path, python: str, arguments: Sequence[str]) -> list[Flag]:
-    """Return a flag for each value of the configuration that Hydra composes, given as words `name=value`."""
+    """Return a flag for each value of the configuration that Hydra composes, given as words `name=value`.
+
+    A value that follows another's is no flag of its own.
+
+    Raises:
+        UnreadableScript: It fails, or prints something else before its configuration.
+    """
     text = _printed([python, str(path.absolute()), *arguments, "--cfg", "job"], path)
-    plain = YAML(typ="safe", pure=True).load(text)
+    try:
+        plain = YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise UnreadableScript(
+            f"{path} prints more than its configuration with --cfg job, and begins with "
+            f"{text.lstrip()[:60]!r}: let its main function print that"
+        ) from error
     return [
-        Flag(name=name, spelled=f"{name}=", default=value, kind=type(value).__name__)
+        Flag(name=name, spelled=f"{name}=", is_required=True)
+        if value == _MISSING
+        else Flag(name=name, spelled=f"{name}=", default=value, kind=type(value).__name__)
         for name, value in _flat(plain)
-        if isinstance(value, bool | int | float | str)
+        if isinstance(value, bool | int | float | str) and not str(value).startswith(_REFERENCE)
     ]
 
 

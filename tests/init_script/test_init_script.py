@@ -20,7 +20,7 @@ from tests.support.documents import ROOT, block_of, blocks_of
 from trainables.command.template import filled, words_of
 
 ARGPARSE = """
-    import argparse
+    import argparse  # for pictures of hydrangeas
     flags = argparse.ArgumentParser()
     flags.add_argument("--lr", type=float, default=0.03)
     flags.add_argument("--batch-size", type=int, default=48)
@@ -168,10 +168,13 @@ ABSL_HELP = """
         (a number)''')
 """
 HYDRA = """
+    if False:
+        import hydra
     # a stand-in for hydra.main: --cfg job prints the configuration
     import sys
     assert sys.argv[1:] == ["--cfg", "job"]
     print("optimizer: {lr: 0.03, name: adam}\\nbatch_size: 48\\nepochs: 27\\ndata: null")
+    print("head: {lr: '${optimizer.lr}'}\\nroot: ???")
 """
 SHELL = """\
 #!/bin/sh
@@ -392,6 +395,10 @@ def test_a_flag_that_must_be_given_is_named(tmp_path: Path) -> None:
         ("import no_such_package", "ModuleNotFoundError: No module named 'no_such_package'"),
         ("print('I take nothing')", "has no flags: a search sets hyperparameters by flags such as --lr"),
         ("def broken(:", "SyntaxError: "),
+        (
+            "if False:\n    import hydra\nprint('Loading data ...')\nprint('lr: 0.1')",
+            "prints more than its configuration with --cfg job, and begins with 'Loading data ...",
+        ),
     ],
 )
 def test_a_script_without_readable_flags_is_refused_with_its_own_words(
@@ -434,6 +441,7 @@ def test_an_existing_space_is_not_replaced(tmp_path: Path) -> None:
         (Flag(name="optim.learning_rate", spelled="--optim.learning_rate", default=3e-4), (3e-6, 3e-3)),
         (Flag(name="weight-decay", spelled="--weight-decay", default=0.0), [0, 1e-5, 1e-4, 1e-3, 1e-2]),
         (Flag(name="wd", spelled="--wd", default=0.05), (5e-4, 5.0)),
+        (Flag(name="wd", spelled="--wd", default=-1), None),
         (Flag(name="batch_size", spelled="--batch_size", default=2), [1, 2, 4, 8]),
         (Flag(name="dropout", spelled="--dropout", default=0.7), (0.0, 0.7)),
         (Flag(name="momentum", spelled="--momentum", default=0.9), (0.8, 0.99)),
