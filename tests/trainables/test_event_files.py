@@ -74,3 +74,13 @@ def test_an_epoch_that_is_logged_after_its_score_counts_nothing(tmp_path: Path) 
         (None, 0.25),
         (None, 0.5),
     ]
+
+
+def test_what_only_has_the_name_of_an_event_file_is_left_out_and_named(tmp_path: Path) -> None:
+    write_events(tmp_path / "events.out.tfevents.1", [keras_event(10.0, 0, 0.5)])
+    (tmp_path / "tfevents.json").write_text('{"accuracy": 0.75, "epoch": 1}')
+    (tmp_path / "old.tfevents").mkdir()
+    spec = MetricsSpec.of({"tensorboard": {"tag": "epoch_accuracy"}})
+    source = source_of(spec, "val_acc", tmp_path, tmp_path)
+    assert [row["val_acc"] for row in source.new(is_final=True)] == [0.5]
+    assert source.notes == {"unread": "not read to its end, as its records are damaged: tfevents.json"}

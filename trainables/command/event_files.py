@@ -21,6 +21,7 @@ _EVERY_S = 0.25
 _LENGTH = struct.Struct("<Q")
 _FLOAT32, _CONTENT = 1, struct.Struct("<f")  # DT_FLOAT of TensorFlow's types.proto, and its bytes
 _AROUND = 4  # bytes of each checksum
+_MAX_RECORD_BYTES = 2**31  # the most that a message can have; the length of a longer one is none
 _MAX_NAMED = 12
 
 
@@ -125,12 +126,15 @@ class EventFiles:
 
     def _records(self, path: str) -> Iterator[bytes]:
         """The complete records added since the last call; an incomplete one is left for the next."""
-        if path in self._unread:
+        if path in self._unread or not Path(path).is_file():  # a script may have removed it meanwhile
             return
         with Path(path).open("rb") as file:
             file.seek(self._offsets.setdefault(path, 0))
             while len(head := file.read(_LENGTH.size + _AROUND)) == _LENGTH.size + _AROUND:
                 (length,) = _LENGTH.unpack(head[: _LENGTH.size])
+                if length > _MAX_RECORD_BYTES:
+                    self._unread[path] = None
+                    return
                 body = file.read(length + _AROUND)
                 if len(body) < length + _AROUND:
                     break
