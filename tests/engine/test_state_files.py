@@ -146,3 +146,19 @@ def test_an_index_stands_for_its_shards(tmp_path: Path) -> None:
 def test_a_file_without_named_tensors_is_refused(tmp_path: Path, content: Any) -> None:
     with pytest.raises(ValueError, match="it holds no tensors with names"):
         found(tmp_path, content)
+
+
+def test_a_file_of_numpys_or_an_index_that_holds_no_tensors_says_why(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", kernel=np.zeros(3, "V2"))  # bfloat16, as JAX saves it
+    np.savez(tmp_path / "b.npz", kernel=np.arange(3.0))
+    content = (tmp_path / "b.npz").read_bytes()
+    changed = content.replace(np.arange(3.0).tobytes(), np.arange(1.0, 4.0).tobytes())
+    (tmp_path / "b.npz").write_bytes(changed)
+    (tmp_path / "c.safetensors.index.json").write_text('[{"weight_map": {}}]')
+    for name, reason in (
+        ("a.npz", "it has arrays without a type of torch's .*: save float32"),
+        ("b.npz", "it is damaged .Bad CRC-32 for file"),
+        ("c.safetensors.index.json", "it has no weight_map, which names a file for each tensor"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            state_for(tmp_path / name, OWN)

@@ -11,11 +11,13 @@ import json
 import pickle
 import re
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -104,7 +106,10 @@ def read_content(path: Path) -> Any:
         RuntimeError: So torch says.
     """
     if path.name.endswith(SHARD_INDEX):
-        shards = sorted({*json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()})
+        try:
+            shards = sorted({*json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError("it has no weight_map, which names a file for each tensor") from error
         parts = [read_content(path.with_name(Path(shard).name)) for shard in shards]
         return {name: tensor for part in parts for name, tensor in part.items()}
     if is_safetensors(path):
@@ -113,8 +118,13 @@ def read_content(path: Path) -> Any:
         except SafetensorError as error:
             raise ValueError(f"it is cut short ({error})") from error
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        except TypeError as error:  # bfloat16, as JAX saves it, is no type of NumPy's
+            raise ValueError(f"it has arrays without a type of torch's ({error}): save float32") from error
+        except (zlib.error, BadZipFile) as error:
+            raise ValueError(f"it is damaged ({error})") from error
     # Opened here: torch would go by the file's name.
     with path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about pickles of other protocols, which the second way reads
