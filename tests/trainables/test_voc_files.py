@@ -340,7 +340,7 @@ def test_files_in_utf_16_and_with_a_byte_order_mark_are_read_and_those_of_a_mac_
         ("{}/Annotations", "{}/JPEGImages"),
         ("{}/annotations", "{}/images"),
         ("Annotations/{}", "JPEGImages/{}"),
-        ("annotations/{}", "images/{}"),
+        ("labels/{}", "data/{}"),  # FiftyOne
     ],
 )
 def test_parts_may_be_folders(tmp_path: Path, annotations: str, images: str) -> None:

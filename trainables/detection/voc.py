@@ -17,8 +17,8 @@ from trainables.engine.findings import Findings
 from trainables.engine.images.folder_names import Part, is_never_data, part_of
 from trainables.engine.images.reading import endings
 
-_ANNOTATION_FOLDERS = ("annotations", "annotation", "xmls", "xml")
-_IMAGE_FOLDERS = ("jpegimages", "images", "imgs", "img")
+_ANNOTATION_FOLDERS = ("annotations", "annotation", "xmls", "xml", "labels")
+_IMAGE_FOLDERS = ("jpegimages", "images", "imgs", "img", "data")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _YES = {"1", "true", "yes"}
 
