@@ -89,6 +89,16 @@ def test_parts_that_a_table_brings_are_kept(tmp_path: Path) -> None:
     assert (kept[9:], kept[:9].count("val")) == (["test"] * 3, 1)
 
 
+def test_of_several_columns_of_images_the_first_usual_name_counts_and_split_is_one_of_parts(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        {"id": n, "image": f"{n}.png", "score": n, "split": "test" if n > 4 else "train"} for n in range(6)
+    ]
+    found = read_ratings(table(tmp_path, rows), tmp_path)
+    assert (found.images[5], found.parts) == ("5.png", (*("train",) * 5, "test"))
+
+
 def test_names_of_another_machine_are_found_and_parts_have_any_usual_name(tmp_path: Path) -> None:
     rows: list[Row] = [{"image": f"{n}.png", "score": n, "set": ("Train", "dev")[n % 2]} for n in range(4)]
     path = table(tmp_path, rows)

@@ -20,12 +20,12 @@ from trainables.engine.images.labelled_table import IMAGE_COLUMNS
 from trainables.engine.subset import HELD_OUT_FRACTION, balanced_order
 from trainables.engine.tables import read_table
 
-# Accepted names of columns, in upper or lower case; the second names are KonIQ-10k's.
+# Accepted names of columns, in upper or lower case, of which the first that is there counts.
 _COLUMNS = {
     "image": IMAGE_COLUMNS,
-    "score": ("score", "mos"),
+    "score": ("score", "mos"),  # KonIQ-10k has MOS and set
     "reference": ("reference",),
-    "part": ("part", "set"),
+    "part": ("part", "split", "set", "subset"),
 }
 NUM_LEVELS = 5  # of scores, for balanced subsets
 
@@ -109,7 +109,8 @@ def _rows(path: Path) -> list[dict[str, str]]:
     """The rows by our own names of the columns; other columns are dropped."""
     names, rows = read_table(path)
     header = {name.lower(): name for name in names}
-    found = {ours: header[name] for ours, names in _COLUMNS.items() for name in names if name in header}
+    there = {ours: [header[name] for name in names if name in header] for ours, names in _COLUMNS.items()}
+    found = {ours: columns[0] for ours, columns in there.items() if columns}
     if missing := [name for name in ("image", "score") if name not in found]:
         raise DataError(
             f"{path} has no column {' and no column '.join(missing)}, only {', '.join(header) or 'none'}; it "
