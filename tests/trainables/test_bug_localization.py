@@ -132,7 +132,7 @@ def written(folder: Path, rows: str, header: str = TABLE) -> Path:
 def test_a_table_is_read_with_its_times_and_the_files_of_its_kind(tmp_path: Path) -> None:
     table = written(
         tmp_path,
-        "7\tlater\ttext\t1970-01-03 00:00:00\t200000\tsrc/B.java src/A.java\n"
+        "7\tlater\ttext\t1970-01-03T02:00:00+02:00\t200000\tsrc/B.java src/A.java\n"
         "5\tfirst\ttext\t1970-01-01 00:01:00\t10\tsrc/A.java old/C.java\n"
         "6\tgone\ttext\t1970-01-02 00:00:00\t\told/C.java\n",
     )
@@ -161,7 +161,7 @@ def test_a_table_without_times_is_in_its_order(tmp_path: Path) -> None:
         ("summary\tfiles\n", "", "has 1 problems: it has no column description, only summary, files"),
         (
             TABLE,
-            "1\ta\tb\tsoon\t\tsrc/A.java\n2\ta\tb\t1\tnever\tsrc/A.java\n",
+            "1\ta\tb\tsoon\t\tsrc/A.java\n2\ta\tb\t1\tnan\tsrc/A.java\n",
             "2 problems: row 1: report_timestamp must be seconds since 1970 or a date .* got 'soon'; row 2: ",
         ),
         (TABLE, "1\ta\tb\t1\t\tsrc/X.java\n", "no file that it names is in .*, such as src/X.java; give the"),

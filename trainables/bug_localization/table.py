@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
@@ -94,12 +96,12 @@ def _named(row: Mapping[str, str]) -> list[str]:
 
 def _seconds(row: Mapping[str, str], columns: Sequence[str]) -> float:
     text = next((row[column] for column in columns if row.get(column)), "")
+    with suppress(ValueError):
+        if math.isfinite(number := float(text)):
+            return number
     try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+        date = datetime.fromisoformat(text)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except ValueError:
         wanted = "seconds since 1970 or a date such as 2013-05-17 09:00:00"
         raise ValueError(f"{columns[0]} must be {wanted}, got {text!r}") from None
