@@ -96,10 +96,14 @@ def is_positive(value: Any) -> TypeGuard[float]:
 
 
 def is_crowd(item: Content) -> bool | None:
-    """The value of `iscrowd`, false if missing; None if it is neither 0 nor 1."""
-    return {"0": False, "1": True, "False": False, "True": True, "None": False}.get(
+    """Whether `iscrowd` or `ignore` is 1; None if `iscrowd` is neither 0 nor 1.
+
+    Tools mark with `ignore` what is neither to be found nor a mistake.
+    """
+    crowd = {"0": False, "1": True, "False": False, "True": True, "None": False}.get(
         str(item.get("iscrowd", 0))
     )
+    return crowd if crowd is None else crowd or str(item.get("ignore")) in ("1", "True")
 
 
 def box_corners(bbox: Any) -> Corners | None:
