@@ -40,6 +40,7 @@ def rows(form: str, classes: str = "cat dog", number: int = 6) -> str:
         ("image,label", "{}.png,{}", "."),
         ("id,breed", "{},{}", "train"),  # Kaggle's dog breeds
         ("image_id;Label", "{}.png;{}", "train_images"),
+        ("Width,ClassId,Path", "4,{1},pics/{0}.png", "pics"),  # GTSRB
         ("class,filepaths,width", "{1},pics/{0}.png,4", "pics"),
         ("File Name\tClass Name", "C:\\photos\\{}.png\t{}", "pics/deeper"),
         ("photo,kind", "{}.png,{}", "train"),
@@ -133,6 +134,11 @@ def test_of_two_folders_the_one_of_the_tables_part_is_taken(tmp_path: Path) -> N
         (f"image,label,split\n{rows('{}.png,{},train')}5.png,cow,val\n", "two classes or in two parts"),
         (rows("{}.png,{},a"), "has no header; let its first line be image,label"),
         (f"photo,kind,x\n{rows('{},{},1')}", "has the columns photo, kind, x; it needs one of images"),
+        pytest.param(
+            f"label,{','.join(f'pixel{n}' for n in range(784))}\n",
+            "pixel7, pixel8 and 775 more; it needs one of i",
+            id="digits",
+        ),
         (
             "image,cat,dog\n0.png,1,0\n1.png,1,1\n",
             r"image with several classes.*: line 3 \(1.png: cat, dog\)",

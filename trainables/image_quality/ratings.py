@@ -16,11 +16,11 @@ from trainables.core.contract import DataError
 from trainables.engine.findings import refuse
 from trainables.engine.images.file_lookup import ImageFinder
 from trainables.engine.images.folder_names import part_of
-from trainables.engine.images.labelled_table import IMAGE_COLUMNS
+from trainables.engine.images.labelled_table import IMAGE_COLUMNS, first_named
 from trainables.engine.subset import HELD_OUT_FRACTION, balanced_order
 from trainables.engine.tables import read_table
 
-# Accepted names of columns, in upper or lower case, of which the first that is there counts.
+# Accepted names of columns, see `first_named`.
 _COLUMNS = {
     "image": IMAGE_COLUMNS,
     "score": ("score", "mos"),  # KonIQ-10k has MOS and set
@@ -108,12 +108,10 @@ def read_ratings(path: Path, folder: Path) -> Ratings:
 def _rows(path: Path) -> list[dict[str, str]]:
     """The rows by our own names of the columns; other columns are dropped."""
     names, rows = read_table(path)
-    header = {name.lower(): name for name in names}
-    there = {ours: [header[name] for name in names if name in header] for ours, names in _COLUMNS.items()}
-    found = {ours: columns[0] for ours, columns in there.items() if columns}
+    found = {ours: name for ours, usual in _COLUMNS.items() if (name := first_named(usual, names))}
     if missing := [name for name in ("image", "score") if name not in found]:
         raise DataError(
-            f"{path} has no column {' and no column '.join(missing)}, only {', '.join(header) or 'none'}; it "
+            f"{path} has no column {' and no column '.join(missing)}, only {', '.join(names) or 'none'}; it "
             "needs image and score, and may have reference and part"
         )
     return [{ours: row[theirs] for ours, theirs in found.items()} for row in rows]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -24,6 +23,7 @@ from trainables.engine.images.labelled_table import (
     PART_COLUMNS,
     check_classes,
     class_order,
+    first_named,
     read_labelled_table,
 )
 from trainables.engine.images.reading import StoredImage
@@ -135,15 +135,15 @@ def _columns(shard: Shard, source: Shards, *, is_split: bool) -> _Columns:
     marked = [name for name, feature in shard.features().items() if _kind_of(feature) == "Image"]
     of_bytes = {name: path for name, each in fields.items() if (path := column_of_bytes(each))}
     images = [name for name in of_bytes if name in marked] or list(of_bytes)
-    image = _chosen("image", source.image, source, fields, images, _first(IMAGE_COLUMNS, images))
+    image = _chosen("image", source.image, source, fields, images, first_named(IMAGE_COLUMNS, images))
     rest = [name for name in fields if name not in of_bytes]
     parts = [name for name in rest if not is_split and _are_parts(shard, fields[name])]
-    part = _first(PART_COLUMNS, parts)
-    named_images = {name for name in rest if _first(IMAGE_COLUMNS, [name])} - {source.label}
+    part = first_named(PART_COLUMNS, parts)
+    named_images = {name for name in rest if first_named(IMAGE_COLUMNS, [name])} - {source.label}
     able = (name for name in rest if name != part and _is_plain(fields[name].type))
     classes = [name for name in able if name not in named_images]
     marked = [name for name in classes if shard.class_names(name)]
-    usual = _first(LABEL_COLUMNS, classes) or (marked[0] if len(marked) == 1 else None)
+    usual = first_named(LABEL_COLUMNS, classes) or (marked[0] if len(marked) == 1 else None)
     label = _chosen("label", source.label, source, fields, classes, usual)
     return _Columns(of_bytes[image], label, part)
 
@@ -185,12 +185,6 @@ def _reason(source: Shards, fields: Iterable[pa.Field]) -> str:
     return (_LISTS if lists else _BOXES) if kinds else ""
 
 
-def _first(usual: Iterable[str], names: Iterable[str]) -> str | None:
-    """The column with the first of the usual names, in any case and with blanks or dashes for _."""
-    plain = {re.sub(r"[ -]", "_", name.lower()): name for name in names}
-    return next((plain[name] for name in usual if name in plain), None)
-
-
 def _kind_of(feature: Any) -> Any:
     return feature.get("_type") if isinstance(feature, dict) else None
 
@@ -212,7 +206,7 @@ def _is_plain(kind: pa.DataType) -> bool:
 
 def _are_parts(shard: Shard, each: pa.Field) -> bool:
     """Whether a column has the usual name of one with parts, and nothing else in it."""
-    if _first(PART_COLUMNS, [each.name]) is None or not _is_plain(each.type):
+    if first_named(PART_COLUMNS, [each.name]) is None or not _is_plain(each.type):
         return False
     values = set(shard.column(each.name)) - {None}
     return len(values) > 1 and all(isinstance(value, str) and part_of(value) for value in values)

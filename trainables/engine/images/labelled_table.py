@@ -16,7 +16,7 @@ from trainables.engine.images.folder_names import PARTS, Part, part_in, part_of
 from trainables.engine.images.folder_tree import FolderTree, is_image
 from trainables.engine.tables import is_parquet, read_table
 
-# Names that a column may have, in any case, with blanks or dashes for _; the first that is present counts.
+# Names that a column may have, see `first_named`.
 IMAGE_COLUMNS = (
     *("image", "filename", "file_name", "file", "filepath", "filepaths", "file_path", "path", "image_path"),
     *("image_name", "image_id", "img", "images", "name", "id"),
@@ -38,6 +38,7 @@ _PART_MARKS: Mapping[str, Part] = {"is_valid": "val", "is_val": "val", "is_test"
 _MAX_MARKED_FRACTION = 2 / 3  # more are no part that is held out: is_valid may also say that a row is usable
 PART_COLUMNS = ("part", "split", "set", "subset", "data_set", "dataset")
 _TRIED = 50  # images to look for in each folder
+_LISTED = 10  # columns in a message: digits have one for each pixel
 # Cells of a column for one class.
 _MARKS = {"1": "yes", "1.0": "yes", "true": "yes", "0": "no", "0.0": "no", "false": "no"}
 _NO_CLASS = {"", "nan", "<na>"}  # what pandas writes for none
@@ -113,31 +114,28 @@ class _Columns:
 
     @classmethod
     def of(cls, table: Path, header: Sequence[str], rows: Sequence[Row]) -> _Columns:
-        plain = {re.sub(r"[ -]", "_", name.lower()): name for name in header if name}
         if any(is_image(Path(name)) for name in header):
             raise DataError(f"{table} has no header; let its first line be image,label")
-        part = next((plain[name] for name in PART_COLUMNS if name in plain), None)
-        label = next((plain[name] for name in LABEL_COLUMNS if name in plain), None)
-        image = next((plain[name] for name in IMAGE_COLUMNS if name in plain), None)
-        of_images = [name for name in plain.values() if _are_images(row[name] for row in rows[:_TRIED])]
+        names = [name for name in header if name]
+        part, label = first_named(PART_COLUMNS, names), first_named(LABEL_COLUMNS, names)
+        image, marked = first_named(IMAGE_COLUMNS, names), None
+        of_images = [name for name in names if _are_images(row[name] for row in rows[:_TRIED])]
         if image is None and len(of_images) == 1:
             (image,) = of_images
-        if part is None:
-            of_parts = [
-                name for name in plain.values() if name != label and _are_parts(row[name] for row in rows)
-            ]
+        if part is None and image is not None:
+            of_parts = [name for name in names if name != label and _are_parts(row[name] for row in rows)]
             part = of_parts[0] if of_parts else None
-        marked = None
-        if part is None and len({*plain.values()} - {image}) > 1:  # alone it is the class
-            part, marked = _marked_part(plain, rows)
-        others = tuple(name for name in plain.values() if name not in (image, part))
+        if part is None and len({*names} - {image}) > 1:  # alone it is the class
+            part, marked = _marked_part(names, rows)
+        others = tuple(name for name in names if name not in (image, part))
         is_clear = len(others) == 1 or all(_MARKS.get(row[name].lower()) for row in rows for name in others)
         labels = (label,) if label else others if is_clear else ()
         if image is None or not labels:
+            more = f" and {len(header) - _LISTED} more" if len(header) > _LISTED else ""
             raise DataError(
-                f"{table} has the columns {', '.join(header) or 'none'}; it needs one of images "
-                f"({', '.join(IMAGE_COLUMNS[:3])}) and one of classes ({', '.join(LABEL_COLUMNS[:3])}), and "
-                "may have split"
+                f"{table} has the columns {', '.join(header[:_LISTED]) or 'none'}{more}; it needs one of "
+                f"images ({', '.join(IMAGE_COLUMNS[:3])}) and one of classes "
+                f"({', '.join(LABEL_COLUMNS[:3])}), and may have split"
             )
         return cls(image, labels, part, marked)
 
@@ -162,10 +160,20 @@ class _Columns:
         return f"{classes}; those marked {self.part} are the {self.marked} part" if self.marked else classes
 
 
-def _marked_part(plain: Mapping[str, str], rows: Sequence[Row]) -> tuple[str | None, Part | None]:
+def first_named(usual: Iterable[str], names: Sequence[str]) -> str | None:
+    """The column with the first of the usual names, in any case, with or without blanks, dashes or _."""
+    plain = {_plain(name): name for name in reversed(names)}
+    return next((plain[_plain(name)] for name in usual if _plain(name) in plain), None)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[ _-]", "", name.lower())
+
+
+def _marked_part(names: Sequence[str], rows: Sequence[Row]) -> tuple[str | None, Part | None]:
     """The column that marks the rows of one part, and that part; None and None without such a column."""
     for name, part in _PART_MARKS.items():
-        if column := plain.get(name):
+        if column := first_named([name], names):
             marks = [_MARKS.get(row[column].lower()) for row in rows]
             if None not in marks and 0 < marks.count("yes") <= _MAX_MARKED_FRACTION * len(marks):
                 return column, part
