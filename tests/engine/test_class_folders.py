@@ -121,6 +121,18 @@ def test_empty_classes_and_parts_are_named(tmp_path: Path) -> None:
     assert files.remarks == ("test/ has no image of dog",)
 
 
+def test_images_of_a_part_that_are_not_in_classes_are_left_out(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        fill(tmp_path / "train" / name / "images", 2)  # Tiny ImageNet
+    fill(tmp_path / "val/images", 3)
+    files = find_image_files(tmp_path)
+    assert (files.class_names, files.parts) == (("cat", "dog"), ("train",) * 4)
+    assert {reason: count for reason, (count, _) in left_out(files).items()} == {
+        "image outside of class folders": 3,
+        "empty part": 1,
+    }
+
+
 def test_other_endings_and_loose_images_are_counted_by_their_reason(tmp_path: Path) -> None:
     classes(tmp_path)
     for name in ("cat/a.heic", "cat/b.HEIC", "dog/c.pdf", "dog/d.txt", "README", "cat/e.mpg"):

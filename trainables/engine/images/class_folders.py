@@ -44,6 +44,7 @@ def find_image_files(root: Path) -> ImageFiles:
     remarks: list[str] = []
     folders = _part_folders(tree, remarks)
     images = {part: _images_by_class(tree, folder) for part, folder in folders.items()}
+    _leave_unlabelled(tree, images)
     class_names = tuple(name for name, found in images["train"].items() if found)
     _check_classes(tree, folders["train"], images["train"])
     _check_other_parts(folders, images, class_names)
@@ -180,6 +181,15 @@ def _images_by_class(tree: FolderTree, folder: Path) -> dict[str, list[Path]]:
     for class_folder in class_folders:
         images[_class_name(class_folder)] += tree.images(class_folder)
     return images
+
+
+def _leave_unlabelled(tree: FolderTree, images: Mapping[Part, dict[str, list[Path]]]) -> None:
+    """Leave out the images of val or test that are all in one folder `images`, as in Tiny ImageNet."""
+    for part in PARTS[1:]:
+        filled = [name for name, found in images.get(part, {}).items() if found]
+        if len(filled) == 1 and filled[0].lower() in _KINDS_OF_FILE and filled[0] not in images["train"]:
+            for path in images[part].pop(filled[0]):
+                tree.leave_file(path, otherwise="image outside of class folders")
 
 
 def _class_name(folder: Path) -> str:
