@@ -34,14 +34,19 @@ def find_file(source: str | Path, spaces_dir: Path) -> Path:
     """The file a user means: a bare name is in `spaces_dir`; other text, and any `Path`, is a path.
 
     Raises:
-        SpaceError: It is neither, such as a function: the caller expects a search as Ray Tune's.
+        SpaceError: It is neither, such as a function: the caller expects a search as Ray Tune's. Or it is in
+            the home of an unknown user.
     """
     if isinstance(source, Path):
         return source.absolute()
     if not isinstance(source, str):
         needed = "must be a name, a file's path or a mapping whose search.trainable names what is trained"
         raise SpaceError("the space", [f"{needed}, got a {type(source).__name__}"])
-    path = Path(source).expanduser()
+    try:
+        path = Path(source).expanduser()
+    except RuntimeError:
+        text = "it begins with ~ and the name of an unknown user; write it in full"
+        raise SpaceError(source, [text]) from None
     if "/" in source or path.is_absolute():
         return path
     return spaces_dir / (source if source.endswith(_SUFFIXES) else f"{source}.yaml")

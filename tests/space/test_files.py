@@ -524,6 +524,10 @@ def test_a_path_in_the_home_of_a_user_that_is_not_there_is_a_problem_of_the_spac
     with pytest.raises(SpaceError) as error:
         load_space(YAML(typ="safe").load(toy), overrides=changes)
     assert str(error.value) == f"the space: {NO_HOME}"
+    with pytest.raises(
+        SpaceError, match="it begins with ~ and the name of an unknown user; write it in full"
+    ):
+        load_space("~nobody-of-this-name/lr.yaml")
 
 
 @pytest.mark.parametrize(
