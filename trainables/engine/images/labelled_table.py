@@ -118,7 +118,8 @@ class _Columns:
             raise DataError(f"{table} has no header; let its first line be image,label")
         names = [name for name in header if name]
         part, label = first_named(PART_COLUMNS, names), first_named(LABEL_COLUMNS, names)
-        image, marked = first_named(IMAGE_COLUMNS, names), None
+        image = first_named(IMAGE_COLUMNS, names)
+        marked: Part | None = None
         of_images = [name for name in names if _are_images(row[name] for row in rows[:_TRIED])]
         if image is None and len(of_images) == 1:
             (image,) = of_images
