@@ -64,8 +64,10 @@ def range_of(flag: Flag) -> Range | None:
     name, default = _plain_name(flag), flag.default
     if isinstance(default, bool) or flag.kind == "bool" or not flag.spelled:
         return None
+    is_numeric = default is None or is_number(default)  # not a list of rates, nor one for each layer
     for pattern, make in _RANGES:
-        if re.fullmatch(pattern, name) and (found := make(flag)) is not None:
+        is_fit = is_numeric or make is _choices
+        if is_fit and re.fullmatch(pattern, name) and (found := make(flag)) is not None:
             return found
     return None
 
@@ -87,7 +89,7 @@ def _plain_name(flag: Flag) -> str:
 
 
 def _rate(flag: Flag) -> Range | None:
-    value = flag.default if _is_number(flag.default) and flag.default > 0 else None
+    value = flag.default if is_number(flag.default) and flag.default > 0 else None
     if value is None:
         return Range(entry=_log(1e-5, 1e-1), reason="no default is known: the usual range")
     return Range(
@@ -97,9 +99,9 @@ def _rate(flag: Flag) -> Range | None:
 
 
 def _decay(flag: Flag) -> Range | None:
-    if _is_number(flag.default) and flag.default < 0:  # a mark, such as -1 for "by the model"
+    if is_number(flag.default) and flag.default < 0:  # a mark, such as -1 for "by the model"
         return None
-    if not _is_number(flag.default) or flag.default == 0:
+    if not is_number(flag.default) or flag.default == 0:
         return Range(entry={"values": [0, 1e-5, 1e-4, 1e-3, 1e-2]}, reason="the default, none, and decades")
     return Range(
         entry=_log(_decade(flag.default / 100), _decade(flag.default * 100)),
@@ -108,7 +110,7 @@ def _decay(flag: Flag) -> Range | None:
 
 
 def _batch(flag: Flag) -> Range | None:
-    if not _is_number(flag.default) or flag.default < 1:
+    if not is_number(flag.default) or flag.default < 1:
         return None
     around = {max(1, int(flag.default * factor)) for factor in (0.25, 0.5, 1, 2, 4)}
     return Range(
@@ -118,7 +120,9 @@ def _batch(flag: Flag) -> Range | None:
 
 def _fraction(low: float, high: float) -> Callable[[Flag], Range | None]:
     def make(flag: Flag) -> Range | None:
-        default = flag.default if _is_number(flag.default) else low
+        default = flag.default if is_number(flag.default) else low
+        if default < 0:  # a mark, as above
+            return None
         return Range(
             entry={"min": min(low, float(default)), "max": max(high, float(default))},
             reason="usual values" if low <= default <= high else "usual values and the default",
@@ -129,7 +133,7 @@ def _fraction(low: float, high: float) -> Callable[[Flag], Range | None]:
 
 def _counts(flag: Flag) -> Range | None:
     """Return powers of two of a rank or a width around the default."""
-    if not _is_number(flag.default) or flag.default < 1 or flag.default != int(flag.default):
+    if not is_number(flag.default) or flag.default < 1 or flag.default != int(flag.default):
         return None
     around = {max(1, int(flag.default * factor)) for factor in (0.25, 0.5, 1, 2, 4)}
     return Range(entry={"values": sorted(around)}, reason="powers of two around the default")
@@ -168,7 +172,8 @@ def _decade(value: float) -> float:
     return round(value, digits)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value is a number, and neither NaN nor infinite."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

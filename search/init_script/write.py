@@ -10,7 +10,7 @@ from typing import Any
 
 from search.command_lines import typed_command
 from search.init_script.flag import Flag
-from search.init_script.ranges import default_of, place_of, range_of, unrecognised
+from search.init_script.ranges import default_of, is_number, place_of, range_of, unrecognised
 from search.init_script.read import Script
 from search.init_script.scores import Scores
 
@@ -104,7 +104,7 @@ def _flags(searched: list[Flag]) -> Iterator[str]:
 
 def _ladder(places: dict[str, Flag]) -> Iterator[str]:
     epochs = places.get("epochs")
-    top = epochs.default if epochs is not None and isinstance(epochs.default, int | float) else None
+    top = epochs.default if epochs is not None and is_number(epochs.default) else None
     if top is None or top < 1:
         yield "  ladder: {epochs: [1, 3, 9]}  # the script sets no number of epochs"
         return
