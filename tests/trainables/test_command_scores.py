@@ -14,8 +14,9 @@ from search.budget import Ladder
 from search.trial import Checkpointing, EpochRow, run_trial
 from tests.support.command_spaces import made_command
 from tests.support.toy_runs import SteadyMeter
-from trainables.command.files import Lines
+from trainables.command.files import Files, Lines
 from trainables.command.rows import read_row
+from trainables.core.checkpoint import UnreadableCheckpoint
 from trainables.core.contract import BadResult, Budget, ScriptFailed, Training, TrainingContext
 
 RUN = ["{python}", "script.py", "--epochs", "{epochs}"]
@@ -367,3 +368,15 @@ def test_numbers_of_nested_objects_have_dotted_names(tmp_path: Path) -> None:
 def test_an_epoch_may_be_written_in_any_case(tmp_path: Path) -> None:
     script = printing('{"Epoch": 2, "val_acc": 0.5}', '{"Epoch": 4, "val_acc": 0.75}')
     assert values(tmp_path, script) == [{}, {"val_acc": 0.5}, {}, {"val_acc": 0.75}]
+
+
+@pytest.mark.parametrize("name", ["../../lost", "/tmp/lost-by-jouletune", "link/lost"])
+def test_a_states_files_stay_in_the_trials_folder(tmp_path: Path, name: str) -> None:
+    files = Files(tmp_path / "trial")
+    (files.checkpoint / "link").symlink_to(tmp_path)
+    with pytest.raises(UnreadableCheckpoint, match="which is outside of its folder"):
+        files.unpack({"weights/a.bin": b"1", name: b"2"})
+    assert not (tmp_path / "lost").exists()
+    assert not (files.checkpoint / "weights").exists()
+    files.unpack({"weights/a.bin": b"1"})
+    assert files.packed()["weights/a.bin"] == b"1"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from trainables.core.checkpoint import UnreadableCheckpoint
 from trainables.core.contract import ScriptFailed
 
 _LOOK_EVERY_S = 0.05
@@ -102,7 +103,14 @@ class Files:
         return {str(path.relative_to(self.checkpoint)): path.read_bytes() for path in found}
 
     def unpack(self, packed: dict[str, bytes]) -> None:
-        """Write what `packed` returned into the script's checkpoint folder."""
+        """Write what `packed` returned into the script's checkpoint folder.
+
+        Raises:
+            UnreadableCheckpoint: A name leads out of the folder, as in a state made to overwrite other files.
+        """
+        folder = self.checkpoint.resolve()
+        if odd := next((name for name in packed if not (folder / name).resolve().is_relative_to(folder)), ""):
+            raise UnreadableCheckpoint(f"the state has a file {odd!r}, which is outside of its folder")
         for name, content in packed.items():
             path = self.checkpoint / name
             path.parent.mkdir(parents=True, exist_ok=True)
