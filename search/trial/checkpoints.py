@@ -144,6 +144,17 @@ def check_of(path: Path, expected: Identity, known_epochs: int | None, found: Id
         )
 
 
+def read_state(
+    checkpointing: Checkpointing | None, identity: Identity, resume: Path | None
+) -> tuple[SavedState | None, Notes]:
+    """Read the state that a trial resumes from: `resume` if given, else its newest checkpoint, if any."""
+    if resume:
+        return read_file(resume, identity), {}
+    if checkpointing:
+        return read_newest(checkpointing.path, identity, checkpointing.known_epochs)
+    return None, {}
+
+
 def read_newest(
     path: Path, identity: Identity, known_epochs: int | None = None
 ) -> tuple[SavedState | None, Notes]:

@@ -24,8 +24,7 @@ from search.trial.checkpoints import (
     Notes,
     SavedState,
     drop_previous,
-    read_file,
-    read_newest,
+    read_state,
     save_state,
 )
 from search.trial.failure import check_bounds
@@ -163,7 +162,7 @@ def run_trial(
     with stretch.starting():
         if checkpointing or final:
             load_torch()
-        saved, reading_notes = _saved(checkpointing, identity, resume)
+        saved, reading_notes = read_state(checkpointing, identity, resume)
         last = saved.row if saved else None
         progress = LadderProgress(
             trainable, hparams, ladder, context, counter_for(ladder, context, meter, last), last
@@ -389,17 +388,6 @@ def _best_of_top_rung(
         from_rung=len(ladder.rungs) - 1,
         is_of_search=True,
     )
-
-
-def _saved(
-    checkpointing: Checkpointing | None, identity: Identity, resume: Path | None
-) -> tuple[SavedState | None, Notes]:
-    """Read the state that the trial resumes from, if any."""
-    if resume:
-        return read_file(resume, identity), {}
-    if checkpointing:
-        return read_newest(checkpointing.path, identity, checkpointing.known_epochs)
-    return None, {}
 
 
 def _check_has(metric: str, metrics: Mapping[str, float], training: Training) -> None:
