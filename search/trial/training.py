@@ -34,11 +34,11 @@ from search.trial.row import EpochRow, Stretch
 from search.trial.task import TrialTask
 from search.trial.trial_folder import TrialFolder
 from trainables.core.checkpoint import load_torch
-from trainables.core.contract import BadResult, Mode, Trainable, Training, TrainingContext
+from trainables.core.contract import Mode, Trainable, Training, TrainingContext
 from trainables.core.deferred import deferred
 from trainables.core.model_folder import WeightsFormat
 from trainables.core.optional import measured_by, notes_of, trained_weights_of
-from trainables.core.promises import check_test, place_of, plain_numbers
+from trainables.core.promises import check_reported, check_test, plain_numbers
 
 _start_in_processes = deferred("trainables.engine.parallel.leader:start")
 _in_format = deferred("trainables.engine.inference.weights:in_format")
@@ -254,9 +254,9 @@ class _EpochLoop:
         # A rung's result, or any validation score, without the metric is a mistake in the trainable; an epoch
         # without any score comes from a script that validates every few epochs.
         if completes_rung or any(name.startswith("val_") for name in metrics):
-            _check_has(self._metric, metrics, progress.training)
+            check_reported(self._metric, metrics, progress.training)
             for name in self._asked_measures:
-                _check_has(name, metrics, progress.training)
+                check_reported(name, metrics, progress.training)
         test, notes = self._test(metrics)
         spent = self._stretch.cut(must_be_settled=self._must_be_settled and completes_rung)
         return EpochRow(
@@ -388,9 +388,3 @@ def _best_of_top_rung(
         from_rung=len(ladder.rungs) - 1,
         is_of_search=True,
     )
-
-
-def _check_has(metric: str, metrics: Mapping[str, float], training: Training) -> None:
-    if metric not in metrics:
-        got = f"got only {sorted(metrics)}{place_of(training.run_epoch)}"
-        raise BadResult(f"run_epoch must return {metric!r}, {got}")

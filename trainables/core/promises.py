@@ -83,6 +83,17 @@ def plain_numbers(values: object, method: Callable[..., object]) -> dict[str, fl
     return {key: float(value) for key, value in values.items()}
 
 
+def check_reported(name: str, values: Mapping[str, float], training: Training) -> None:
+    """Check that the metric, or another number that a space asks for, is among an epoch's values.
+
+    Raises:
+        BadResult: It is not.
+    """
+    if name not in values:
+        got = f"got only {sorted(values)}{place_of(training.run_epoch)}"
+        raise BadResult(f"run_epoch must return {name!r}, {got}")
+
+
 def restore(training: Training, state: Mapping[str, Any], epochs_done: int | None) -> None:
     """Restore the training from `state`.
 
