@@ -90,6 +90,11 @@ class Resources(Section):
             raise KeyedError("mps", text)
 
 
+def not_data_parallel_text(trainable: str) -> str:
+    """Why a trainable cannot train in several processes, and what to do."""
+    return f"{trainable} trains in one process, on one device: write 1, or leave it out"
+
+
 class MeteringSection(Section):
     """What the energy meters may do beside reading sensors.
 

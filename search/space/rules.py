@@ -18,6 +18,7 @@ from search.space.conditions import Conditions, allows, ordered
 from search.space.distributions import Declared
 from search.space.errors import KeyedError, Problems, did_you_mean, listed, shown, wrong_kind
 from search.space.hparams import HparamsCheck
+from search.space.limits import not_data_parallel_text
 from search.space.parameters import Choice, Fixed, Parameter, described, num_values
 from search.space.plain_scalars import ReadScalar
 from search.space.schema import Sampler, Scheduler, SearchSection, SweepFile
@@ -286,11 +287,6 @@ def _check_processes(draft: Draft, problems: Problems) -> None:
         return
     key = "processes_per_trial" if resources.processes_per_trial else "gpus_per_trial"
     problems.add(f"search.resources.{key}", not_data_parallel_text(draft.section.trainable))
-
-
-def not_data_parallel_text(trainable: str) -> str:
-    """Why a trainable cannot train in several processes, and what to do."""
-    return f"{trainable} trains in one process, on one device: write 1, or leave it out"
 
 
 def _check_objective(draft: Draft, problems: Problems) -> None:

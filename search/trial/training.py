@@ -16,8 +16,8 @@ from typing import Any
 
 from search.budget import Ladder
 from search.energy.reading import EnergyMeter
+from search.space.limits import not_data_parallel_text
 from search.space.objectives import Bound
-from search.space.rules import not_data_parallel_text
 from search.trial.checkpoints import (
     Checkpointing,
     Identity,
