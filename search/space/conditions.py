@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 from pydantic import PlainValidator
 
-from search.space.errors import KeyedError, is_within, listed, shown
-from search.space.parameters import Fixed, Parameter, is_same
+from search.space.errors import KeyedError, is_within, listed, shown, wrong_kind
+from search.space.parameters import Fixed, Parameter, described, is_same
 
 # For each parameter, the other parameters it depends on, with the values of which each must have one.
 Conditions = Mapping[str, Mapping[str, tuple[Any, ...]]]
@@ -91,6 +91,15 @@ def needed(name: str, when: Conditions) -> dict[str, tuple[Any, ...]]:
 def allows(entry: Parameter | Fixed, value: Any) -> bool:
     """Whether the parameter may have the value, or is fixed at it."""
     return is_same(entry.value, value) if isinstance(entry, Fixed) else entry.contains(value)
+
+
+def outside_text(entry: Parameter | Fixed, value: Any) -> str:
+    """Why a parameter does not allow the value, for a message."""
+    if isinstance(entry, Fixed):
+        return f"is fixed at {shown(entry.value)}, got {shown(value)}"
+    if isinstance(value, str) and described(entry).startswith("a "):
+        return wrong_kind(described(entry), value)
+    return f"must be {described(entry)}, got {shown(value)}"
 
 
 @dataclass

@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from search.space.conditions import Conditions, allows, ordered
+from search.space.conditions import Conditions, allows, ordered, outside_text
 from search.space.distributions import Declared
-from search.space.errors import KeyedError, Problems, did_you_mean, listed, shown, wrong_kind
+from search.space.errors import KeyedError, Problems, did_you_mean, listed
 from search.space.hparams import HparamsCheck
 from search.space.limits import not_data_parallel_text
-from search.space.parameters import Choice, Fixed, Parameter, described, num_values
+from search.space.parameters import Choice, Fixed, Parameter, num_values
 from search.space.plain_scalars import ReadScalar
 from search.space.schema import Sampler, Scheduler, SearchSection, SweepFile
 from search.space.space import Space
@@ -124,7 +124,7 @@ def _check_initial_points(draft: Draft, problems: Problems) -> None:
             if name not in known:
                 problems.add(where, f"is not among the parameters{did_you_mean(name, known)}")
             elif name in parameters and not allows(parameters[name], value):
-                problems.add(where, _outside(value, parameters[name]))
+                problems.add(where, outside_text(parameters[name], value))
 
 
 def _check_defaults(draft: Draft, problems: Problems) -> None:
@@ -132,7 +132,7 @@ def _check_defaults(draft: Draft, problems: Problems) -> None:
     for name, value in draft.defaults.items():
         entry = draft.declared.entries.get(name)
         if isinstance(entry, Fixed) and not allows(entry, value):
-            problems.add(f"search.defaults.{name}", _outside(value, entry))
+            problems.add(f"search.defaults.{name}", outside_text(entry, value))
 
 
 def _check_portfolio(draft: Draft, problems: Problems) -> None:
@@ -154,15 +154,7 @@ def _check_values(where: str, values: Sequence[Any], entry: Parameter | Fixed, p
         return  # an override may fix a parameter that a condition refers to, which may switch this one off
     for value in values:
         if not entry.contains(value):
-            problems.add(where, _outside(value, entry))
-
-
-def _outside(value: Any, entry: Parameter | Fixed) -> str:
-    if isinstance(entry, Fixed):
-        return f"is fixed at {shown(entry.value)}, got {shown(value)}"
-    if isinstance(value, str) and described(entry).startswith("a "):
-        return wrong_kind(described(entry), value)
-    return f"must be {described(entry)}, got {shown(value)}"
+            problems.add(where, outside_text(entry, value))
 
 
 def _check_scheduler_key(draft: Draft, problems: Problems) -> None:
