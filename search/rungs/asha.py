@@ -17,7 +17,7 @@ from bisect import bisect
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
-from search.rungs.controls import FEWEST, Controls, chance_of_weakness
+from search.rungs.controls import Controls, WeakRungs
 from search.rungs.growth import Growth
 from search.rungs.results import Results, Score
 from trainables.core.contract import Mode
@@ -27,9 +27,6 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 Kind = Literal["asha", "asha_stopping", "pasha", "freeze_thaw", "none"]
 RungDecision = Literal["continue", "control", "pause", "stop"]
 Value = float | Sequence[float | None] | None
-
-_MOST_PAIRS = 30  # the latest trials only: the cost of a decision must not grow with the search
-_WEAK_FROM = 0.5  # probability above which a ranking is treated as weak
 
 
 class Rungs:
@@ -87,14 +84,13 @@ class Rungs:
         self._num_brackets = num_brackets
         self._can_jump = can_jump
         self._controls = Controls(control_fraction, [1.0] * num_rungs if costs is None else costs)
-        self._can_skip_rungs = can_skip_rungs and len(modes) == 1 and self._kind != "none"
         self._brackets: dict[str, int] = {}
-        self._unjudged: list[dict[str, float]] = [{} for _ in range(num_rungs)]
-        self._weakness = [0.0] * num_rungs  # by rung, the probability that its ranking is weak
         self._at_chance: set[int] = set()  # rungs at which no trial is better than guessing
         self._growth = Growth(epsilon) if self._kind == "pasha" else None
         self._top_rung = min(1, num_rungs - 1) if self._growth else num_rungs - 1
         self._results = [Results(len(self._signs)) for _ in range(num_rungs)]
+        can_skip_rungs = can_skip_rungs and len(modes) == 1 and self._kind != "none"
+        self._weak_rungs = WeakRungs(self._results, can_skip_rungs=can_skip_rungs)
         self._paused: dict[str, int] = {}  # the rung at which each trial waits
         self._withdrawn: set[str] = set()
 
@@ -126,7 +122,7 @@ class Rungs:
         It lies above every rung where all scores are like guessing, or whose ranking appears weak.
         """
         above_chance = min(max(self._at_chance, default=-1) + 1, self._top_rung)
-        return max(self._lowest_trusted, above_chance)
+        return max(self._weak_rungs.lowest_trusted, above_chance)
 
     def set_at_chance(self, rung: int, is_at_chance: bool) -> None:
         """Record whether every trial that completed `rung` scored no better than guessing there.
@@ -141,37 +137,6 @@ class Rungs:
     def is_at_chance(self, rung: int) -> bool:
         """Whether `set_at_chance` last reported the rung to be at chance."""
         return rung in self._at_chance
-
-    @property
-    def _lowest_trusted(self) -> int:
-        """The lowest rung above all whose ranking appears weak.
-
-        A rung is compared with the highest one that enough of its trials have completed, not with the next:
-        the ranks of epochs 1 and 3 agree in any search, and both may say nothing about the last epoch.
-        """
-        return (
-            max((rung for rung, chance in enumerate(self._weakness) if chance > _WEAK_FROM), default=-1) + 1
-        )
-
-    def _compare_with(self, upper: int) -> None:
-        """Update, for each rung below `upper`, the probability that its ranking says little about `upper`'s.
-
-        Call it when `upper` has a new result. Nothing changes if enough trials have completed a higher rung.
-
-        It is computed here, not when it is needed, so that it depends on the results alone and not on when
-        it is read.
-        """
-        if not self._can_skip_rungs or any(len(each) >= FEWEST for each in self._results[upper + 1 :]):
-            return
-        latest = list(self._results[upper].scores.items())[-_MOST_PAIRS:]
-        for rung, ranked in enumerate(self._results[:upper]):
-            pairs = [
-                (ranked.percentile(lower), score[0])
-                for trial_id, score in latest
-                if (lower := self._unjudged[rung].get(trial_id, ranked.value(trial_id))) is not None
-            ]
-            if len(pairs) >= FEWEST:
-                self._weakness[rung] = chance_of_weakness(*zip(*pairs, strict=True))
 
     def judged_from(self, trial_id: str) -> int:
         """Return the lowest rung at which a trial may pause: its bracket's, or a control trial's next one."""
@@ -213,10 +178,10 @@ class Rungs:
             return "stop"
         self._controls.on_result(rung)
         if rung < (self._brackets.get(trial_id, 0) if bracket is None else bracket):
-            self._unjudged[rung][trial_id] = score[0]
+            self._weak_rungs.on_unjudged(trial_id, rung, score[0])
             return "continue"
         self._results[rung].add(trial_id, score, uncertainty)
-        self._compare_with(rung)
+        self._weak_rungs.on_result(rung)
         self._grow_if_unstable(rung)
         return self._decision(trial_id, rung)
 
@@ -347,7 +312,7 @@ class Rungs:
         # in eta of those waiting.
         # A rung whose ranking appears weak lets none continue: its best are no better than a new trial, or
         # worse. A rung at chance does as usual: its trials are as good as new ones, and have a head start.
-        for results in reversed(self._results[self._lowest_trusted : self._top_rung]):
+        for results in reversed(self._results[self._weak_rungs.lowest_trusted : self._top_rung]):
             trial_id = results.first_waiting()
             if trial_id is not None and results.place(trial_id) < self._num_passing(len(results)):
                 return trial_id

@@ -27,8 +27,12 @@ import math
 from collections.abc import Sequence
 from statistics import NormalDist
 
+from search.rungs.results import Results
+
 _NORMAL = NormalDist()
-FEWEST = 2  # trials that have completed both rungs
+_FEWEST = 2  # trials that have completed both rungs
+_MOST_PAIRS = 30  # the latest trials only: the cost of a decision must not grow with the search
+_WEAK_FROM = 0.5  # probability above which a ranking is treated as weak
 WEAK = 0.4  # a rank correlation below which a ranking is not worth following
 # The prior: probabilities of rank correlations before anything is observed. In ten tables of recorded curves
 # the first epoch's with the last is 0.05 to 0.85, and 0.64 to 0.99 after a third of the epochs.
@@ -73,6 +77,55 @@ class Controls:
         self._taken[rung] += cost
         self._trials.add(trial_id)
         return True
+
+
+class WeakRungs:
+    """The rungs whose ranking appears weak, judged by the trials that have completed a higher rung too.
+
+    Args:
+        results: The results of each rung, lowest first, of trials that were judged there.
+        can_skip_rungs: Look for weak rankings; if not, every ranking is trusted.
+    """
+
+    def __init__(self, results: Sequence[Results], *, can_skip_rungs: bool) -> None:
+        self._results, self._can_skip_rungs = results, can_skip_rungs
+        self._unjudged: list[dict[str, float]] = [{} for _ in results]
+        self._weakness = [0.0] * len(results)  # by rung, the probability that its ranking is weak
+
+    @property
+    def lowest_trusted(self) -> int:
+        """The lowest rung above all whose ranking appears weak.
+
+        A rung is compared with the highest one that enough of its trials have completed, not with the next:
+        the ranks of epochs 1 and 3 agree in any search, and both may say nothing about the last epoch.
+        """
+        return (
+            max((rung for rung, chance in enumerate(self._weakness) if chance > _WEAK_FROM), default=-1) + 1
+        )
+
+    def on_unjudged(self, trial_id: str, rung: int, value: float) -> None:
+        """Record the score of a trial at a rung below its bracket, where it is not ranked."""
+        self._unjudged[rung][trial_id] = value
+
+    def on_result(self, upper: int) -> None:
+        """Update, for each rung below `upper`, the probability that its ranking says little about `upper`'s.
+
+        Call it when `upper` has a new result. Nothing changes if enough trials have completed a higher rung.
+
+        It is computed here, not when it is needed, so that it depends on the results alone and not on when
+        it is read.
+        """
+        if not self._can_skip_rungs or any(len(each) >= _FEWEST for each in self._results[upper + 1 :]):
+            return
+        latest = list(self._results[upper].scores.items())[-_MOST_PAIRS:]
+        for rung, ranked in enumerate(self._results[:upper]):
+            pairs = [
+                (ranked.percentile(lower), score[0])
+                for trial_id, score in latest
+                if (lower := self._unjudged[rung].get(trial_id, ranked.value(trial_id))) is not None
+            ]
+            if len(pairs) >= _FEWEST:
+                self._weakness[rung] = chance_of_weakness(*zip(*pairs, strict=True))
 
 
 def chance_of_weakness(percentiles: Sequence[float], upper: Sequence[float]) -> float:
