@@ -26,9 +26,6 @@ USER_ERRORS = (
 )
 
 
-INTERRUPTED = "interrupted; what was done so far is in the run's journal"
-
-
 class SearchInterrupted(KeyboardInterrupt):
     """A second Ctrl-C ended the search at once; how to resume the run has been printed."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from search.backends.backend import LaunchableBackend
 from search.command_lines import command_line, typed_command
-from search.launch import Launch, launch, resume_hint
+from search.launch import Launch, launch
 from search.ledger import Ledger, LedgerError, fresh_folder
 from search.ledger.history import UNFINISHED, History, TrialRecord
 from search.output import Output
@@ -32,6 +32,7 @@ from search.report.failures import print_failures
 from search.report.page import write_at_end
 from search.report.summary import print_promotion
 from search.run import Run
+from search.run.interrupts import resume_hint
 from search.run.observers import Observer
 from search.run.resume import check_same_settings
 from search.sampling.proposal import FixedList, Proposal

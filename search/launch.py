@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from search.backends.backend import Capacity, LaunchableBackend
@@ -31,7 +28,6 @@ from search.backends.sensors import check_measurable
 from search.energy.governor import GovernorError, held_governor, left_over, state_file
 from search.energy.gpus import visible_gpus
 from search.energy.hardware import CPUS
-from search.errors import INTERRUPTED, SearchInterrupted
 from search.ledger import Ledger
 from search.ledger.journal import StorageError
 from search.output import Output
@@ -49,6 +45,7 @@ from search.report.summary import print_summary, print_winner
 from search.result import Result
 from search.run import Run
 from search.run.checkpoint_retention import CheckpointRetention
+from search.run.interrupts import interruptible, resume_hint
 from search.run.observers import DiskGuard, Observer
 from search.run.resume import disk_remedy, has_batch_sizes, prepare_to_resume, resume_command
 from search.sampling.earlier_runs import with_portfolio
@@ -154,22 +151,6 @@ def run_search(space: Space, how: Launch, *, should_report: bool, output: Output
     if run.is_interrupted:
         last.print(resume)
     return Result(how.folder, answer=search_answer(run, reason), has_failed=run.has_failed)
-
-
-@contextmanager
-def resume_hint(folder: Path, resume: str, output: Output) -> Iterator[None]:
-    """Print the line `resume` if a second Ctrl-C ends the block at once and there is a run in `folder`.
-
-    Raises:
-        SearchInterrupted: The line was printed.
-    """
-    try:
-        yield
-    except KeyboardInterrupt:
-        if Ledger(folder).has_run:
-            output.print(f"{INTERRUPTED}\n{resume}")
-            raise SearchInterrupted from None
-        raise
 
 
 def launch(
@@ -393,7 +374,7 @@ def _execute(
         is_live=not how.backend.is_in_process,
     )
     observers.add(view)
-    with view, _interruptible(run, output):
+    with view, interruptible(run, output):
         # Retention may give up trials as soon as it is made; the observers before it see that.
         observers.add(CheckpointRetention(run))
         observers.add(FinalTables(run) if run.should_test else TrialHistories(run))
@@ -411,31 +392,3 @@ def _execute(
 def run_name(space: Space) -> str:
     """Return a name for a run that was given none: the space's name and the time."""
     return f"{space.name}-{datetime.now():%Y%m%d-%H%M%S}"
-
-
-@contextmanager
-def _interruptible(run: Run, output: Output) -> Iterator[None]:
-    """Let the first Ctrl-C or SIGTERM end the run gracefully during the block, and a second one at once.
-
-    Gracefully means after the current epochs or their grace period. Python delivers signals to the main
-    thread only, so in another thread, such as that of a notebook's widget, no handler is set.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def request_end(number: int, frame: FrameType | None) -> None:
-        # Nothing is ended here: the run refuses each trial its next epoch, which interrupts the trial with
-        # its checkpoint, and the session is closed in the journal.
-        if run.stop_reason() is not None:
-            raise KeyboardInterrupt
-        within = f"within {run.space.limits.grace_s:g} s"
-        output.print(f"ending after the epochs under way, {within} at most; a second signal ends at once")
-        run.interrupt(f"{signal.Signals(number).name} received")
-
-    before = {number: signal.signal(number, request_end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
