@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from trainables.core.contract import DataError
 from trainables.engine.memory import MicroBatch
 from trainables.engine.parallel.ranks import Ranks, Share
 from trainables.engine.precision import MixedPrecision
@@ -65,6 +66,16 @@ class Stepper(Generic[B]):
     def steps(self, epoch: TrainEpoch[B]) -> list[Tensor]:
         """Indices of the examples of each step of `epoch`."""
         return list(epoch.steps(self._step_size, drop_single=self._has_batch_norm))
+
+    def some_steps(self, epoch: TrainEpoch[B]) -> list[Tensor]:
+        """The same, of which there is at least one.
+
+        Raises:
+            DataError: There is nothing to train on.
+        """
+        if steps := self.steps(epoch):
+            return steps
+        raise DataError("an epoch has no step: there is nothing to train on; give it a larger subset")
 
     def take(self, epoch: TrainEpoch[B], indices: Tensor, *, where: str) -> Tensor:
         """Take one step on these examples and return their mean loss, still on the device."""

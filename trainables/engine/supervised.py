@@ -12,7 +12,7 @@ from typing import Any, Generic
 import torch
 from torch import Tensor, nn
 
-from trainables.core.contract import Budget, DataError, Diverged
+from trainables.core.contract import Budget, Diverged
 from trainables.core.model_folder import PortableModel
 from trainables.core.optional import LrRangeStep, MemoryProbe, Table
 from trainables.core.progress import ProgressWriter
@@ -135,8 +135,7 @@ class SupervisedTraining(Generic[B]):
         Raises:
             DataError: There is nothing to train on at `budget`.
         """
-        if not self._stepper.steps(self.batches.epoch(budget, 0)):
-            raise DataError("an epoch has no step: there is nothing to train on; give it a larger subset")
+        self._stepper.some_steps(self.batches.epoch(budget, 0))  # without any, `steps` would never end
         self.model.train()
         self._freezing.hold()
         epochs = (self.batches.epoch(budget, number) for number in itertools.count())
@@ -161,12 +160,9 @@ class SupervisedTraining(Generic[B]):
             DataError: There is nothing to train on at `budget`.
         """
         epoch = self.batches.epoch(budget, self.epochs_done)
-        steps = self._stepper.steps(epoch)
-        if not steps:
-            raise DataError("an epoch has no step: there is nothing to train on; give it a larger subset")
+        passed = first_examples(self._stepper.some_steps(epoch))
         self.model.train()
         self._freezing.hold()
-        passed = first_examples(steps)
         for indices in passed:
             self._stepper.rehearse(epoch, indices)
         scored = next(iter(self.batches.validation(budget)))
