@@ -1,7 +1,8 @@
-"""One optimiser step on many examples, in pieces that fit into memory."""
+"""One optimiser step on many examples, in pieces that fit into memory, and the losses of several steps."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from trainables.core.contract import DataError
+from trainables.core.contract import DataError, Diverged
 from trainables.engine.memory import MicroBatch
 from trainables.engine.parallel.ranks import Ranks, Share
 from trainables.engine.precision import MixedPrecision
@@ -164,6 +165,23 @@ class Stepper(Generic[B]):
         if self.ranks is None:
             return Share(epoch.batch(part))
         return self.ranks.share(epoch, part, has_batch_norm=self._has_batch_norm)
+
+
+def read_losses(losses: Sequence[Tensor], where: Callable[[int], str], *, first_step: int) -> list[float]:
+    """Return the losses of steps as numbers, waiting until the device has computed them.
+
+    Args:
+        where: Names the step of a number, from 1, for a message.
+        first_step: Number of steps before these.
+
+    Raises:
+        Diverged: A loss is NaN or infinite; the message names its step.
+    """
+    values: list[float] = torch.stack(list(losses)).tolist()
+    for step, value in enumerate(values, start=first_step + 1):
+        if not math.isfinite(value):
+            raise Diverged(f"loss became {value} in {where(step)}")
+    return values
 
 
 def in_fp32(outputs: Any) -> Any:

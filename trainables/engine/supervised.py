@@ -26,7 +26,7 @@ from trainables.engine.protocols import B, Batches, Details, Leader, Metrics, Tr
 from trainables.engine.rehearsal import first_examples
 from trainables.engine.schedule import Schedule
 from trainables.engine.seeds import restore_rng, rng_state
-from trainables.engine.step import Stepper
+from trainables.engine.step import Stepper, read_losses
 from trainables.engine.stopping import Stopping
 
 _STEPS_PER_CHECK = 32  # reading a loss waits for the GPU, so losses are read together
@@ -330,7 +330,7 @@ class SupervisedTraining(Generic[B]):
             # Losses stay on the device until there are 32. Reading each one immediately would make the GPU
             # wait for Python at every step; NaN is noticed at most 31 steps later, within the same epoch.
             if len(unread) == _STEPS_PER_CHECK or is_last:
-                losses += self._read(unread, first_step=len(losses))
+                losses += read_losses(unread, self._where, first_step=len(losses))
                 unread.clear()
             if is_last:
                 break
@@ -342,18 +342,6 @@ class SupervisedTraining(Generic[B]):
         if losses:
             total = sum(loss * size for loss, size in zip(losses, sizes, strict=True))
             values["train_loss"] = total / sum(sizes)
-        return values
-
-    def _read(self, losses: Sequence[Tensor], *, first_step: int) -> list[float]:
-        """Return the losses as numbers, waiting until the device has computed them.
-
-        Raises:
-            Diverged: A loss is NaN or infinite; the message names its step.
-        """
-        values: list[float] = torch.stack(list(losses)).tolist()
-        for step, value in enumerate(values, start=first_step + 1):
-            if not math.isfinite(value):
-                raise Diverged(f"loss became {value} in {self._where(step)}")
         return values
 
     def _validated(self, budget: Budget) -> dict[str, float]:
