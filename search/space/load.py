@@ -37,7 +37,6 @@ from search.space.paths import (
     trainable_reference,
     unknown_homes_as,
 )
-from search.space.plain_scalars import scalar_hint
 from search.space.record import RecordReader
 from search.space.rules import Draft, check_rules
 from search.space.schema import Sampler, SearchSection, SweepFile
@@ -45,6 +44,7 @@ from search.space.space import Space
 from search.space.sweep_program import args_of_sweep, is_command, is_of_sweep
 from search.space.together import ValuesTogether
 from search.space.yaml_file import Content, Override, override_key, plain_content, read_content
+from search.space.yaml_parser import scalar_hint
 from trainables.core.contract import UNKNOWN_SCALE, DataSpec, Mode, Trainable
 from trainables.core.data_source import listed_sources, resolve_data
 from trainables.core.load import TrainableRef, UnknownTrainable

@@ -13,11 +13,11 @@ from search.space.command import command_notices
 from search.space.conditions import needed
 from search.space.errors import listed, shown
 from search.space.parameters import Choice, Integer, Parameter, Real, described, is_same, num_values
-from search.space.plain_scalars import scalar_notes
 from search.space.rules import Draft
 from search.space.schema import DEFAULT_EPOCHS
 from search.space.space import Space
 from search.space.sweep_program import program_notices
+from search.space.yaml_parser import scalar_notes
 
 # W&B's keys that have no effect on what is searched.
 _WITHOUT_EFFECT = (

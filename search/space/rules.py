@@ -20,10 +20,10 @@ from search.space.errors import KeyedError, Problems, did_you_mean, listed
 from search.space.hparams import HparamsCheck
 from search.space.limits import not_data_parallel_text
 from search.space.parameters import Choice, Fixed, Parameter, num_values
-from search.space.plain_scalars import ReadScalar
 from search.space.schema import Sampler, Scheduler, SearchSection, SweepFile
 from search.space.space import Space
 from search.space.sweep_program import is_of_sweep
+from search.space.yaml_parser import ReadScalar
 from trainables.core.contract import Trainable
 from trainables.core.files import is_safe_name
 

@@ -20,7 +20,6 @@ from search.space.distributions import to_entry
 from search.space.limits import MeteringSection, ReportSection, Resources
 from search.space.objectives import Bound, Objective
 from search.space.parameters import Parameter
-from search.space.plain_scalars import PlainResolver, dotted
 from search.space.schema import (
     MUST_MATCH,
     Portfolio,
@@ -30,6 +29,7 @@ from search.space.schema import (
     Start,
     TrainingSection,
 )
+from search.space.yaml_parser import PlainResolver, dotted
 from trainables.core.contract import (
     UNKNOWN_SCALE,
     DataSpec,

@@ -15,9 +15,8 @@ from search.command_lines import typed_command
 from search.space.distributions import DISTRIBUTIONS
 from search.space.errors import Problems, is_within, listed, shown
 from search.space.paths import file_meant
-from search.space.plain_scalars import PlainScalar, ReadScalar
 from search.space.schema import SweepFile
-from search.space.yaml_parser import MOST_VALUES, Report, UnreadableError, parsed
+from search.space.yaml_parser import MOST_VALUES, PlainScalar, ReadScalar, Report, UnreadableError, parsed
 from trainables.core.data_source import long_form
 
 # A change to a space: "parameters.lr.max=0.3", whose value is YAML, or a key and a Python value.

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from search.space import Choice, Real, SpaceError, dump_space, load_space
 from search.space.parameters import Fixed
-from search.space.plain_scalars import plain_scalar
 from search.space.space import yaml_text
+from search.space.yaml_parser import plain_scalar
 from tests.support.space_files import load
 from tests.support.sweep_files import about, problems, sweep
 
