@@ -10,6 +10,7 @@ from __future__ import annotations
 import bdb
 import gc
 import os
+import socket
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
@@ -209,7 +210,8 @@ class LocalMeters:
         self._node.close()
 
     def _name(self, window: str) -> str:
-        return f"{self._session}/{window}"
+        """Return a window's name, which begins with the node as its devices' rows name it."""
+        return f"{socket.gethostname()}/{self._session}/{window}"
 
 
 class _OneMeter(LocalBackend):

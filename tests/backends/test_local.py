@@ -13,12 +13,14 @@ import pytest
 
 import jouletune
 from search import cli
+from search.accounting.unreported import node_kind
 from search.backends import local
 from search.backends.backend import Backend, LaunchableBackend
 from search.backends.costs import Costs
 from search.backends.errors import SessionError
 from search.backends.local import LocalBackend, LocalMeters, execute_here
 from search.backends.simulated import SimulatedBackend, VirtualClock
+from search.energy.node import CpuWatts
 from search.energy.reading import EnergySummary
 from search.launch import chosen_backend
 from search.ledger import Ledger
@@ -254,3 +256,15 @@ def test_windows_of_two_sessions_have_two_names(tmp_path: Path) -> None:
         names.add(meters.open_window(task).window)
         meters.close()
     assert len(names) == 2
+
+
+def test_windows_are_named_after_the_node_of_their_devices(tmp_path: Path) -> None:
+    """Otherwise no joule of a killed session would seem to have been reported by its trials."""
+    space = made_space(tmp_path)
+    task = Run(space, sampler_for(space), Ledger.create(tmp_path / "run")).next_task()
+    assert task
+    meters = LocalMeters(CpuWatts(idle_w=1.0, max_w=2.0))
+    window, rows = meters.open_window(task).window, meters.device_rows()
+    meters.close()
+    assert rows
+    assert {node_kind(row)[0] for row in rows} == {window.partition("/")[0]}
