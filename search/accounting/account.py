@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from search.accounting.unreported import lost_mj
 from search.energy.reading import EnergySummary
 from search.energy.units import to_joules
 from search.ledger.history import History
@@ -66,12 +67,13 @@ class EnergyAccount:
         self._metering, self._record, self._clock = metering, record, clock
         self._rows: Sequence[DeviceRow] = ()
         self._polled_s = self._kept_s = float("-inf")
-        self._earlier_mj = self._earlier_beside_mj = 0
+        self._earlier_mj = self._earlier_beside_mj = self._earlier_lost_mj = 0
 
     def begin(self, history: History) -> None:
-        """Remember what earlier sessions used."""
+        """Remember what earlier sessions used; the present one has begun, and has read no meter yet."""
         self._earlier_mj = history.reported_mj or 0
         self._earlier_beside_mj = history.sessions.beside_mj
+        self._earlier_lost_mj = lost_mj(history)
 
     def open_devices(self) -> None:
         """Record which devices the session has.
@@ -113,15 +115,17 @@ class EnergyAccount:
         """Return the joules of trials, background and idle devices of all sessions, without others' use.
 
         For this session the devices know what trials have used by now, and the journal what they reported;
-        the larger of the two counts. For earlier sessions only the journal is left.
+        the larger of the two counts. For earlier sessions only the journal is left, with the joules of
+        epochs whose rows a kill kept from it: their devices' last reading has them.
         """
         reported_mj = history.reported_mj
-        if reported_mj is None and not self._rows:
+        if reported_mj is None and not (self._rows or self._earlier_beside_mj or self._earlier_lost_mj):
             return None
         reported_mj = reported_mj or 0
         columns = ("energy_trials_j", "energy_starts_j")
         known_mj = sum(millijoules(row, column) for row in self._rows for column in columns)
-        unreported_mj = max(0, known_mj - (reported_mj - self._earlier_mj))
+        # A resumed trial may report an epoch of an earlier session: it is then lost no longer.
+        unreported_mj = max(0, self._earlier_lost_mj + known_mj - (reported_mj - self._earlier_mj))
         beside_mj = sum(map(beside_trials_mj, self._rows)) + self._earlier_beside_mj
         return to_joules(reported_mj + unreported_mj + beside_mj)
 

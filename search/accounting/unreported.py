@@ -38,6 +38,16 @@ def reported_mj(history: History, *, of_starts: bool = False) -> dict[NodeKind, 
     return reported
 
 
+def lost_mj(history: History) -> int:
+    """Return millijoules of sessions that are over which devices gave to trials, and no trial reported."""
+    return sum(
+        millijoules(row, column) - millijoules(left, column)
+        for session, rows in zip(history.sessions.all, without_unreported(history), strict=True)
+        for row, left in zip(session.devices, rows, strict=True)
+        for column in ("energy_trials_j", "energy_starts_j")
+    )
+
+
 def without_unreported(history: History) -> list[list[Mapping[str, Any]]]:
     """Return each session's device rows; what was lost with a meter is moved to unaccounted, with the reason.
 

@@ -102,7 +102,6 @@ class Run:
 
     def _begin_session(self, auto_precision: str, batch_sizes: Choices) -> None:
         """Record that a session begins, what it chose, and which devices it has."""
-        self._account.begin(self.history)
         with_load = {"background": self._background.to_dict()} if self._background else {}
         chosen = self.history.sessions.choices(
             auto_precision=auto_precision,
@@ -110,6 +109,7 @@ class Run:
             portfolio=self.space.portfolio.to_dict().get("points"),
         )
         self._record("session_started", None, **with_load, **chosen)
+        self._account.begin(self.history)
         self._account.open_devices()
 
     def observe(self, observer: Observer) -> None:

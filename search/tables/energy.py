@@ -147,7 +147,8 @@ DEVICE_TABLE: Table[Mapping[str, Any]] = [
     plain("counter_end_mj", "mJ", "the counter at the reading"),
     plain("energy_device_j", "J", "everything that the device used"),
     # Where it went: six parts, with each joule in exactly one. The run accounts for the first three and for
-    # idling, and these count against `search.limits.kwh`; external work and gaps do not.
+    # idling, and these count against `search.limits.kwh`, as does what was lost with a meter; external work
+    # and gaps do not.
     plain("energy_trials_j", "J", "used by this run's trials, without their starts"),
     plain(
         "energy_starts_j",

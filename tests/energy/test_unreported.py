@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from search.accounting.account import EnergyAccount, NoMetering
 from search.accounting.reconciliation import check_energy
-from search.accounting.unreported import reported_mj
+from search.accounting.unreported import lost_mj, reported_mj
 from search.energy.reading import EnergyReading
 from search.ledger import csv_text
 from search.ledger.history import History
@@ -106,3 +107,16 @@ def test_windows_that_name_no_node_are_compared_all_together() -> None:
     record = history(device("one", 7, is_lost=True), reports={"t#0": 5})
     assert reported_mj(record) is None
     assert shown(record) == [(7, 0.0, "")]
+
+
+def test_what_a_killed_session_lost_counts_against_the_limit_until_it_is_reported() -> None:
+    record = history(reports={"two/01/t#0": 5}, is_over=False)
+    record.apply({"event": "devices_read", "rows": [device("two", 7)], "is_final": False, "time": 1.0})
+    assert lost_mj(record) == 0  # it may still be reported
+    record.apply({"event": "session_started", "time": 2.0})
+    account = EnergyAccount(NoMetering(), lambda kind, trial, **content: None, lambda: 0.0)
+    account.begin(record)
+    assert lost_mj(record) == 2000
+    assert account.spent_j(record) == 8.0  # 5 J of the row, 2 J of the killed epoch, 1 J of idling
+    record.apply(epoch("two/01/t#0", 1.5))  # from its checkpoint, which was written before the kill
+    assert account.spent_j(record) == 8.0

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from search.accounting.unreported import lost_mj
 from search.energy.units import to_joules
 from search.guessing import AgainstGuessing, against_guessing
 from search.ledger import Ledger
@@ -186,12 +187,12 @@ class RunData:
         sessions = self.history.sessions
         return sum(one.elapsed_s for one in sessions.all)
 
-    @property
+    @cached_property
     def spent_j(self) -> float | None:
-        """Joules of trials, background and idle devices; None if nothing was measured."""
-        beside_mj = self.history.sessions.beside_mj
+        """Joules of trials, background and idle devices, lost ones included; None if nothing was measured."""
+        further_mj = self.history.sessions.beside_mj + lost_mj(self.history)
         reported_mj = self.history.reported_mj
-        return None if reported_mj is None and not beside_mj else to_joules((reported_mj or 0) + beside_mj)
+        return None if reported_mj is None and not further_mj else to_joules((reported_mj or 0) + further_mj)
 
     @cached_property
     def energy_mj(self) -> dict[str, int | None]:
