@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from search.ledger import Ledger
 from search.report.page.elements import Table, hparam_cell, number_cell, text_cell
 from search.report.page.head import head
 from search.report.page.run_data import RunData, read_run
@@ -129,3 +131,18 @@ def test_a_default_that_is_the_best_is_not_compared_with_itself(run: Run) -> Non
     for trial in data.trials:
         trial.proposed_by = "default" if trial is best else "sampler"
     assert head(data).figures[0].detail.endswith("; it is the default; not promoted yet")
+
+
+def test_the_latest_promotion_is_the_one_whose_journal_says_so(tmp_path: Path) -> None:
+    """The files of a copied or fetched run have the times of the copy."""
+    folder = toy_run(tmp_path).ledger.folder
+    for name, at, copied_at in (
+        ("promotion-10", 200.0, 1),
+        ("promotion-2", 300.0, 2),
+        ("promotion", 100.0, 3),
+    ):
+        journal = Ledger.create(folder / name, clock=lambda at=at: at).journal_file
+        os.utime(journal, (copied_at, copied_at))
+    promotion = read_run(folder).promotion
+    assert promotion is not None
+    assert promotion.ledger.folder.name == "promotion-2"

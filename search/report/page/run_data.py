@@ -278,8 +278,16 @@ def _promotion(
 
 
 def _latest(folder: Path) -> Ledger | None:
-    """The latest of `folder`, `folder-2` and so on that has a run."""
-    candidates = [path for path in folder.parent.glob(f"{folder.name}*") if Ledger(path).has_run]
-    # By the last change of the journal: promoted-10 sorts before promoted-2.
-    latest = max(candidates, key=lambda path: Ledger(path).journal_file.stat().st_mtime, default=None)
-    return None if latest is None else Ledger.open(latest)
+    """The latest of `folder`, `folder-2` and so on that has a run.
+
+    By what their journals say, not by the files' times: those of a run that was copied, or fetched from a
+    bucket, are of the moment when it was.
+    """
+    found = [ledger for path in folder.parent.glob(f"{folder.name}*") if (ledger := Ledger(path)).has_run]
+    return max(found, key=_last_written) if len(found) > 1 else next(iter(found), None)
+
+
+def _last_written(ledger: Ledger) -> tuple[float, int, str]:
+    """When the last intact line of a journal was written; of equal ones promotion-10 comes after -2."""
+    events = ledger.journal.scan().events
+    return events[-1]["time"] if events else 0.0, len(ledger.folder.name), ledger.folder.name
