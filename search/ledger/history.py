@@ -140,6 +140,28 @@ class TrialRecord:
         return tuple(kind for kind in KINDS if total.part_mj(kind) == 0)
 
     @property
+    def unmeasured(self) -> dict[str, int]:
+        """For each part of `energy`, how many epochs it lacks; without parts that lack none.
+
+        They ran in a session or on a node without its sensor. Epochs whose joules come later, or with the
+        account of their attempt, are not counted.
+        """
+        energy = self.energy
+        known = [kind for kind in KINDS if energy.part_mj(kind) is not None]
+        counts = {kind: sum(not self._is_measured(row, kind) for row in self.rows) for kind in known}
+        return {kind: count for kind, count in counts.items() if count}
+
+    @property
+    def num_without_joules(self) -> int:
+        """Epochs of which no part was measured, nor will be."""
+        return sum(not any(self._is_measured(row, kind) for kind in KINDS) for row in self.rows)
+
+    def _is_measured(self, row: EpochRow, kind: str) -> bool:
+        account = self.joules.closed.get(row.window)
+        is_in_account = account is not None and account.reading.part_mj(kind) is not None
+        return is_in_account or kind in row.lag_s or row.energy.part_mj(kind) is not None
+
+    @property
     def start_energy(self) -> EnergyReading:
         """Energy of all its starts."""
         return self.joules.start_total

@@ -32,7 +32,7 @@ from search.report.formatting import (
 )
 from search.report.gain import default_of, gain_sentence, guessing_text
 from search.report.portfolio import portfolio_sentence
-from search.report.unmeasured import estimate_note, no_energy_text
+from search.report.unmeasured import energy_note, no_energy_text
 from search.run import Run
 from search.run.objective import pareto_front
 from search.space import Space
@@ -57,7 +57,7 @@ def print_summary(run: Run, output: Output) -> None:
     _print_duplicate_curves(run, output)
     spent = run.spent
     energy = "energy unknown" if spent.energy_j is None else kwh_text(spent.energy_j)
-    energy += estimate_note(run.history.trials.values())
+    energy += energy_note(run.history.trials.values())
     worth = space.limits.tariff.text(spent.energy_j)
     line = (
         f"{counted(len(run.history.trials), 'trial')} ({counts}) in {duration(spent.hours * 3600)}, {energy}"

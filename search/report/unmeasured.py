@@ -44,6 +44,25 @@ def no_energy_text(trials: Iterable[TrialRecord]) -> str:
     return "; ".join(filter(None, (no_energy_reason(trials), estimate_offer(trials))))
 
 
+def energy_note(trials: Iterable[TrialRecord]) -> str:
+    """What a sum of joules is worth, in brackets after it: what is estimated, and which epochs it lacks."""
+    trials = list(trials)
+    return estimate_note(trials) + gap_note(trials)
+
+
+def gap_note(trials: Iterable[TrialRecord]) -> str:
+    """How many epochs a sum of joules lacks, of sessions without a sensor; empty if none, or all.
+
+    For example " (without 3 of 12 epochs, in which nothing was measured)".
+    """
+    trials = list(trials)
+    num_missing = sum(trial.num_without_joules for trial in trials)
+    num_all = sum(len(trial.rows) for trial in trials)
+    if not 0 < num_missing < num_all:
+        return ""
+    return f" (without {num_missing} of {num_all} epochs, in which nothing was measured)"
+
+
 def estimate_note(trials: Iterable[TrialRecord]) -> str:
     """Which joules are estimates: " (the CPU's estimated by its TDP)"; empty if all are measured."""
     stated = {_STATED[name] for trial in trials if (name := trial.sensors.get("cpu_sensor", "")) in _STATED}

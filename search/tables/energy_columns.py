@@ -13,7 +13,7 @@ and none of these. Three rules hold for every cell:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -67,22 +67,28 @@ class TrialEnergyRow:
         """Examples trained on; None if an epoch did not report them."""
         return num_examples(self.trial.rows)
 
+    @cached_property
+    def unmeasured(self) -> dict[str, int]:
+        """For each part of its joules, how many epochs it lacks; of a running trial that is not known yet."""
+        return {} if self.trial.status == "running" else self.trial.unmeasured
+
     @property
     def energy_reason(self) -> str:
         """Why nothing or not everything is known: its sensors, a lost meter, or epochs that were too short.
 
         The sensors' reason is that of the latest attempt, since a remedy for an earlier node is of no use.
+        Of earlier attempts without a sensor it is said how many epochs are missing.
         """
         reasons = self.trial.sensors.get("reason", ""), _lost_reason(self.trial), _unseen_reason(self.trial)
-        return "; ".join(filter(None, reasons))
+        return "; ".join(filter(None, (*reasons, _unmeasured_reason(self.unmeasured))))
 
     @property
     def energy_to_best_j(self) -> float | None:
         """The joules spent until the best epoch ended, in all attempts.
 
         They include its last run: an epoch that was repeated after a lost worker has cost twice. Unknown
-        while any of these rows waits for the next tick of a sensor: the sum would leave out joules that were
-        used.
+        while any of these rows waits for the next tick of a sensor, and if any epoch was not measured: the
+        sum would leave out joules that were used.
         """
         best = self.trial.best(self.space.metric, self.space.mode)
         if best is None:
@@ -90,7 +96,7 @@ class TrialEnergyRow:
         ends = [number for number, row in enumerate(self.trial.rows, start=1) if row.epoch == best[0]]
         rows = self.trial.rows[: ends[-1]]
         spent_mj = EnergyReading.sum(row.energy for row in rows).total_mj
-        return None if any(row.lag_s for row in rows) else to_joules(spent_mj)
+        return None if self.unmeasured or any(row.lag_s for row in rows) else to_joules(spent_mj)
 
     @property
     def energy_projected_full_j(self) -> float | None:
@@ -138,8 +144,12 @@ def _mean(name: str, unit: str, meaning: str) -> Column[TrialEnergyRow]:
 
 
 def _per(name: str, meaning: str, divisor: Callable[[TrialEnergyRow], int | None]) -> Column[TrialEnergyRow]:
-    """`energy_j` divided by a count; empty if that is unknown or 0."""
-    return Column(name, "J", meaning, lambda row: _ratio(to_joules(row.energy.total_mj), divisor(row)))
+    """`energy_j` divided by a count; empty if that is unknown or 0, or if the joules lack epochs."""
+
+    def value(row: TrialEnergyRow) -> float | None:
+        return None if row.unmeasured else _ratio(to_joules(row.energy.total_mj), divisor(row))
+
+    return Column(name, "J", meaning, value)
 
 
 ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
@@ -305,6 +315,14 @@ def _unseen_reason(trial: TrialRecord) -> str:
         f"{kind}: without {counted(number, 'epoch')} that ended before the sensor moved"
         for kind, number in waiting.items()
         if number
+    )
+
+
+def _unmeasured_reason(unmeasured: Mapping[str, int]) -> str:
+    """What is missing because a part was not measured in every session, or on every node."""
+    return "; ".join(
+        f"{kind}: without {counted(number, 'epoch')} in which it was not measured"
+        for kind, number in unmeasured.items()
     )
 
 

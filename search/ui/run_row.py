@@ -16,7 +16,7 @@ from search.printable import printable
 from search.report.formatting import duration, value_text
 from search.report.page.elements import Cell, text_cell
 from search.report.page.run_data import RunData
-from search.report.unmeasured import estimate_note
+from search.report.unmeasured import energy_note
 from search.tariff import JOULES_PER_KWH
 
 State = Literal["reading", "running", "promoting", "promoted", "ended", "killed", "damaged", "gone"]
@@ -81,7 +81,7 @@ def run_row(run: RunData) -> RunRow:
             "time": Cell(text=duration(run.seconds), order=run.seconds),
             "kwh": _number(
                 None if joules is None else joules / JOULES_PER_KWH,
-                reason or f"{joules:.6g} J{estimate_note(run.trials)}",
+                reason or f"{joules:.6g} J{energy_note(run.trials)}",
             ),
             "co2e": _number(tariff.co2e_g(joules), reason or tariff.co2e_basis),
             "cost": _number(tariff.cost(joules), reason or tariff.cost_basis, unit=tariff.currency),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from search.energy.reading import EnergyReading
-from search.tables import device_rows
+from search.energy.reading import EnergyReading, EnergySensors
+from search.ledger import Ledger
+from search.report.unmeasured import gap_note
+from search.run import Run
+from search.tables import device_rows, trial_rows
 from search.trial.failure import Failure
 from tests.support.energy_scenes import Scene, checked, epoch_row
 from tests.support.meters import OneGpu, OneWindow
-from tests.support.toy_runs import replayed
+from tests.support.toy_runs import made_space, replayed, sampler_for
 
 
 def test_what_a_trial_used_before_its_first_row_and_after_its_last_is_its_own(tmp_path: Path) -> None:
@@ -146,3 +149,25 @@ def test_figures_that_come_late_are_their_trials_and_not_the_next_ones(tmp_path:
     energies = {trial_id: trial.energy.gpu_mj for trial_id, trial in scene.run.history.trials.items()}
     assert energies == {"trial-0000": 11_000, "trial-0001": 21_000}
     assert checked(scene.run) == ([], [])
+
+
+def test_epochs_of_a_session_without_a_sensor_are_counted_and_make_no_mean_too_small(tmp_path: Path) -> None:
+    space = made_space(tmp_path, overrides=["search.limits.trials=1", "search.scheduler.mode=none"])
+    run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
+    assert run.next_task()
+    blind = EnergySensors(reason="no sensor").to_dict()
+    run.on_epoch("trial-0000", epoch_row(1, EnergyReading(), "", sensors=blind))
+    run.interrupt("for now")
+    run.end()
+    again = Run(space, sampler_for(space), Ledger(tmp_path / "run"))
+    assert again.next_task()
+    for epoch in range(2, 10):
+        sensors = EnergySensors(gpu_sensor="nvml_counter", scope="gpu").to_dict() if epoch == 2 else {}
+        again.on_epoch("trial-0000", epoch_row(epoch, EnergyReading(gpu_mj=1000), "", sensors=sensors))
+    again.end()
+    (row,) = trial_rows(space, again.history)
+    assert row["energy_reason"] == "gpu: without 1 epoch in which it was not measured"
+    assert (row["energy_j"], row["energy_per_epoch_j"], row["energy_to_best_j"]) == (8.0, None, None)
+    note = " (without 1 of 9 epochs, in which nothing was measured)"
+    assert gap_note(again.history.trials.values()) == note
+    assert gap_note(run.history.trials.values()) == ""  # nothing at all was measured

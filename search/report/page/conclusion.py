@@ -20,7 +20,7 @@ from search.report.formatting import duration, hparams_text, kwh_text, mean_text
 from search.report.gain import default_of, gain_sentence, guessing_text
 from search.report.page.bounds import bound_sentence
 from search.report.page.run_data import RunData
-from search.report.unmeasured import estimate_note
+from search.report.unmeasured import energy_note
 from search.run.flatness import FLAT, flat_reason
 
 _OPEN = "too few"  # prefix of the warnings whose interval is too wide to decide
@@ -186,7 +186,7 @@ def spent_text(run: RunData) -> str:
     """What the run took: "24 trials (20 stopped, 4 finished) in 1:40, 0.0123 kWh (44280.0 J)"."""
     joules = run.spent_j
     energy = "energy unknown" if joules is None else f"{kwh_text(joules)} ({joules:.1f} J)"
-    energy += estimate_note(run.trials)
+    energy += energy_note(run.trials)
     counts = Counter(trial.status for trial in run.trials)
     states = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none started yet"
     worth = run.space.limits.tariff.text(joules)

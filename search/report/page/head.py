@@ -13,7 +13,7 @@ from search.report.formatting import duration, kwh_text, value_text
 from search.report.gain import default_of
 from search.report.page.elements import Head, HeadFigure
 from search.report.page.run_data import RunData
-from search.report.unmeasured import estimate_note
+from search.report.unmeasured import energy_note
 
 
 def head(run: RunData) -> Head:
@@ -87,5 +87,5 @@ def _energy(run: RunData) -> HeadFigure:
     return HeadFigure(
         name="energy",
         value=kwh_text(joules),
-        detail=(detail or f"CO2e {tariff.co2e_basis}") + estimate_note(run.trials),
+        detail=(detail or f"CO2e {tariff.co2e_basis}") + energy_note(run.trials),
     )
