@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from operator import itemgetter
 
+from search.energy.reading import whole_mj
 from search.ledger.history import TrialRecord
 from search.space.parameters import identity
 from trainables.core.contract import Mode
@@ -46,6 +47,11 @@ class Configuration:
     def spread(self) -> float | None:
         """Sample standard deviation over repeats; None for a single one."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+    @property
+    def energy_mj(self) -> int | None:
+        """Millijoules of all repeats, failed ones included; None if those of one are unknown."""
+        return whole_mj(trial.energy.total_mj for trial in self.trials)
 
     @property
     def num_failed(self) -> int:

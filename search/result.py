@@ -134,7 +134,6 @@ class Result:
 
 def _best(configuration: Configuration, space: Space) -> Best:
     trial = configuration.first
-    millijoules = [mj for each in configuration.trials if (mj := each.energy.total_mj) is not None]
     return Best(
         trial_id=trial.trial_id,
         hparams=dict(trial.hparams),
@@ -143,7 +142,7 @@ def _best(configuration: Configuration, space: Space) -> Best:
         rung=configuration.rung,
         epochs=trial.epochs,
         seconds=sum(each.seconds for each in configuration.trials),
-        energy_j=to_joules(sum(millijoules)) if len(millijoules) == len(configuration.trials) else None,
+        energy_j=to_joules(configuration.energy_mj),
         num_repeats=len(configuration.scored),
         std=configuration.spread,
     )

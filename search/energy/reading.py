@@ -137,6 +137,13 @@ def _difference(later_mj: int | None, earlier_mj: int | None) -> int | None:
     return None if later_mj is None or earlier_mj is None else later_mj - earlier_mj
 
 
+def whole_mj(parts: Iterable[int | None]) -> int | None:
+    """Return the sum of these joules; None if one part is unknown, since the sum would look frugal."""
+    given = list(parts)
+    known = [mj for mj in given if mj is not None]
+    return sum(known) if known and len(known) == len(given) else None
+
+
 def _sum(one_mj: int | None, other_mj: int | None) -> int | None:
     return one_mj if other_mj is None else other_mj if one_mj is None else one_mj + other_mj
 

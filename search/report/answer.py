@@ -55,12 +55,7 @@ def _worth(run: Run) -> dict[str, Any]:
 
 
 def _best(best: Configuration) -> dict[str, Any]:
-    """The best configuration: named by its oldest repeat, valued by the mean of all.
-
-    Its energy is that of all repeats, or None if one of them is unknown: a sum without it would look
-    cheap.
-    """
-    millijoules = [mj for each in best.trials if (mj := each.energy.total_mj) is not None]
+    """The best configuration: named by its oldest repeat, valued by the mean of all."""
     return {
         "trial": best.first.trial_id,
         "value": best.mean,
@@ -68,7 +63,7 @@ def _best(best: Configuration) -> dict[str, Any]:
         "num_repeats": len(best.scored),
         "rung": best.rung,
         "epochs": best.first.epochs,
-        "energy_j": to_joules(sum(millijoules)) if len(millijoules) == len(best.trials) else None,
+        "energy_j": to_joules(best.energy_mj),
         "hparams": dict(best.first.hparams),
     }
 

@@ -163,8 +163,8 @@ def _print_top(run: Run, output: Output) -> None:
     Time and energy are sums over all repeats; the energy is a dash if the joules of one are unknown.
     """
     space, shown = run.space, run.ranking.configurations()[:_TOP]
-    joules = [[one.energy.total_mj for one in each.trials] for each in shown]
-    has_joules = any(mj is not None for each in joules for mj in each)
+    joules = [to_joules(each.energy_mj) for each in shown]
+    has_joules = any(one.energy.total_mj is not None for each in shown for one in each.trials)
     table = Table(box=None, pad_edge=False, header_style="dim")
     # In 80 columns a pair such as weight_decay=0.001494 would be folded; rungs say much the same as epochs.
     has_epochs = output.console.width >= _WIDTH_WITH_EPOCHS
@@ -172,9 +172,8 @@ def _print_top(run: Run, output: Output) -> None:
     for column in (*columns, *(["energy"] * has_joules)):
         table.add_column(column, no_wrap=True)
     table.add_column("hparams", overflow="fold")
-    for rank, (each, parts) in enumerate(zip(shown, joules, strict=True), start=1):
-        trial, known = each.first, [to_joules(mj) for mj in parts if mj is not None]
-        energy = f"{sum(known):.1f} J" if len(known) == len(parts) else "-"
+    for rank, (each, used_j) in enumerate(zip(shown, joules, strict=True), start=1):
+        trial, energy = each.first, "-" if used_j is None else f"{used_j:.1f} J"
         table.add_row(
             str(rank),
             trial.trial_id + (" (default)" if trial.proposed_by == "default" else ""),

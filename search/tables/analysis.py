@@ -42,13 +42,6 @@ class ConfigurationRow:
     rank: int
     found: Configuration
 
-    @property
-    def energy_j(self) -> float | None:
-        """Joules of all repeats; None if those of one are unknown, since the sum would look frugal."""
-        trials = self.found.trials
-        joules = [to_joules(mj) for trial in trials if (mj := trial.energy.total_mj) is not None]
-        return sum(joules) if len(joules) == len(trials) else None
-
 
 @dataclass(frozen=True)
 class ParetoRow:
@@ -115,7 +108,7 @@ CONFIGURATION_TABLE: Table[ConfigurationRow] = [
         "energy_j",
         "J",
         "of all repeats, as in trials.csv; empty if that of any repeat is unknown",
-        lambda row: row.energy_j,
+        lambda row: to_joules(row.found.energy_mj),
     ),
     hparams_group(lambda row: row.found.first.hparams),
     Column(

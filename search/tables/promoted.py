@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from search.energy.reading import whole_mj
 from search.energy.units import to_joules
 from search.energy.usable import NO_SENSOR
 from search.guessing import NO_BETTER, is_better_than_guessing, scored_set
@@ -289,9 +290,8 @@ def _row(source: str, promoted: _Promoted, default: str | None, defaults: Scores
 
 
 def _energy_j(runs: Sequence[TrialRecord]) -> float | None:
-    """Joules of these trainings; None if those of one are unknown, since the sum would look frugal."""
-    known_mj = [run.energy.total_mj for run in runs if run.energy.total_mj is not None]
-    return to_joules(sum(known_mj)) if runs and len(known_mj) == len(runs) else None
+    """Joules of these trainings; None if those of one are unknown."""
+    return to_joules(whole_mj(run.energy.total_mj for run in runs))
 
 
 def _energy_reason(space: Space, runs: Sequence[TrialRecord]) -> str:

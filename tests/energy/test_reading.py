@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from search.energy.reading import EnergyReading
+from search.energy.reading import EnergyReading, whole_mj
 
 
 def test_a_total_is_the_sum_of_the_known_parts_and_says_which_they_are() -> None:
@@ -41,3 +41,9 @@ def test_a_journal_from_before_the_parts_is_read_as_it_is() -> None:
         gpu_mj=7, gpu_active_mj=7, gpu_context_mj=0, gpu_idle_share_mj=0, gpu_uncertainty_mj=1
     )
     assert (old.total_mj, (old + new).gpu_mj, (old + new).gpu_active_mj) == (7, 12, 7)
+
+
+def test_a_sum_is_unknown_if_one_part_is() -> None:
+    assert whole_mj([100, 0, 200]) == 300
+    assert whole_mj([100, None, 200]) is None
+    assert whole_mj([]) is None
