@@ -15,8 +15,10 @@ from search.promotion import chosen, full_training
 from search.ranking import configurations
 from search.report.answer import search_answer
 from search.report.formatting import mean_text
+from search.report.page.compare import comparison
 from search.report.page.conclusion import conclusion
 from search.report.page.elements import Table
+from search.report.page.head import head
 from search.report.page.run_data import read_run
 from search.report.page.trial_table import trial_section
 from search.report.summary import print_summary, print_winner
@@ -203,3 +205,18 @@ def test_the_last_screen_the_answer_and_the_page_give_the_mean(run: Run) -> None
     assert tables[0].caption == "2 configurations, each with its repeats"
     assert [row[3].text for row in tables[0].rows] == ["3 repeats", "3 repeats"]
     assert [row[0].text for row in tables[1].rows] == ["1", "1", "1", "2", "2", "2"]
+
+
+def test_the_head_and_a_comparison_give_means_too(run: Run) -> None:
+    data = read_run(run.ledger.folder)
+    for name, value in (
+        ("trial-0002", 0.53),
+        ("trial-0003", 0.83),
+    ):  # a repeat of the default, one of the best
+        rows = data.history.trials[name].rows
+        rows[-1] = replace(rows[-1], metrics={"val_accuracy": value})
+    best = head(data).figures[0]
+    assert (best.value, "; 0.33 for the default; " in best.detail) == ("0.63", True)
+    summary = comparison(data, data)[0]
+    (table,) = (part for part in summary.elements if isinstance(part, Table))
+    assert [cell.text for cell in table.rows[0][1:5]] == ["trial-0001", "val_accuracy", "0.63", "1"]

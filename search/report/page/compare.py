@@ -89,18 +89,18 @@ def _texts(both: list[tuple[str, RunData]]) -> list[Text]:
 
 
 def _side_by_side(both: list[tuple[str, RunData]]) -> Table:
-    """One row per run, so that the two can be compared."""
+    """One row per run, so that the two can be compared. The value of repeats is their mean."""
     columns = ("run", "best trial", "metric", "value", "rung", "trials", "epochs", "spent")
     return Table(caption="The two runs", columns=columns, rows=[_run_row(*each) for each in both])
 
 
 def _run_row(name: str, run: RunData) -> list[Cell]:
-    best = run.best
+    best = next(iter(run.configurations), None)
     return [
         text_cell(name),
-        text_cell(best.trial_id if best else None),
+        text_cell(best.first.trial_id if best else None),
         text_cell(run.metric),
-        number_cell(best.value(run.metric) if best else None),
+        number_cell(best.mean if best else None),
         number_cell(best.rung if best else None),
         number_cell(len(run.trials)),
         number_cell(run.num_epochs),

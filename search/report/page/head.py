@@ -6,6 +6,7 @@ A figure that is unknown says why: nothing here is 0 for lack of a measurement.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import fmean
 from typing import Any
 
 from search.report.forecast import kept_forecast, time_text
@@ -45,12 +46,13 @@ def _best(run: RunData) -> HeadFigure:
 
 
 def _beside_default(run: RunData) -> str:
-    """The default's score at the rung of the best."""
-    if run.best is run.default:
+    """The default's score at the rung of the best, as the mean over its repeats."""
+    best = run.configurations[0]
+    if best.first.proposed_by == "default":
         return "it is the default"
-    rung = run.configurations[0].rung
-    value = run.default.value_at(run.metric, rung) if run.default else None
-    return "the default has no score there" if value is None else f"{value_text(value)} for the default"
+    if run.beside_default is None or run.beside_default[0] != best.rung:
+        return "the default has no score there"
+    return f"{value_text(fmean(run.beside_default[2]))} for the default"
 
 
 def _score(row: Mapping[str, Any]) -> str:
