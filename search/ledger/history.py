@@ -340,7 +340,11 @@ class History:
         )
 
     def _resume(self, trial: TrialRecord) -> None:
-        """Mark the trial as running, as if it had not ended: its rows, failures and attempts stay."""
+        """Mark the trial as running, as if it had not ended: its rows, failures and attempts stay.
+
+        The run has not ended either: a session resumes interrupted trials before its own first event.
+        """
+        self.ended = None
         trial.status, trial.cause, trial.message, trial.ended_at = "running", "", "", None
         self._running[trial.trial_id] = trial
 

@@ -178,6 +178,14 @@ class Pending:
         if decision.is_control and (rung := trial.rows[-1].ended_rung) is not None:
             self.controls[trial.trial_id] = rung
 
+    def drop(self, trial_id: str) -> None:
+        """Forget what would follow for a trial: a later line shows that something else did.
+
+        That happens where eta has changed since: rungs that are rebuilt with the new one decide differently.
+        """
+        self.endings.pop(trial_id, None)
+        self.controls.pop(trial_id, None)
+
 
 def replay(events: Iterable[Event], history: History, scheduler: TrialScheduler) -> Pending:
     """Bring `history` and `scheduler` to their state when the last of `events` was written."""
@@ -202,13 +210,14 @@ def _replay_event(
     """Replay one event of a trial; an epoch that is not new was repeated after a lost worker."""
     match event["event"]:
         case "epoch" if is_new:
+            pending.drop(trial.trial_id)
             pending.take(trial, scheduler.on_epoch(trial, trial.rows[-1]))
         case "trial_continued_as_control":
             pending.controls.pop(trial.trial_id, None)
         case "attempt_failed" if not event["will_retry"]:
             pending.endings[trial.trial_id] = ending_of(Failure(**event["failure"]))
         case "trial_ended":
-            pending.endings.pop(trial.trial_id, None)
+            pending.drop(trial.trial_id)
             if event["status"] != "interrupted":
                 scheduler.on_end(trial.trial_id, event["status"], event["cause"])
         case "trial_resumed":

@@ -9,10 +9,10 @@ import pytest
 
 from search.backends.local import execute_here
 from search.ledger import Ledger, LedgerError
-from search.ledger.history import TrialRecord
+from search.ledger.history import History, TrialRecord
 from search.run import Run
 from search.run.resume import Pending, check_resumable
-from search.run.scheduler import Decision
+from search.run.scheduler import Decision, Ending
 from search.trial import EpochRow
 from tests.support.ray_sessions import FATES, cut, outcome, session, whole, whole_with_cuts
 from tests.support.toy_runs import Calling, SteadyMeter, fateful_space, listed, made_space, sampler_for
@@ -201,3 +201,49 @@ def controls(run: Run) -> list[tuple[str, int]]:
     """Every control trial the journal knows of."""
     events = [event for event in run.ledger.events() if event["event"] == "trial_continued_as_control"]
     return [(event["trial"], event["rung"]) for event in events]
+
+
+def test_a_session_that_was_killed_before_its_first_event_has_not_ended_like_the_one_before(
+    tmp_path: Path,
+) -> None:
+    space, ledger = made_space(tmp_path), Ledger.create(tmp_path / "run")
+    run = Run(space, sampler_for(space), ledger)
+    assert run.next_task() is not None
+    run.interrupt("SIGTERM received")
+    run.end()
+    events = Run(space, sampler_for(space), ledger).ledger.events()
+    at = [event["event"] for event in events].index("trial_resumed")
+    assert events[at + 1]["event"] == "session_started"
+    assert History(events[:at]).ended == "SIGTERM received"
+    assert History(events[: at + 1]).ended is None
+
+
+def test_another_eta_ends_no_trial_that_continued_past_its_rung(tmp_path: Path) -> None:
+    def opened(ledger: Ledger, eta: int) -> Run:
+        scheduler = f"search.scheduler={{mode: asha_stopping, eta: {eta}, control_fraction: 0}}"
+        space = made_space(tmp_path, overrides=[scheduler])
+        return Run(space, sampler_for(space), ledger)
+
+    def row(epoch: int, value: float) -> EpochRow:
+        metrics = {"val_accuracy": value}
+        return EpochRow(epoch=epoch, rung=epoch - 1, completes_rung=epoch == 1, metrics=metrics, seconds=1.0)
+
+    ledger = Ledger.create(tmp_path / "run")
+    run = opened(ledger, 2)
+    tasks = [run.next_task() for _ in range(4)]
+    answers = [
+        run.on_epoch(task.trial_id, row(1, value))
+        for task, value in zip(tasks, (0.9, 0.5, 0.4, 0.8), strict=True)
+        if task
+    ]
+    assert answers == ["continue", "stop", "stop", "continue"]
+    assert run.on_epoch("trial-0003", row(2, 0.8)) == "continue"
+    again = opened(ledger, 4)  # of four trials only the best continues
+    statuses = [trial.status for trial in again.history.trials.values()]
+    assert statuses == ["running", "stopped", "stopped", "running"]
+
+
+def test_what_a_later_line_contradicts_does_not_follow() -> None:
+    pending = Pending(endings={"trial-0000": Ending("stopped")}, controls={"trial-0000": 0, "trial-0001": 1})
+    pending.drop("trial-0000")
+    assert pending == Pending(controls={"trial-0001": 1})
