@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from search.command_lines import typed_command
@@ -34,6 +35,7 @@ from search.trial.task import config_text, task_for
 from search.trial.trial_folder import CONFIG, HISTORY
 
 _TIMES_THEIR_COST = 20  # pause between two writings, in multiples of what the last one took
+_CLOCKS_DIFFER_S = 0.1  # a file's time is the kernel's, which is up to 10 ms behind
 Table = tuple[Sequence[str], Sequence[Mapping[str, Any]]]  # columns and rows
 
 
@@ -108,7 +110,8 @@ class TrialHistories:
     """Writes history.csv of every trial that has ended, so that trials leave more than a checkpoint.
 
     Files that a kill kept from being written, and those of trials that stayed paused, are written when the
-    run ends.
+    run ends. A file may also be there and too old: of a trial that was interrupted, resumed, and had ended
+    when its session was killed.
     """
 
     def __init__(self, run: Run) -> None:
@@ -124,7 +127,13 @@ class TrialHistories:
                     self._write(trial_id)
 
     def _is_written(self, trial_id: str) -> bool:
-        return self._run.ledger.trial(trial_id).history.is_file()
+        """Whether the last file of a trial was written at its end or later."""
+        file, ended_at = self._last_file(trial_id), self._run.history.trials[trial_id].ended_at or 0.0
+        return file.is_file() and file.stat().st_mtime >= ended_at - _CLOCKS_DIFFER_S
+
+    def _last_file(self, trial_id: str) -> Path:
+        """The file of a trial that is written last."""
+        return self._run.ledger.trial(trial_id).history
 
     def _write(self, trial_id: str) -> None:
         """Write history.csv of one trial, whole, from its rows in the history."""
@@ -141,8 +150,8 @@ class FinalTables(TrialHistories):
     the training.
     """
 
-    def _is_written(self, trial_id: str) -> bool:
-        return self._run.ledger.trial(trial_id).config.is_file()
+    def _last_file(self, trial_id: str) -> Path:
+        return self._run.ledger.trial(trial_id).config
 
     @cached_property
     def _versions(self) -> dict[str, Any]:

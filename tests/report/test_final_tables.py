@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,22 @@ def test_what_a_kill_kept_from_being_written_is_written_at_the_end(tmp_path: Pat
     execute_here(again, SteadyMeter())
     left = {path.name for path in again.ledger.trial_folder("trial-0000").iterdir()}
     assert {"config.yaml", "history.csv"} <= left
+
+
+def test_a_file_from_before_the_trials_end_is_written_again_and_a_newer_one_stays(tmp_path: Path) -> None:
+    """Of a trial that was interrupted and resumed, and had ended when its session was killed."""
+    run = promotion_of(tmp_path, seeds=[5, 6])
+    execute_here(run, SteadyMeter())
+    old, new = (run.ledger.trial_folder(trial_id) for trial_id in run.history.trials)
+    for file in (old / "config.yaml", old / "history.csv", new / "config.yaml", new / "history.csv"):
+        file.write_text("as it was")
+    os.utime(old / "config.yaml", (0, 0))
+    again = Run(run.space, FixedList([]), Ledger.open(run.ledger.folder), should_test=True)
+    again.observe(FinalTables(again))
+    execute_here(again, SteadyMeter())
+    assert [row["epoch"] for row in table(old / "history.csv")] == list("123456789")
+    assert (old / "config.yaml").read_text().startswith("# again: ")
+    assert [(new / name).read_text() for name in ("config.yaml", "history.csv")] == ["as it was"] * 2
 
 
 def epoch(number: int, accuracy: float | None, *, is_replay: bool = False) -> EpochRow:
