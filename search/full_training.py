@@ -89,7 +89,7 @@ class Promotion:
     Attributes:
         folder: Folder of the run of its trainings.
         rows: Rows of promoted.csv.
-        is_complete: Every configuration was trained with every seed, and nothing failed.
+        is_complete: Every configuration was trained with every seed, every baseline once, and nothing failed.
         answer: What --json prints.
     """
 
@@ -119,8 +119,9 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
         promoted, trainings = wanted.pop(ledger.promotion_folder)
         spread = replace(how, spread_over=_num_to_spread(space, request, len(trainings)))
         run, reason = launch(promoted, spread, make_sampler=lambda _: FixedList(trainings), output=output)
+        # A signal may come in the last epoch of a training, which then ends and is not interrupted.
         is_cut = any(trial.status == "interrupted" for trial in run.history.trials.values())
-        alone = {} if is_cut else wanted
+        alone = {} if is_cut or run.is_interrupted else wanted
         done = [
             _run_baseline(*each, replace(how, folder=folders[first], background=None), output)
             for first, each in alone.items()
@@ -137,11 +138,11 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
     if run.is_interrupted:
         last.print(resume)
     expected = {row["trial_id"]: 1 if row["trial_id"] in request.baselines else len(seeds) for row in rows}
-    has_failed = any(each.has_failed for each in (run, *done))
+    is_whole = len(done) == len(wanted) and not any(each.has_failed for each in (run, *done))
     return Promotion(
         folder=how.folder,
         rows=rows,
-        is_complete=not has_failed and all(row["num_seeds"] == expected[row["trial_id"]] for row in rows),
+        is_complete=is_whole and all(row["num_seeds"] == expected[row["trial_id"]] for row in rows),
         answer=promotion_answer(how.folder, reason, space.metric, rows),
     )
 

@@ -20,9 +20,11 @@ from search.export import ExportError
 from search.ledger import LedgerError, RunFolder
 from search.output import Output
 from search.preflight import PreflightError
+from search.run import Run
 from search.space import Space, SpaceError
 from search.training import TrainingRequest
 from tests.support.run_without_ray import search_without_ray
+from tests.support.toy_runs import Calling
 from trainables.core.checkpoint import load_checkpoint
 
 SPACE: dict[str, Any] = {
@@ -133,6 +135,30 @@ def test_a_promotion_that_was_killed_is_resumed_by_the_same_call(run: api.Result
         {name: row[name] for name in each} for row, each in zip(resumed.rows, scores, strict=True)
     ] == scores
     assert api.promote("mine", **settings).folder == run.folder / "promotion-2"  # it had them all
+
+
+def test_after_a_signal_in_the_last_epoch_of_the_last_training_no_baseline_begins(
+    run: api.Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end_with_the_last(promotion: Run) -> None:
+        promotion.observe(
+            Calling(
+                lambda event: (
+                    promotion.interrupt("SIGINT received")
+                    if (event["event"], event.get("trial")) == ("trial_ended", "trial-0001")
+                    else None
+                )
+            )
+        )
+
+    search_without_ray(monkeypatch, end_with_the_last)
+    monkeypatch.setattr("search.full_training._baselines", lambda space, trials, names: {"knn": space})
+    monkeypatch.setattr("search.full_training._run_baseline", lambda *_: pytest.fail("a baseline began"))
+    settings: dict[str, Any] = {"top": 2, "seeds": 1, "epochs": 2, "should_report": False, "output": QUIET}
+    promotion = api.promote("mine", baselines="knn", **settings)
+    assert promotion.answer["ended"] == "SIGINT received"
+    assert [row["num_seeds"] for row in promotion.rows] == [1, 1]
+    assert not promotion.is_complete
 
 
 def test_more_seeds_are_added_to_what_was_promoted(run: api.Result) -> None:
