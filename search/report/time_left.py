@@ -32,7 +32,6 @@ class TimeLeft:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run, self._get_forecast, self._clock = run, get_forecast, clock
-        self._started_s = clock()
         self._known: tuple[object, float, float] | None = None  # its inputs, the seconds left, when computed
 
     def seconds(self) -> float | None:
@@ -55,11 +54,14 @@ class TimeLeft:
         return max(left_s - (self._clock() - at_s), by_pace_s)
 
     def _by_trials(self) -> float | None:
-        """Seconds left by the pace of trials that have ended, for runs without a forecast."""
+        """Seconds left by the pace of trials that have ended, for runs without a forecast.
+
+        Both are of all sessions: those of a resumed run have ended in the time of all of them.
+        """
         done, limit = self._run.ended_count, self._run.space.limits.trials
         if not done or limit is None:
             return None
-        return (self._clock() - self._started_s) / done * max(limit - done, 0)
+        return self._run.spent.hours * 3600 / done * max(limit - done, 0)
 
     def _share_done(self, forecast: Forecast) -> float:
         """The share of the forecast work that is done.

@@ -10,6 +10,7 @@ import pytest
 from search.output import Output
 from search.report import under_way
 from search.report.live import LiveView
+from search.report.time_left import TimeLeft
 from search.report.under_way import UnderWayLines
 from tests.support.energy_scenes import Scene
 from tests.support.recorded_console import console, shown
@@ -137,3 +138,14 @@ def test_progress_is_written_every_two_seconds_and_gone_at_the_end(tmp_path: Pat
     scene.clock.now_s += 1
     missing.step(1)  # a disk that takes no file ends no training
     missing.end()
+
+
+def test_the_time_left_of_a_resumed_run_is_by_the_pace_of_all_its_sessions(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, "search.limits.trials=3", "search.ladder.epochs=[1]")
+    scene.clock.now_s += 29
+    trial_id, window = scene.start()
+    assert scene.epoch(trial_id, window, 1) == "stop"  # takes a second
+    scene.run.interrupt("SIGTERM received")
+    scene.run.end()
+    scene.open()
+    assert TimeLeft(scene.run, lambda: None, scene.clock).seconds() == pytest.approx(60.0)
