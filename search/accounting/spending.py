@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from search.accounting.unreported import lost_mj
 from search.energy.units import to_joules
 from search.ledger.history import History, TrialRecord
 from search.ledger.sessions import DeviceRow, millijoules
@@ -18,7 +19,8 @@ def outcome_millijoules(history: History, rows: Sequence[DeviceRow] | None = Non
     """Return whole millijoules by outcome, without outcomes of 0; empty if nothing is known.
 
     Trials count with all their attempts. Their starts are added up separately, because the first start in a
-    worker imports and decodes for all later ones. External joules and gaps are listed, but are not the run's.
+    worker imports and decodes for all later ones. What they never reported of an earlier session is lost.
+    External joules and gaps are listed, but are not the run's.
 
     Args:
         rows: The devices of the present session, if read more recently than the journal's rows.
@@ -33,7 +35,8 @@ def outcome_millijoules(history: History, rows: Sequence[DeviceRow] | None = Non
     }
     starts_mj = sum(trial.start_energy.total_mj or 0 for trial in trials)
     beside = {name: sum(millijoules(row, f"energy_{name}_j") for row in devices) for name in _BESIDE}
-    return {name: mj for name, mj in {**by_status, "starts": starts_mj, **beside}.items() if mj}
+    found = {**by_status, "starts": starts_mj, "lost": lost_mj(history), **beside}
+    return {name: mj for name, mj in found.items() if mj}
 
 
 def outcomes_text(history: History) -> str:

@@ -148,15 +148,19 @@ class TrialRecord:
         """
         energy = self.energy
         known = [kind for kind in KINDS if energy.part_mj(kind) is not None]
-        counts = {kind: sum(not self._is_measured(row, kind) for row in self.rows) for kind in known}
+        counts = {kind: sum(not self._has_part(row, kind) for row in self.rows) for kind in known}
         return {kind: count for kind, count in counts.items() if count}
 
     @property
     def num_without_joules(self) -> int:
         """Epochs of which no part was measured, nor will be."""
-        return sum(not any(self._is_measured(row, kind) for kind in KINDS) for row in self.rows)
+        return sum(not self.is_measured(row) for row in self.rows)
 
-    def _is_measured(self, row: EpochRow, kind: str) -> bool:
+    def is_measured(self, row: EpochRow) -> bool:
+        """Whether some of the row's joules are known, or will be."""
+        return any(self._has_part(row, kind) for kind in KINDS)
+
+    def _has_part(self, row: EpochRow, kind: str) -> bool:
         account = self.joules.closed.get(row.window)
         is_in_account = account is not None and account.reading.part_mj(kind) is not None
         return is_in_account or kind in row.lag_s or row.energy.part_mj(kind) is not None
@@ -243,7 +247,7 @@ class History:
         self.sessions = RunSessions()
         self.energy = self.start_energy = EnergyReading()
         self._running: dict[str, TrialRecord] = {}
-        self._num_rows = 0
+        self._num_measured = 0
         self.gains: list[ExpectedGain] = []
         self.num_epochs = self.epochs_at_end = 0
         self.ended: str | None = None
@@ -261,8 +265,8 @@ class History:
 
     @property
     def epoch_j(self) -> float:
-        """Mean joules of an epoch so far; 0 before the first, or without a sensor."""
-        return to_joules(self.energy.total_mj or 0) / max(1, self._num_rows)
+        """Mean joules of a measured epoch so far; 0 before the first, or without a sensor."""
+        return to_joules(self.energy.total_mj or 0) / max(1, self._num_measured)
 
     def apply(self, event: Event) -> None:
         """Apply one event of the journal. Events of other kinds leave trials as they are.
@@ -342,9 +346,11 @@ class History:
     def _resume(self, trial: TrialRecord) -> None:
         """Mark the trial as running, as if it had not ended: its rows, failures and attempts stay.
 
+        A trial that failed makes a further attempt; one that paused or was interrupted continues its last.
         The run has not ended either: a session resumes interrupted trials before its own first event.
         """
         self.ended = None
+        trial.attempts += trial.status == "failed"
         trial.status, trial.cause, trial.message, trial.ended_at = "running", "", "", None
         self._running[trial.trial_id] = trial
 
@@ -354,7 +360,7 @@ class History:
             trial.attempts_here = 1
             self.num_epochs += 1
         row = trial.joules.book(row, trial.rows)
-        self._num_rows += 1
+        self._num_measured += trial.is_measured(row)
         self.energy = self.energy + row.energy
         self.start_energy = self.start_energy + row.start_energy
         trial.notes.update(row.notes)

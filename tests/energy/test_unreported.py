@@ -10,6 +10,7 @@ import pytest
 
 from search.accounting.account import EnergyAccount, NoMetering
 from search.accounting.reconciliation import check_energy
+from search.accounting.spending import outcome_millijoules
 from search.accounting.unreported import lost_mj, reported_mj
 from search.energy.reading import EnergyReading
 from search.ledger import csv_text
@@ -118,5 +119,6 @@ def test_what_a_killed_session_lost_counts_against_the_limit_until_it_is_reporte
     account.begin(record)
     assert lost_mj(record) == 2000
     assert account.spent_j(record) == 8.0  # 5 J of the row, 2 J of the killed epoch, 1 J of idling
+    assert outcome_millijoules(record) == {"running": 5000, "lost": 2000, "idle": 1000}
     record.apply(epoch("two/01/t#0", 1.5))  # from its checkpoint, which was written before the kill
     assert account.spent_j(record) == 8.0

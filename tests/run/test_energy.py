@@ -171,3 +171,4 @@ def test_epochs_of_a_session_without_a_sensor_are_counted_and_make_no_mean_too_s
     note = " (without 1 of 9 epochs, in which nothing was measured)"
     assert gap_note(again.history.trials.values()) == note
     assert gap_note(run.history.trials.values()) == ""  # nothing at all was measured
+    assert again.history.epoch_j == 1.0

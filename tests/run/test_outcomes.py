@@ -48,7 +48,13 @@ def test_each_outcome_has_its_joules_and_together_they_are_the_counters(tmp_path
 
 def test_what_others_used_is_named_beside_the_runs_own(tmp_path: Path) -> None:
     history = History()
-    row = {"energy_idle_j": 1.25, "energy_external_j": 7.0, "energy_unaccounted_j": 0.0}
+    row = {
+        "node": "host/one",
+        "kind": "gpu",
+        "energy_idle_j": 1.25,
+        "energy_external_j": 7.0,
+        "energy_unaccounted_j": 0.0,
+    }
     history.apply({"event": "session_started", "time": 0.0})
     history.apply({"event": "devices_read", "time": 1.0, "rows": [row], "is_final": True})
     assert outcomes_text(history) == "idle 1.2 J, external 7.0 J"

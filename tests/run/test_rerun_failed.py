@@ -87,6 +87,8 @@ def test_a_failed_trial_that_runs_again_has_all_its_attempts(tmp_path: Path) -> 
     second = again(first)
     second.rerun_failed()
     assert [second.on_failure(task.trial_id, lost) for _ in range(2)] == [True, False]
+    trial = second.history.trials[task.trial_id]
+    assert [failure["attempt"] for failure in trial.failures] == [1, 2, 3, 4]
 
 
 def record(number: int, *rungs: int, status: str = "finished", mj: int | None = 1500) -> TrialRecord:

@@ -28,6 +28,7 @@ _MEANING = {
     "interrupted": "trials cut short by the end of the run",
     "running": "trials that are still running",
     "starts": "starts of trainings: imports, data and models",
+    "lost": "trainings whose session was killed, or node lost, before they reported it",
     "background": "the workload of --background",
     "idle": "devices while unused",
     "external": "other programs on the devices, not part of the run",
