@@ -145,7 +145,8 @@ def _gain_in_search(run: RunData) -> Cell:
     rung, ours, its = run.beside_default
     gain = (fmean(ours) - fmean(its)) * (1 if run.space.mode == "max" else -1)
     where = "" if rung == run.configurations[0].rung else f" (rung {rung})"
-    hint = f"{value_text(fmean(its))} for the default at {run.rung_name(rung)}; not promoted"
+    hint = f"{value_text(fmean(its))} for the default at {run.rung_name(rung)}"
+    hint += "; not promoted" if run.promotion is None else "; full training has no gain yet"
     return Cell(text=f"{gain:+.3g}{where}", order=gain, hint=hint)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from search.ledger import Ledger
+from search.report.page.conclusion import advice
 from search.report.page.elements import Table, hparam_cell, number_cell, text_cell
 from search.report.page.head import head
 from search.report.page.run_data import RunData, read_run
@@ -146,3 +147,18 @@ def test_the_latest_promotion_is_the_one_whose_journal_says_so(tmp_path: Path) -
     promotion = read_run(folder).promotion
     assert promotion is not None
     assert promotion.ledger.folder.name == "promotion-2"
+
+
+def test_more_seeds_are_advised_for_the_winner_even_if_the_search_ranks_others_before_it(
+    tmp_path: Path,
+) -> None:
+    searched = toy_run(tmp_path)
+    promoted(searched, seeds=(5,))
+    data = read_run(searched.ledger.folder)
+    assert data.promotion is not None
+    [row] = [row for row in data.promotion.rows if row["is_default"]]
+    place = data.ranks[row["trial_id"]]
+    assert place > 1
+    won = replace(data.promotion, rows=[{**row, "is_default": False, "conclusion": "tie"}])
+    command = f"python scripts/promote.py {searched.ledger.folder} --top {place} --seeds 5"
+    assert advice(replace(data, promotion=won))[0] == ("More seeds narrow the interval:", command)

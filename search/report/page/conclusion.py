@@ -16,6 +16,7 @@ from search.command_lines import typed_command
 from search.guessing import NO_BETTER, REMEDY
 from search.ledger.history import TrialRecord
 from search.printable import counted
+from search.promotion import chosen
 from search.report.formatting import duration, hparams_text, kwh_text, mean_text, value_text
 from search.report.gain import default_of, gain_sentence, guessing_text
 from search.report.page.bounds import bound_sentence
@@ -99,14 +100,20 @@ def _advice(run: RunData) -> Iterator[str | tuple[str, str]]:
     elif str(promoted["conclusion"]).startswith(NO_BETTER):
         yield REMEDY[0].upper() + REMEDY[1:] + "."
     elif str(promoted["conclusion"]).startswith(("tie", "one seed", "no interval")):
-        num_seeds = max(5, 2 * promoted["num_seeds"])
-        again = typed_command("promote", place, "--top", 1, "--seeds", num_seeds)
+        num_seeds, top = max(5, 2 * promoted["num_seeds"]), _top_with(run, promoted["trial_id"])
+        again = typed_command("promote", place, "--top", top, "--seeds", num_seeds)
         yield "More seeds narrow the interval:", again
     if run.best is not None:
         for name, edge in run.reached_bounds.items():
             at = value_text(run.best.hparams[name])
             yield f"{bound_sentence(name)} ({name}={at}, the {edge} bound)"
     yield from _history_advice(run)
+
+
+def _top_with(run: RunData, winner: str) -> int:
+    """How many of the best must be promoted to include the winner, which need not be the search's best."""
+    order = [trial.trial_id for trial in chosen(run.history, run.space, top=len(run.trials))]
+    return order.index(winner) + 1 if winner in order else run.space.promote.top
 
 
 def _history_advice(run: RunData) -> Iterator[str]:
