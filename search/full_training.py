@@ -46,6 +46,7 @@ from trainables.core.suggest import suggest
 
 Wanted = tuple[Space, Sequence[Proposal]]
 _COPIES = 3  # copies of its weights that a full training leaves
+_CLOCKS_DIFFER_S = 0.1  # a file's time is the kernel's, which is up to 10 ms behind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,7 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
     trials = chosen(history, space, top=request.top or space.promote.top)
     seeds = fresh_seeds(space.training.seed, request.num_seeds or space.promote.seeds)
     wanted = _wanted(ledger, space, request, trials, seeds, output)
-    folders = _folders(wanted)
+    folders = _folders(ledger, wanted)
     how = _how(request, ledger, folders[ledger.promotion_folder], history.sessions.auto_precision)
     resume = f"to train the rest, promote again: {command_line(how.command)}"
     last = output.last
@@ -193,17 +194,20 @@ def _wanted(
     }
 
 
-def _folders(wanted: Mapping[Path, Wanted]) -> dict[Path, Path]:
+def _folders(ledger: Ledger, wanted: Mapping[Path, Wanted]) -> dict[Path, Path]:
     """Return where the trainings and each baseline run: in the folders of the same promotion, or fresh ones.
 
     So the same command resumes a promotion that was killed, and one with more seeds, trials or baselines
-    trains only what is new or has failed. A complete promotion is repeated in fresh folders.
+    trains only what is new or has failed. A complete promotion is repeated in fresh folders; one whose table
+    a kill or a full disk kept from being written is not complete.
 
     Args:
         wanted: Space and list of each kind of run, by the folder of the first run of the kind.
     """
     left = {first: _newest_alike(first, *each) for first, each in wanted.items()}
-    has_all = all(each and each.has_all for each in left.values())
+    table = ledger.promoted_file
+    written_at = table.stat().st_mtime + _CLOCKS_DIFFER_S if table.is_file() else 0.0
+    has_all = all(each and each.has_all and each.ended_at <= written_at for each in left.values())
     return {
         first: each.folder if each and not has_all else fresh_folder(first) for first, each in left.items()
     }
@@ -215,10 +219,12 @@ class _Left:
 
     Attributes:
         has_all: Every training of the list has ended and did not fail.
+        ended_at: Unix time of the last one's end.
     """
 
     folder: Path
     has_all: bool
+    ended_at: float
 
 
 def _newest_alike(first: Path, space: Space, proposed: Sequence[Proposal]) -> _Left | None:
@@ -235,7 +241,8 @@ def _newest_alike(first: Path, space: Space, proposed: Sequence[Proposal]) -> _L
             continue  # has other settings or is damaged: it stays as it is
         if {(identity(each.hparams), each.seed) for each in tried} <= listed:
             have_ended = all(each.status not in UNFINISHED | {"failed"} for each in tried)
-            return _Left(ledger.folder, has_all=have_ended and len(tried) == len(proposed))
+            ended_at = max((each.ended_at or 0.0 for each in tried), default=0.0)
+            return _Left(ledger.folder, have_ended and len(tried) == len(proposed), ended_at)
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -106,6 +107,21 @@ def test_promoting_again_is_another_run_beside_the_first(run: api.Result) -> Non
     settings: dict[str, Any] = {"top": 1, "seeds": 1, "epochs": 2, "should_report": False, "output": QUIET}
     folders = [api.promote(run.folder, **settings).folder.name for _ in range(2)]
     assert folders == ["promotion", "promotion-2"]
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_promotion_without_its_table_is_not_trained_again(run: api.Result, *, is_old: bool) -> None:
+    """As a full disk leaves it, or a kill: without the table, or with that of an earlier call."""
+    settings: dict[str, Any] = {"top": 1, "seeds": 1, "epochs": 2, "should_report": False, "output": QUIET}
+    rows = api.promote(run.folder, **settings).rows
+    table = run.folder / "promoted.csv"
+    text = table.read_text()
+    table.unlink()
+    if is_old:
+        table.write_text("of an earlier call")
+        os.utime(table, (0, 0))
+    again = api.promote(run.folder, **settings)
+    assert (again.folder.name, again.rows, table.read_text()) == ("promotion", rows, text)
 
 
 def ended_by(folder: Path) -> list[str]:
