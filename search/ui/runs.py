@@ -24,7 +24,7 @@ from search.ui.live_run import LiveRun, Spaces
 from search.ui.run_row import RunRow, damaged_row
 from trainables.core.files import is_safe_name, replacing
 
-_LAYOUT = 1  # version of the layout of kept rows, to be increased when their columns or meaning change
+_LAYOUT = 2  # version of the layout of kept rows, to be increased when their columns or meaning change
 _BATCH_S = 0.3  # for which a scan reads before readers of the list see what it has found
 _BAD_NAME = (
     "its folder has a name that no run can have, so no command can open it: rename it (up to 120 characters, "

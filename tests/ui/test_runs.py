@@ -195,7 +195,7 @@ def test_a_second_start_reads_no_journal_that_did_not_change(
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"layout": 0}', '{"layout": 1, "rows": {"priced": [1]}}']
+    "content", ["", "{", "[]", '{"layout": 0}', '{"layout": 2, "rows": {"priced": [1]}}']
 )
 def test_kept_rows_that_cannot_be_read_are_made_again(results: Path, content: str) -> None:
     (results.parent / "rows.json").write_text(content)
