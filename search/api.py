@@ -284,13 +284,13 @@ def promote(
     """
     output = output or Output()
     check_nodes_are_checked(Path(results), cluster=address, should_preflight=should_preflight)
-    baselines = one_or_more(baselines)
+    baselines, given = one_or_more(baselines), override_list(overrides)
     chosen = launch.chosen_backend(backend, address=address)
     beside = background_spec(background, background_share, is_here=address is None)
     with restored_environment(), place_to_promote(run, Path(results), output) as place:
         request = FullTraining(
             folder=place.folder,
-            overrides=override_list(overrides),
+            overrides=given,
             top=top,
             num_seeds=seeds,
             epochs=epochs,
@@ -304,7 +304,7 @@ def promote(
             should_preflight=should_preflight,
             should_report=should_report,
             followers=place.followers,
-            command=command or promote_command(place.folder, top, seeds, epochs, baselines),
+            command=command or promote_command(place.folder, top, seeds, epochs, baselines, given),
         )
         return train_fully(request, output)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from search.ledger import Ledger
 from search.ledger.history import History
 from search.output import Output
 from search.space import Space, SpaceSource
-from search.space.yaml_file import Override
+from search.space.yaml_file import Override, override_text
 
 _T = TypeVar("_T")
 _WITHOUT_FILES = ("search.limits.", "search.resources.", "search.seed=")  # keys that no file depends on
@@ -114,9 +113,8 @@ def space_words(space: SpaceSource, overrides: Sequence[Override]) -> str:
 
 def _flag(override: Override) -> tuple[str, str]:
     """Return the flag for an override: --data if possible, else --set."""
-    if isinstance(override, str):
-        return "--set", override
-    key, value = override
-    if key == "search.data" and isinstance(value, str):
-        return "--data", value
-    return "--set", f"{key}={json.dumps(value, default=str)}"
+    if not isinstance(override, str):
+        key, value = override
+        if key == "search.data" and isinstance(value, str):
+            return "--data", value
+    return "--set", override_text(override)

@@ -22,6 +22,7 @@ from search.output import Output
 from search.run.scheduler import Decision, Ending, TrialScheduler, ending_of
 from search.space import Space, SpaceError
 from search.space.record import COPIES, digest_of, is_same_code, read_record
+from search.space.yaml_file import Override, override_text
 from search.trial import EpochRow
 from search.trial.failure import Failure
 from trainables.core.data_source import data_text
@@ -115,12 +116,22 @@ def search_command(folder: Path, backend: str, results: str) -> list[str]:
 
 
 def promote_command(
-    folder: Path, top: int | None, seeds: int | None, epochs: int | None, baselines: Sequence[str]
+    folder: Path,
+    top: int | None,
+    seeds: int | None,
+    epochs: int | None,
+    baselines: Sequence[str],
+    overrides: Sequence[Override] = (),
 ) -> list[str]:
-    """The shell command that continues a promotion started from Python; None is what the space says."""
+    """The shell command that continues a promotion started from Python; None is what the space says.
+
+    Args:
+        overrides: Changes to the run's space: with other ones the trainings would begin again.
+    """
     numbers = {"--top": top, "--seeds": seeds, "--epochs": epochs}
-    given = [(flag, number) for flag, number in numbers.items() if number is not None]
-    flags = [*given, *(("--baseline", name) for name in baselines)]
+    flags: list[tuple[str, object]] = [(flag, each) for flag, each in numbers.items() if each is not None]
+    flags += [("--baseline", name) for name in baselines]
+    flags += [("--set", override_text(each)) for each in overrides]
     return command_words("promote", RunFolder(folder).address, *itertools.chain.from_iterable(flags))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -247,6 +248,11 @@ def override_list(overrides: Overrides) -> list[Override]:
 def override_key(override: Override) -> str:
     """The dotted key that an override sets."""
     return (override.partition("=")[0] if isinstance(override, str) else override[0]).strip()
+
+
+def override_text(override: Override) -> str:
+    """An override as it is written after --set; a Python value as JSON, which YAML reads."""
+    return override if isinstance(override, str) else f"{override[0]}={json.dumps(override[1], default=str)}"
 
 
 def _apply(override: Override, content: Content, problems: Problems) -> None:

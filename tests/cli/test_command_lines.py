@@ -32,6 +32,10 @@ def test_a_promotion_from_python_names_the_command_that_continues_it(
     assert command_line(command) == (
         f"jouletune promote {tmp_path}/r --top 2 --epochs 9 --baseline hog_svm --baseline knn"
     )
+    given = [("search.trainable", "my file.py"), "search.precision=bf16"]
+    assert command_line(promote_command(tmp_path / "r", None, None, None, [], given)) == (
+        f"jouletune promote {tmp_path}/r --set 'search.trainable=\"my file.py\"' --set search.precision=bf16"
+    )
     assert command_line(search_command(tmp_path / "r", "local", "out")) == (
         f"jouletune search --space {tmp_path}/r/space.yaml --name r --results out --backend local"
     )
