@@ -19,7 +19,7 @@ from search.tariff import JOULES_PER_KWH
 from search.trial.background import BACKGROUND_ID
 
 _POLL_S = 1.0  # as often as the meters sample
-_KEEP_S = 60.0  # a kill loses at most this much idle energy; that of trials is in their rows
+_KEEP_S = 60.0  # a kill loses at most this much of what the devices used, and of the time
 
 
 class Metering(Protocol):
@@ -66,7 +66,7 @@ class EnergyAccount:
     def __init__(self, metering: Metering, record: Callable[..., None], clock: Callable[[], float]) -> None:
         self._metering, self._record, self._clock = metering, record, clock
         self._rows: Sequence[DeviceRow] = ()
-        self._polled_s = self._kept_s = float("-inf")
+        self._polled_s = self._kept_s = self._opened_s = float("-inf")
         self._earlier_mj = self._earlier_beside_mj = self._earlier_lost_mj = 0
 
     def begin(self, history: History) -> None:
@@ -83,6 +83,7 @@ class EnergyAccount:
         """
         self.refresh()
         self._record_devices(is_final=False)
+        self._opened_s = self._clock()
 
     def close_windows(self, trial_id: str) -> None:
         """End the account of a trial, or of the background workload."""
@@ -99,6 +100,16 @@ class EnergyAccount:
         self.refresh()
         if self._clock() - self._kept_s >= _KEEP_S:
             self._keep_devices(is_final=False)
+
+    def keep_if_due(self) -> None:
+        """Record the devices' rows, if they have not been for a minute: an epoch may take hours.
+
+        Without devices the line still says how long the session has lasted by now.
+        """
+        if self._clock() - max(self._kept_s, self._opened_s) >= _KEEP_S:
+            self.refresh()
+            self._kept_s = self._clock()
+            self._record("devices_read", None, rows=[dict(row) for row in self._rows], is_final=False)
 
     def refresh(self) -> None:
         """Read the meters, unless they were read within the last second."""

@@ -166,6 +166,10 @@ class Run:
         """End every trial after its current epoch."""
         self._interrupted_by, self.has_failed = reason, is_failure
 
+    def keep_time_and_energy(self) -> None:
+        """Record, at most once a minute, what a kill within long epochs would otherwise lose of both."""
+        self._account.keep_if_due()
+
     def end_background(self) -> None:
         """Close the account of the background workload, which has ended."""
         self._account.close_windows(BACKGROUND_ID)

@@ -11,6 +11,7 @@ from search.run import Run
 from search.tables import device_rows, trial_rows
 from search.trial.failure import Failure
 from tests.support.energy_scenes import Scene, checked, epoch_row
+from tests.support.fake_clock import FakeClock
 from tests.support.meters import OneGpu, OneWindow
 from tests.support.toy_runs import made_space, replayed, sampler_for
 
@@ -172,3 +173,29 @@ def test_epochs_of_a_session_without_a_sensor_are_counted_and_make_no_mean_too_s
     assert gap_note(again.history.trials.values()) == note
     assert gap_note(run.history.trials.values()) == ""  # nothing at all was measured
     assert again.history.epoch_j == 1.0
+
+
+def test_a_kill_in_a_long_epoch_loses_a_minute_at_most_of_its_time_and_of_its_devices(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, "search.limits.trials=1")
+    scene.start()
+    for second in range(1, 151):
+        scene.use(2)
+        scene.run.keep_time_and_energy()
+        kept = scene.run.history.sessions.all[0]
+        assert kept.elapsed_s == second // 60 * 60
+        assert kept.devices[0]["energy_trials_j"] == second // 60 * 120
+    scene.gpu = OneGpu(scene.clock)
+    scene.open()
+    assert scene.run.spent.hours == 120 / 3600
+
+
+def test_time_is_kept_without_a_sensor_too(tmp_path: Path) -> None:
+    space, clock = made_space(tmp_path), FakeClock()
+    run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"), clock=clock)
+    assert run.next_task()
+    clock.now_s += 3600
+    run.keep_time_and_energy()
+    clock.now_s = 0.0
+    again = Run(space, sampler_for(space), Ledger(tmp_path / "run"), clock=clock)
+    assert again.spent.hours == 1.0
+    assert device_rows(again.history) == []

@@ -97,4 +97,5 @@ def execute(
                 break
             look_beside()
             gauges.update()
+            run.keep_time_and_energy()
     return run.end()
