@@ -40,13 +40,13 @@ from search.space import Space, SpaceError
 from search.space.parameters import identity
 from search.space.yaml_file import Override
 from search.tables.promoted import examples_in, promoted_columns, promoted_rows, winner_of
+from search.tables.writer import CLOCKS_DIFFER_S
 from search.trial.background import BackgroundSpec
 from trainables.core.load import TrainableRef
 from trainables.core.suggest import suggest
 
 Wanted = tuple[Space, Sequence[Proposal]]
 _COPIES = 3  # copies of its weights that a full training leaves
-_CLOCKS_DIFFER_S = 0.1  # a file's time is the kernel's, which is up to 10 ms behind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +206,7 @@ def _folders(ledger: Ledger, wanted: Mapping[Path, Wanted]) -> dict[Path, Path]:
     """
     left = {first: _newest_alike(first, *each) for first, each in wanted.items()}
     table = ledger.promoted_file
-    written_at = table.stat().st_mtime + _CLOCKS_DIFFER_S if table.is_file() else 0.0
+    written_at = table.stat().st_mtime + CLOCKS_DIFFER_S if table.is_file() else 0.0
     has_all = all(each and each.has_all and each.ended_at <= written_at for each in left.values())
     return {
         first: each.folder if each and not has_all else fresh_folder(first) for first, each in left.items()

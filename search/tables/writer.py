@@ -35,7 +35,7 @@ from search.trial.task import config_text, task_for
 from search.trial.trial_folder import CONFIG, HISTORY
 
 _TIMES_THEIR_COST = 20  # pause between two writings, in multiples of what the last one took
-_CLOCKS_DIFFER_S = 0.1  # a file's time is the kernel's, which is up to 10 ms behind
+CLOCKS_DIFFER_S = 0.1  # a file's time is the kernel's, which is up to 10 ms behind
 Table = tuple[Sequence[str], Sequence[Mapping[str, Any]]]  # columns and rows
 
 
@@ -129,7 +129,7 @@ class TrialHistories:
     def _is_written(self, trial_id: str) -> bool:
         """Whether the last file of a trial was written at its end or later."""
         file, ended_at = self._last_file(trial_id), self._run.history.trials[trial_id].ended_at or 0.0
-        return file.is_file() and file.stat().st_mtime >= ended_at - _CLOCKS_DIFFER_S
+        return file.is_file() and file.stat().st_mtime >= ended_at - CLOCKS_DIFFER_S
 
     def _last_file(self, trial_id: str) -> Path:
         """The file of a trial that is written last."""
