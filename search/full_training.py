@@ -120,9 +120,7 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
         promoted, trainings = wanted.pop(ledger.promotion_folder)
         spread = replace(how, spread_over=_num_to_spread(space, request, len(trainings)))
         run, reason = launch(promoted, spread, make_sampler=lambda _: FixedList(trainings), output=output)
-        # A signal may come in the last epoch of a training, which then ends and is not interrupted.
-        is_cut = any(trial.status == "interrupted" for trial in run.history.trials.values())
-        alone = {} if is_cut or run.is_interrupted else wanted
+        alone = {} if _is_cut(run) else wanted
         done = [
             _run_baseline(*each, replace(how, folder=folders[first], background=None), output)
             for first, each in alone.items()
@@ -146,6 +144,12 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
         is_complete=is_whole and all(row["num_seeds"] == expected[row["trial_id"]] for row in rows),
         answer=promotion_answer(how.folder, reason, space.metric, rows),
     )
+
+
+def _is_cut(run: Run) -> bool:
+    """Whether a run was cut short; a signal in a training's last epoch leaves nothing that is interrupted."""
+    statuses = {trial.status for trial in run.history.trials.values()}
+    return run.is_interrupted or "interrupted" in statuses
 
 
 def _check_numbers(request: FullTraining) -> None:
