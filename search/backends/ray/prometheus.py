@@ -26,7 +26,7 @@ GAUGES = {
     "running_trial_joules": ("Joules of a trial that runs", ("trial",)),
     "used_kwh": ("What the run has used of its limit on energy", ()),
     "limit_kwh": ("The limit on energy, if there is one", ()),
-    "best": ("The best trial's value", ("metric",)),
+    "best": ("The best trial's value, or the mean over its repeats", ("metric",)),
     "trials": ("Trials by status", ("status",)),
 }
 
@@ -85,8 +85,8 @@ class RunGauges:
         statuses = Counter(trial.status for trial in self._run.history.trials.values())
         for status in get_args(Status):
             self._set("trials", statuses[status], status=status)
-        if best := self._run.ranking.best():
-            self._set("best", best.value(self._run.space.metric), metric=self._run.space.metric)
+        for best in self._run.ranking.configurations()[:1]:
+            self._set("best", best.mean, metric=self._run.space.metric)
 
     def _set(self, name: str, value: float | None, **tags: str) -> None:
         """Set a gauge, unless its value is unknown."""
