@@ -205,6 +205,7 @@ def test_what_lies_beside_the_parts_is_named(tmp_path: Path) -> None:
         ),
         ("cat/train cat/test dog/train dog/test", "put the parts outside: test/cat"),
         ("train test", "train/ is the training part by its name, but has no class folders"),
+        ("train test1", "train/ is the training part by its name, but has no class folders"),  # Kaggle's
         ("val/cat val/dog test/cat test/dog", "there is no training part beside"),
         ("cat dog test/cat test/dog", "test has the name of a part, but there is no training part"),
         ("train/cat train/dog Training/cat Training/dog test/cat", "train.* both named like the train part"),

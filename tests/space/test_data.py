@@ -214,6 +214,10 @@ def test_a_name_that_no_file_can_have_is_no_source_and_a_closed_folder_is_named(
     for data in (long, f"imagefolder:{long}"):
         (problem,) = problems_of("lr_bs", data)
         assert problem.startswith(f"{long} cannot be read: File name too long")
+    (here / "loop").symlink_to(here / "loop")
+    for data in ("./loop", "imagefolder:loop"):
+        (problem,) = problems_of("lr_bs", data)
+        assert problem.startswith(f"{here}/loop cannot be read: Too many levels of symbolic links")
     stat = os.stat
 
     def closed(path: Any, **options: Any) -> os.stat_result:

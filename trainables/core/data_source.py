@@ -21,6 +21,7 @@ import dataclasses
 import difflib
 import errno
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -319,7 +320,7 @@ def _value(wanted: Any, given: Any, folder: Path | None) -> Any:
     if types[0] not in (FilePath, FolderPath, AnyPath):
         return given
     path = Path(given).expanduser()
-    return path if folder is None else (folder / path).resolve()
+    return path if folder is None else Path(os.path.realpath(folder / path))  # resolve() refuses loops
 
 
 def _path_problems(key: str, path: Path, placeholder: str) -> list[str]:

@@ -122,14 +122,15 @@ def _inner(tree: FolderTree, part: Part, folder: Path) -> Path:
 
 
 def _is_split(tree: FolderTree, named: Mapping[Part, Sequence[Path]], others: Sequence[Path]) -> bool:
-    """Whether folders named like parts are parts: there are no others, or one has class folders in it.
+    """Whether folders named like parts are parts: there are no others but test1, or one has class folders.
 
     `train` is also something that runs on rails: beside bus/ and car/ it is a class.
     """
     inside = {path.name for part in PARTS for folder in named[part] for path in tree.listing(folder).folders}
     if not any(named.values()):
         return False
-    if not others or any(tree.listing(folder).folders for folder in named["train"]):
+    numbered = [folder for folder in others if part_of(folder.name.rstrip("0123456789"))]
+    if len(numbered) == len(others) or any(tree.listing(folder).folders for folder in named["train"]):
         return True
     return bool(inside & {folder.name for folder in others})
 
