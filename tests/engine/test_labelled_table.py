@@ -99,6 +99,17 @@ def test_what_pandas_writes_for_no_class_is_none_and_numbers_with_fractions_are_
     )
 
 
+def test_an_id_that_names_no_image_gives_way_to_the_column_that_does(tmp_path: Path) -> None:
+    made(tmp_path, ".")
+    files = read(
+        tmp_path, "id,img_path,label\n" + "".join(f"{n + 90},pics/{n}.png,{n % 2}\n" for n in range(6))
+    )
+    assert [path.name for path in files.paths] == [f"{n}.png" for n in range(6)]
+    assert files.remarks[1] == "id names no image here, img_path does"
+    masks = "id,mask,label\n" + "".join(f"{n},{5 - n}.png,{n % 2}\n" for n in range(6))
+    assert [path.name for path in read(tmp_path, masks).paths] == [f"{n}.png" for n in range(6)]
+
+
 def test_a_column_for_each_class_has_a_1_for_one_of_them(tmp_path: Path) -> None:
     made(tmp_path, "images")
     ones = "".join(f"{index},{index % 2}.0,{1 - index % 2}.0\n" for index in range(6))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trainables.core.contract import DataError
@@ -68,8 +68,12 @@ def read_labelled_table(table: Path, given: Path | None) -> ImageFiles:
     columns = _Columns.of_first_row(header) or _Columns.of(table, header, rows)
     if columns.has_no_header:
         rows = [dict(zip(header, header, strict=True)), *rows]
-    findings = Findings()
+    findings, renamed = Findings(), list[str]()
     folder = _folder_with_most([row[columns.image] for row in rows], table, given)
+    if columns.spare and not any(folder.find(row[columns.image]) for row in rows[:_TRIED]):
+        renamed = [f"{columns.image} names no image here, {columns.spare} does"]
+        columns = replace(columns, image=columns.spare)
+        folder = _folder_with_most([row[columns.image] for row in rows], table, given)
     line, first = ("row", 0) if is_parquet(table) else ("line", 1 if columns.has_no_header else 2)
     places = [f"{line} {number}" for number in range(first, first + len(rows))]
     found = _found(columns, dict(zip(places, rows, strict=True)), folder, findings)
@@ -86,7 +90,7 @@ def read_labelled_table(table: Path, given: Path | None) -> ImageFiles:
         parts=tuple(part for _, part in found.values()),
         class_names=tuple(names),
         left_out=findings.left_out,
-        remarks=(f"images are in {folder.root}, classes in {columns.described}", *_remarks(names)),
+        remarks=(f"images are in {folder.root}, classes in {columns.described}", *renamed, *_remarks(names)),
     )
 
 
@@ -96,12 +100,14 @@ class _Columns:
 
     Attributes:
         marked: The part of the rows with a yes in the column `part`; None if that names parts.
+        spare: The only column with images' endings, if `image` has none: an id may be a number alone.
     """
 
     image: str
     labels: tuple[str, ...]
     part: str | None = None
     marked: Part | None = None
+    spare: str | None = None
     has_no_header: bool = False
 
     @classmethod
@@ -138,7 +144,10 @@ class _Columns:
                 f"images ({', '.join(IMAGE_COLUMNS[:3])}) and one of classes "
                 f"({', '.join(LABEL_COLUMNS[:3])}), and may have split"
             )
-        return cls(image, labels, part, marked)
+        spare = next(
+            (name for name in of_images if of_images == [name] and name not in (image, *labels)), None
+        )
+        return cls(image, labels, part, marked, spare)
 
     def classes(self, row: Row) -> Sequence[str]:
         """The classes that a row names: one, none, or several if several columns have a 1."""
