@@ -40,6 +40,7 @@ def rows(form: str, classes: str = "cat dog", number: int = 6) -> str:
         ("image,label", "{}.png,{}", "."),
         ("id,breed", "{},{}", "train"),  # Kaggle's dog breeds
         ("image_id;Label", "{}.png;{}", "train_images"),
+        ("id,image,choice,annotator", "1,/data/upload/3/{}.png,{},2", "."),  # Label Studio
         ("Width,ClassId,Path", "4,{1},pics/{0}.png", "pics"),  # GTSRB
         ("class,filepaths,width", "{1},pics/{0}.png,4", "pics"),
         ("File Name\tClass Name", "C:\\photos\\{}.png\t{}", "pics/deeper"),

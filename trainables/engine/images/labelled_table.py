@@ -31,8 +31,10 @@ LABEL_COLUMNS = (
     "species",
     "breed",
     "class_id",
+    "choice",  # Label Studio's
     "y",
 )
+_VAGUE = {"id", "name"}  # columns that need not be the images'
 # fast.ai's is_valid and its like: columns with a yes for each image of one part.
 _PART_MARKS: Mapping[str, Part] = {"is_valid": "val", "is_val": "val", "is_test": "test"}
 _MAX_MARKED_FRACTION = 2 / 3  # more are no part that is held out: is_valid may also say that a row is usable
@@ -100,7 +102,7 @@ class _Columns:
 
     Attributes:
         marked: The part of the rows with a yes in the column `part`; None if that names parts.
-        spare: The only column with images' endings, if `image` has none: an id may be a number alone.
+        spare: The only column with images' endings, if `image` is vague: an id may be a number alone.
     """
 
     image: str
@@ -134,9 +136,9 @@ class _Columns:
             part = of_parts[0] if of_parts else None
         if part is None and len({*names} - {image}) > 1:  # alone it is the class
             part, marked = _marked_part(names, rows)
-        others = tuple(name for name in names if name not in (image, part))
-        is_clear = len(others) == 1 or all(_MARKS.get(row[name].lower()) for row in rows for name in others)
-        labels = (label,) if label else others if is_clear else ()
+        rest = tuple(name for name in names if name not in (image, part))
+        is_clear = len(rest) == 1 or all(_MARKS.get(row[name].lower()) for row in rows for name in rest)
+        labels = (label,) if label else rest if is_clear else ()
         if image is None or not labels:
             more = f" and {len(header) - _LISTED} more" if len(header) > _LISTED else ""
             raise DataError(
@@ -144,9 +146,8 @@ class _Columns:
                 f"images ({', '.join(IMAGE_COLUMNS[:3])}) and one of classes "
                 f"({', '.join(LABEL_COLUMNS[:3])}), and may have split"
             )
-        spare = next(
-            (name for name in of_images if of_images == [name] and name not in (image, *labels)), None
-        )
+        others = [name for name in of_images if name not in (image, *labels)]
+        spare = others[0] if others == of_images and len(others) == 1 and _plain(image) in _VAGUE else None
         return cls(image, labels, part, marked, spare)
 
     def classes(self, row: Row) -> Sequence[str]:
