@@ -62,7 +62,7 @@ bug_localization | python-stdlib?split=report | {name: python-stdlib, split: rep
 
 IN_FOLDERS = """
 hub/dataset_info.json hub/data/train-00000-of-00001.parquet both/data.yaml both/annotations/train.json
-roboflow/train/_annotations.coco.json voc/Annotations/a.xml yolo/classes.txt yolo/labels/a.txt
+roboflow/train/_annotations.coco.json voc/Annotations/a.xml yolo/classes.txt yolo/labels/a.txt yolo/notes.json
 """
 
 

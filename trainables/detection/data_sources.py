@@ -12,6 +12,7 @@ from trainables.core.data_source import AnyPath, DataSource, FolderPath
 
 _DEPTH = 2  # of folders below the one given: train/annotations/boxes.json
 _MAX_FOLDERS = 100  # looked at in each
+_NOTES = {"notes.json"}  # which Label Studio adds to YOLO's files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +66,11 @@ class Yolo(DataSource):
 
 
 def _endings_below(folder: Path, depth: int) -> set[str]:
-    """The endings of all files in a folder and in those below it, hidden ones aside."""
+    """The endings of all files in a folder and in those below it, hidden ones and notes aside."""
     found, folders = set[str](), list[Path]()
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if not entry.name.startswith("."):
+            if not entry.name.startswith(".") and entry.name not in _NOTES:
                 if entry.is_dir():  # scandir knows: no call for each image
                     folders.append(Path(entry))
                 else:
