@@ -115,6 +115,7 @@ def test_names_behind_a_prefix_are_the_models_own(tmp_path: Path) -> None:
             safetensors({"a": torch.ones(1)})[:40],
             "it is cut short: its list of tensors alone has 56 bytes, and the file 40;",
         ),
+        (safetensors({"a": torch.ones(1)})[:9], "it is cut short: its list of tensors alone has 56 bytes"),
         (safetensors({"a": torch.ones(1)}), "it holds 0 of the model's"),
         pytest.param(HEADER_LIKE_A_PAGE, "it holds 0 of the model's", id="header like a page"),
     ],
