@@ -61,6 +61,11 @@ def test_an_odd_table_gives_its_rows(tmp_path: Path, text: str, scores: dict[int
     assert {row.get("epoch"): row.get("acc") for row in rows_of(tmp_path, text)} == scores
 
 
+def test_brackets_without_end_are_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("[" * 100_000)
+    assert source_of(MetricsSpec.of("jsonl"), "acc", tmp_path, tmp_path).new(is_final=True) == []
+
+
 def test_a_folder_whose_name_is_a_pattern_is_read(tmp_path: Path) -> None:
     folder = tmp_path / "run [a-b] *"
     folder.mkdir()

@@ -344,7 +344,7 @@ def _objects(text: str, rows_in: Callable[[Any], Any]) -> Rows:
     """The objects of a list in JSON; none if the file is incomplete."""
     try:
         rows = rows_in(json.loads(text))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return []
     return [flat(row) for row in rows if isinstance(row, dict)]
 
