@@ -82,7 +82,7 @@ def _measure(num_trials: int, workers: int, sampler: str, folder: Path) -> str:
         clock=clock,
     )
     watch.time(run._scheduler, "ask", "proposal")
-    watch.time(run._scheduler, "promotable", "decision")
+    watch.time(run._scheduler, "choose_paused", "decision")
     watch.time(run._scheduler, "on_epoch", "decision")
     watch.time(run.ledger.journal, "append", "journal")
     marks = [time.process_time()]

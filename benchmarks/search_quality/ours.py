@@ -148,7 +148,7 @@ class Ours:
 
     def next_trial(self) -> Asked | None:
         has_room = len(self._hparams) != self._num_trials
-        if (paused := self._scheduler.promotable(may_start=has_room)) is not None:
+        if (paused := self._scheduler.choose_paused(may_start=has_room)) is not None:
             self._scheduler.on_resumed(paused, self._hparams[paused], "promoted")
             return self._asked(paused)
         if not has_room:

@@ -20,7 +20,7 @@ from search.report.live import STYLES, LiveView
 from search.report.screen import Screen
 from search.report.under_way import UnderWayLines
 from search.run import Run
-from search.run.checkpoint_retention import NO_LONGER_PROMOTABLE
+from search.run.checkpoint_retention import CANNOT_CONTINUE
 from search.run.flatness import FLAT
 
 _CHECKPOINT_NOTES = {"checkpoint", "best", "final", "test"}  # an epoch's notes on files in trials/<trial>/
@@ -72,7 +72,7 @@ class ConsoleView:
         if event["event"] == "epoch":
             self._warn_of_unwritten(event)
         # A paused trial ends a second time once no rung can promote it; its pause was printed.
-        elif event["event"] == "trial_ended" and event["message"] != NO_LONGER_PROMOTABLE:
+        elif event["event"] == "trial_ended" and event["message"] != CANNOT_CONTINUE:
             self._output.print(self._ended_line(self._run.history.trials[event["trial"]]))
         elif event["event"] == "trial_asked" and event.get("start_rung"):
             self._output.print(Text(self._started_line(event), style="dim"))

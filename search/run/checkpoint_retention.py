@@ -18,7 +18,7 @@ _GIB = 2**30
 _PAUSES_PER_CHECK = 8
 
 
-NO_LONGER_PROMOTABLE = "can no longer be promoted"  # message of a paused trial that is given up for this
+CANNOT_CONTINUE = "can no longer continue"  # message of a paused trial that is given up for this
 
 
 class CheckpointRetention:
@@ -105,7 +105,7 @@ class CheckpointRetention:
     def _give_up_hopeless(self) -> None:
         while hopeless := self._run.hopeless():
             for trial_id in hopeless:
-                self._give_up(trial_id, NO_LONGER_PROMOTABLE)
+                self._give_up(trial_id, CANNOT_CONTINUE)
 
     def _hold_disk_limit(self, limit: float) -> None:
         kept = {trial.trial_id for trial in self._run.history.running()} | {self._best}

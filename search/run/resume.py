@@ -234,5 +234,5 @@ def _replay_event(
         case "trial_resumed":
             why = event.get("why", "")
             if why == "promoted":
-                scheduler.rungs.on_promoted(trial.trial_id)
+                scheduler.rungs.on_continued(trial.trial_id)
             scheduler.on_resumed(trial.trial_id, trial.hparams, why)

@@ -91,7 +91,7 @@ class Run:
         self._unfinished: deque[str] = deque()
         self._epoch_watch = EpochWatch(space.ladder)
         self._no_more_reason: str | None = None
-        self._has_promoted_all = False
+        self._has_continued_all = False
         self._interrupted_by: str | None = None
         self.has_failed = False
         # Built twice: `_replay` records what a kill kept from being written, and recording updates a ranking.
@@ -149,8 +149,8 @@ class Run:
         """
         if self.stop_reason() is not None:
             return True
-        may_promote = self._scheduler.may_promote and not self._has_promoted_all
-        return self._has_asked_all and not self._unfinished and not may_promote
+        may_continue = self._scheduler.may_continue and not self._has_continued_all
+        return self._has_asked_all and not self._unfinished and not may_continue
 
     def stop_reason(self) -> str | None:
         """Why no further epoch may start, or None."""
@@ -194,15 +194,15 @@ class Run:
         # Paused trials before new ones, as in ASHA: a slot goes to the best that a rung has, and the bottom
         # grows only while no rung has a trial to pass on. The last call resumes trials that wait for results
         # which will no longer come.
-        return self._promote_paused() or self._ask_sampler() or self._promote_paused(is_last_call=True)
+        return self._continue_paused() or self._ask_sampler() or self._continue_paused(is_last_call=True)
 
-    def _promote_paused(self, *, is_last_call: bool = False) -> TrialTask | None:
+    def _continue_paused(self, *, is_last_call: bool = False) -> TrialTask | None:
         """Resume a paused trial, if one is due; on the last call, with nothing running, the best one."""
         if is_last_call and (self.num_training or not self._has_asked_all):
             return None
-        trial_id = self._scheduler.promotable(may_start=not self._has_asked_all, is_last_call=is_last_call)
+        trial_id = self._scheduler.choose_paused(may_start=not self._has_asked_all, is_last_call=is_last_call)
         if trial_id is None:
-            self._has_promoted_all = is_last_call
+            self._has_continued_all = is_last_call
             return None
         self._resume(self.history.trials[trial_id], "promoted")
         return self._task(trial_id)

@@ -72,7 +72,7 @@ class TrialScheduler:
         self._used = LadderEnergy(space.ladder)
 
     @property
-    def may_promote(self) -> bool:
+    def may_continue(self) -> bool:
         """Whether trials pause at rungs, so that one may continue later."""
         return self._space.scheduler.mode in {"asha", "pasha", "freeze_thaw"}
 
@@ -90,21 +90,21 @@ class TrialScheduler:
         """Trials that may still be proposed; None where that is known only by asking."""
         return self._sampler.num_left
 
-    def promotable(self, *, may_start: bool, is_last_call: bool = False) -> str | None:
+    def choose_paused(self, *, may_start: bool, is_last_call: bool = False) -> str | None:
         """Choose the paused trial to train further now; None if there is none, or a new one is worth more.
 
         Args:
             may_start: A new trial could be started instead.
-            is_last_call: As for `Rungs.promotable`.
+            is_last_call: As for `Rungs.choose_paused`.
         """
         if self._chooser is None:
-            return self.rungs.promotable(is_last_call=is_last_call)
+            return self.rungs.choose_paused(is_last_call=is_last_call)
         start_rung = self.rungs.start_rung
         trial_id = self._chooser.choose(
             lowest_rung=start_rung, may_start=may_start, is_last_call=is_last_call
         )
         if trial_id is not None:
-            self.rungs.on_promoted(trial_id)
+            self.rungs.on_continued(trial_id)
         return trial_id
 
     def hopeless(self, *, num_open: int | None) -> list[str]:
@@ -119,7 +119,7 @@ class TrialScheduler:
 
     @property
     def choice(self) -> Mapping[str, Any]:
-        """Who made the latest choice of `promotable` or `ask`, and the model's score, for the journal."""
+        """Who made the latest choice of `choose_paused` or `ask`, and the model's score, for the journal."""
         return self._chooser.choice_record if self._chooser else {}
 
     def ending_record(self, trial_id: str, status: Status) -> Mapping[str, Any]:

@@ -33,7 +33,7 @@ class Rungs:
     """Scores of every trial at every rung, and the decisions that follow from them.
 
     The same events in the same order give the same decisions, so a resumed run rebuilds it from the journal:
-    `on_promoted` for each trial that `promotable` returned, and every other reporting call as it came.
+    `on_continued` for each trial that `choose_paused` returned, and every other reporting call as it came.
 
     - asha_stopping: a trial continues if it is in the top 1/eta of its rung now. With fewer than eta
       results only the best so far continues.
@@ -185,8 +185,8 @@ class Rungs:
         self._grow_if_unstable(rung)
         return self._decision(trial_id, rung)
 
-    def promotable(self, *, is_last_call: bool = False) -> str | None:
-        """Return the paused trial that continues now and mark it as continued; None if there is none.
+    def choose_paused(self, *, is_last_call: bool = False) -> str | None:
+        """Choose the paused trial that continues now, and mark it as continued; None if there is none.
 
         The highest rung comes first, and its best trial.
 
@@ -200,17 +200,17 @@ class Rungs:
             waiting = (results.first_waiting() for results in reversed(self._results))
             trial_id = next(filter(None, waiting), None)
         if trial_id is not None:
-            self.on_promoted(trial_id)
+            self.on_continued(trial_id)
         return trial_id
 
-    def on_promoted(self, trial_id: str) -> None:
+    def on_continued(self, trial_id: str) -> None:
         """Record that a paused trial continues, as decided now or before the run was resumed.
 
         Raises:
             ValueError: The trial is not paused.
         """
         if trial_id not in self._paused and self._kind != "freeze_thaw":
-            raise ValueError(f"{trial_id} is not paused, so it cannot be promoted; report its results first")
+            raise ValueError(f"{trial_id} is not paused, so it cannot continue; report its results first")
         self._end_pause(trial_id)
 
     def withdraw(self, trial_id: str) -> None:
@@ -222,7 +222,7 @@ class Rungs:
         """Undo a withdrawal: the trial is tried again."""
         self._withdrawn.discard(trial_id)
 
-    def can_be_promoted(self, trial_id: str, *, num_open: int) -> bool:
+    def can_continue(self, trial_id: str, *, num_open: int) -> bool:
         """Whether a paused trial may still continue; if not, its checkpoint can go.
 
         False is certain, True is not. Until a trial has completed the ladder, the best one waiting at each
@@ -243,7 +243,7 @@ class Rungs:
         return results.num_ahead(trial_id) < self._num_passing(self._most_results(rung, num_open))
 
     def hopeless(self, *, num_open: int) -> list[str]:
-        """Return the paused trials that certainly will not continue; see `can_be_promoted`.
+        """Return the paused trials that certainly will not continue; see `can_continue`.
 
         The highest rung's trials come first, and within a rung the worst.
         """

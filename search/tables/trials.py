@@ -72,10 +72,11 @@ TRIAL_TABLE: Table[TrialRow] = [
         "status",
         "",
         (
-            "`finished` (completed the ladder, or had nothing left to learn: see `message`), `stopped` (at a "
-            "rung, worse than `early_stop_threshold`, or out of patience), `paused` (at a rung, and not "
-            "continued), `diverged`, `failed`, `infeasible` (broke one of `search.constraints`: see "
-            "`message`), `interrupted` (the run ended first), `running`"
+            "`finished` (completed the ladder, or had nothing left to learn: see `message`), `stopped` (by "
+            "`asha_stopping` at its rung, worse than `early_stop_threshold`, out of patience, or paused and "
+            "sure not to continue), `paused` (at a rung, and not continued), `diverged`, `failed`, "
+            "`infeasible` (broke one of `search.constraints`: see `message`), `interrupted` (the run ended "
+            "first), `running`"
         ),
         lambda row: row.trial.status,
     ),

@@ -61,15 +61,13 @@ def test_the_log_stays(tmp_path: Path) -> None:
     assert (folder / "log.txt").read_text().startswith("kept")
 
 
-def test_a_paused_trial_that_can_no_longer_be_promoted_is_given_up(tmp_path: Path) -> None:
+def test_a_paused_trial_that_can_no_longer_continue_is_given_up(tmp_path: Path) -> None:
     points = [{"fate": "fine", "score": 0.9 - 0.05 * number} for number in range(16)]
     changes = ["search.scheduler={mode: asha, eta: 4, control_fraction: 0}", "search.limits.trials=16"]
     run = Run(fateful_space(tmp_path, changes), listed(*points), Ledger.create(tmp_path / "run"))
     run.observe(CheckpointRetention(run))
     execute_here(run, SteadyMeter())
-    given_up = [
-        trial for trial in run.history.trials.values() if trial.message == "can no longer be promoted"
-    ]
+    given_up = [trial for trial in run.history.trials.values() if trial.message == "can no longer continue"]
     assert given_up
     assert not {trial.trial_id for trial in given_up} & set(kept(run))
     finished = [trial.trial_id for trial in run.history.trials.values() if trial.status == "finished"]

@@ -251,7 +251,7 @@ def test_a_training_that_is_done_early_ends_its_trial(tmp_path: Path, rung: int,
     assert run.on_epoch(task.trial_id, last) == "stop"
     trial = run.history.trials[task.trial_id]
     assert (trial.status, trial.message, trial.rung) == (status, "max_steps: 9 steps are taken", rung)
-    assert run.rungs.promotable(is_last_call=True) is None
+    assert run.rungs.choose_paused(is_last_call=True) is None
     assert replayed(run).trials == run.history.trials
 
 

@@ -38,7 +38,7 @@ def test_control_trials_never_train_more_than_their_fraction_of_all_epochs() -> 
                 in_controls += EPOCHS[rung + 1]
                 assert in_controls <= 0.03 * spent
             if decision == "pause":
-                promoted = rungs.promotable()
+                promoted = rungs.choose_paused()
                 if promoted is None:
                     break
                 trial_id, rung = promoted, sum(promoted in rungs.values(each) for each in range(5))

@@ -24,13 +24,13 @@ def growing(
 def test_the_second_rung_is_the_top_as_long_as_both_rank_alike() -> None:
     rungs = growing([0.3, 0.2, 0.1], [0.6, 0.5, 0.4])
     assert rungs.top_rung == 1
-    assert rungs.promotable() is None
+    assert rungs.choose_paused() is None
 
 
 def test_a_swap_raises_the_top_rung_by_one() -> None:
     rungs = growing([0.3, 0.2], [0.5, 0.6])
     assert rungs.top_rung == 2
-    assert rungs.promotable() == "b"
+    assert rungs.choose_paused() == "b"
 
 
 @pytest.mark.parametrize(("epsilon", "top_rung"), [(0.125, 1), (0.12, 2)])
@@ -45,7 +45,7 @@ def test_trials_that_only_the_lower_rung_has_do_not_matter() -> None:
 def test_a_trial_pauses_at_the_top_rung_because_it_may_be_raised() -> None:
     rungs = growing([0.3, 0.2], [0.6])
     assert rungs.on_result("b", 1, 0.5) == "pause"
-    assert rungs.can_be_promoted("b", num_open=2)
+    assert rungs.can_continue("b", num_open=2)
 
 
 def test_the_last_rung_of_the_ladder_is_never_passed() -> None:
@@ -62,9 +62,9 @@ def test_a_ladder_of_one_rung_has_nothing_to_grow() -> None:
 def test_the_last_call_passes_the_top_rung_and_does_not_raise_it() -> None:
     rungs = growing([0.3, 0.2], [0.6, 0.5])
     for rung, decision in [(2, "pause"), (3, "stop")]:
-        assert rungs.promotable(is_last_call=True) == "a"
+        assert rungs.choose_paused(is_last_call=True) == "a"
         assert rungs.on_result("a", rung, 0.7) == decision
-    assert rungs.promotable(is_last_call=True) is None
+    assert rungs.choose_paused(is_last_call=True) is None
     assert rungs.top_rung == 1
 
 

@@ -138,7 +138,7 @@ class Histories(RuleBasedStateMachine):
             self.ended.add(name)
 
     def take_in_promotion(self, name: str) -> None:
-        self.journal.append(("on_promoted", (name,), {}))
+        self.journal.append(("on_continued", (name,), {}))
         rung = self.paused.pop(name)
         assert (name, rung) not in self.promoted
         self.promoted.add((name, rung))
@@ -152,7 +152,7 @@ class Histories(RuleBasedStateMachine):
 
     def promote_one(self) -> None:
         due = self.due()
-        name = self.rungs.promotable()
+        name = self.rungs.choose_paused()
         assert name == (due[0] if due else None)
         if name is not None:
             assert self.num_started > self.hopeless.get(name, -1)
@@ -164,7 +164,7 @@ class Histories(RuleBasedStateMachine):
         highest = max(self.paused.values(), default=0)
         best = [name for name in self.best_first(highest) if self.paused.get(name) == highest]
         called = [] if self.results[-1] else best
-        name = self.rungs.promotable(is_last_call=True)
+        name = self.rungs.choose_paused(is_last_call=True)
         assert name == next(iter(self.due() + called), None)
         if name is not None:
             self.take_in_promotion(name)
@@ -199,7 +199,7 @@ class Histories(RuleBasedStateMachine):
     def check_the_hopeless(self, num_new: int) -> None:
         """Remember up to how many trials each checkpoint is reported to be of no use."""
         for name in self.paused:
-            if not self.rungs.can_be_promoted(name, num_open=len(self.running) + num_new):
+            if not self.rungs.can_continue(name, num_open=len(self.running) + num_new):
                 self.hopeless[name] = max(self.num_started + num_new, self.hopeless.get(name, 0))
 
     @rule()
@@ -209,16 +209,14 @@ class Histories(RuleBasedStateMachine):
             getattr(rebuilt, method)(*args, **kwargs)
         assert rebuilt.top_rung == self.rungs.top_rung
         for name in self.paused:
-            assert rebuilt.can_be_promoted(name, num_open=1) == self.rungs.can_be_promoted(name, num_open=1)
+            assert rebuilt.can_continue(name, num_open=1) == self.rungs.can_continue(name, num_open=1)
         self.rungs = rebuilt
 
     @invariant()
     def no_trial_is_lost_or_doubled(self) -> None:
         groups = [*self.running, *self.paused, *self.ended]
         assert sorted(groups) == sorted(f"trial-{number}" for number in range(self.num_started))
-        assert {name for name in groups if self.rungs.can_be_promoted(name, num_open=PLENTY)} == set(
-            self.paused
-        )
+        assert {name for name in groups if self.rungs.can_continue(name, num_open=PLENTY)} == set(self.paused)
 
     @invariant()
     def every_result_is_there_once_in_the_order_they_came(self) -> None:

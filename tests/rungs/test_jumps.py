@@ -38,9 +38,9 @@ def test_a_paused_trial_is_kept_for_those_who_may_jump_to_its_rung() -> None:
     below = [f"low-{number}" for number in range(12)]
     for number, name in enumerate(below):
         rungs.on_result(name, 0, 0.5 - 0.01 * number)
-    assert rungs.can_be_promoted("second", num_open=0)
+    assert rungs.can_continue("second", num_open=0)
     promoted = []
-    while name := rungs.promotable():
+    while name := rungs.choose_paused():
         promoted.append(name)
         if name in below:
             rungs.on_result(name, 2, 0.1)

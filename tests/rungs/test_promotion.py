@@ -19,7 +19,7 @@ def named(values: Sequence[float]) -> dict[str, float]:
 
 def promotions(rungs: Rungs, *, is_last_call: bool = False) -> Iterator[str]:
     """Every promotion that is due."""
-    while (trial_id := rungs.promotable(is_last_call=is_last_call)) is not None:
+    while (trial_id := rungs.choose_paused(is_last_call=is_last_call)) is not None:
         yield trial_id
 
 
@@ -27,7 +27,7 @@ def play_one_by_one(rungs: Rungs, values: Sequence[float]) -> None:
     """One worker: a promotion where one is due, a new trial otherwise."""
     value_of, rung_of = named(values), dict.fromkeys(named(values), 0)
     new = iter(value_of)
-    while (trial_id := rungs.promotable() or next(new, None)) is not None:
+    while (trial_id := rungs.choose_paused() or next(new, None)) is not None:
         while rungs.on_result(trial_id, rung_of[trial_id], value_of[trial_id]) == "continue":
             rung_of[trial_id] += 1
         rung_of[trial_id] += 1
@@ -83,23 +83,23 @@ def test_how_27_trials_one_by_one_fall_to_each_kind(
 def test_every_trial_pauses_and_none_is_promoted_among_fewer_than_eta() -> None:
     rungs = Rungs(3, eta=3, mode="max", kind="asha")
     assert [rungs.on_result("a", 0, 0.1), rungs.on_result("b", 0, 0.2)] == ["pause", "pause"]
-    assert rungs.promotable() is None
+    assert rungs.choose_paused() is None
 
 
 def test_the_third_result_promotes_the_best_of_three_once() -> None:
     rungs = promoting(0.2, 0.3, 0.1)
-    assert [rungs.promotable(), rungs.promotable()] == ["b", None]
+    assert [rungs.choose_paused(), rungs.choose_paused()] == ["b", None]
 
 
 def test_of_equal_values_the_older_one_is_promoted() -> None:
-    assert promoting(0.2, 0.2, 0.2).promotable() == "a"
+    assert promoting(0.2, 0.2, 0.2).choose_paused() == "a"
 
 
 def test_the_smallest_is_promoted_when_minimizing() -> None:
     rungs = Rungs(2, eta=2, mode="min", kind="asha")
     rungs.on_result("a", 0, 0.4)
     rungs.on_result("b", 0, 0.3)
-    assert rungs.promotable() == "b"
+    assert rungs.choose_paused() == "b"
 
 
 def test_the_highest_rung_comes_first_then_the_best() -> None:
@@ -116,20 +116,20 @@ def test_the_highest_rung_comes_first_then_the_best() -> None:
 def test_what_is_not_a_number_stops_and_is_not_counted(value: float | None) -> None:
     rungs = promoting(0.2, 0.1)
     assert rungs.on_result("c", 0, value) == "stop"
-    assert (rungs.counts(), rungs.promotable()) == ([2, 0, 0], None)
+    assert (rungs.counts(), rungs.choose_paused()) == ([2, 0, 0], None)
 
 
 def test_a_withdrawn_trial_keeps_its_place_and_is_never_promoted() -> None:
     rungs = promoting(0.3, 0.2, 0.1)
     rungs.withdraw("a")
-    assert rungs.promotable() is None
-    assert rungs.promotable(is_last_call=True) == "b"
+    assert rungs.choose_paused() is None
+    assert rungs.choose_paused(is_last_call=True) == "b"
     assert rungs.values(0) == {"a": 0.3, "b": 0.2, "c": 0.1}
 
 
 def test_a_trial_withdrawn_while_it_runs_stops_at_its_next_rung() -> None:
     rungs = promoting(0.3, 0.2, 0.1)
-    assert rungs.promotable() == "a"
+    assert rungs.choose_paused() == "a"
     rungs.withdraw("a")
     assert rungs.on_result("a", 1, 0.9) == "stop"
 
@@ -137,49 +137,49 @@ def test_a_trial_withdrawn_while_it_runs_stops_at_its_next_rung() -> None:
 def test_the_last_call_takes_the_best_trial_to_the_top() -> None:
     rungs = promoting(0.1, 0.2)
     for rung, decision in [(1, "pause"), (2, "stop")]:
-        assert rungs.promotable(is_last_call=True) == "b"
+        assert rungs.choose_paused(is_last_call=True) == "b"
         assert rungs.on_result("b", rung, 0.2) == decision
-    assert rungs.promotable(is_last_call=True) is None
+    assert rungs.choose_paused(is_last_call=True) is None
 
 
 def test_when_the_last_hope_diverges_the_last_call_takes_the_next_best() -> None:
     rungs = promoting(0.1, 0.2)
-    assert rungs.promotable(is_last_call=True) == "b"
+    assert rungs.choose_paused(is_last_call=True) == "b"
     assert rungs.on_result("b", 1, math.nan) == "stop"
-    assert rungs.promotable(is_last_call=True) == "a"
+    assert rungs.choose_paused(is_last_call=True) == "a"
 
 
 def test_the_last_call_first_makes_the_promotions_that_are_due() -> None:
     rungs = promoting(0.1, 0.2, 0.3, 0.4, eta=2)
-    rungs.on_promoted("a")
+    rungs.on_continued("a")
     rungs.on_result("a", 1, 0.1)
     assert list(promotions(rungs, is_last_call=True)) == ["d", "c", "a", "b"]
 
 
 def test_without_results_the_last_call_is_empty() -> None:
-    assert promoting(None).promotable(is_last_call=True) is None
+    assert promoting(None).choose_paused(is_last_call=True) is None
 
 
 def test_a_replayed_promotion_is_not_made_again() -> None:
     rungs = promoting(0.3, 0.2, 0.1)
-    rungs.on_promoted("a")
-    assert rungs.promotable() is None
-    with pytest.raises(ValueError, match="a is not paused, so it cannot be promoted"):
-        rungs.on_promoted("a")
+    rungs.on_continued("a")
+    assert rungs.choose_paused() is None
+    with pytest.raises(ValueError, match="a is not paused, so it cannot continue"):
+        rungs.on_continued("a")
 
 
 def test_a_paused_trial_that_reports_a_higher_rung_waits_no_longer() -> None:
     # A journal that was written before the space had mode asha looks like this.
     rungs = promoting(0.3, 0.2, 0.1)
     assert rungs.on_result("a", 1, math.nan) == "stop"
-    assert rungs.promotable() is None
+    assert rungs.choose_paused() is None
 
 
 def test_a_checkpoint_can_go_when_not_enough_trials_may_come() -> None:
     # Third of 3 with eta 3: it is in the top third of nine results, not of eight.
     rungs = promoting(0.3, 0.2, 0.1)
-    assert not rungs.can_be_promoted("c", num_open=5)
-    assert rungs.can_be_promoted("c", num_open=6)
+    assert not rungs.can_continue("c", num_open=5)
+    assert rungs.can_continue("c", num_open=6)
 
 
 def test_trials_that_wait_below_may_yet_make_room_above() -> None:
@@ -187,24 +187,24 @@ def test_trials_that_wait_below_may_yet_make_room_above() -> None:
     # rung 1 may come to 2 + 2 open + 2 from below, and b, second, is in the top third of 6.
     rungs = promoting(0.3, 0.2, 0.1, 0.0)
     for trial_id in "ab":
-        rungs.on_promoted(trial_id)
+        rungs.on_continued(trial_id)
         rungs.on_result(trial_id, 1, rungs.values(0)[trial_id])
-    assert rungs.can_be_promoted("b", num_open=2)
-    assert not rungs.can_be_promoted("b", num_open=1)
+    assert rungs.can_continue("b", num_open=2)
+    assert not rungs.can_continue("b", num_open=1)
 
 
 def test_the_best_of_each_rung_is_kept_until_a_trial_has_ended_the_ladder() -> None:
     rungs = promoting(0.1, 0.2)
-    assert [rungs.can_be_promoted("a", num_open=0), rungs.can_be_promoted("b", num_open=0)] == [False, True]
+    assert [rungs.can_continue("a", num_open=0), rungs.can_continue("b", num_open=0)] == [False, True]
     rungs.on_result("c", 2, 0.5)
-    assert not rungs.can_be_promoted("b", num_open=0)
+    assert not rungs.can_continue("b", num_open=0)
 
 
 def test_only_a_paused_trial_has_a_pause_to_end() -> None:
     rungs = promoting(0.3, 0.2, 0.1)
-    assert rungs.promotable() == "a"
+    assert rungs.choose_paused() == "a"
     rungs.withdraw("b")
-    assert [rungs.can_be_promoted(trial_id, num_open=99) for trial_id in "abx"] == [False, False, False]
+    assert [rungs.can_continue(trial_id, num_open=99) for trial_id in "abx"] == [False, False, False]
 
 
 def test_a_rung_that_is_ended_twice_is_refused() -> None:

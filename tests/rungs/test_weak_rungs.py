@@ -52,20 +52,20 @@ def climb(rungs: Rungs, trial_id: str, value: float) -> None:
 
 def test_a_low_ranked_trial_that_wins_at_the_top_lets_new_ones_start_higher_until_one_loses() -> None:
     rungs = searched()
-    assert (rungs.start_rung, rungs.promotable(), rungs.promotable()) == (0, "trial-8", "trial-7")
+    assert (rungs.start_rung, rungs.choose_paused(), rungs.choose_paused()) == (0, "trial-8", "trial-7")
     climb(rungs, "trial-8", 0.5)
     climb(rungs, "trial-7", 0.4)
     assert rungs.start_rung == 0
     climb(rungs, "trial-1", 0.9)  # a control trial, or one that was never judged
     assert rungs.start_rung == 1
-    assert rungs.promotable() is None  # not by a ranking that misleads
+    assert rungs.choose_paused() is None  # not by a ranking that misleads
     for number in range(9, 13):
         name = f"trial-{number}"
         assert rungs.on_asked(name, number) == (1 if number < 10 else 0)
         rungs.on_result(name, 0, number - 9.5)
         climb(rungs, name, (number - 9) / 10 - 1)
     assert rungs.start_rung == 0
-    assert rungs.promotable() == "trial-6"
+    assert rungs.choose_paused() == "trial-6"
 
 
 def test_what_a_trial_was_started_at_before_a_restart_stands() -> None:

@@ -194,9 +194,7 @@ class Searches(RuleBasedStateMachine):
         paused = {trial.trial_id for trial in trials if trial.status == "paused"}
         hopeless = self.run.rungs.hopeless(num_open=0)
         assert len(hopeless) == len(set(hopeless))
-        assert set(hopeless) == {
-            name for name in paused if not self.run.rungs.can_be_promoted(name, num_open=0)
-        }
+        assert set(hopeless) == {name for name in paused if not self.run.rungs.can_continue(name, num_open=0)}
 
     def known(self) -> tuple[Any, ...]:
         """The state that a restart must rebuild. Optuna forgets draws that repeated a point."""
@@ -206,7 +204,7 @@ class Searches(RuleBasedStateMachine):
             repr(list(trials.values())),  # as text, because NaN != NaN
             self.run.rungs.counts(),
             [self.run.rungs.values(rung) for rung in range(len(EPOCHS))],
-            {name: self.run.rungs.can_be_promoted(name, num_open=1) for name in trials},
+            {name: self.run.rungs.can_continue(name, num_open=1) for name in trials},
             sorted((state, sorted(values.items())) for state, values in learnt if state != "FAIL"),
         )
 
