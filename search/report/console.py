@@ -71,7 +71,7 @@ class ConsoleView:
             self._lines.on_line()
         if event["event"] == "epoch":
             self._warn_of_unwritten(event)
-        # A paused trial ends a second time once no rung can promote it; its pause was printed.
+        # A paused trial ends a second time once it cannot continue; its pause was printed.
         elif event["event"] == "trial_ended" and event["message"] != CANNOT_CONTINUE:
             self._output.print(self._ended_line(self._run.history.trials[event["trial"]]))
         elif event["event"] == "trial_asked" and event.get("start_rung"):

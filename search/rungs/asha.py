@@ -1,7 +1,7 @@
 """The results of every rung, and which trials continue past it.
 
 Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning" (ASHA), in its stopping and its
-promoting form, the latter also with a top rung that grows (PASHA, see growth.py).
+pausing form, the latter also with a top rung that grows (PASHA, see growth.py).
 
 The default form was chosen by measurement. With asynchronous stopping the first trials pass a rung just for
 being first: of 20 trials at eta 4, 23 % ran the whole ladder, where 1.6 % is intended. With pausing, 27
